@@ -1,0 +1,48 @@
+"""What can go wrong, as types.
+
+Every error that this package raises on purpose descends from one class, so that a caller
+can catch all of them at once and the command line can print them in one place::
+
+    ResencPlansError
+    ├── FileError            a file cannot be read, parsed or written
+    ├── PlansError           a plans file says something impossible
+    │   ├── InheritanceError     a cycle, or a parent that does not exist
+    │   └── ConfigurationError   one configuration is incomplete or contradictory
+    ├── DatasetError         a dataset folder, dataset.json or an image is not usable
+    ├── FingerprintError     a fingerprint is damaged or does not fit its dataset
+    └── PlanningError        no plans can be made from what was asked for
+
+A message says what is wrong, where (file, configuration, key, case) and what to do.
+"""
+
+
+class ResencPlansError(Exception):
+    """The base of every error that resenc-plans raises on purpose."""
+
+
+class FileError(ResencPlansError):
+    """A file cannot be read, is not the JSON it should be, or cannot be written."""
+
+
+class PlansError(ResencPlansError):
+    """A plans file says something impossible."""
+
+
+class InheritanceError(PlansError):
+    """`inherits_from` leads in a circle or to a configuration that does not exist."""
+
+
+class ConfigurationError(PlansError):
+    """One configuration is incomplete or contradicts itself."""
+
+
+class DatasetError(ResencPlansError):
+    """A dataset folder, its dataset.json or one of its images cannot be used."""
+
+
+class FingerprintError(ResencPlansError):
+    """A fingerprint is damaged or does not belong to its dataset."""
+
+
+class PlanningError(ResencPlansError):
+    """No plans can be made from what was asked for."""

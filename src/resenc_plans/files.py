@@ -1,0 +1,137 @@
+"""Read JSON safely; write a file whole or not at all."""
+
+import errno
+import json
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from resenc_plans.errors import FileError
+
+MAX_JSON_BYTES = 256 * 1024**2
+"""A fingerprint of 100,000 cases takes about 20 MB; anything above this is not ours."""
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Parse the JSON file at `path`.
+
+    `NaN` and `Infinity` are accepted, since nnU-Net writes them; a byte order mark, tabs and
+    CRLF are accepted too. A key that occurs twice in one object is an error: the second value
+    would silently win.
+
+    Raises
+    ------
+    FileError
+        The file is missing, unreadable, too large, or not JSON. The message gives line and column.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise FileError(f"{path}: larger than {MAX_JSON_BYTES // 1024**2} MiB, so not read.")
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise FileError(f"{path}: no such file.") from None
+    except IsADirectoryError:
+        raise FileError(f"{path}: is a folder, a JSON file was expected.") from None
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path}: not text in UTF-8 (byte {error.start}), so not JSON.") from None
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror}.") from None
+    try:
+        return json.loads(text, object_pairs_hook=_object_without_duplicates)
+    except json.JSONDecodeError as error:
+        if not text.strip():
+            raise FileError(f"{path}: the file is empty.") from None
+        truncated = error.pos >= len(text.rstrip())
+        hint = " The file ends too early: was it truncated?" if truncated else ""
+        raise FileError(
+            f"{path}: not valid JSON: {error.msg} at line {error.lineno}, "
+            f"column {error.colno}.{hint}"
+        ) from None
+    except _DuplicateKeyError as error:
+        raise FileError(
+            f"{path}: the key {error.args[0]!r} occurs twice in one object. Remove one of them."
+        ) from None
+    except RecursionError:
+        raise FileError(f"{path}: nested too deeply to be read.") from None
+
+
+def to_json_text(document: Any) -> str:
+    """Format `document` as nnU-Net formats its JSON: indented by four, keys in their order."""
+    return json.dumps(document, indent=4)
+
+
+def write_json(path: str | os.PathLike[str], document: Any) -> None:
+    """Write `document` to `path` as JSON, whole or not at all (see `replace_file`)."""
+    with replace_file(path) as stream:
+        stream.write(to_json_text(document).encode())
+
+
+@contextmanager
+def replace_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path` that takes its place when the block ends well.
+
+    When the block fails, or the machine does, the old file is untouched. A symbolic link is
+    followed and the file behind it replaced; permissions of an existing file are kept.
+
+    Raises
+    ------
+    FileError
+        The folder does not exist or is not writable, or the disk is full.
+    """
+    path = Path(path)
+    target = path.resolve()
+    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        if target.exists():
+            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+        temporary.replace(target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise FileError(_why_not_written(path, error)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class _DuplicateKeyError(ValueError):
+    """A JSON object names one key twice."""
+
+
+def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _DuplicateKeyError(key)
+            seen.add(key)
+    return result
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable, where the system lets a folder be synced."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _why_not_written(path: Path, error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return f"{path}: not written, the disk is full. What was there before is unchanged."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{path}: not written, no permission to write in {path.parent}."
+    if error.errno == errno.ENOENT:
+        return f"{path}: not written, the folder {path.parent} does not exist."
+    return f"{path}: not written: {error.strerror or error}."

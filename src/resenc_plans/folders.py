@@ -1,0 +1,85 @@
+"""nnU-Net's folder conventions: where raw data, preprocessed data and results lie."""
+
+import os
+import re
+from pathlib import Path
+
+from resenc_plans.errors import DatasetError
+
+RAW = "nnUNet_raw"
+PREPROCESSED = "nnUNet_preprocessed"
+RESULTS = "nnUNet_results"
+
+DATASET_JSON = "dataset.json"
+FINGERPRINT_JSON = "dataset_fingerprint.json"
+
+_DATASET_NAME = re.compile(r"Dataset(\d{3,})_.+")
+
+
+def environment_folder(variable: str) -> Path | None:
+    """The folder that an environment variable of nnU-Net names, None where it is not set.
+
+    Raises
+    ------
+    DatasetError
+        The variable is set, but names no folder.
+    """
+    value = os.environ.get(variable, "").strip().strip("'\"")
+    if not value:
+        return None
+    folder = Path(value).expanduser()
+    if not folder.is_dir():
+        raise DatasetError(
+            f"The environment variable {variable} is set to {value}, which is not a folder. "
+            "Create the folder or correct the variable."
+        )
+    return folder
+
+
+def dataset_id(name: str) -> int | None:
+    """The number in a name such as Dataset004_Hippocampus, None where the name has none.
+
+    >>> dataset_id("Dataset004_Hippocampus")
+    4
+    """
+    match = _DATASET_NAME.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def find_dataset_folder(dataset: str, variable: str = RAW) -> Path:
+    """The folder of a dataset that is given by path, name (Dataset004_Hippocampus) or id (4).
+
+    A path wins where it holds a dataset.json; ids and names are looked up in the folder that
+    the environment variable names.
+
+    Raises
+    ------
+    DatasetError
+        Nothing fits, or several folders have the same id.
+    """
+    path = Path(dataset).expanduser()
+    if (path / DATASET_JSON).is_file():
+        return path
+    if path.is_dir() and len(path.parts) > 1:
+        raise DatasetError(f"{path}: has no {DATASET_JSON}, so it is not a dataset.")
+    root = environment_folder(variable)
+    if root is None:
+        raise DatasetError(
+            f"Dataset {dataset!r}: there is no such folder with a {DATASET_JSON}, and {variable} "
+            f"is not set. Give the path of the dataset, or set {variable}."
+        )
+    if dataset.isdigit():
+        found = sorted(p for p in root.iterdir() if p.is_dir() and dataset_id(p.name) == int(dataset))
+    else:
+        found = [root / dataset] if (root / dataset).is_dir() else []
+    if not found:
+        known = ", ".join(sorted(p.name for p in root.iterdir() if dataset_id(p.name))[:10])
+        raise DatasetError(
+            f"Dataset {dataset!r}: not found in {root} ({variable}). There is: {known or 'none'}."
+        )
+    if len(found) > 1:
+        raise DatasetError(
+            f"Dataset {dataset}: several folders have this id: "
+            f"{', '.join(p.name for p in found)}. Rename all but one, or give the name."
+        )
+    return found[0]

@@ -1,0 +1,1 @@
+"""From a fingerprint to plans, equal to nnU-Net's."""

@@ -1,0 +1,1 @@
+"""What a plans file says: models, inheritance, older formats, derivation, rules, differences."""
