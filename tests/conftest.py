@@ -1,0 +1,54 @@
+"""Fixtures that more than one folder of tests uses."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data beside the checkout; tests that need it skip without it."""
+    folder = Path(os.environ.get("RESENC_PLANS_SHARED", ROOT.parent / "shared"))
+    if not (folder / "oracle").is_dir():
+        pytest.skip(f"needs the shared data, and there is none at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def peer_python() -> Path:
+    """The interpreter of the environment that has the real nnU-Net."""
+    default = ROOT / ".venv-peer" / "bin" / "python"
+    python = Path(os.environ.get("RESENC_PLANS_PEER", default))
+    if not python.exists():
+        pytest.skip(f"needs the real nnU-Net (make peer), and there is none at {python}")
+    return python
+
+
+@pytest.fixture
+def peer(peer_python: Path, tmp_path: Path) -> Callable[..., str]:
+    """Run Python code (text, or a path of a script) where the real nnU-Net is installed."""
+
+    def run(code: str | Path, *arguments: str | Path) -> str:
+        script = code if isinstance(code, Path) else tmp_path / "peer_script.py"
+        if isinstance(code, str):
+            script.write_text(code)
+        environment = {
+            k: v for k, v in os.environ.items() if not k.startswith(("nnUNet_", "PYTHONPATH"))
+        }
+        environment["OMP_NUM_THREADS"] = "1"
+        done = subprocess.run(
+            [peer_python, script, *arguments],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+        return done.stdout
+
+    return run
