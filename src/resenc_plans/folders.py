@@ -69,7 +69,8 @@ def find_dataset_folder(dataset: str, variable: str = RAW) -> Path:
             f"is not set. Give the path of the dataset, or set {variable}."
         )
     if dataset.isdigit():
-        found = sorted(p for p in root.iterdir() if p.is_dir() and dataset_id(p.name) == int(dataset))
+        number = int(dataset)
+        found = sorted(p for p in root.iterdir() if p.is_dir() and dataset_id(p.name) == number)
     else:
         found = [root / dataset] if (root / dataset).is_dir() else []
     if not found:

@@ -1,0 +1,98 @@
+"""`inherits_from`: from a configuration as written to one with every value in place.
+
+nnU-Net's rule (PlansManager.get_configuration): the parent is resolved first, then the child's
+keys replace the parent's, whole values, no merge inside them.
+"""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from resenc_plans.errors import InheritanceError
+
+INHERITS_FROM = "inherits_from"
+
+Written = Mapping[str, Mapping[str, Any]]
+
+
+def chain(configurations: Written, name: str) -> tuple[str, ...]:
+    """The configuration and its ancestors, nearest first.
+
+    >>> chain({"a": {}, "b": {"inherits_from": "a"}}, "b")
+    ('b', 'a')
+
+    Raises
+    ------
+    InheritanceError
+        `name` or an ancestor does not exist, or the ancestors form a circle.
+    """
+    found: list[str] = []
+    current: Any = name
+    while True:
+        if current in found:
+            circle = " -> ".join([*found, current])
+            raise InheritanceError(
+                f"{name}: inherits_from leads in a circle: {circle}. "
+                "Give one of them the values it needs and remove its inherits_from."
+            )
+        if not isinstance(current, str) or current not in configurations:
+            raise InheritanceError(_unknown(configurations, current, found))
+        found.append(current)
+        if INHERITS_FROM not in configurations[current]:
+            return tuple(found)
+        current = configurations[current][INHERITS_FROM]
+
+
+def inherit(configurations: Written, name: str) -> dict[str, Any]:
+    """The values of a configuration after inheritance, in nnU-Net's key order.
+
+    >>> inherit({"a": {"x": 1, "y": 2}, "b": {"inherits_from": "a", "x": 3}}, "b")
+    {'x': 3, 'y': 2, 'inherits_from': 'a'}
+
+    Raises
+    ------
+    InheritanceError
+        As `chain`.
+    """
+    result: dict[str, Any] = {}
+    for ancestor in reversed(chain(configurations, name)):
+        result.update(configurations[ancestor])
+    return result
+
+
+def origins(configurations: Written, name: str) -> dict[str, str]:
+    """Which configuration of the chain each value of `name` comes from.
+
+    >>> origins({"a": {"x": 1, "y": 2}, "b": {"inherits_from": "a", "x": 3}}, "b")
+    {'x': 'b', 'y': 'a', 'inherits_from': 'b'}
+    """
+    return {
+        key: ancestor
+        for ancestor in reversed(chain(configurations, name))
+        for key in configurations[ancestor]
+    }
+
+
+def descendants(configurations: Written, name: str) -> tuple[str, ...]:
+    """The configurations that inherit from `name`, directly or through others, in file order."""
+    found = []
+    for candidate in configurations:
+        try:
+            ancestors = chain(configurations, candidate)[1:]
+        except InheritanceError:
+            continue
+        if name in ancestors:
+            found.append(candidate)
+    return tuple(found)
+
+
+def _unknown(configurations: Written, name: Any, children: list[str]) -> str:
+    close = get_close_matches(str(name), configurations, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    there = ", ".join(configurations) or "none"
+    if children:
+        return (
+            f"{children[-1]}: inherits_from names {name!r}, which does not exist "
+            f"(chain: {' -> '.join(children)}). There is: {there}.{hint}"
+        )
+    return f"There is no configuration {name!r}. There is: {there}.{hint}"

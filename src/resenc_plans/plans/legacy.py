@@ -1,0 +1,173 @@
+"""Older plans formats, and how they become the current one.
+
+Until nnU-Net 2.5 a configuration described its network by keys of its own (`UNet_class_name`,
+`conv_kernel_sizes`, ...) where it now has `architecture`; the oldest files call the intensity
+statistics `foreground_intensity_properties_by_modality`. nnU-Net rebuilds the current form when it
+reads such a file, and so do we, with one deliberate difference: for `ResidualEncoderUNet` nnU-Net
+2.8.1 writes the module `...architectures.residual_unet`, in which that class does not exist (its
+networks cannot be built); we write `...architectures.unet`, where it is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from resenc_plans.errors import ConfigurationError, InheritanceError
+from resenc_plans.plans.architecture import PLAIN_CONV_UNET, RESIDUAL_ENCODER_UNET
+from resenc_plans.plans.frozen import thaw
+from resenc_plans.plans.inheritance import INHERITS_FROM, inherit
+
+INTENSITIES = "foreground_intensity_properties_per_channel"
+OLD_INTENSITIES = "foreground_intensity_properties_by_modality"
+
+OLD_KEYS = (
+    "UNet_class_name",
+    "UNet_base_num_features",
+    "n_conv_per_stage_encoder",
+    "n_conv_per_stage_decoder",
+    "num_pool_per_axis",
+    "pool_op_kernel_sizes",
+    "conv_kernel_sizes",
+    "unet_max_num_features",
+)
+"""Keys of a configuration in the old format that `architecture` replaces."""
+
+_NEEDED = tuple(key for key in OLD_KEYS if key != "num_pool_per_axis")
+
+_ENCODERS = {
+    "PlainConvUNet": (PLAIN_CONV_UNET, "n_conv_per_stage"),
+    "ResidualEncoderUNet": (RESIDUAL_ENCODER_UNET, "n_blocks_per_stage"),
+}
+
+
+def modernize(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration's inherited values in the current format; they are not changed themselves.
+
+    Raises
+    ------
+    ConfigurationError
+        The old format names a network that has no current form, or lacks a key.
+    """
+    if "architecture" in values or "UNet_class_name" not in values:
+        return dict(values)
+    result = {key: value for key, value in values.items() if key not in OLD_KEYS}
+    result["architecture"] = _architecture(name, values)
+    return result
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """What an upgrade did: sentences about what was rewritten, and about what was left."""
+
+    changed: tuple[str, ...]
+    left: tuple[str, ...]
+
+
+def upgrade_document(document: dict[str, Any]) -> Upgrade:
+    """Rewrite a plans document to the current format, in place.
+
+    Every configuration resolves to the same values as before. One whose network has no current
+    form is left as it is.
+    """
+    changed: list[str] = []
+    left: list[str] = []
+    if OLD_INTENSITIES in document and INTENSITIES not in document:
+        _rename_key(document, OLD_INTENSITIES, INTENSITIES)
+        changed.append(f"{OLD_INTENSITIES} is now called {INTENSITIES}.")
+
+    written: dict[str, dict[str, Any]] = document["configurations"]
+    rewritten: dict[str, dict[str, Any]] = {}
+    for name, values in written.items():
+        old = [key for key in OLD_KEYS if key in values]
+        if not old:
+            continue
+        try:
+            inherited = inherit(written, name)
+            modern = modernize(name, inherited)
+        except (ConfigurationError, InheritanceError) as error:
+            left.append(str(error))
+            continue
+        if "architecture" not in modern:
+            left.append(f"{name}: has old keys ({', '.join(old)}), but names no network.")
+            continue
+        rewritten[name] = {key: value for key, value in values.items() if key not in OLD_KEYS}
+        dead = "architecture" in inherited
+        if not dead:
+            rewritten[name]["architecture"] = modern["architecture"]
+        changed.append(
+            f"{name}: {len(old)} old keys "
+            + ("removed, architecture overrides them." if dead else "became architecture.")
+        )
+    kept = _ancestors_of_kept(written, set(rewritten))
+    for name in kept & set(rewritten):
+        left.append(f"{name}: left in the old format, a configuration that was left needs it.")
+        changed = [line for line in changed if not line.startswith(f"{name}: ")]
+    for name in rewritten.keys() - kept:
+        written[name] = rewritten[name]
+    return Upgrade(tuple(changed), tuple(left))
+
+
+def _ancestors_of_kept(written: Mapping[str, Any], rewritten: set[str]) -> set[str]:
+    """Parents, at any distance, of old configurations that could not be rewritten."""
+    kept: set[str] = set()
+    for name, values in written.items():
+        if name in rewritten or not any(key in values for key in OLD_KEYS):
+            continue
+        parent = values.get(INHERITS_FROM)
+        while isinstance(parent, str) and parent in written and parent not in kept:
+            kept.add(parent)
+            parent = written[parent].get(INHERITS_FROM)
+    return kept
+
+
+def _architecture(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    class_name = values["UNet_class_name"]
+    if class_name not in _ENCODERS:
+        raise ConfigurationError(
+            f"{name}: UNet_class_name {class_name!r} is an old-format network that has no current "
+            f"form; nnU-Net converts {' and '.join(_ENCODERS)} only. "
+            "Give the configuration an architecture of its own."
+        )
+    missing = [key for key in _NEEDED if key not in values]
+    if missing:
+        raise ConfigurationError(
+            f"{name}: an old-format configuration without {', '.join(missing)}. "
+            "Add what is missing, or plan the dataset again."
+        )
+    network, encoder_key = _ENCODERS[class_name]
+    per_stage = values["n_conv_per_stage_encoder"]
+    base, most = values["UNet_base_num_features"], values["unet_max_num_features"]
+    patch_size = values.get("patch_size")
+    dim = len(patch_size) if isinstance(patch_size, list | tuple) else 0
+    if dim not in (2, 3) or not isinstance(per_stage, list):
+        raise ConfigurationError(
+            f"{name}: an old-format configuration needs a patch_size of 2 or 3 numbers and a list "
+            "n_conv_per_stage_encoder."
+        )
+    return {
+        "network_class_name": network,
+        "arch_kwargs": {
+            "n_stages": len(per_stage),
+            "features_per_stage": [min(base * 2**stage, most) for stage in range(len(per_stage))],
+            "conv_op": f"torch.nn.modules.conv.Conv{dim}d",
+            "kernel_sizes": thaw(values["conv_kernel_sizes"]),
+            "strides": thaw(values["pool_op_kernel_sizes"]),
+            encoder_key: thaw(per_stage),
+            "n_conv_per_stage_decoder": thaw(values["n_conv_per_stage_decoder"]),
+            "conv_bias": True,
+            "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dim}d",
+            "norm_op_kwargs": {"eps": 1e-05, "affine": True},
+            "dropout_op": None,
+            "dropout_op_kwargs": None,
+            "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": True},
+        },
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+    }
+
+
+def _rename_key(document: dict[str, Any], old: str, new: str) -> None:
+    """Rename a key without moving it."""
+    items = [(new if key == old else key, value) for key, value in document.items()]
+    document.clear()
+    document.update(items)

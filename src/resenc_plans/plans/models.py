@@ -1,0 +1,213 @@
+"""What a plans file holds, as types: the file, a configuration as written, and as it runs.
+
+All models are frozen views. Saving never goes through them, so that a file keeps its key order,
+its unknown keys, and its numbers as they were written (see `resenc_plans.plans.plans`).
+"""
+
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    model_validator,
+)
+
+from resenc_plans.plans.architecture import Architecture
+from resenc_plans.plans.frozen import Boolean, FrozenModel, Integer, Number, thaw
+
+if TYPE_CHECKING:
+    from resenc_plans.plans.plans import Plans
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+def _positive(values: tuple[float, ...]) -> tuple[float, ...]:
+    if not all(0 < value < float("inf") for value in values):
+        raise ValueError("every value must be positive and finite")
+    return values
+
+
+PositiveInteger = Annotated[Integer, Field(ge=1)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Spacing = Annotated[tuple[Number, ...], AfterValidator(_positive)]
+
+
+class IntensityProperties(FrozenModel):
+    """Statistics of one channel over the foreground voxels of all cases."""
+
+    model_config = ConfigDict(title="Intensity properties of a channel")
+
+    max: Number
+    mean: Number
+    median: Number
+    min: Number
+    percentile_00_5: Number
+    percentile_99_5: Number
+    std: Number
+
+
+class ResamplingSettings(FrozenModel):
+    """Arguments of a resampling function; others than these are kept too."""
+
+    model_config = ConfigDict(title="Resampling settings")
+
+    is_seg: Boolean | None = Field(None, description="Whether a segmentation is resampled.")
+    order: Integer | None = Field(None, description="Spline order within the plane: 0, 1 or 3.")
+    order_z: Integer | None = Field(None, description="Spline order along a coarse axis.")
+    force_separate_z: Boolean | None = Field(
+        None, description="Whether the coarse axis is resampled apart; null decides by spacing."
+    )
+
+
+class Configuration(FrozenModel):
+    """A configuration as written: every field may be missing, the rest is inherited."""
+
+    model_config = ConfigDict(title="Configuration")
+
+    inherits_from: str | None = Field(
+        None, description="The configuration whose values this one takes where it has none."
+    )
+    data_identifier: str | None = Field(
+        None, description="Folder of the preprocessed cases within the dataset's folder."
+    )
+    preprocessor_name: str | None = Field(
+        None, description="Class of the preprocessor.", examples=["DefaultPreprocessor"]
+    )
+    batch_size: Integer | None = Field(
+        None, description="Samples per iteration, over all GPUs together.", examples=[2]
+    )
+    patch_size: tuple[Integer, ...] | None = Field(
+        None,
+        description="Voxels of a training patch per axis, in the plans' transposed axis order.",
+        examples=[[128, 128, 128]],
+    )
+    median_image_size_in_voxels: tuple[Number, ...] | None = Field(
+        None, description="Median shape of the cases at this configuration's spacing."
+    )
+    spacing: tuple[Number, ...] | None = Field(
+        None, description="Voxel size in mm per axis, in the plans' transposed axis order."
+    )
+    normalization_schemes: tuple[str, ...] | None = Field(
+        None, description="Normalisation class of each channel.", examples=[["CTNormalization"]]
+    )
+    use_mask_for_norm: tuple[Boolean, ...] | None = Field(
+        None, description="Per channel: whether only voxels inside the nonzero mask count."
+    )
+    resampling_fn_data: str | None = Field(None, description="Function that resamples images.")
+    resampling_fn_data_kwargs: ResamplingSettings | None = None
+    resampling_fn_seg: str | None = Field(
+        None, description="Function that resamples segmentations."
+    )
+    resampling_fn_seg_kwargs: ResamplingSettings | None = None
+    resampling_fn_probabilities: str | None = Field(
+        None, description="Function that resamples predictions back to the image's grid."
+    )
+    resampling_fn_probabilities_kwargs: ResamplingSettings | None = None
+    architecture: Architecture | None = Field(None, description="The network.")
+    batch_dice: Boolean | None = Field(
+        None, description="Whether the Dice loss pools over the batch instead of per sample."
+    )
+    previous_stage: str | None = Field(
+        None, description="The cascade's configuration whose segmentation is an extra input."
+    )
+    next_stage: Names | None = Field(
+        None, description="Configurations of the cascade that take this one's segmentation."
+    )
+
+
+class PlansDocument(FrozenModel):
+    """A plans file as a whole."""
+
+    model_config = ConfigDict(title="nnU-Net plans")
+
+    dataset_name: str | None = Field(
+        None, description="Name of the dataset's folder.", examples=["Dataset004_Hippocampus"]
+    )
+    plans_name: str | None = Field(
+        None,
+        description="Name of these plans; it names the results folder and equals the file's stem.",
+        examples=["nnUNetResEncUNetLPlans"],
+    )
+    original_median_spacing_after_transp: tuple[Number, ...] | None = Field(
+        None, description="Median spacing of the dataset in mm, axes transposed."
+    )
+    original_median_shape_after_transp: tuple[Number, ...] | None = Field(
+        None, description="Median shape of the dataset in voxels, axes transposed."
+    )
+    image_reader_writer: str | None = Field(
+        None, description="Class that reads and writes images.", examples=["SimpleITKIO"]
+    )
+    transpose_forward: tuple[Integer, ...] | None = Field(
+        None, description="Order of the image's axes in the plans; the first is the coarsest."
+    )
+    transpose_backward: tuple[Integer, ...] | None = Field(
+        None, description="The inverse of `transpose_forward`."
+    )
+    configurations: dict[str, Configuration] = Field(
+        description="The configurations by name: 2d, 3d_lowres, 3d_fullres, ..."
+    )
+    experiment_planner_used: str | None = Field(
+        None, description="Class of the planner.", examples=["nnUNetPlannerResEncL"]
+    )
+    label_manager: str | None = Field(None, description="Class that interprets the labels.")
+    foreground_intensity_properties_per_channel: dict[str, IntensityProperties] | None = Field(
+        None, description="Intensity statistics by channel number."
+    )
+
+
+class ResolvedConfiguration(FrozenModel):
+    """A configuration as it runs: inheritance applied, every field present, hashable.
+
+    Spatial values are in the plans' axis order (`transpose_forward` applied to z, y, x),
+    spacing in mm, sizes in voxels.
+    """
+
+    name: str
+    data_identifier: str
+    preprocessor_name: str
+    batch_size: PositiveInteger
+    patch_size: Annotated[tuple[PositiveInteger, ...], Field(min_length=2, max_length=3)]
+    median_image_size_in_voxels: tuple[Number, ...]
+    spacing: Spacing
+    normalization_schemes: tuple[str, ...]
+    use_mask_for_norm: tuple[Boolean, ...]
+    resampling_fn_data: str
+    resampling_fn_data_kwargs: ResamplingSettings
+    resampling_fn_seg: str
+    resampling_fn_seg_kwargs: ResamplingSettings
+    resampling_fn_probabilities: str
+    resampling_fn_probabilities_kwargs: ResamplingSettings
+    architecture: Architecture
+    batch_dice: Boolean
+    previous_stage: str | None = None
+    next_stage: Names = ()
+
+    _plans: "Plans" = PrivateAttr()
+    _document: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _agree_on_axes(self) -> Self:
+        if len(self.spacing) != len(self.patch_size):
+            raise ValueError(
+                f"patch_size has {len(self.patch_size)} axes and spacing {len(self.spacing)}"
+            )
+        return self
+
+    @property
+    def plans(self) -> "Plans":
+        """The plans that this configuration was resolved from."""
+        return self._plans
+
+    @property
+    def dim(self) -> int:
+        """Number of image axes: 2 or 3."""
+        return len(self.patch_size)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The resolved JSON object, key for key as nnU-Net resolves it."""
+        return dict(thaw(self._document))

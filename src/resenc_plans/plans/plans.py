@@ -1,0 +1,236 @@
+"""`Plans`: a plans file in memory, lossless, with typed views of what it holds."""
+
+import os
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import ValidationError
+
+from resenc_plans.errors import ConfigurationError, PlansError
+from resenc_plans.files import read_json, write_json
+from resenc_plans.plans.inheritance import inherit
+from resenc_plans.plans.legacy import (
+    INTENSITIES,
+    OLD_INTENSITIES,
+    Upgrade,
+    modernize,
+    upgrade_document,
+)
+from resenc_plans.plans.models import (
+    Configuration,
+    IntensityProperties,
+    PlansDocument,
+    ResolvedConfiguration,
+)
+from resenc_plans.plans.validation import sentences
+
+if TYPE_CHECKING:
+    from resenc_plans.datasets.dataset_json import DatasetJson
+    from resenc_plans.plans.diff import PlansDiff
+    from resenc_plans.plans.rules import Finding
+
+
+class Plans:
+    """A plans file: the JSON document as read, and typed views of it.
+
+    The document is the truth: `save` writes it with its key order, unknown keys and numbers as
+    they were. `derive` and `upgrade` edit it; everything else leaves it alone.
+
+    >>> plan = Plans.from_dict({"configurations": {"2d": {"batch_size": 12}}})
+    >>> plan.configurations["2d"].batch_size
+    12
+    """
+
+    def __init__(self, document: dict[str, Any], source: str = "plans") -> None:
+        self._document = document
+        self._source = source
+        self._view = _validated(document, source)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a plans file.
+
+        Raises
+        ------
+        FileError
+            The file cannot be read or is not JSON.
+        PlansError
+            It is JSON of another kind, or has values of a wrong type; every place is named.
+        """
+        return cls(read_json(path), str(path))
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any], source: str = "plans") -> Self:
+        """Plans from a parsed JSON object, which is copied. `source` names it in messages."""
+        return cls(deepcopy(dict(document)), source)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the document as nnU-Net formats it, whole or not at all.
+
+        Raises
+        ------
+        FileError
+            The file cannot be written; what was there before is unchanged.
+        """
+        write_json(path, self._document)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document, as a copy."""
+        return deepcopy(self._document)
+
+    @property
+    def name(self) -> str:
+        """`plans_name`, or the file's stem where the file does not say."""
+        return self._view.plans_name or Path(self._source).stem
+
+    @property
+    def source(self) -> str:
+        """Where the plans come from, as messages name it."""
+        return self._source
+
+    @property
+    def document(self) -> PlansDocument:
+        """The typed view of the whole file."""
+        return self._view
+
+    @property
+    def configurations(self) -> Mapping[str, Configuration]:
+        """The configurations as written, by name, in file order."""
+        return MappingProxyType(self._view.configurations)
+
+    @property
+    def intensity_properties(self) -> tuple[IntensityProperties, ...]:
+        """Foreground intensity statistics, one per channel; the old key's name counts too.
+
+        Raises
+        ------
+        PlansError
+            The file has none.
+        """
+        found = self._view.foreground_intensity_properties_per_channel
+        if found is None and OLD_INTENSITIES in self._document:
+            renamed = {INTENSITIES: self._document[OLD_INTENSITIES], "configurations": {}}
+            found = _validated(renamed, self._source).foreground_intensity_properties_per_channel
+        if found is None:
+            raise PlansError(f"{self._source}: has no {INTENSITIES}.")
+        return tuple(found[key] for key in sorted(found, key=_channel_number))
+
+    def resolve(self, name: str) -> ResolvedConfiguration:
+        """The configuration `name` with inheritance applied, in the current format.
+
+        Raises
+        ------
+        InheritanceError
+            `name` or an ancestor does not exist, or they form a circle.
+        ConfigurationError
+            A value is missing or impossible; all of them are named.
+        """
+        try:
+            values = modernize(name, inherit(self._document["configurations"], name))
+        except PlansError as error:
+            raise type(error)(f"{self._source}: {error}") from None
+        try:
+            config = ResolvedConfiguration.model_validate({**values, "name": name})
+        except ValidationError as error:
+            faults = "; ".join(sentences(error))
+            raise ConfigurationError(f"{self._source}: {name}: {faults}.") from None
+        config._plans = self
+        config._document = values
+        return config
+
+    def derive(self, name: str, *, from_: str, overwrite: bool = False, **overrides: Any) -> Self:
+        """Add a configuration that inherits from another and overrides some of its values.
+
+        A key may be dotted (`**{"architecture.arch_kwargs.n_stages": 5}`), and a mapping is merged
+        into what is inherited; either way the child gets the whole merged value, since inheritance
+        replaces whole values. Where an override changes preprocessing, the child gets a
+        `data_identifier` of its own, and with a new spacing the median image size at it.
+
+        Returns the plans themselves, edited.
+
+        >>> plan = Plans.load(path)  # doctest: +SKIP
+        >>> plan.derive("3d_fullres_bs16", from_="3d_fullres", batch_size=16)  # doctest: +SKIP
+
+        Raises
+        ------
+        PlansError
+            The name is taken (unless `overwrite`) or unusable, or the result does not resolve;
+            the plans are as before.
+        """
+        from resenc_plans.plans.derivation import derived_configuration
+
+        child = derived_configuration(self, name, from_, overrides, overwrite)
+        document = self.to_dict()
+        document["configurations"][name] = child
+        type(self)(document, self._source).resolve(name)
+        self._document, self._view = document, _validated(document, self._source)
+        return self
+
+    def diff(self, other: "Plans", *, resolved: bool = True) -> "PlansDiff":
+        """What differs in `other`, and what each difference costs (see `plans.diff`)."""
+        from resenc_plans.plans.diff import compare
+
+        return compare(self, other, resolved=resolved)
+
+    def validate_rules(self, dataset: "DatasetJson | None" = None) -> "tuple[Finding, ...]":
+        """Every finding of the rules beyond types, worst first (see `plans.rules`).
+
+        With `dataset` (a dataset.json), channels and labels are checked against it too.
+        """
+        from resenc_plans.plans.rules import check
+
+        return check(self, dataset)
+
+    def upgrade(self) -> Upgrade:
+        """Rewrite older formats to the current one, in place (see `plans.legacy`)."""
+        document = self.to_dict()
+        report = upgrade_document(document)
+        self._document, self._view = document, _validated(document, self._source)
+        return report
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Plans) and self._document == other._document
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Plans({self.name!r}, configurations={list(self.configurations)})"
+
+
+ResolvedConfiguration.model_rebuild(_types_namespace={"Plans": Plans})
+
+
+def _validated(document: Any, source: str) -> PlansDocument:
+    if not isinstance(document, dict) or not isinstance(document.get("configurations"), dict):
+        raise PlansError(
+            f"{source}: is not a plans file (no object 'configurations'). {_kind(document)}"
+        )
+    try:
+        return PlansDocument.model_validate(document)
+    except ValidationError as error:
+        faults = sentences(error)
+        more = f" (and {len(faults) - 5} more)" if len(faults) > 5 else ""
+        raise PlansError(f"{source}: {'; '.join(faults[:5])}{more}.") from None
+
+
+def _kind(document: Any) -> str:
+    """What a JSON document that is not a plans file seems to be."""
+    if isinstance(document, dict):
+        if "shapes_after_crop" in document:
+            return "It looks like a dataset fingerprint."
+        if "labels" in document or "channel_names" in document:
+            return "It looks like a dataset.json."
+        if "plans_per_stage" in document:
+            return "It looks like plans of nnU-Net 1, which have to be planned again."
+    if isinstance(document, list) and document and isinstance(document[0], dict):
+        return "It looks like a splits_final.json."
+    return "Give the path of a file that a planner wrote, such as nnUNetResEncUNetLPlans.json."
+
+
+def _channel_number(key: str) -> int:
+    if not key.isdigit():
+        raise PlansError(f"{INTENSITIES}: the key {key!r} is not a channel number.")
+    return int(key)
