@@ -136,13 +136,13 @@ def _file_keys(document: Mapping[str, Any]) -> dict[str, Any]:
 def _values(
     plan: "Plans", document: Mapping[str, Any], name: str, resolved: bool
 ) -> dict[str, Any] | None:
-    written = document["configurations"].get(name)
+    written: dict[str, Any] | None = document["configurations"].get(name)
     if written is None or not resolved:
         return written
     try:
         return plan.resolve(name).to_dict()
     except PlansError:
-        return dict(written)
+        return written
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[Any]:
