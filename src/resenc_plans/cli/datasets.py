@@ -27,7 +27,7 @@ _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 def verify(
     dataset: DatasetOption = None,
     workers: WorkersOption = None,
-    format: FormatOption = Format.TABLE,  # noqa: A002
+    format: FormatOption = Format.TABLE,
 ) -> None:
     """Check a raw dataset: every file, header, label and voxel, all findings in one pass.
 
