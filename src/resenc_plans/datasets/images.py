@@ -148,11 +148,12 @@ def _reader_of(path: Path) -> str:
 
 
 def _read_with_simpleitk(path: Path, reader: str) -> Image:
-    if path.name.lower().endswith(nifti.NIFTI_ENDINGS):
+    is_nifti = path.name.lower().endswith(nifti.NIFTI_ENDINGS)
+    if is_nifti:
         nifti.check_whole(path)
     itk = geometry.simpleitk()
     try:
-        original = itk.ReadImage(os.fspath(path))
+        original = itk.ReadImage(os.fspath(path), imageIO=nifti.ITK_READER if is_nifti else "")
     except RuntimeError as error:
         raise DatasetError(f"{path}: unreadable: {_reason(error)}") from None
     if original.GetNumberOfComponentsPerPixel() > 1:

@@ -12,6 +12,8 @@ from pathlib import Path
 from resenc_plans.errors import DatasetError
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
+ITK_READER = "NiftiImageIO"
+"""Named, so that ITK does not ask every one of its readers whether a file is theirs."""
 
 _INPUT_CHUNK = 1 << 18
 _OUTPUT_CHUNK = 1 << 22

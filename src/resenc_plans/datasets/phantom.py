@@ -54,7 +54,11 @@ def _case(
     """Two channels (z, y, x) and a label map: a head, a ventricle and a lesion inside."""
     import numpy as np
 
-    shape = (int(random.integers(20, 28)), int(random.integers(84, 100)), int(random.integers(76, 92)))
+    shape = (
+        int(random.integers(20, 28)),
+        int(random.integers(84, 100)),
+        int(random.integers(76, 92)),
+    )
     size = np.array(shape) * SPACING
     centre = size / 2
     label = np.zeros(shape, np.uint8)
