@@ -1,7 +1,7 @@
 """Everything that can be wrong with one case, found in one reading."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import DatasetError
 
 _SHOWN_VALUES = 10
+_ALIGNED = "Look at them in a viewer: are they aligned?"
 
 
 @dataclass(frozen=True)
@@ -35,51 +36,51 @@ def check_case(case: Case, reader: str, channels: int, labels: Labels | None) ->
     """Read the files of a case and look at all that nnU-Net's integrity check does, and more."""
     findings: list[Finding] = []
 
-    def report(severity: Severity, kind: str, path: Path | None, message: str) -> None:
+    def add(severity: Severity, kind: str, path: Path | None, message: str) -> None:
         findings.append(Finding(severity, kind, case.name, path, message))
 
-    files: list[tuple[Path, Image]] = []
+    images: dict[Path, Image] = {}
     for path in case.images:
         try:
-            files.append((path, read_file(path, reader)))
+            images[path] = read_file(path, reader)
         except DatasetError as error:
-            report("error", "unreadable-image", path, str(error))
-    complete = bool(case.images) and len(files) == len(case.images)
-    found = sum(len(image.array) for _, image in files)
-    if complete and found != channels:
-        names = ", ".join(path.name for path in case.images)
-        message = f"has {found} channels ({names}), but dataset.json names {channels}."
-        report("error", "wrong-channels", None, message)
-    for path, image in files:
+            add("error", "unreadable-image", path, str(error))
+    for path, image in images.items():
         for kind in _not_finite(image.array):
-            report("error", f"{kind}-image", path, f"contains {kind} voxels. Replace them.")
+            message = f"{path.name} contains {kind} voxels. Replace them by what makes sense."
+            add("error", f"{kind}-image", path, message)
+    complete = bool(images) and len(images) == len(case.images)
+    found = sum(len(image.array) for image in images.values())
+    if complete and found != channels:
+        names = ", ".join(path.name for path in images)
+        message = f"The case has {found} channels ({names}), but dataset.json names {channels}."
+        add("error", "wrong-channels", None, message)
 
     values = None
-    label = _read_label(case, reader, findings)
-    if label is not None and case.label is not None:
+    grids = list(images.items())
+    label = _read_label(case, reader)
+    if isinstance(label, Finding):
+        findings.append(label)
+    elif case.label is not None:
         values = distinct_values(label.array)
-        for message in _unexpected(values, labels):
-            report("error", "unexpected-label", case.label, message)
-        if not any(value > 0 and (not labels or value != labels.ignore_label) for value in values):
-            message = "has no foreground: such a case adds nothing to the fingerprint."
-            report("warning", "empty-foreground", case.label, message)
-        files.append((case.label, label))
-    for path, image in files[1:]:
-        for severity, kind, message in _off_the_grid(image, files[0][1], files[0][0].name):
-            report(severity, kind, path, message)
-    images = [image for _, image in files[: len(case.images)]] if complete else []
-    return CaseReport(tuple(findings), values, _digest(images) if images else None)
+        grids.append((case.label, label))
+        for severity, kind, what in _about_label(label, values, labels):
+            add(severity, kind, case.label, f"{case.label.name} {what}")
+    for path, image in grids[1:]:
+        for severity, kind, what in _off_the_grid(image, grids[0][1], grids[0][0].name):
+            add(severity, kind, path, f"{path.name} {what}")
+    return CaseReport(tuple(findings), values, _digest(images.values()) if complete else None)
 
 
 def distinct_values(array: NDArray[Any]) -> frozenset[float]:
-    """The values that occur, NaN left out; background is skipped where a box shows it.
+    """The finite values that occur in a segmentation `(1, z, y, x)`.
 
     >>> sorted(distinct_values(np.array([[[[0, 2, 2]]]], dtype=np.uint8)))
-    [0.0, 2.0]
+    [0, 2]
     """
     volume = array[0]
     inside = volume[nonzero_box([volume])]
-    values = {0.0} if inside.size < volume.size else set()
+    values: set[float] = {0} if inside.size < volume.size else set()
     if inside.dtype.kind in "iub":
         low, high = int(inside.min()), int(inside.max())
         if high - low < 1 << 16:
@@ -88,28 +89,43 @@ def distinct_values(array: NDArray[Any]) -> frozenset[float]:
                 present[plane.astype(np.intp) - low] = True
             return frozenset(values.union((np.flatnonzero(present) + low).tolist()))
     for plane in inside:
-        values.update(np.unique(plane[~np.isnan(plane)]).tolist())
+        values.update(np.unique(plane[np.isfinite(plane)]).tolist())
     return frozenset(values)
 
 
-def _read_label(case: Case, reader: str, findings: list[Finding]) -> Image | None:
-    if case.label is None or not case.label.is_file():
-        message = "the image has no segmentation. Add one, or take the image out of imagesTr."
-        findings.append(Finding("error", "missing-label", case.name, case.label, message))
-        return None
+def _read_label(case: Case, reader: str) -> Image | Finding:
+    path = case.label
+    if path is None or not path.is_file():
+        message = "The image has no segmentation. Add one, or remove the image."
+        return Finding("error", "missing-label", case.name, path, message)
     try:
-        label = read_label(case.label, reader)
+        label = read_label(path, reader)
     except DatasetError as error:
-        findings.append(Finding("error", "unreadable-label", case.name, case.label, str(error)))
-        return None
-    for kind in _not_finite(label.array):
-        message = f"contains {kind} voxels. Labels are integers."
-        findings.append(Finding("error", f"{kind}-label", case.name, case.label, message))
+        return Finding("error", "unreadable-label", case.name, path, str(error))
     if len(label.array) != 1:
-        message = f"has {len(label.array)} channels. A segmentation has one, of label values."
-        findings.append(Finding("error", "unreadable-label", case.name, case.label, message))
-        return None
+        message = f"{path.name} has {len(label.array)} channels. A segmentation has one."
+        return Finding("error", "unreadable-label", case.name, path, message)
     return label
+
+
+def _about_label(
+    label: Image, values: frozenset[float], labels: Labels | None
+) -> Iterator[tuple[Severity, str, str]]:
+    for kind in _not_finite(label.array):
+        yield "error", f"{kind}-label", f"contains {kind} voxels. Labels are integers."
+    expected = {*labels.all_labels, labels.ignore_label} if labels else values
+    unexpected = sorted(value for value in values if value not in expected)
+    if unexpected:
+        shown = ", ".join(f"{value:g}" for value in unexpected[:_SHOWN_VALUES])
+        more = f" and {len(unexpected) - _SHOWN_VALUES} more" * (len(unexpected) > _SHOWN_VALUES)
+        message = f"has the values {shown}{more}, which dataset.json does not name."
+        if any(value % 1 for value in unexpected):
+            message += " Some are fractions: was it resampled with interpolation?"
+        yield "error", "unexpected-label", message
+    ignored = labels.ignore_label if labels else None
+    if not any(value > 0 and value != ignored for value in values):
+        message = "has no foreground, so the case adds nothing to the fingerprint."
+        yield "warning", "empty-foreground", message
 
 
 def _not_finite(array: NDArray[Any]) -> Iterator[str]:
@@ -122,20 +138,6 @@ def _not_finite(array: NDArray[Any]) -> Iterator[str]:
                 yield "infinite"
         elif np.isinf(array.min()) or np.isinf(array.max()):
             yield "infinite"
-
-
-def _unexpected(values: frozenset[float], labels: Labels | None) -> Iterator[str]:
-    if labels is None:
-        return
-    expected = {*labels.all_labels, labels.ignore_label}
-    unexpected = sorted(value for value in values if value not in expected)
-    if unexpected:
-        shown = ", ".join(f"{value:g}" for value in unexpected[:_SHOWN_VALUES])
-        more = f" and {len(unexpected) - _SHOWN_VALUES} more" * (len(unexpected) > _SHOWN_VALUES)
-        fractions = any(value != int(value) for value in unexpected if np.isfinite(value))
-        yield f"has the values {shown}{more}, which dataset.json does not name." + (
-            " Some are fractions: was it resampled with interpolation?" if fractions else ""
-        )
 
 
 def _off_the_grid(image: Image, first: Image, name: str) -> Iterator[tuple[Severity, str, str]]:
@@ -158,9 +160,6 @@ def _off_the_grid(image: Image, first: Image, name: str) -> Iterator[tuple[Sever
         yield "warning", "direction-mismatch", message + f"{_numbers(there.direction)}. {_ALIGNED}"
 
 
-_ALIGNED = "Look at them in a viewer: are they aligned?"
-
-
 def _geometry(image: Image) -> Geometry | None:
     if image.properties.keys() & {"sitk_stuff", "nibabel_stuff"}:
         return geometry_from_properties(image.properties)[0]
@@ -171,7 +170,7 @@ def _numbers(values: Sequence[float]) -> str:
     return f"({', '.join(f'{value:.6g}' for value in values)})"
 
 
-def _digest(images: Sequence[Image]) -> str:
+def _digest(images: Iterable[Image]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for image in images:
         digest.update(f"{image.array.shape}{image.array.dtype}".encode())

@@ -69,7 +69,7 @@ def _about_dataset_json(dataset: Dataset) -> Iterator[Finding]:
         yield finding("error", "no-reader", str(error))
     yield from (finding(*fault) for fault in _about_keys(json))
     if json.num_training is None:
-        message = "the key numTraining is missing; nnU-Net's own check insists on it."
+        message = "The key numTraining is missing; nnU-Net's own check insists on it."
         yield finding("error", "num-training", message)
     elif json.num_training != len(dataset.cases):
         message = f"numTraining is {json.num_training}, but there are {len(dataset.cases)} cases."
@@ -78,11 +78,11 @@ def _about_dataset_json(dataset: Dataset) -> Iterator[Finding]:
 
 def _about_keys(json: DatasetJson) -> Iterator[tuple[Severity, str, str]]:
     if "channel_names" not in json.to_dict():
-        message = "channels are under the old key modality; nnU-Net now calls it channel_names."
+        message = "Channels are under the old key modality; nnU-Net now calls it channel_names."
         yield "warning", "old-key", message
     repeated = [name for name, count in Counter(json.channels).items() if count > 1]
     if repeated:
-        yield "note", "repeated-channel-name", f"several channels are called {', '.join(repeated)}."
+        yield "note", "repeated-channel-name", f"Several channels are called {', '.join(repeated)}."
 
 
 def _about_labels(labels: Labels) -> Iterator[tuple[Severity, str, str]]:
@@ -90,7 +90,7 @@ def _about_labels(labels: Labels) -> Iterator[tuple[Severity, str, str]]:
     if labels.ignore_label is not None:
         values.append(labels.ignore_label)
     if values != list(range(len(values))):
-        message = f"label values must be 0, 1, 2, ... without gaps, but are {values}."
+        message = f"Label values must be 0, 1, 2, ... without gaps, but are {values}."
         yield "error", "labels-not-consecutive", message
     for label, painted in _mispainted(labels):
         yield (
@@ -118,11 +118,11 @@ def _mispainted(labels: Labels) -> Iterator[tuple[int, int]]:
 def _about_files(dataset: Dataset) -> Iterator[Finding]:
     ending = dataset.json.file_ending
     if not dataset.cases:
-        message = f"has no training cases: no files {IMAGES}/CASE_0000{ending}."
+        message = f"There are no training cases: no files {IMAGES}/CASE_0000{ending}."
         yield Finding("error", "no-cases", None, dataset.folder, message)
     for case in dataset.cases:
         if not case.images:
-            message = f"files in {IMAGES} are called CASE_0000{ending}, with a channel number."
+            message = f"Files in {IMAGES} must be called CASE_0000{ending}, with a channel number."
             path = dataset.folder / IMAGES
             yield Finding("error", "file-name", case.name, path, message)
     if dataset.json.dataset is not None:
@@ -131,7 +131,7 @@ def _about_files(dataset: Dataset) -> Iterator[Finding]:
     for file in file_names(dataset.folder / LABELS, ending):
         name = file.removesuffix(ending)
         if name not in known:
-            message = "the segmentation has no image, so it is not used."
+            message = f"The segmentation {file} has no image, so it is not used."
             yield Finding(
                 "warning", "label-without-image", name, dataset.folder / LABELS / file, message
             )
@@ -146,7 +146,7 @@ def _about_all_cases(
             alike[report.digest].append(name)
     for first, *others in alike.values():
         if others:
-            message = f"the same image as {', '.join(others)}: folds would share it."
+            message = f"The same image as {', '.join(others)}: folds would share it."
             yield Finding("warning", "duplicate-case", first, None, message)
     values = [report.label_values for report in reports.values()]
     if labels is None or not values or None in values or len(values) < len(dataset.cases):
@@ -158,5 +158,5 @@ def _about_all_cases(
 def _never_seen(seen: frozenset[float], labels: Labels, path: Path) -> Iterator[Finding]:
     missing: Sequence[int] = [label for label in labels.foreground_labels if label not in seen]
     if missing:
-        message = f"no case has the label values {', '.join(map(str, missing))}."
+        message = f"No case has the label values {', '.join(map(str, missing))}."
         yield Finding("warning", "unused-label", None, path, message)

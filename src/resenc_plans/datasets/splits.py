@@ -28,7 +28,7 @@ def make_splits(case_names: Sequence[str], folds: int = 5, seed: int = 12345) ->
     The names are taken in the order given; nnU-Net sorts them first.
 
     >>> make_splits(["a", "b", "c", "d", "e"])[0]
-    Split(train=('a', 'b', 'c', 'e'), val=('d',))
+    Split(train=('b', 'c', 'd', 'e'), val=('a',))
 
     Raises
     ------

@@ -298,7 +298,8 @@ def _choose(preset: str | None, gpu_memory_gb: float | None) -> tuple[Preset, fl
     if preset is None:
         preset = "L" if gpu_memory_gb is None else "M"
     chosen = find_preset(preset)
-    return chosen, chosen.gpu_memory_gb if gpu_memory_gb is None else gpu_memory_gb
+    target = chosen.gpu_memory_gb if gpu_memory_gb is None else gpu_memory_gb
+    return chosen, int(target) if float(target).is_integer() else target
 
 
 def _name(preset: Preset, target: float, name: str | None) -> str:
