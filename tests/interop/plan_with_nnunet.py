@@ -28,7 +28,6 @@ from nnunetv2.imageio.reader_writer_registry import (  # noqa: E402
 
 default = default_experiment_planner.ExperimentPlanner
 real_estimate = default.static_estimate_VRAM_usage
-real_threads = torch.set_num_threads
 
 
 def estimate_on_meta(*arguments, **keywords):
@@ -63,7 +62,7 @@ def plan(case: dict, index: int) -> dict:
     return json.loads((preprocessed / "Plans.json").read_text())
 
 
-with open(sys.argv[1]) as cases, open(sys.argv[2], "w") as answers:
+with Path(sys.argv[1]).open() as cases, Path(sys.argv[2]).open("w") as answers:
     for index, line in enumerate(cases):
         try:
             with contextlib.redirect_stdout(io.StringIO()):

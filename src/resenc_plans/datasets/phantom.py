@@ -91,5 +91,5 @@ def _write(array: "NDArray[np.generic]", path: Path) -> None:
     import SimpleITK as sitk  # noqa: N813
 
     image = sitk.GetImageFromArray(array)
-    image.SetSpacing(SPACING[::-1])
+    image.SetSpacing(SPACING[::-1])  # type: ignore[no-untyped-call]
     sitk.WriteImage(image, str(path))
