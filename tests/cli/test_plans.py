@@ -40,7 +40,7 @@ def test_gpus_multiply_the_parent_s_batch_size(run, here):
 def test_a_patch_size_gets_its_topology_and_is_rounded_up(run, here):
     done = run("derive", "--patch-size", "60x120x120", "--name", "large")
     assert done.code == 0
-    assert "rounded up to 64 x 128 x 128" in done.err
+    assert "rounded up to 64x128x128" in done.err
     config = Plans.load(f"{NAME}.json").resolve("large")
     assert config.patch_size == (64, 128, 128)
     arguments = config.architecture.arch_kwargs

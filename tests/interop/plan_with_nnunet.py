@@ -17,12 +17,12 @@ for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
     os.environ[variable] = str(root / variable)
     (root / variable).mkdir()
 
-import torch  # noqa: E402
-from nnunetv2.experiment_planning.experiment_planners import default_experiment_planner  # noqa: E402
-from nnunetv2.experiment_planning.experiment_planners.residual_unets import (  # noqa: E402
+import torch
+from nnunetv2.experiment_planning.experiment_planners import default_experiment_planner
+from nnunetv2.experiment_planning.experiment_planners.residual_unets import (
     residual_encoder_unet_planners,
 )
-from nnunetv2.imageio.reader_writer_registry import (  # noqa: E402
+from nnunetv2.imageio.reader_writer_registry import (
     determine_reader_writer_from_dataset_json,
 )
 

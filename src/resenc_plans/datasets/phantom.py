@@ -23,7 +23,7 @@ DESCRIPTION = {
 }
 
 
-def write_phantom(folder: Path, cases: int = 8, seed: int = 0) -> Path:
+def write_phantom(folder: str | Path, cases: int = 8, seed: int = 0) -> Path:
     """Write a dataset with `cases` cases of two channels and three labels; return its folder.
 
     Raises
@@ -33,6 +33,7 @@ def write_phantom(folder: Path, cases: int = 8, seed: int = 0) -> Path:
     """
     import numpy as np
 
+    folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise DatasetError(f"{folder}: is not empty. Choose a new folder for the phantom.")
     for name in ("imagesTr", "labelsTr"):
