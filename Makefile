@@ -49,7 +49,7 @@ schemas: install
 	$(BIN)/resenc-plans schema --output schemas
 
 bench: install peer
-	$(BIN)/python -m benchmarks
+	$(BIN)/python benchmarks
 
 clean:
 	rm -rf $(VENV) $(PEER) demo
