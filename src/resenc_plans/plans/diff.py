@@ -1,7 +1,7 @@
 """What differs between two plans, and what each difference costs whoever has run the first."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,8 @@ class PlansDiff:
         """The differences as JSON; an absent value is left out."""
         rows = []
         for change in self.changes:
-            row = asdict(change) | {"cost": str(change.cost)}
+            row = {field.name: getattr(change, field.name) for field in fields(change)}
+            row["cost"] = str(change.cost)
             rows.append({key: value for key, value in row.items() if value is not ABSENT})
         return {"cost": str(self.cost), "changes": rows}
 
@@ -136,13 +137,13 @@ def _file_keys(document: Mapping[str, Any]) -> dict[str, Any]:
 def _values(
     plan: "Plans", document: Mapping[str, Any], name: str, resolved: bool
 ) -> dict[str, Any] | None:
-    written = document["configurations"].get(name)
+    written: dict[str, Any] | None = document["configurations"].get(name)
     if written is None or not resolved:
         return written
     try:
         return plan.resolve(name).to_dict()
     except PlansError:
-        return dict(written)
+        return written
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[Any]:

@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from resenc_plans.datasets.fingerprint import IntensityProperties
 from resenc_plans.plans.architecture import Architecture
 from resenc_plans.plans.frozen import Boolean, FrozenModel, Integer, Number, thaw
 
@@ -35,20 +36,6 @@ def _positive(values: tuple[float, ...]) -> tuple[float, ...]:
 PositiveInteger = Annotated[Integer, Field(ge=1)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Spacing = Annotated[tuple[Number, ...], AfterValidator(_positive)]
-
-
-class IntensityProperties(FrozenModel):
-    """Statistics of one channel over the foreground voxels of all cases."""
-
-    model_config = ConfigDict(title="Intensity properties of a channel")
-
-    max: Number
-    mean: Number
-    median: Number
-    min: Number
-    percentile_00_5: Number
-    percentile_99_5: Number
-    std: Number
 
 
 class ResamplingSettings(FrozenModel):

@@ -28,9 +28,11 @@ from resenc_plans.plans.models import (
 from resenc_plans.plans.validation import sentences
 
 if TYPE_CHECKING:
+    from resenc_plans.datasets.dataset import Dataset
     from resenc_plans.datasets.dataset_json import DatasetJson
+    from resenc_plans.datasets.fingerprint import Fingerprint
     from resenc_plans.plans.diff import PlansDiff
-    from resenc_plans.plans.rules import Finding
+    from resenc_plans.plans.findings import Finding
 
 
 class Plans:
@@ -175,14 +177,22 @@ class Plans:
 
         return compare(self, other, resolved=resolved)
 
-    def validate_rules(self, dataset: "DatasetJson | None" = None) -> "tuple[Finding, ...]":
+    def validate_rules(
+        self,
+        dataset: "Dataset | DatasetJson | None" = None,
+        *,
+        fingerprint: "Fingerprint | None" = None,
+    ) -> "tuple[Finding, ...]":
         """Every finding of the rules beyond types, worst first (see `plans.rules`).
 
-        With `dataset` (a dataset.json), channels and labels are checked against it too.
+        With `dataset`, channels and batch sizes are checked against it too; with `fingerprint`,
+        whether it is the one that the plans were made from.
         """
+        from resenc_plans.datasets.dataset import Dataset
         from resenc_plans.plans.rules import check
 
-        return check(self, dataset)
+        dataset_json = dataset.json if isinstance(dataset, Dataset) else dataset
+        return check(self, dataset_json, fingerprint.digest() if fingerprint else None)
 
     def upgrade(self) -> Upgrade:
         """Rewrite older formats to the current one, in place (see `plans.legacy`)."""

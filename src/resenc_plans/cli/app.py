@@ -1,0 +1,59 @@
+"""The command line: one app, and the one place where errors become messages and exit codes.
+
+Exit codes: 0 all well; 1 the command ran and found faults; 2 it could not run, and nothing was
+written; 130 it was interrupted.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from resenc_plans import __version__
+from resenc_plans.cli import datasets, planning, plans, validation
+from resenc_plans.errors import ResencPlansError
+
+app = typer.Typer(
+    name="resenc-plans",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        sys.stdout.write(f"resenc-plans {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def resenc_plans(
+    version: Annotated[  # noqa: ARG001
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Plans for nnU-Net's residual-encoder presets: make, derive, check and compare them."""
+
+
+for module in (datasets, planning, plans, validation):
+    for command in module.COMMANDS:
+        app.command()(command)
+
+
+def main() -> None:
+    """Run the command line; every expected error becomes one message on stderr."""
+    try:
+        app()
+    except ResencPlansError as error:
+        from resenc_plans.cli.render import note
+
+        note(f"Error: {error}", style="bold red")
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

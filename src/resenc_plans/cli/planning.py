@@ -1,0 +1,339 @@
+"""Commands that plan: create, presets."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from resenc_plans.cli.options import (
+    DatasetOption,
+    DryRunOption,
+    Format,
+    FormatOption,
+    OutputOption,
+    OverwriteOption,
+    WorkersOption,
+    parse_numbers,
+)
+from resenc_plans.cli.render import note, numbers, print_json, print_table, say
+from resenc_plans.errors import PlanningError
+from resenc_plans.folders import DATASET_JSON
+
+if TYPE_CHECKING:
+    from resenc_plans.cli.scope import Scope
+    from resenc_plans.datasets.fingerprint import Fingerprint
+    from resenc_plans.planning.planner import PlanningResult
+    from resenc_plans.planning.published import BudgetMatch
+    from resenc_plans.planning.replanning import Replanning
+
+
+def create(
+    dataset: DatasetOption = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            "-pl",
+            help="M, L, XL, resenc or default; nnU-Net's planner names are understood too. "
+            "Without it: L, or M scaled to --gpu-memory.",
+            show_default=False,
+        ),
+    ] = None,
+    gpu_memory: Annotated[
+        float | None,
+        typer.Option(
+            "--gpu-memory",
+            "-gpu_memory_target",
+            metavar="GB",
+            help="GPU memory target, as nnU-Net counts it.",
+            show_default=False,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            "-overwrite_plans_name",
+            help="Name of the plans; needed with a target that is not the preset's.",
+            show_default=False,
+        ),
+    ] = None,
+    spacing: Annotated[
+        str | None,
+        typer.Option(
+            metavar="Z,Y,X",
+            help="Target spacing in mm of 3d_fullres and 2d, instead of the dataset's.",
+            show_default=False,
+        ),
+    ] = None,
+    transpose: Annotated[
+        bool,
+        typer.Option("--transpose/--no-transpose", help="Put the coarsest axis first."),
+    ] = True,
+    batch_cap: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the dataset's voxels that one batch may cover, such as 0.05.",
+            show_default=False,
+        ),
+    ] = None,
+    provenance: Annotated[
+        bool,
+        typer.Option(
+            "--provenance/--no-provenance",
+            help="End the file with a key that says how it was made; nnU-Net ignores it.",
+        ),
+    ] = True,
+    workers: WorkersOption = None,
+    output: OutputOption = None,
+    overwrite: OverwriteOption = False,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Plan a dataset: spacing, patch size, batch size and network, as nnU-Net 2.8.1 would.
+
+    The fingerprint is extracted first where there is none.
+    Example: resenc-plans create --gpu-memory 80 --name Plans_80G
+    """
+    from resenc_plans.cli.scope import find_scope
+    from resenc_plans.planning.planner import plan_dataset
+
+    scope = find_scope(dataset)
+    fingerprint, is_new = _fingerprint(scope, workers)
+    result = plan_dataset(
+        fingerprint,
+        scope.dataset(),
+        preset=preset,
+        gpu_memory_gb=gpu_memory,
+        name=name,
+        spacing=parse_numbers(spacing, float, "--spacing") if spacing else None,
+        transpose=transpose,
+        batch_cap=batch_cap,
+        provenance=provenance,
+    )
+    _announce(result)
+    target = _target(scope, output, result.plans.name)
+    _print_plans(result)
+    replanning = _replan(target, result)
+    if replanning is not None:
+        _report_replanning(target, replanning, overwrite=overwrite, dry_run=dry_run)
+    if dry_run:
+        say(f"Would write {target} (--dry-run).")
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if is_new:
+        scope.preprocessed.mkdir(parents=True, exist_ok=True)
+        fingerprint.save(scope.fingerprint)
+        say(f"Wrote {scope.fingerprint}.")
+    _copy_dataset_json(scope)
+    (replanning.plans if replanning else result.plans).save(target)
+    say(f"Wrote {target}.")
+
+
+def presets(
+    vram: Annotated[
+        float | None,
+        typer.Option(
+            metavar="GB", help="GPU memory of the method to compare with.", show_default=False
+        ),
+    ] = None,
+    hours: Annotated[
+        float | None,
+        typer.Option(help="Its training time in hours on an A100 40 GB.", show_default=False),
+    ] = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """The presets and the published comparison; or the preset nearest to a method's budget.
+
+    Example: resenc-plans presets --vram 17 --hours 68
+    """
+    from dataclasses import asdict
+
+    from resenc_plans.planning.published import match_budget, published_results
+
+    if vram is not None or hours is not None:
+        matches = match_budget(vram, hours)
+        if format is Format.JSON:
+            print_json([asdict(match) | {"distance": match.distance} for match in matches])
+        else:
+            _print_matches(matches)
+    elif format is Format.JSON:
+        print_json([asdict(result) for result in published_results()])
+    else:
+        _print_published()
+
+
+def _fingerprint(scope: "Scope", workers: int | None) -> "tuple[Fingerprint, bool]":
+    """The dataset's fingerprint, and whether it had to be extracted."""
+    from resenc_plans.datasets.fingerprint import Fingerprint
+
+    if scope.fingerprint.is_file():
+        return Fingerprint.load(scope.fingerprint), False
+    from resenc_plans.cli.datasets import extract_fingerprint
+
+    return extract_fingerprint(scope, workers), True
+
+
+def _target(scope: "Scope", output: Path | None, name: str) -> Path:
+    if output is None:
+        return scope.preprocessed / f"{name}.json"
+    return output if output.suffix == ".json" else output / f"{name}.json"
+
+
+def _announce(result: "PlanningResult") -> None:
+    if result.gpu_memory_gb != result.preset.gpu_memory_gb:
+        note(
+            f"Non-standard GPU memory target: {result.gpu_memory_gb:g} GB instead of preset "
+            f"{result.preset.key}'s {result.preset.gpu_memory_gb:g} GB. nnU-Net's target is a "
+            "proxy, not what nvidia-smi will show."
+        )
+
+
+def _print_plans(result: "PlanningResult") -> None:
+    rows = []
+    for name, decision in result.decisions.items():
+        config = result.plans.resolve(name)
+        rows.append(
+            [
+                name,
+                numbers(config.spacing, " x ", 3),
+                numbers(config.median_image_size_in_voxels),
+                numbers(config.patch_size),
+                str(decision.n_stages),
+                str(config.batch_size),
+                f"{decision.dataset_share:.2%}",
+                decision.limits,
+            ]
+        )
+    print_table(
+        [
+            "configuration",
+            "spacing (mm)",
+            "median shape",
+            "patch",
+            "stages",
+            "batch",
+            "share of dataset",
+            "limited by",
+        ],
+        rows,
+    )
+    for remark in result.remarks:
+        say(remark)
+
+
+def _replan(target: Path, result: "PlanningResult") -> "Replanning | None":
+    if not target.exists():
+        return None
+    from resenc_plans.planning.replanning import replan
+    from resenc_plans.plans.plans import Plans
+
+    return replan(Plans.load(target), result.plans)
+
+
+def _report_replanning(
+    target: Path, replanning: "Replanning", *, overwrite: bool, dry_run: bool
+) -> None:
+    if replanning.kept:
+        say(f"Kept from {target.name}: {', '.join(replanning.kept)}.")
+    if replanning.harmless:
+        return
+    lines = []
+    for title, changes in (
+        (
+            "These planned values differ (another planner or target, or edited by hand):",
+            replanning.lost,
+        ),
+        (
+            "These configurations are kept, but would get other values from their parents:",
+            replanning.inherited,
+        ),
+    ):
+        if changes:
+            lines.append(title)
+            lines += [
+                f"  {change.configuration or 'file'}: {change.key or '(whole)'}: "
+                f"{_short(change.before)} -> {_short(change.after)}"
+                for change in changes[:20]
+            ]
+            lines += [f"  and {len(changes) - 20} more"] if len(changes) > 20 else []
+    text = "\n".join(lines)
+    if overwrite or dry_run:
+        note(text)
+        return
+    raise PlanningError(
+        f"{target} exists and is not what would be written now.\n{text}\n"
+        "Nothing was written. --overwrite replaces it and keeps your own configurations; "
+        "--name writes beside it. A hand edit survives as a configuration of its own: "
+        "resenc-plans derive --set KEY=VALUE --name NAME."
+    )
+
+
+def _copy_dataset_json(scope: "Scope") -> None:
+    """Put dataset.json beside the plans, as nnU-Net does, where it lies elsewhere."""
+    if scope.raw is None or scope.raw == scope.preprocessed:
+        return
+    from resenc_plans.files import replace_file
+
+    with replace_file(scope.preprocessed / DATASET_JSON) as stream:
+        stream.write((scope.raw / DATASET_JSON).read_bytes())
+
+
+def _print_published() -> None:
+    from resenc_plans.planning.published import DATASETS, published_results
+
+    print_table(
+        ["system", "preset", *DATASETS, "VRAM (GB)", "hours"],
+        [
+            [
+                result.system,
+                result.preset or "",
+                *(f"{dice:.2f}" for dice in result.dice),
+                f"{result.vram_gb:g}",
+                f"{result.hours:g}",
+            ]
+            for result in published_results()
+        ],
+        title="Mean Dice (%) of five-fold cross-validation, training on one A100 40 GB",
+    )
+    say(
+        "nnU-Net Revisited, arXiv 2404.09556, which asks to be cited by whoever uses the presets.\n"
+        "VRAM as nvidia-smi shows it; the presets' memory targets are M 8, L 24, XL 40."
+    )
+
+
+def _print_matches(matches: "tuple[BudgetMatch, ...]") -> None:
+    best = matches[0]
+    reasons = [
+        f"{ratio:.2g} times the {what}"
+        for ratio, what in ((best.vram_ratio, "GPU memory"), (best.hours_ratio, "hours"))
+        if ratio
+    ]
+    say(
+        f"Compare with {best.result.system} (preset {best.result.preset}): "
+        f"it takes {' and '.join(reasons)}, the nearest of the presets."
+    )
+    print_table(
+        ["preset", "VRAM (GB)", "hours", "times the VRAM", "times the hours", "distance"],
+        [
+            [
+                match.result.preset,
+                f"{match.result.vram_gb:g}",
+                f"{match.result.hours:g}",
+                f"{match.vram_ratio:.2f}" if match.vram_ratio else "-",
+                f"{match.hours_ratio:.2f}" if match.hours_ratio else "-",
+                f"{match.distance:.2f}",
+            ]
+            for match in matches
+        ],
+    )
+    far = [r for r in (best.vram_ratio, best.hours_ratio) if r and not 2 / 3 <= r <= 1.5]
+    if far:
+        note("Even the nearest preset is more than 1.5 times off: say so where you compare.")
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 70 else text[:67] + "..."
+
+
+COMMANDS = (create, presets)

@@ -1,0 +1,375 @@
+"""Commands about a plans file: show, resolve, derive, diff, upgrade."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from resenc_plans.cli.options import (
+    DatasetOption,
+    DryRunOption,
+    Format,
+    FormatOption,
+    OutputOption,
+    OverwriteOption,
+    PlansOption,
+    parse_numbers,
+)
+from resenc_plans.cli.render import (
+    note,
+    numbers,
+    print_json,
+    print_table,
+    say,
+    styled,
+)
+from resenc_plans.errors import ConfigurationError, PlansError, ResencPlansError
+
+if TYPE_CHECKING:
+    from resenc_plans.plans.diff import PlansDiff
+    from resenc_plans.plans.models import ResolvedConfiguration
+    from resenc_plans.plans.plans import Plans
+
+_COST_STYLES = {"nothing": "green", "train again": "yellow", "preprocess again": "red"}
+
+
+def show(
+    configuration: Annotated[str | None, typer.Argument(show_default=False)] = None,
+    plans: PlansOption = None,
+    dataset: DatasetOption = None,
+) -> None:
+    """An overview of the plans, or one configuration with where each value comes from.
+
+    Example: resenc-plans show 3d_fullres
+    """
+    from resenc_plans.cli.scope import find_plans
+
+    plan = find_plans(plans, dataset)
+    if configuration is None:
+        _show_overview(plan)
+    else:
+        _show_configuration(plan, configuration)
+
+
+def resolve(
+    configuration: Annotated[str, typer.Argument(show_default=False)],
+    plans: PlansOption = None,
+    dataset: DatasetOption = None,
+) -> None:
+    """Print a configuration as JSON, inheritance applied, in the current format.
+
+    Example: resenc-plans resolve 3d_fullres
+    """
+    from resenc_plans.cli.scope import find_plans
+
+    print_json(find_plans(plans, dataset).resolve(configuration).to_dict())
+
+
+def derive(
+    batch_size: Annotated[
+        int | None, typer.Option(help="The new batch size, over all GPUs.", show_default=False)
+    ] = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option(min=1, help="Multiply the parent's batch size by this.", show_default=False),
+    ] = None,
+    patch_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ZxYxX",
+            help="The new patch size; the topology is computed anew, sizes are rounded up to fit.",
+            show_default=False,
+        ),
+    ] = None,
+    spacing: Annotated[
+        str | None,
+        typer.Option(metavar="Z,Y,X", help="The new spacing in mm.", show_default=False),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any value, as JSON; the key may be dotted. May be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="The parent. Without it: 3d_fullres, or 2d.", show_default=False
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="The new configuration's name. Without it: from the change.", show_default=False
+        ),
+    ] = None,
+    plans: PlansOption = None,
+    dataset: DatasetOption = None,
+    output: OutputOption = None,
+    overwrite: OverwriteOption = False,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Add a configuration that inherits from another and changes some of its values.
+
+    Nothing else in the file is touched. Example: resenc-plans derive --batch-size 16
+    """
+    from resenc_plans.cli.scope import find_plans
+    from resenc_plans.plans.plans import Plans
+
+    plan = find_plans(plans, dataset)
+    parent = from_ or _default_parent(plan)
+    config = plan.resolve(parent)
+    overrides: dict[str, Any] = {}
+    suffixes = []
+    if batch_size is not None and gpus is not None:
+        raise ResencPlansError("--batch-size and --gpus both set the batch size: give one of them.")
+    if gpus is not None:
+        batch_size = config.batch_size * gpus
+    if batch_size is not None:
+        overrides["batch_size"] = batch_size
+        suffixes.append(f"bs{batch_size}")
+    if spacing is not None:
+        values = parse_numbers(spacing, float, "--spacing")
+        overrides["spacing"] = list(values)
+        suffixes.append("sp" + numbers(values, "x"))
+    if patch_size is not None:
+        size = parse_numbers(patch_size, int, "--patch-size")
+        changes = _for_patch_size(config, size, overrides.get("spacing"))
+        overrides.update(changes)
+        suffixes.append("ps" + numbers(changes["patch_size"], "x"))
+    overrides.update(_parse_settings(set_ or []))
+    if not overrides:
+        raise ResencPlansError(
+            "Nothing to change: give --batch-size, --gpus, --patch-size, --spacing or --set."
+        )
+    if name is None:
+        if not suffixes:
+            raise ResencPlansError("--set alone does not suggest a name: give --name.")
+        name = "_".join([parent, *suffixes])
+
+    before = Plans.from_dict(plan.to_dict(), plan.source)
+    plan.derive(name, from_=parent, overwrite=overwrite, **overrides)
+    _note_consequences(before, plan, name)
+    child = plan.to_dict()["configurations"][name]
+    target = output or Path(plan.source)
+    if dry_run:
+        say(f"Would write to {target}:")
+        _print_diff(before.diff(plan, resolved=False))
+    else:
+        plan.save(target)
+        say(f"Wrote {name} to {target}:")
+    print_json({name: child})
+
+
+def diff(
+    before: Annotated[str, typer.Argument(show_default=False, help="Plans: name or path.")],
+    after: Annotated[str, typer.Argument(show_default=False, help="Plans: name or path.")],
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Compare as written, inheritance not applied.")
+    ] = False,
+    format: FormatOption = Format.TABLE,  # noqa: A002
+) -> None:
+    """What differs between two plans, and what each difference costs whoever ran the first.
+
+    Exit code 1 if they differ. Example: resenc-plans diff nnUNetPlans nnUNetResEncUNetLPlans
+    """
+    from resenc_plans.cli.scope import find_plans
+
+    found = find_plans(before).diff(find_plans(after), resolved=not raw)
+    if format is Format.JSON:
+        print_json(found.to_dict())
+    else:
+        _print_diff(found)
+    if found:
+        raise typer.Exit(1)
+
+
+def upgrade(
+    plans: PlansOption = None,
+    dataset: DatasetOption = None,
+    output: OutputOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Rewrite a plans file of an older format to the current one; values stay the same.
+
+    Example: resenc-plans upgrade --plans nnUNetPlans.json --dry-run
+    """
+    from resenc_plans.cli.scope import find_plans
+
+    plan = find_plans(plans, dataset)
+    report = plan.upgrade()
+    for line in report.changed:
+        say(line)
+    for line in report.left:
+        note(f"Left as it is: {line}")
+    if not report.changed:
+        say(f"{plan.source}: nothing to upgrade.")
+    elif dry_run:
+        say("Nothing was written (--dry-run).")
+    else:
+        plan.save(output or plan.source)
+        say(f"Wrote {output or plan.source}.")
+    if report.left:
+        raise typer.Exit(1)
+
+
+def _show_overview(plan: "Plans") -> None:
+    document = plan.document
+    say(f"{plan.name} for {document.dataset_name or 'an unnamed dataset'}", style="bold")
+    made_by = document.experiment_planner_used or "an unknown planner"
+    provenance = plan.to_dict().get("resenc_plans")
+    target = f", {provenance['gpu_memory_gb']} GB" if isinstance(provenance, dict) else ""
+    say(f"{plan.source}: made by {made_by}{target}")
+    rows = []
+    for name, written in plan.configurations.items():
+        try:
+            config = plan.resolve(name)
+        except PlansError as error:
+            rows.append([name, written.inherits_from or "", styled(str(error), "red")])
+            continue
+        rows.append(
+            [
+                name,
+                written.inherits_from or "",
+                numbers(config.spacing, " x ", 3),
+                numbers(config.median_image_size_in_voxels),
+                numbers(config.patch_size),
+                str(config.batch_size),
+                _network(config),
+                config.data_identifier,
+            ]
+        )
+    print_table(
+        [
+            "configuration",
+            "inherits",
+            "spacing (mm)",
+            "median",
+            "patch",
+            "batch",
+            "network",
+            "data",
+        ],
+        rows,
+    )
+
+
+def _show_configuration(plan: "Plans", name: str) -> None:
+    from resenc_plans.plans.inheritance import INHERITS_FROM, chain, origins
+
+    config = plan.resolve(name)
+    written = plan.to_dict()["configurations"]
+    say(f"{' <- '.join(chain(written, name))} in {plan.source}", style="bold")
+    source = origins(written, name)
+    rows = []
+    for key, value in _flat(config.to_dict()):
+        top = key.partition(".")[0]
+        if top == INHERITS_FROM:
+            continue
+        origin = source.get(top, "old format")
+        own = origin == name
+        text = "own" if own else origin if origin == "old format" else f"inherited from {origin}"
+        rows.append([key, _json(value), styled(text, "bold" if own else "dim")])
+    print_table(["key", "value", "from"], rows)
+
+
+def _network(config: "ResolvedConfiguration") -> str:
+    architecture = config.architecture
+    name = architecture.network_class_name.rpartition(".")[2]
+    stages = getattr(architecture.arch_kwargs, "n_stages", None)
+    return f"{name}, {stages} stages" if stages else name
+
+
+def _default_parent(plan: "Plans") -> str:
+    for name in ("3d_fullres", "2d", *plan.configurations):
+        if name in plan.configurations:
+            return name
+    raise PlansError(f"{plan.source}: has no configurations.")
+
+
+def _for_patch_size(
+    config: "ResolvedConfiguration", size: tuple[float, ...], spacing: list[float] | None
+) -> dict[str, Any]:
+    from resenc_plans.planning.topology import overrides_for_patch_size
+
+    patch = tuple(int(value) for value in size)
+    changes = overrides_for_patch_size(config, patch, tuple(spacing) if spacing else None)
+    if tuple(changes["patch_size"]) != patch:
+        note(
+            f"Patch size {numbers(patch)} is rounded up to {numbers(changes['patch_size'])}, "
+            "which the strides divide."
+        )
+    return changes
+
+
+def _parse_settings(settings: list[str]) -> dict[str, Any]:
+    import json
+
+    found = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key:
+            raise ResencPlansError(f"--set {setting!r}: write KEY=VALUE, such as batch_dice=true.")
+        try:
+            found[key] = json.loads(text)
+        except json.JSONDecodeError:
+            if text[:1] in "[{\"'" or not text:
+                raise ResencPlansError(f"--set {key}: {text!r} is not JSON.") from None
+            found[key] = text
+    return found
+
+
+def _note_consequences(before: "Plans", after: "Plans", name: str) -> None:
+    """Warn of what the rules find in the new configuration that was not there before."""
+    known = set(before.validate_rules())
+    new = [f for f in after.validate_rules() if f.configuration == name and f not in known]
+    for finding in new:
+        text = f"{name}: {finding.key} {finding.message} [{finding.rule}]"
+        if finding.severity == "error":
+            raise ConfigurationError(f"{after.source}: {text}")
+        if finding.severity == "warning":
+            note(f"Warning: {text}")
+
+
+def _print_diff(found: "PlansDiff") -> None:
+    if not found:
+        say("No difference.")
+        return
+    rows = [
+        [
+            change.configuration or "(file)",
+            change.key or "(whole)",
+            _json(change.before),
+            _json(change.after),
+            styled(str(change.cost), _COST_STYLES[str(change.cost)]),
+        ]
+        for change in found.changes
+    ]
+    print_table(["configuration", "key", "before", "after", "costs"], rows)
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            rows += _flat(value, f"{prefix}{key}.")
+        else:
+            rows.append((prefix + key, value))
+    return rows
+
+
+def _json(value: Any) -> str:
+    import json
+
+    from resenc_plans.plans.diff import ABSENT
+
+    if value is ABSENT:
+        return "-"
+    text = json.dumps(value)
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+COMMANDS = (show, resolve, derive, diff, upgrade)

@@ -1,0 +1,102 @@
+"""What a person sees: tables, notes and progress; plain text where the output is a pipe."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+
+def console(*, error: bool = False) -> "Console":
+    """A console on stdout, or on stderr for what is not the result."""
+    from rich.console import Console
+
+    stream = sys.stderr if error else sys.stdout
+    width = None if stream.isatty() else 160
+    return Console(file=stream, highlight=False, soft_wrap=not stream.isatty(), width=width)
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None
+) -> None:
+    """A table; in a pipe the columns are separated by tabs."""
+    if not sys.stdout.isatty():
+        for row in [columns, *rows]:
+            sys.stdout.write("\t".join(_plain(cell) for cell in row) + "\n")
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    console().print(table)
+
+
+def print_json(value: Any) -> None:
+    """JSON on stdout, for pipes."""
+    sys.stdout.write(json.dumps(value, indent=4, ensure_ascii=False) + "\n")
+
+
+def say(message: str, style: str | None = None) -> None:
+    """A line of the result, on stdout."""
+    console().print(message, style=style, markup=False)
+
+
+def note(message: str, style: str = "yellow") -> None:
+    """A line beside the result, on stderr."""
+    console(error=True).print(message, style=style, markup=False)
+
+
+def styled(text: str, style: str) -> Any:
+    """A table cell in a style."""
+    if not sys.stdout.isatty():
+        return text
+    from rich.text import Text
+
+    return Text(text, style=style)
+
+
+def numbers(values: Iterable[float], separator: str = " x ", digits: int = 5) -> str:
+    """Sizes or spacings for a table.
+
+    >>> numbers((128, 96.5, 1.3780260484256488))
+    '128 x 96.5 x 1.378'
+    """
+    return separator.join(f"{value:.{digits}g}" for value in values)
+
+
+@contextmanager
+def progress(label: str, total: int) -> "Iterator[Callable[[str], None]]":
+    """A progress bar on stderr with rate and time left; call what it yields once per case."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console(error=True),
+        transient=True,
+    ) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda _: bar.advance(task)
+
+
+def _plain(cell: Any) -> str:
+    return str(cell).replace("\t", " ").replace("\n", " ")

@@ -1,0 +1,154 @@
+"""Which dataset and which plans a command is about, from its options and the current folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.errors import DatasetError, FileError, PlansError
+from resenc_plans.files import read_json
+from resenc_plans.folders import (
+    DATASET_JSON,
+    FINGERPRINT_JSON,
+    PREPROCESSED,
+    RAW,
+    environment_folder,
+    find_dataset_folder,
+)
+from resenc_plans.plans.plans import Plans
+
+_NOT_PLANS = {DATASET_JSON, FINGERPRINT_JSON, "splits_final.json"}
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A dataset's two folders: the raw one, where there is one, and the one plans lie in."""
+
+    raw: Path | None
+    preprocessed: Path
+
+    @property
+    def fingerprint(self) -> Path:
+        """Where the dataset's fingerprint lies, or would."""
+        return self.preprocessed / FINGERPRINT_JSON
+
+    def dataset(self) -> Dataset:
+        """The dataset; the copy of dataset.json beside the plans serves where no raw data is."""
+        return Dataset.load(str(self.raw or self.preprocessed))
+
+
+def find_scope(dataset: str | None) -> Scope:
+    """The folders of the dataset that `-d` names, or that the current folder belongs to.
+
+    Plans lie in `nnUNet_preprocessed/<dataset>` if that variable is set, else beside dataset.json.
+
+    Raises
+    ------
+    DatasetError
+        There is no such dataset.
+    """
+    root = environment_folder(PREPROCESSED)
+    if dataset is None:
+        raw = _enclosing_dataset(Path.cwd())
+        if raw is None:
+            raise DatasetError(
+                f"{Path.cwd()}: has no {DATASET_JSON}, and no -d was given. "
+                "Go to a dataset's folder, or name the dataset with -d."
+            )
+    else:
+        raw = _dataset_folder(dataset, root)
+    raw = raw.resolve()
+    if root is not None and raw.is_relative_to(root.resolve()):
+        return Scope(_raw_twin(raw.name), raw)
+    return Scope(raw, root.resolve() / raw.name if root is not None else raw)
+
+
+def _dataset_folder(dataset: str, root: Path | None) -> Path:
+    """The raw folder of a dataset, or its preprocessed one where there is no raw data."""
+    try:
+        return find_dataset_folder(dataset, RAW)
+    except DatasetError:
+        if root is None:
+            raise
+        try:
+            return find_dataset_folder(dataset, PREPROCESSED)
+        except DatasetError:
+            pass
+        raise
+
+
+def find_plans(plans: str | None, dataset: str | None = None) -> Plans:
+    """The plans that `-p` names, or the only ones in scope.
+
+    `-p` is a path, or the name of plans in the current folder or the dataset's. Without it, the
+    current folder's only plans file counts, then the only one of the dataset one stands in.
+
+    Raises
+    ------
+    PlansError
+        There are none, or several; the message lists them.
+    """
+    if plans is not None:
+        for path in (Path(plans), Path(f"{plans}.json")):
+            if path.is_file():
+                return Plans.load(path)
+        if Path(plans).suffix == ".json" and len(Path(plans).parts) > 1:
+            raise FileError(f"{plans}: no such file.")
+    folders = _folders(dataset)
+    found = {path: None for folder in folders for path in plans_files(folder)}
+    if plans is not None:
+        named = [path for path in found if path.stem == Path(plans).name.removesuffix(".json")]
+        if named:
+            return Plans.load(named[0])
+        there = ", ".join(path.stem for path in found) or "none"
+        raise PlansError(f"Plans {plans!r}: not found. In scope: {there}.")
+    for folder in folders:
+        here = [path for path in found if path.parent == folder]
+        if len(here) == 1:
+            return Plans.load(here[0])
+        if here:
+            names = "\n  ".join(str(path) for path in here)
+            raise PlansError(
+                f"Several plans files are in scope:\n  {names}\nChoose one with --plans."
+            )
+    raise PlansError(
+        f"No plans file in {' or '.join(str(folder) for folder in folders)}. "
+        "Make one with `resenc-plans create`, or name one with --plans."
+    )
+
+
+def plans_files(folder: Path) -> list[Path]:
+    """The plans files in a folder, by name; whatever else is JSON there is passed over."""
+    if not folder.is_dir():
+        return []
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        if path.name in _NOT_PLANS or not path.is_file():
+            continue
+        try:
+            document = read_json(path)
+        except FileError:
+            continue
+        if isinstance(document, dict) and isinstance(document.get("configurations"), dict):
+            found.append(path)
+    return found
+
+
+def _folders(dataset: str | None) -> list[Path]:
+    if dataset is not None:
+        return [find_scope(dataset).preprocessed]
+    here = Path.cwd()
+    if _enclosing_dataset(here) is None:
+        return [here]
+    scope = find_scope(None)
+    return [here] if scope.preprocessed == here.resolve() else [here, scope.preprocessed]
+
+
+def _enclosing_dataset(folder: Path) -> Path | None:
+    """The folder itself or the nearest above it that has a dataset.json."""
+    return next((f for f in (folder, *folder.parents) if (f / DATASET_JSON).is_file()), None)
+
+
+def _raw_twin(name: str) -> Path | None:
+    """The raw folder of a dataset whose preprocessed folder one stands in."""
+    root = environment_folder(RAW)
+    return root / name if root is not None and (root / name / DATASET_JSON).is_file() else None

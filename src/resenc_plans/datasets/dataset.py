@@ -1,0 +1,113 @@
+"""A dataset: a folder with dataset.json and, where the raw data are at hand, its cases."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+from resenc_plans.datasets.dataset_json import DatasetJson
+from resenc_plans.datasets.labels import Labels
+from resenc_plans.datasets.readers import reader_writer_name
+from resenc_plans.folders import DATASET_JSON, find_dataset_folder
+
+IMAGES = "imagesTr"
+LABELS = "labelsTr"
+
+_CHANNEL_SUFFIX_LENGTH = len("_0000")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One training case: an image file per channel, and the file of its segmentation."""
+
+    name: str
+    images: tuple[Path, ...]
+    label: Path | None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset's folder and what its dataset.json says."""
+
+    folder: Path
+    json: DatasetJson
+
+    @classmethod
+    def load(cls, dataset: str | os.PathLike[str]) -> Self:
+        """Open a dataset by path, by name (Dataset004_Hippocampus) or by id (4).
+
+        Names and ids are looked up in the folder that the environment variable nnUNet_raw names.
+        A folder that holds nothing but dataset.json is a dataset without cases.
+
+        Raises
+        ------
+        DatasetError
+            There is no such dataset, or its dataset.json is not usable.
+        FileError
+            Its dataset.json cannot be read or is not JSON.
+        """
+        folder = find_dataset_folder(os.fspath(dataset))
+        return cls(folder, DatasetJson.load(folder / DATASET_JSON))
+
+    @property
+    def name(self) -> str:
+        """The name of the folder, such as Dataset004_Hippocampus."""
+        return self.folder.resolve().name
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels, in the order of the images' first axis."""
+        return self.json.channels
+
+    @cached_property
+    def labels(self) -> Labels:
+        """The labels; raises DatasetError where they contradict each other."""
+        return Labels.from_dataset(self.json)
+
+    @cached_property
+    def cases(self) -> tuple[Case, ...]:
+        """The training cases, in the order and with the files that nnU-Net finds.
+
+        They come from dataset.json's `dataset`, or else from imagesTr, sorted by name. A file is
+        listed whether or not it exists, except for channels: what is there counts.
+        """
+        if self.json.dataset is not None:
+            return tuple(self._explicit_cases())
+        return tuple(self._cases_in_folders())
+
+    @cached_property
+    def reader_name(self) -> str:
+        """The nnU-Net class that reads the images, as plans files name it."""
+        example = next((image for case in self.cases for image in case.images), None)
+        return reader_writer_name(self.json, example)
+
+    def _explicit_cases(self) -> Iterator[Case]:
+        for name, files in (self.json.dataset or {}).items():
+            images = tuple(self._expand(image) for image in files.images)
+            yield Case(name, images, self._expand(files.label))
+
+    def _expand(self, path: str) -> Path:
+        return Path(os.path.normpath(self.folder.absolute() / os.path.expandvars(path)))
+
+    def _cases_in_folders(self) -> Iterator[Case]:
+        ending = self.json.file_ending
+        suffix_length = _CHANNEL_SUFFIX_LENGTH + len(ending)
+        images: dict[str, list[Path]] = {}
+        for file in file_names(self.folder / IMAGES, ending):
+            name, channel = file[:-suffix_length], file[-suffix_length : -len(ending)]
+            files = images.setdefault(name, [])
+            if channel[:1] == "_" and channel[1:].isdecimal() and len(channel) == 5:
+                files.append(self.folder / IMAGES / file)
+        for name in sorted(images):
+            label = self.folder / LABELS / (name + ending)
+            yield Case(name, tuple(images[name]), label)
+
+
+def file_names(folder: Path, ending: str) -> list[str]:
+    """Sorted names of the files in `folder` with this ending; none where there is no folder."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if e.name.endswith(ending) and e.is_file())

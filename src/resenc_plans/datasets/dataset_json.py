@@ -1,0 +1,194 @@
+"""dataset.json: what a dataset says about itself."""
+
+import os
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+)
+
+from resenc_plans.errors import DatasetError
+from resenc_plans.files import read_json
+
+
+def _label_value(value: Any) -> Any:
+    """The integer, or the tuple of integers, that `value` stands for."""
+    if isinstance(value, list | tuple):
+        if not value:
+            raise ValueError("a region needs at least one label value")
+        return tuple(_integer(item) for item in value)
+    return _integer(value)
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool):
+        raise ValueError(f"a label value is an integer, not {value!r}")
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"a label value is an integer, not {value!r}") from None
+    if isinstance(value, float) and number != value:
+        raise ValueError(f"a label value is an integer, not {value!r}")
+    return number
+
+
+LabelValue = Annotated[int | tuple[int, ...], BeforeValidator(_label_value)]
+
+
+class CaseFiles(BaseModel):
+    """The files of one case, where dataset.json lists them itself."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", title="Files of a case")
+
+    images: tuple[str, ...] = Field(
+        min_length=1,
+        description="One path per channel, in channel order, relative to the dataset's folder "
+        "or absolute; environment variables are expanded.",
+    )
+    label: str = Field(description="Path of the reference segmentation.")
+
+
+class DatasetJson(BaseModel):
+    """dataset.json, in nnU-Net v2's form; `to_dict` gives back the document as it was read."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="allow",
+        title="nnU-Net dataset.json",
+        json_schema_extra={
+            "examples": [
+                {
+                    "channel_names": {"0": "MRI"},
+                    "labels": {"background": 0, "Anterior": 1, "Posterior": 2},
+                    "numTraining": 200,
+                    "file_ending": ".nii.gz",
+                }
+            ]
+        },
+    )
+
+    channel_names: Mapping[str, str] = Field(
+        validation_alias=AliasChoices("channel_names", "modality"),
+        min_length=1,
+        description='Channel number to name, in order; the name "CT" selects CT normalisation. '
+        "Older files call it modality.",
+        examples=[{"0": "T1", "1": "FLAIR"}],
+    )
+    labels: Mapping[str, LabelValue] = Field(
+        description="Label name to value; a list of values makes a region. background is 0; "
+        "ignore, if there, is the highest value.",
+        examples=[{"background": 0, "whole tumor": [1, 2], "core": 2, "ignore": 3}],
+    )
+    file_ending: str = Field(
+        min_length=1,
+        description="Ending of all image and label files, with the dot.",
+        examples=[".nii.gz"],
+    )
+    num_training: int | None = Field(
+        None, validation_alias="numTraining", description="Number of training cases."
+    )
+    regions_class_order: tuple[int, ...] | None = Field(
+        None,
+        description="With regions: the label value that each region in turn paints on export.",
+    )
+    overwrite_image_reader_writer: str | None = Field(
+        None,
+        description="Class that reads the images, where the file ending must not decide.",
+        examples=["SimpleITKIO"],
+    )
+    dataset: Mapping[str, CaseFiles] | None = Field(
+        None, description="Case name to its files, instead of imagesTr and labelsTr."
+    )
+
+    _document: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _source: str = PrivateAttr("dataset.json")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a dataset.json.
+
+        Raises
+        ------
+        FileError
+            The file cannot be read or is not JSON.
+        DatasetError
+            A key is missing or has a value of the wrong kind.
+        """
+        return cls.from_dict(read_json(path), source=os.fspath(path))
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any], source: str = "dataset.json") -> Self:
+        """Check a document; `source` names it in error messages.
+
+        Raises
+        ------
+        DatasetError
+            A key is missing or has a value of the wrong kind.
+        """
+        if not isinstance(document, Mapping):
+            raise DatasetError(
+                f"{source}: a dataset.json is a JSON object, this is a {type(document).__name__}."
+            )
+        fault = _fault_of_another_format(document)
+        if fault:
+            raise DatasetError(f"{source}: {fault}")
+        try:
+            model = cls.model_validate(document)
+        except ValidationError as error:
+            raise DatasetError(f"{source}: {_describe(error)}") from None
+        model._document = deepcopy(dict(document))
+        model._source = source
+        return model
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document as it was read: same keys, order and values."""
+        return deepcopy(self._document)
+
+    @property
+    def source(self) -> str:
+        """Where the document came from, for error messages."""
+        return self._source
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels, in the order of the images' first axis."""
+        return tuple(self.channel_names.values())
+
+
+def _fault_of_another_format(document: Mapping[str, Any]) -> str | None:
+    """What to say about files that are no nnU-Net v2 dataset.json but look like one."""
+    labels = document.get("labels")
+    if isinstance(labels, Mapping) and "background" in labels.values():
+        return (
+            "labels maps numbers to names, which is the form of the Medical Segmentation Decathlon "
+            'and of nnU-Net v1. Turn it round ("background": 0), give file_ending, '
+            "and name the image files CASE_0000 and so on "
+            "(nnUNetv2_convert_MSD_dataset does all of it)."
+        )
+    if "configurations" in document:
+        return "this is a plans file, not a dataset.json."
+    if "shapes_after_crop" in document:
+        return "this is a dataset fingerprint, not a dataset.json."
+    return None
+
+
+def _describe(error: ValidationError) -> str:
+    """All faults of a document on one line each, with the key."""
+    lines = []
+    for fault in error.errors(include_url=False):
+        location = [str(part) for part in fault["loc"] if part not in ("int", "tuple[int, ...]")]
+        key = ".".join(location)
+        if fault["type"] == "missing":
+            lines.append(f"the key {key} is missing.")
+        else:
+            message = fault["msg"].removeprefix("Value error, ")
+            lines.append(f"{key}: {message[:1].lower()}{message[1:]}.")
+    return " ".join(lines)

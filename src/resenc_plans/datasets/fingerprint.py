@@ -1,0 +1,162 @@
+"""A dataset's fingerprint: the few numbers about its cases from which plans are made."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from copy import deepcopy
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+
+from resenc_plans.errors import FingerprintError
+from resenc_plans.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from resenc_plans.datasets.dataset import Dataset
+
+Number = Annotated[float, Field(strict=True)]
+Millimetres = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+Voxels = Annotated[int, Field(strict=True, gt=0)]
+Fraction = Annotated[float, Field(strict=True, gt=0, le=1)]
+
+
+class IntensityProperties(BaseModel):
+    """Statistics of one channel over sampled foreground voxels; NaN where there are none."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", title="Intensities of a channel")
+
+    max: Number
+    mean: Number
+    median: Number
+    min: Number
+    percentile_00_5: Number = Field(description="The 0.5th percentile.")
+    percentile_99_5: Number = Field(description="The 99.5th percentile.")
+    std: Number
+
+
+class Fingerprint(BaseModel):
+    """nnU-Net's dataset_fingerprint.json; axes are in the order of the arrays, (z, y, x)."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", title="nnU-Net dataset fingerprint")
+
+    spacings: tuple[tuple[Millimetres, Millimetres, Millimetres], ...] = Field(
+        min_length=1,
+        description="Voxel size in mm of each case; 999 for the missing axis of 2D images.",
+        examples=[[[1.0, 0.7, 0.7]]],
+    )
+    shapes_after_crop: tuple[tuple[Voxels, Voxels, Voxels], ...] = Field(
+        min_length=1,
+        description="Shape in voxels of each case, cropped to its nonzero region.",
+        examples=[[[120, 512, 512]]],
+    )
+    foreground_intensity_properties_per_channel: Mapping[str, IntensityProperties] = Field(
+        description="Channel number to statistics of its foreground intensities."
+    )
+    median_relative_size_after_cropping: Fraction = Field(
+        description="Median over the cases of the share of voxels that cropping leaves."
+    )
+
+    _document: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_shape_per_spacing(self) -> Self:
+        if len(self.spacings) != len(self.shapes_after_crop):
+            raise ValueError(
+                f"spacings has {len(self.spacings)} cases, but shapes_after_crop has "
+                f"{len(self.shapes_after_crop)}"
+            )
+        return self
+
+    @classmethod
+    def extract(
+        cls,
+        dataset: "Dataset",
+        executor: Executor | None = None,
+        on_case: Callable[[str], None] | None = None,
+    ) -> Self:
+        """Compute the fingerprint of a dataset from its images.
+
+        Parameters
+        ----------
+        dataset
+            The dataset whose images are read.
+        executor
+            Where the cases are read; a pool of its own on this machine by default.
+        on_case
+            Called in this process with the name of each case that is done.
+
+        Raises
+        ------
+        FingerprintError
+            The dataset has no cases, or some are damaged: the message lists every one of them.
+        """
+        from resenc_plans.datasets.extraction import extract_fingerprint
+
+        return cls.from_dict(extract_fingerprint(dataset, executor, on_case), dataset.name)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a dataset_fingerprint.json.
+
+        Raises
+        ------
+        FileError
+            The file cannot be read or is not JSON.
+        FingerprintError
+            A key is missing or has an impossible value.
+        """
+        return cls.from_dict(read_json(path), source=os.fspath(path))
+
+    @classmethod
+    def from_dict(
+        cls, document: Mapping[str, Any], source: str = "dataset_fingerprint.json"
+    ) -> Self:
+        """Check a document, which is kept as it is; `source` names it in error messages.
+
+        Raises
+        ------
+        FingerprintError
+            A key is missing or has an impossible value.
+        """
+        if not isinstance(document, Mapping):
+            raise FingerprintError(
+                f"{source}: a fingerprint is a JSON object, this is a {type(document).__name__}."
+            )
+        try:
+            fingerprint = cls.model_validate(document)
+        except ValidationError as error:
+            raise FingerprintError(f"{source}: {_describe(error)}") from None
+        fingerprint._document = dict(document)
+        return fingerprint
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document as it was read or extracted."""
+        return deepcopy(self._document)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fingerprint as nnU-Net writes it, whole or not at all."""
+        write_json(path, self._document)
+
+    def digest(self) -> str:
+        """SHA-256, in hexadecimal, of the content, whatever the formatting and key order."""
+        canonical = json.dumps(self._document, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _describe(error: ValidationError) -> str:
+    """The first few faults of a document, each with its key."""
+    faults = error.errors(include_url=False)
+    sentences = []
+    for fault in faults[:3]:
+        key = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "missing":
+            sentences.append(f"the key {key} is missing.")
+        else:
+            message = fault["msg"].removeprefix("Value error, ")
+            message = f"{message[:1].lower()}{message[1:]}."
+            sentences.append(f"{key}: {message}" if key else message)
+    if len(faults) > 3:
+        sentences.append(f"And {len(faults) - 3} faults more.")
+    return " ".join(sentences) + " Extract the fingerprint again."

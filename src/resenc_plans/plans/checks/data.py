@@ -1,0 +1,127 @@
+"""Whether configurations, preprocessed data and dataset.json belong together."""
+
+from math import prod
+
+from resenc_plans.plans.derivation import PREPROCESSING_KEYS
+from resenc_plans.plans.findings import Found, Subject
+from resenc_plans.plans.inheritance import INHERITS_FROM, inherit
+from resenc_plans.plans.legacy import INTENSITIES, modernize
+from resenc_plans.plans.provenance import PROVENANCE
+
+
+def identifier_of_parent(subject: Subject) -> Found:
+    """A child whose preprocessing differs from its parent's must not use its parent's data."""
+    written = subject.document["configurations"]
+    for name in subject.resolved:
+        parent = written[name].get(INHERITS_FROM)
+        if parent is None or "data_identifier" in written[name]:
+            continue
+        own = modernize(name, inherit(written, name))
+        inherited = modernize(parent, inherit(written, parent))
+        changed = [key for key in PREPROCESSING_KEYS if own.get(key) != inherited.get(key)]
+        if changed:
+            yield (
+                name,
+                "data_identifier",
+                f"{', '.join(changed)} differ from {parent}'s, but its preprocessed data "
+                f"({own['data_identifier']}) would be used. Give it a data_identifier of its own.",
+            )
+
+
+def shared_identifier(subject: Subject) -> Found:
+    """Two configurations under one data_identifier have one preprocessing."""
+    first: dict[str, str] = {}
+    written = subject.document["configurations"]
+    for name, config in subject.resolved.items():
+        other = first.setdefault(config.data_identifier, name)
+        if other == name or "data_identifier" not in written[name]:
+            continue
+        differing = [
+            key
+            for key in PREPROCESSING_KEYS
+            if getattr(config, key) != getattr(subject.resolved[other], key)
+        ]
+        if differing:
+            yield (
+                name,
+                "data_identifier",
+                f"{config.data_identifier} is {other}'s too, but {', '.join(differing)} differ: "
+                "one would train on the other's data.",
+            )
+
+
+def channels(subject: Subject) -> Found:
+    """Per-channel lists are as long as each other and as the dataset's channels."""
+    for name, config in subject.resolved.items():
+        count = len(config.normalization_schemes)
+        if len(config.use_mask_for_norm) != count:
+            yield (
+                name,
+                "use_mask_for_norm",
+                f"has {len(config.use_mask_for_norm)} entries, normalization_schemes has {count}.",
+            )
+        if subject.dataset and count != len(subject.dataset.channel_names):
+            yield (
+                name,
+                "normalization_schemes",
+                f"has {count} entries, dataset.json has {len(subject.dataset.channel_names)} "
+                "channels.",
+            )
+
+
+def intensities(subject: Subject) -> Found:
+    """There are intensity properties for each channel of the dataset."""
+    properties = subject.document.get(INTENSITIES)
+    if not isinstance(properties, dict) or not subject.dataset:
+        return
+    count = len(subject.dataset.channel_names)
+    if len(properties) != count:
+        yield (
+            None,
+            INTENSITIES,
+            f"has {len(properties)} channels, dataset.json has {count}.",
+        )
+
+
+def small_batch(subject: Subject) -> Found:
+    """A batch under 2 is suspicious."""
+    for name, config in subject.resolved.items():
+        if config.batch_size < 2:
+            yield (
+                name,
+                "batch_size",
+                f"is {config.batch_size}; nnU-Net never plans under 2, with which training is less "
+                "stable, and more than one GPU needs at least one sample each.",
+            )
+
+
+def large_batch(subject: Subject) -> Found:
+    """One batch that covers more than 5% of the dataset's voxels is worth a note."""
+    cases = subject.dataset.num_training if subject.dataset else None
+    if not cases:
+        return
+    for name, config in subject.resolved.items():
+        voxels = prod(config.median_image_size_in_voxels) * cases
+        if voxels <= 0 or config.dim < 3:
+            continue
+        share = prod(config.patch_size) * config.batch_size / voxels
+        if share > 0.05:
+            yield (
+                name,
+                "batch_size",
+                f"one batch covers {share:.0%} of the voxels of {cases} cases; nnU-Net's ResEnc "
+                "planner stops at 5% (the presets M, L and XL do not).",
+            )
+
+
+def stale_fingerprint(subject: Subject) -> Found:
+    """The fingerprint that the plans were made from is still the dataset's."""
+    recorded = subject.document.get(PROVENANCE, {}).get("fingerprint_digest")
+    now = subject.fingerprint_digest
+    if recorded and now and recorded != now:
+        yield (
+            None,
+            PROVENANCE,
+            "the dataset's fingerprint has changed since these plans were made. Plan again with "
+            "`resenc-plans create`, or keep these knowingly.",
+        )

@@ -1,0 +1,167 @@
+"""Whether the file is what nnU-Net expects: keys, names, stages, transposes."""
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from resenc_plans.errors import PlansError
+from resenc_plans.plans.findings import Found, Subject
+from resenc_plans.plans.inheritance import INHERITS_FROM
+from resenc_plans.plans.legacy import OLD_INTENSITIES, OLD_KEYS
+from resenc_plans.plans.models import Configuration, PlansDocument
+from resenc_plans.plans.provenance import PROVENANCE, STANDARD_TARGETS
+
+FILE_KEYS = {*PlansDocument.model_fields, OLD_INTENSITIES, PROVENANCE, "$schema"}
+CONFIGURATION_KEYS = {*Configuration.model_fields, *OLD_KEYS}
+
+
+def resolves(subject: Subject) -> Found:
+    """Inheritance leads to a complete configuration of possible values."""
+    for name in subject.plan.configurations:
+        if name not in subject.resolved:
+            try:
+                subject.plan.resolve(name)
+            except PlansError as error:
+                text = str(error).removeprefix(f"{subject.plan.source}: ")
+                yield name, "", text.removeprefix(f"{name}: ")
+
+
+def transposes(subject: Subject) -> Found:
+    """The two transposes are permutations and undo each other."""
+    forward = subject.document.get("transpose_forward")
+    backward = subject.document.get("transpose_backward")
+    if forward is None and backward is None:
+        return
+    if not isinstance(forward, list) or not isinstance(backward, list):
+        yield None, "transpose_forward", "transpose_forward and transpose_backward belong together."
+        return
+    if sorted(forward) != list(range(len(forward))):
+        yield None, "transpose_forward", f"{forward} is not an order of axes."
+    elif backward != [forward.index(axis) for axis in range(len(forward))]:
+        inverse = [forward.index(axis) for axis in range(len(forward))]
+        yield (
+            None,
+            "transpose_backward",
+            f"{backward} does not undo transpose_forward {forward}: predictions would come back "
+            f"with their axes mixed up. Use {inverse}.",
+        )
+
+
+def cascade(subject: Subject) -> Found:
+    """previous_stage and next_stage exist and point at each other."""
+    names = subject.plan.configurations
+    for name, config in subject.resolved.items():
+        previous = config.previous_stage
+        if previous is not None and previous not in names:
+            yield name, "previous_stage", f"{previous!r} does not exist."
+        elif previous in subject.resolved and not _leads_to(subject, previous, name):
+            yield (
+                name,
+                "previous_stage",
+                f"{previous} does not name {name} (or what it inherits from) as next_stage, so its "
+                "predictions for this stage would never be written.",
+            )
+        for stage in config.next_stage:
+            if stage not in names:
+                yield name, "next_stage", f"{stage!r} does not exist."
+            elif stage in subject.resolved and subject.resolved[stage].previous_stage is None:
+                yield name, "next_stage", f"{stage} has no previous_stage that points back."
+
+
+def _leads_to(subject: Subject, previous: str, name: str) -> bool:
+    """Whether `previous` names `name` or one of its ancestors as a next stage."""
+    written = subject.document["configurations"]
+    candidate: str | None = name
+    while candidate is not None:
+        if candidate in subject.resolved[previous].next_stage:
+            return True
+        candidate = written[candidate].get(INHERITS_FROM)
+    return False
+
+
+def unknown_keys(subject: Subject) -> Found:
+    """A key that resembles a known one is probably a slip."""
+    for key in subject.document.keys() - FILE_KEYS:
+        close = get_close_matches(key, FILE_KEYS, n=1, cutoff=0.75)
+        if close:
+            yield None, key, f"is unknown. Did you mean {close[0]}?"
+    for name, values in subject.document["configurations"].items():
+        for key in values:
+            close = get_close_matches(
+                _folded(key), [_folded(k) for k in CONFIGURATION_KEYS], n=1, cutoff=0.8
+            )
+            if key not in CONFIGURATION_KEYS and close:
+                meant = next(k for k in CONFIGURATION_KEYS if _folded(k) == close[0])
+                yield (
+                    name,
+                    key,
+                    f"is unknown, so it has no effect. Did you mean {meant}?",
+                )
+
+
+def extra_keys(subject: Subject) -> Found:
+    """Keys that nnU-Net does not read have no effect there."""
+    suspicious = {(name, key) for name, key, _ in unknown_keys(subject)}
+    for key in subject.document:
+        if key not in FILE_KEYS and (None, key) not in suspicious:
+            yield None, key, "is not a key that nnU-Net reads; it is kept."
+    for name, values in subject.document["configurations"].items():
+        for key in values:
+            if key not in CONFIGURATION_KEYS and (name, key) not in suspicious:
+                yield name, key, "is not a key that nnU-Net reads; it is kept."
+
+
+def old_format(subject: Subject) -> Found:
+    """Older formats still work; upgrading makes them readable."""
+    if OLD_INTENSITIES in subject.document:
+        yield None, OLD_INTENSITIES, "is an old name. `resenc-plans upgrade` rewrites it."
+    for name, values in subject.document["configurations"].items():
+        old = [key for key in OLD_KEYS if key in values]
+        if not old:
+            continue
+        if "architecture" in values:
+            yield name, old[0], "and other keys of the old format are dead beside architecture."
+        else:
+            yield (
+                name,
+                old[0],
+                "is in the old format, which nnU-Net rebuilds at each run. `resenc-plans upgrade` "
+                "rewrites it.",
+            )
+
+
+def name_of_file(subject: Subject) -> Found:
+    """Results are stored under plans_name, whatever the file is called."""
+    name, path = subject.document.get("plans_name"), Path(subject.plan.source)
+    if path.suffix != ".json" or path.name in ("plans.json", "nnUNetPlans.json"):
+        return
+    if name is not None and name != path.stem:
+        yield (
+            None,
+            "plans_name",
+            f"is {name}, but the file is called {path.name}: nnU-Net names the results folder "
+            f"after plans_name, so results of {name} could be overwritten.",
+        )
+
+
+def missing_of_file(subject: Subject) -> Found:
+    """Without these keys nnU-Net cannot run the plans."""
+    for key in ("dataset_name", "plans_name", "transpose_forward", "image_reader_writer"):
+        if key not in subject.document:
+            yield None, key, "is missing; nnU-Net cannot train or predict with these plans."
+
+
+def _folded(key: str) -> str:
+    return key.lower().replace("_", "").replace("-", "")
+
+
+def preset_target(subject: Subject) -> Found:
+    """A preset's plans name promises the preset's memory target."""
+    target = subject.document.get(PROVENANCE, {}).get("gpu_memory_gb")
+    name = subject.document.get("plans_name")
+    if target is not None and name in STANDARD_TARGETS and target != STANDARD_TARGETS[name]:
+        yield (
+            None,
+            "plans_name",
+            f"is {name}, which stands for {STANDARD_TARGETS[name]} GB, but these plans are for "
+            f"{target} GB. Give them a name of their own, such as nnUNetResEncUNetPlans_{target}G.",
+        )
