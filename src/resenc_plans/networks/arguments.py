@@ -39,7 +39,11 @@ def call_network(
     except (TypeError, ValueError, AssertionError, KeyError) as error:
         raise fault(
             config,
-            f"architecture.arch_kwargs do not fit {config.architecture.network_class_name}: "
+            f"architecture.arch_kwargs do not fit {_class_name(config)}: "
             f"{error}".rstrip(".")
             + ".",
         ) from error
+
+
+def _class_name(config: ResolvedConfiguration) -> str:
+    return config.architecture.network_class_name.rpartition(".")[2]
