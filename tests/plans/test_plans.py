@@ -178,7 +178,7 @@ def test_missing_values_are_all_named() -> None:
     content = document()
     for key in ("spacing", "batch_dice", "architecture"):
         del content["configurations"]["3d_fullres"][key]
-    with pytest.raises(ConfigurationError, match="spacing is missing.*architecture.*batch_dice"):
+    with pytest.raises(ConfigurationError, match=r"spacing is missing.*architecture.*batch_dice"):
         Plans.from_dict(content).resolve("3d_fullres")
 
 

@@ -30,7 +30,7 @@ def _print_version(value: bool) -> None:
 
 @app.callback()
 def resenc_plans(
-    version: Annotated[  # noqa: ARG001
+    version: Annotated[
         bool,
         typer.Option(
             "--version", callback=_print_version, is_eager=True, help="Print the version."

@@ -22,6 +22,7 @@ from resenc_plans.folders import DATASET_JSON
 if TYPE_CHECKING:
     from resenc_plans.cli.scope import Scope
     from resenc_plans.datasets.fingerprint import Fingerprint
+    from resenc_plans.planning.fitting import Fit
     from resenc_plans.planning.planner import PlanningResult
     from resenc_plans.planning.published import BudgetMatch
     from resenc_plans.planning.replanning import Replanning
@@ -190,18 +191,19 @@ def _announce(result: "PlanningResult") -> None:
 
 def _print_plans(result: "PlanningResult") -> None:
     rows = []
-    for name, decision in result.decisions.items():
+    for name in result.plans.configurations:
         config = result.plans.resolve(name)
+        fit = result.fits.get(name)
         rows.append(
             [
                 name,
                 numbers(config.spacing, " x ", 3),
                 numbers(config.median_image_size_in_voxels),
                 numbers(config.patch_size),
-                str(decision.n_stages),
+                str(fit.topology.n_stages if fit else ""),
                 str(config.batch_size),
-                f"{decision.dataset_share:.2%}",
-                decision.limits,
+                f"{fit.dataset_share:.2%}" if fit else "",
+                _limits(fit) if fit else f"as {config.to_dict()['inherits_from']}",
             ]
         )
     print_table(
@@ -219,6 +221,11 @@ def _print_plans(result: "PlanningResult") -> None:
     )
     for remark in result.remarks:
         say(remark)
+
+
+def _limits(fit: "Fit") -> str:
+    batch = {"memory": "memory", "minimum": "minimum of 2", "cap": "batch cap"}[fit.batch_limit]
+    return f"patch: {fit.patch_limit}, batch: {batch}"
 
 
 def _replan(target: Path, result: "PlanningResult") -> "Replanning | None":

@@ -170,7 +170,7 @@ def diff(
     raw: Annotated[
         bool, typer.Option("--raw", help="Compare as written, inheritance not applied.")
     ] = False,
-    format: FormatOption = Format.TABLE,  # noqa: A002
+    format: FormatOption = Format.TABLE,
 ) -> None:
     """What differs between two plans, and what each difference costs whoever ran the first.
 

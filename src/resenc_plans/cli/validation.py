@@ -27,7 +27,7 @@ def validate(
         typer.Argument(help="Plans files. Without them: those in scope.", show_default=False),
     ] = None,
     dataset: DatasetOption = None,
-    format: Annotated[  # noqa: A002
+    format: Annotated[
         ReviewFormat, typer.Option("--format", help="Table, JSON, or SARIF for code review.")
     ] = ReviewFormat.TABLE,
 ) -> None:

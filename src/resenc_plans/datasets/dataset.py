@@ -10,6 +10,7 @@ from typing import Self
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.datasets.readers import reader_writer_name
+from resenc_plans.errors import DatasetError
 from resenc_plans.folders import DATASET_JSON, find_dataset_folder
 
 IMAGES = "imagesTr"
@@ -79,9 +80,15 @@ class Dataset:
 
     @cached_property
     def reader_name(self) -> str:
-        """The nnU-Net class that reads the images, as plans files name it."""
+        """The nnU-Net class that reads the images, as plans files name it.
+
+        Where several readers share a file ending, the first image decides, if it is readable.
+        """
         example = next((image for case in self.cases for image in case.images), None)
-        return reader_writer_name(self.json, example)
+        try:
+            return reader_writer_name(self.json, example)
+        except DatasetError:
+            return reader_writer_name(self.json)
 
     def _explicit_cases(self) -> Iterator[Case]:
         for name, files in (self.json.dataset or {}).items():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
 
+from resenc_plans.datasets.fingerprint import IntensityProperties
 from resenc_plans.errors import ConfigurationError, PlansError
 from resenc_plans.files import read_json, write_json
 from resenc_plans.plans.inheritance import inherit
@@ -21,7 +22,6 @@ from resenc_plans.plans.legacy import (
 )
 from resenc_plans.plans.models import (
     Configuration,
-    IntensityProperties,
     PlansDocument,
     ResolvedConfiguration,
 )

@@ -1,0 +1,131 @@
+"""Statistics of foreground intensities, to the last bit as nnU-Net computes them.
+
+nnU-Net draws about 10^8 foreground voxels per channel, the same number from each case, with
+replacement and a fixed seed, and takes the mean and so on of the drawn values in single precision
+(`DatasetFingerprintExtractor`). Here the voxels of a case are kept once, the same draws fill one
+buffer, channel by channel, and the buffer is reduced in pieces, in the order in which NumPy adds
+up an array.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resenc_plans.datasets.draws import Draws
+from resenc_plans.datasets.quantiles import Precision, linear_quantiles
+
+SAMPLES_PER_DATASET = 10e7
+"""Voxels to draw per channel, over all cases together."""
+
+_SEED = 1234
+_SUMMED_AT_ONCE = 1 << 16
+_QUANTILES = (0.005, 0.5, 0.995)
+_STATISTICS = ("max", "mean", "median", "min", "percentile_00_5", "percentile_99_5", "std")
+
+
+@dataclass(frozen=True)
+class CaseIntensities:
+    """Foreground values of one case, one row per channel."""
+
+    values: NDArray[Any]
+    drawn: bool
+    """Whether the values are the draws themselves, or the voxels still to draw from."""
+
+
+def case_intensities(foreground: Sequence[NDArray[Any]], samples: int) -> CaseIntensities:
+    """Keep what the statistics need of the foreground voxels of a case, one array per channel.
+
+    Where there are more voxels than draws, the draws; else the voxels, to draw from later.
+    """
+    kept = [_compact(values) for values in foreground]
+    if len(kept[0]) <= samples:
+        return CaseIntensities(np.stack(kept), drawn=False)
+    draws = Draws(_SEED, len(kept[0]))
+    drawn = np.empty((len(kept), samples), np.result_type(*kept))
+    for values, out in zip(kept, drawn, strict=True):
+        draws.choose_into(values, out)
+    return CaseIntensities(drawn, drawn=True)
+
+
+def intensity_properties(
+    cases: Sequence[CaseIntensities], samples: int, threads: Executor
+) -> dict[str, dict[str, float]]:
+    """Statistics per channel, by channel number, over `samples` draws of each case.
+
+    Cases without foreground add nothing, except that nnU-Net then computes in double precision.
+    Without any foreground all statistics are NaN.
+    """
+    channels = len(cases[0].values)
+    filled = [case for case in cases if case.values.shape[1] > 0]
+    if not filled:
+        return {str(channel): dict.fromkeys(_STATISTICS, np.nan) for channel in range(channels)}
+    precision: Precision = np.float32 if len(filled) == len(cases) else np.float64
+    sampled = np.empty((len(filled), samples), _common_dtype(filled))
+    draws = [Draws(_SEED, case.values.shape[1]) for case in filled]
+    properties = {}
+    for channel in range(channels):
+        for _ in threads.map(_draw, filled, repeat(channel), draws, sampled):
+            pass
+        properties[str(channel)] = statistics(sampled.reshape(-1), precision)
+    return properties
+
+
+def statistics(values: NDArray[Any], precision: Precision = np.float32) -> dict[str, float]:
+    """Mean and so on of a long array, as NumPy gives them for `values.astype(precision)`."""
+    count = len(values)
+    mean = precision(float(_sum(values, precision)) / count)
+    variance = precision(float(_sum(values, precision, mean)) / count)
+    low, median, high = linear_quantiles(values, _QUANTILES, precision)
+    return {
+        "max": float(values.max()),
+        "mean": float(mean),
+        "median": median,
+        "min": float(values.min()),
+        "percentile_00_5": low,
+        "percentile_99_5": high,
+        "std": float(np.sqrt(variance)),
+    }
+
+
+def _compact(values: NDArray[Any]) -> NDArray[Any]:
+    """Small integers as they are, anything else in single precision, as nnU-Net has it."""
+    small = values.dtype.kind in "iub" and values.dtype.itemsize <= 2
+    return values if small else values.astype(np.float32, copy=False)
+
+
+def _common_dtype(cases: Sequence[CaseIntensities]) -> np.dtype[Any]:
+    common = np.result_type(*{case.values.dtype for case in cases})
+    return common if common.itemsize <= 2 else np.dtype(np.float32)
+
+
+def _draw(case: CaseIntensities, channel: int, draws: Draws, out: NDArray[Any]) -> None:
+    """Write the draws of a channel into `out`; `draws` goes on from channel to channel."""
+    if case.drawn:
+        out[:] = case.values[channel]
+    else:
+        draws.choose_into(case.values[channel], out)
+
+
+def _sum(
+    values: NDArray[Any], precision: Precision, mean: np.float32 | np.float64 | None = None
+) -> np.float32 | np.float64:
+    """Sum of the values, or of their squared distances from `mean`.
+
+    NumPy halves an array until 128 items are left (pairwise summation), and cuts at multiples of
+    eight. Cutting a long array in the same places gives the same sum without a copy of the whole.
+    """
+    if len(values) > _SUMMED_AT_ONCE:
+        middle = len(values) // 2
+        middle -= middle % 8
+        left = _sum(values[:middle], precision, mean)
+        return precision(left + _sum(values[middle:], precision, mean))
+    piece: NDArray[np.floating[Any]] = values.astype(precision, copy=mean is not None)
+    if mean is not None:
+        piece -= mean
+        piece *= piece
+    return precision(np.add.reduce(piece))

@@ -1,0 +1,96 @@
+"""A planned configuration as nnU-Net writes it: key order and number types included."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from resenc_plans.datasets.dataset_json import DatasetJson
+from resenc_plans.datasets.fingerprint import Fingerprint
+from resenc_plans.planning.fitting import Fit
+from resenc_plans.plans.architecture import PLAIN_CONV_UNET, RESIDUAL_ENCODER_UNET
+
+_SCHEMES = {
+    "ct": "CTNormalization",
+    "nonorm": "NoNormalization",
+    "zscore": "ZScoreNormalization",
+    "rescale_to_0_1": "RescaleTo01Normalization",
+    "rgb_to_0_1": "RGBTo01Normalization",
+}
+"""Channel names that choose a normalisation; every other name stands for a z-score."""
+
+MASK_THRESHOLD = 3 / 4
+"""Where cropping leaves less than this of the images, statistics are taken inside the mask."""
+
+_RESAMPLING = "resample_data_or_seg_to_shape"
+
+
+def normalization_schemes(dataset: DatasetJson) -> tuple[str, ...]:
+    """The normalisation class of each channel, by the channel's name in any case."""
+    return tuple(
+        _SCHEMES.get(name.casefold(), _SCHEMES["zscore"]) for name in dataset.channel_names.values()
+    )
+
+
+def use_mask_for_normalization(
+    schemes: Sequence[str], fingerprint: Fingerprint
+) -> tuple[bool, ...]:
+    """Per channel, whether statistics are taken inside the nonzero mask alone."""
+    is_cropped = fingerprint.median_relative_size_after_cropping < MASK_THRESHOLD
+    return tuple(is_cropped and scheme == _SCHEMES["zscore"] for scheme in schemes)
+
+
+def configuration_document(
+    fit: Fit,
+    *,
+    data_identifier: str,
+    spacing: Sequence[float],
+    median_shape: Sequence[float],
+    schemes: Sequence[str],
+    masks: Sequence[bool],
+) -> dict[str, Any]:
+    """The JSON object of a configuration, but for `batch_dice` and the cascade's keys."""
+    return {
+        "data_identifier": data_identifier,
+        "preprocessor_name": "DefaultPreprocessor",
+        "batch_size": fit.batch_size,
+        "patch_size": list(fit.topology.patch_size),
+        "median_image_size_in_voxels": list(median_shape),
+        "spacing": list(spacing),
+        "normalization_schemes": list(schemes),
+        "use_mask_for_norm": list(masks),
+        "resampling_fn_data": _RESAMPLING,
+        "resampling_fn_seg": _RESAMPLING,
+        "resampling_fn_data_kwargs": _resampling_settings(is_seg=False, order=3),
+        "resampling_fn_seg_kwargs": _resampling_settings(is_seg=True, order=1),
+        "resampling_fn_probabilities": _RESAMPLING,
+        "resampling_fn_probabilities_kwargs": _resampling_settings(is_seg=False, order=1),
+        "architecture": _architecture(fit),
+    }
+
+
+def _resampling_settings(*, is_seg: bool, order: int) -> dict[str, Any]:
+    return {"is_seg": is_seg, "order": order, "order_z": 0, "force_separate_z": None}
+
+
+def _architecture(fit: Fit) -> dict[str, Any]:
+    residual = fit.shape.kind == "residual"
+    dim = len(fit.topology.patch_size)
+    return {
+        "network_class_name": RESIDUAL_ENCODER_UNET if residual else PLAIN_CONV_UNET,
+        "arch_kwargs": {
+            "n_stages": fit.topology.n_stages,
+            "features_per_stage": list(fit.shape.features),
+            "conv_op": f"torch.nn.modules.conv.Conv{dim}d",
+            "kernel_sizes": [list(kernel) for kernel in fit.topology.kernel_sizes],
+            "strides": [list(stride) for stride in fit.topology.strides],
+            "n_blocks_per_stage" if residual else "n_conv_per_stage": list(fit.shape.blocks),
+            "n_conv_per_stage_decoder": list(fit.shape.decoder_convs),
+            "conv_bias": True,
+            "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dim}d",
+            "norm_op_kwargs": {"eps": 1e-05, "affine": True},
+            "dropout_op": None,
+            "dropout_op_kwargs": None,
+            "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": True},
+        },
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+    }

@@ -1,0 +1,153 @@
+"""The presets: what nnU-Net's planners differ in, as one table of typed values.
+
+Numbers are those of nnU-Net 2.8.1's planner classes. A reference is a feature-map count
+(`cost.feature_maps`) that was measured to fit `reference_gb` at the reference batch size; it scales
+with the memory target.
+"""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+from resenc_plans.errors import PlanningError
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A planner: its names, its memory target and how it sizes networks.
+
+    `blocks` are residual blocks (or convolutions, in the plain network) per encoder stage,
+    `decoder_convs` the convolutions of each decoder stage; `batch_cap` is the share of the
+    dataset's voxels that one batch may cover; a 2D patch shrinks until `batch_size_2d` of it fit.
+    """
+
+    key: str
+    planner: str
+    plans_name: str
+    gpu_memory_gb: float
+    reference_gb: float
+    reference_count_2d: int
+    reference_count_3d: int
+    batch_cap: float
+    batch_size_2d: int
+    network: Literal["residual", "plain"]
+    blocks: tuple[int, ...]
+    decoder_convs: int
+    shares_default_data: bool
+    """Whether 2d and 3d_fullres use the default planner's preprocessed data."""
+
+    def blocks_of(self, stages: int) -> tuple[int, ...]:
+        """Blocks of each of `stages` encoder stages; the last number goes on."""
+        return tuple(self.blocks[min(stage, len(self.blocks) - 1)] for stage in range(stages))
+
+    def data_identifier(self, plans_name: str, configuration: str) -> str:
+        """The folder of a configuration's preprocessed data."""
+        if self.shares_default_data and configuration in ("2d", "3d_fullres"):
+            return f"nnUNetPlans_{configuration}"
+        return f"{plans_name}_{configuration}"
+
+
+def _residual(
+    key: str, planner: str, plans_name: str, gb: float, count_2d: int, count_3d: int, cap: float
+) -> Preset:
+    return Preset(
+        key=key,
+        planner=planner,
+        plans_name=plans_name,
+        gpu_memory_gb=gb,
+        reference_gb=gb,
+        reference_count_2d=count_2d,
+        reference_count_3d=count_3d,
+        batch_cap=cap,
+        batch_size_2d=12,
+        network="residual",
+        blocks=(1, 3, 4, 6),
+        decoder_convs=1,
+        shares_default_data=True,
+    )
+
+
+_PRESETS: dict[str, Preset] = {
+    preset.key: preset
+    for preset in (
+        Preset(
+            key="default",
+            planner="ExperimentPlanner",
+            plans_name="nnUNetPlans",
+            gpu_memory_gb=8,
+            reference_gb=8,
+            reference_count_2d=85_000_000,
+            reference_count_3d=560_000_000,
+            batch_cap=0.05,
+            batch_size_2d=2,
+            network="plain",
+            blocks=(2,),
+            decoder_convs=2,
+            shares_default_data=False,
+        ),
+        _residual(
+            "resenc",
+            "ResEncUNetPlanner",
+            "nnUNetResEncUNetPlans",
+            8,
+            135_000_000,
+            680_000_000,
+            0.05,
+        ),
+        _residual(
+            "M", "nnUNetPlannerResEncM", "nnUNetResEncUNetMPlans", 8, 135_000_000, 680_000_000, 1
+        ),
+        _residual(
+            "L", "nnUNetPlannerResEncL", "nnUNetResEncUNetLPlans", 24, 380_000_000, 2_100_000_000, 1
+        ),
+        _residual(
+            "XL",
+            "nnUNetPlannerResEncXL",
+            "nnUNetResEncUNetXLPlans",
+            40,
+            560_000_000,
+            3_600_000_000,
+            1,
+        ),
+    )
+}
+
+
+def presets() -> tuple[Preset, ...]:
+    """All presets, nnU-Net's first, then those that were registered."""
+    return tuple(_PRESETS.values())
+
+
+def register_preset(preset: Preset) -> None:
+    """Let `create_plans` and the command line know a preset of one's own.
+
+    Raises
+    ------
+    PlanningError
+        The key, the planner or the plans name is taken.
+    """
+    for known in _PRESETS.values():
+        taken = {known.key, known.planner, known.plans_name}
+        if taken & {preset.key, preset.planner, preset.plans_name}:
+            raise PlanningError(
+                f"Preset {preset.key!r}: its key, planner or plans name is {known.key}'s already."
+            )
+    _PRESETS[preset.key] = preset
+
+
+def find_preset(key: str) -> Preset:
+    """The preset of a key (M, L, XL, resenc, default) or of a planner's class name.
+
+    Raises
+    ------
+    PlanningError
+        There is none; the message suggests the nearest.
+    """
+    by_name = {preset.key.lower(): preset for preset in presets()}
+    by_name |= {preset.planner.lower(): preset for preset in presets()}
+    if key.lower() in by_name:
+        return by_name[key.lower()]
+    close = get_close_matches(key.lower(), by_name, n=1)
+    hint = f" Did you mean {by_name[close[0]].key}?" if close else ""
+    known = ", ".join(preset.key for preset in presets())
+    raise PlanningError(f"There is no preset {key!r}. There is: {known}.{hint}")

@@ -1,0 +1,142 @@
+"""From a patch size and a spacing to a U-Net's strides and kernel sizes.
+
+nnU-Net's rule (get_pool_and_conv_props): pool every axis whose spacing is within a factor of two
+of the finest that can still be pooled, until no axis has twice the smallest edge left; an axis that
+would be pooled alone needs three times the edge. A kernel covers 3 voxels on an axis as soon as its
+spacing is within a factor of two of the finest.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from resenc_plans.errors import ConfigurationError
+from resenc_plans.plans.architecture import OtherArchitecture
+from resenc_plans.plans.models import ResolvedConfiguration
+
+MIN_EDGE = 4
+"""Voxels that the bottleneck keeps on every axis."""
+
+BASE_FEATURES = 32
+MAX_FEATURES = {2: 512, 3: 320}
+"""Features of the first stage, doubled from stage to stage up to the maximum for 2 or 3 axes."""
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Strides and kernel sizes per stage, and the patch size padded to what strides divide."""
+
+    patch_size: tuple[int, ...]
+    strides: tuple[tuple[int, ...], ...]
+    kernel_sizes: tuple[tuple[int, ...], ...]
+    divisors: tuple[int, ...]
+
+    @property
+    def n_stages(self) -> int:
+        """Number of encoder stages, the bottleneck included."""
+        return len(self.strides)
+
+
+def topology(spacing: Sequence[float], patch_size: Sequence[int | float]) -> Topology:
+    """The topology for a patch (voxels) at a spacing (mm), axes in the plans' order.
+
+    >>> topology((1, 1, 1), (40, 56, 40)).strides
+    ((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2))
+    """
+    axes = range(len(spacing))
+    spacings = list(spacing)
+    sizes = list(patch_size)
+    divisors = [1] * len(spacing)
+    kernel = [1] * len(spacing)
+    strides: list[tuple[int, ...]] = [tuple(divisors)]
+    kernels: list[tuple[int, ...]] = []
+    while True:
+        large = [axis for axis in axes if sizes[axis] >= 2 * MIN_EDGE]
+        if not large:
+            break
+        finest = min([spacings[axis] for axis in large])
+        pooled = [axis for axis in large if spacings[axis] / finest < 2]
+        if len(pooled) == 1 and sizes[pooled[0]] < 3 * MIN_EDGE:
+            break
+        finest = min(spacings)
+        stride = [1] * len(spacing)
+        for axis in axes:
+            if spacings[axis] / finest < 2:
+                kernel[axis] = 3
+        for axis in pooled:
+            stride[axis] = 2
+            divisors[axis] *= 2
+            spacings[axis] *= 2
+            sizes[axis] = ceil(sizes[axis] / 2)
+        strides.append(tuple(stride))
+        kernels.append(tuple(kernel))
+    kernels.append((3,) * len(spacing))
+    padded = [
+        ceil(size / divisor) * divisor for size, divisor in zip(patch_size, divisors, strict=True)
+    ]
+    return Topology(tuple(padded), tuple(strides), tuple(kernels), tuple(divisors))
+
+
+def overrides_for_patch_size(
+    config: ResolvedConfiguration,
+    patch_size: Sequence[int],
+    spacing: Sequence[float] | None = None,
+) -> dict[str, Any]:
+    """What a configuration derived for another patch size has to override.
+
+    The topology is computed anew for `patch_size` (voxels) at `spacing` (mm; the parent's if None),
+    sizes are rounded up to what it divides, and the lists per stage follow: features doubled up to
+    the parent's maximum, blocks continued with the parent's last.
+
+    Raises
+    ------
+    ConfigurationError
+        The number of axes differs, or the network is not one of nnU-Net's U-Nets.
+    """
+    architecture = config.architecture
+    if isinstance(architecture, OtherArchitecture):
+        raise ConfigurationError(
+            f"{config.name}: the topology of {architecture.network_class_name} is not known. "
+            "Set patch_size, and the network's arguments that depend on it, with --set."
+        )
+    if len(patch_size) != config.dim:
+        raise ConfigurationError(
+            f"{config.name}: patch_size needs {config.dim} numbers, {len(patch_size)} were given."
+        )
+    shape = topology(spacing or config.spacing, patch_size)
+    arguments = architecture.arch_kwargs
+    stages = shape.n_stages
+    changes: dict[str, Any] = {"patch_size": list(shape.patch_size)}
+    new = {
+        "n_stages": stages,
+        "features_per_stage": _features(arguments.features_per_stage, stages, config.dim),
+        "kernel_sizes": [list(kernel) for kernel in shape.kernel_sizes],
+        "strides": [list(stride) for stride in shape.strides],
+        "n_conv_per_stage_decoder": _continued(arguments.n_conv_per_stage_decoder, stages - 1),
+    }
+    key = "n_blocks_per_stage" if hasattr(arguments, "n_blocks_per_stage") else "n_conv_per_stage"
+    new[key] = _continued(getattr(arguments, key), stages)
+    written = config.to_dict()["architecture"]["arch_kwargs"]
+    if any(written[name] != value for name, value in new.items()):
+        changes["architecture"] = {"arch_kwargs": new}
+    return changes
+
+
+def _continued(values: int | tuple[int, ...], length: int) -> Any:
+    """Per-stage values cut to `length` or continued with the last; one number stands for all."""
+    if isinstance(values, int):
+        return values
+    return [values[min(stage, len(values) - 1)] for stage in range(length)]
+
+
+def _features(values: int | tuple[int, ...], stages: int, dim: int) -> Any:
+    """Features per stage, doubled where the parent ends, up to its plateau or nnU-Net's cap."""
+    if isinstance(values, int):
+        return values
+    on_plateau = len(values) > 1 and values[-1] < 2 * values[-2]
+    cap = values[-1] if on_plateau else max(values[-1], MAX_FEATURES[dim])
+    result = list(values[:stages])
+    while len(result) < stages:
+        result.append(min(2 * result[-1], cap))
+    return result

@@ -1,0 +1,127 @@
+"""Plans equal nnU-Net 2.8.1's for every fingerprint that it has planned for us."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resenc_plans.errors import PlanningError
+from resenc_plans.files import to_json_text
+from resenc_plans.planning.planner import plan_dataset
+from resenc_plans.planning.presets import find_preset
+
+SYNTHETIC = "Dataset999_Synthetic"
+
+
+def planned(fingerprint: Any, dataset: Any, planner: str, gb: float | None, **options: Any) -> str:
+    """The text of our plans, under the planner's own name whatever the target is."""
+    preset = find_preset(planner)
+    standard = gb is None or gb == preset.gpu_memory_gb
+    result = plan_dataset(
+        fingerprint,
+        dataset,
+        preset=planner,
+        gpu_memory_gb=gb,
+        name=None if standard else "Renamed",
+        **options,
+    )
+    document = result.plans.to_dict()
+    if not standard:
+        document = json.loads(json.dumps(document).replace("Renamed", preset.plans_name))
+    return to_json_text(document)
+
+
+def as_written(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8-sig"))
+
+
+def test_all_made_up_datasets_planners_and_targets(shared: Path) -> None:
+    folder = shared / "oracle" / "planning"
+    paths = sorted(folder.glob("*__*__*.json"))
+    assert len(paths) >= 160
+    for path in paths:
+        dataset, planner, gb = path.stem.split("__")
+        ours = planned(
+            as_written(folder / f"{dataset}__fingerprint.json"),
+            as_written(folder / f"{dataset}__dataset.json"),
+            planner,
+            float(gb),
+            dataset_name=SYNTHETIC,
+        )
+        assert ours == to_json_text(as_written(path)), path.name
+
+
+def test_all_real_fingerprints_of_the_corpus(shared: Path) -> None:
+    lines = (shared / "oracle" / "planning_corpus.jsonl").read_text().splitlines()
+    assert len(lines) == 96
+    for line in lines:
+        case = json.loads(line)
+        ours = planned(
+            as_written(shared / "corpus" / case["source"]),
+            as_written(shared / "corpus" / case["dataset"]),
+            case["planner"],
+            case["gpu"],
+            spacing=case["spacing"],
+            transpose=not case["suppress_transpose"],
+            dataset_name=SYNTHETIC,
+        )
+        expected = case["plans"]
+        if case["gpu"] is not None:
+            renamed = find_preset(case["planner"]).plans_name
+            expected = json.loads(json.dumps(expected).replace(expected["plans_name"], renamed))
+        assert ours == to_json_text(expected), (case["source"], case["planner"], case["gpu"])
+
+
+@pytest.mark.parametrize("name", ["Dataset004_Hippocampus", "Dataset501_BrainMR"])
+@pytest.mark.parametrize(
+    ("file", "preset", "gb"),
+    [
+        ("nnUNetPlans", "default", None),
+        ("nnUNetResEncUNetPlans", "resenc", None),
+        ("nnUNetResEncUNetMPlans", "M", None),
+        ("nnUNetResEncUNetLPlans", "L", None),
+        ("nnUNetResEncUNetXLPlans", "XL", None),
+        ("nnUNetResEncUNetPlans_80G", None, 80),
+    ],
+)
+def test_both_real_datasets_byte_for_byte(shared, name, file, preset, gb) -> None:
+    folder = shared / "oracle" / name
+    result = plan_dataset(
+        as_written(folder / "dataset_fingerprint.json"),
+        as_written(folder / "dataset.json"),
+        preset=preset,
+        gpu_memory_gb=gb,
+        name=file,
+        dataset_name=name,
+    )
+    assert to_json_text(result.plans.to_dict()) == (folder / f"{file}.json").read_text()
+
+
+def test_a_fit_says_what_limited_it(shared: Path) -> None:
+    folder = shared / "oracle" / "planning"
+    result = plan_dataset(
+        as_written(folder / "KiTS__fingerprint.json"),
+        as_written(folder / "KiTS__dataset.json"),
+        preset="resenc",
+    )
+    fullres = result.fits["3d_fullres"]
+    assert (fullres.patch_limit, fullres.batch_size) == ("memory", 2)
+    assert math.isclose(
+        fullres.dataset_share,
+        2 * math.prod(fullres.topology.patch_size) / (512 * 533 * 512 * 489),
+    )
+    assert set(result.fits) == {"2d", "3d_lowres", "3d_fullres"}
+
+
+@pytest.mark.parametrize("gb", [0, -1, math.nan, math.inf])
+def test_impossible_targets_are_refused(shared: Path, gb: float) -> None:
+    folder = shared / "oracle" / "planning"
+    with pytest.raises(PlanningError, match="positive number of GB"):
+        plan_dataset(
+            as_written(folder / "KiTS__fingerprint.json"),
+            as_written(folder / "KiTS__dataset.json"),
+            gpu_memory_gb=gb,
+            name="x",
+        )
