@@ -10,7 +10,8 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -85,14 +86,11 @@ def compare(repeats: int, threads: int) -> None:
     report("build", builders, repeats)
     for label, bfloat16 in (("float32", False), ("bfloat16", True)):
         for what, step in (("forward", inference), ("forward and backward", training)):
-            runs = {
-                name: (lambda step=step, network=network, flag=bfloat16: step(network, flag))
-                for name, network in networks.items()
-            }
+            runs = {name: partial(step, network, bfloat16) for name, network in networks.items()}
             report(f"{what}, {label}", runs, repeats)
 
 
-def report(what: str, runs: dict[str, Callable[[], Any]], repeats: int) -> None:
+def report(what: str, runs: Mapping[str, Callable[[], Any]], repeats: int) -> None:
     """Time the two in turn; print the best of each."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):

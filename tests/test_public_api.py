@@ -15,6 +15,7 @@ def test_the_public_names_are_these_and_load() -> None:
         "ResencPlansError",
         "ResolvedConfiguration",
         "__version__",
+        "build_network",
         "create_plans",
     ]
     for name in resenc_plans.__all__:

@@ -276,3 +276,25 @@ def test_a_full_disk_keeps_the_old_file_whole(here):
     assert "not written" in done.stderr
     assert (here / f"{NAME}.json").read_bytes() == before
     assert [p.name for p in here.iterdir()] == [f"{NAME}.json"]
+
+
+def test_the_network_is_shown_stage_by_stage_and_drawn(run, here):
+    dataset = {
+        "channel_names": {"0": "MRI"},
+        "labels": {"background": 0, "tumor": 1},
+        "file_ending": ".nii.gz",
+        "numTraining": 3,
+    }
+    (here / "dataset.json").write_text(json.dumps(dataset))
+    done = run("show", "3d_fullres", "--network", "--plot", "network.svg")
+    assert done.code == 0
+    assert "bottleneck\t2\t8x16x16\t128\t4" in done.out
+    assert (here / "network.svg").read_text().lstrip().startswith("<?xml")
+    assert run("show", "--network").code == 2
+    assert run("show", "3d_fullres", "--plot", "network.pdf").code == 2
+
+
+def test_the_network_of_plans_without_a_dataset_is_not_guessed(run, here):
+    done = run("show", "3d_fullres", "--network")
+    assert done.code == 2
+    assert "dataset.json" in done.err

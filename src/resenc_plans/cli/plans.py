@@ -37,6 +37,15 @@ def show(
     configuration: Annotated[str | None, typer.Argument(show_default=False)] = None,
     plans: PlansOption = None,
     dataset: DatasetOption = None,
+    network: Annotated[
+        bool, typer.Option("--network", help="The network stage by stage instead of the values.")
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Draw the network into an .svg or .png.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """An overview of the plans, or one configuration with where each value comes from.
 
@@ -45,7 +54,11 @@ def show(
     from resenc_plans.cli.scope import find_plans
 
     plan = find_plans(plans, dataset)
-    if configuration is None:
+    if network or plot:
+        if configuration is None:
+            raise ResencPlansError("--network and --plot need a configuration: show 3d_fullres.")
+        _show_network(plan, configuration, plot, table=network)
+    elif configuration is None:
         _show_overview(plan)
     else:
         _show_configuration(plan, configuration)
@@ -274,6 +287,40 @@ def _show_configuration(plan: "Plans", name: str) -> None:
         text = "own" if own else origin if origin == "old format" else f"inherited from {origin}"
         rows.append([key, _json(value), styled(text, "bold" if own else "dim")])
     print_table(["key", "value", "from"], rows, fixed=1)
+
+
+def _show_network(plan: "Plans", name: str, plot: Path | None, *, table: bool) -> None:
+    from resenc_plans.cli.scope import channels_and_heads
+
+    config = plan.resolve(name)
+    channels, heads = channels_and_heads(plan, config)
+    if table:
+        from resenc_plans.networks.stages import network_stages
+
+        stages = network_stages(config, channels, heads)
+        print_table(
+            ["stage", "level", "resolution", "features", "depth", "kernel", "stride", "parameters"],
+            [
+                [
+                    stage.part,
+                    str(stage.level),
+                    numbers(stage.shape),
+                    str(stage.features),
+                    str(stage.depth),
+                    numbers(stage.kernel_size),
+                    numbers(stage.stride),
+                    f"{stage.parameters:,}",
+                ]
+                for stage in stages
+            ],
+        )
+        total = sum(stage.parameters for stage in stages)
+        say(f"{total:,} parameters with {channels} input channels and {heads} output heads.")
+    if plot:
+        from resenc_plans.networks.drawing import draw_network
+
+        draw_network(config, channels, heads, plot)
+        say(f"Wrote {plot}.")
 
 
 def _default_parent(plan: "Plans") -> str:

@@ -14,6 +14,7 @@ from resenc_plans.folders import (
     environment_folder,
     find_dataset_folder,
 )
+from resenc_plans.plans.models import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 
 _NOT_PLANS = {DATASET_JSON, FINGERPRINT_JSON, "splits_final.json"}
@@ -120,6 +121,29 @@ def find_plans(plans: str | None, dataset: str | None = None) -> Plans:
         f"No plans file in {' or '.join(str(folder.resolve()) for folder in folders)}. "
         "Make one with `resenc-plans create`, or name one with --plans."
     )
+
+
+def channels_and_heads(plan: Plans, config: ResolvedConfiguration) -> tuple[int, int]:
+    """Input channels and output heads of a configuration's network.
+
+    They follow from the dataset.json beside the plans, and from the previous stage of a cascade,
+    whose one-hot encoded segmentation is an input too.
+
+    Raises
+    ------
+    DatasetError
+        There is no dataset.json beside the plans.
+    """
+    folder = Path(plan.source).parent
+    if not (folder / DATASET_JSON).is_file():
+        raise DatasetError(
+            f"{plan.source}: has no {DATASET_JSON} beside it, so the number of labels is not known."
+        )
+    dataset = Dataset.load(str(folder))
+    channels = len(config.normalization_schemes)
+    if config.previous_stage is not None:
+        channels += len(dataset.labels.foreground_labels)
+    return channels, dataset.labels.num_heads
 
 
 def plans_files(folder: Path) -> list[Path]:
