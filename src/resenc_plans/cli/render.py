@@ -81,6 +81,12 @@ def numbers(values: Iterable[float], separator: str = "x", digits: int = 5) -> s
     return separator.join(f"{value:.{digits}g}" for value in values)
 
 
+def short_json(value: Any) -> str:
+    """A value as JSON in one line, cut where it is long."""
+    text = json.dumps(value)
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
 @contextmanager
 def progress(label: str, total: int) -> "Iterator[Callable[[str], None]]":
     """A progress bar on stderr with rate and time left; call what it yields once per case."""
