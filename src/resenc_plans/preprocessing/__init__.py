@@ -1,0 +1,1 @@
+"""Case to stored case: crop, normalise, resample, store; no torch."""

@@ -1,0 +1,106 @@
+"""What a worker does with one case: read, preprocess, store, and say what it did."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resenc_plans.datasets.dataset import Case
+from resenc_plans.datasets.images import Image, check_same_grid, read_file, read_label
+from resenc_plans.errors import DatasetError
+from resenc_plans.preprocessing.case import FloatArray, Recipe, preprocess_own
+from resenc_plans.preprocessing.manifest import FileRecord, ManifestEntry
+from resenc_plans.preprocessing.store import write_case
+
+
+@dataclass(frozen=True)
+class CaseTask:
+    """One case, with all that a worker on any machine needs to know."""
+
+    case: Case
+    reader: str
+    recipe: Recipe
+    recipe_digest: str
+    folder: Path
+    """The store; absolute, as are the paths of the case."""
+    threads: int = 1
+    """Threads that compress."""
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """The files that the case is read from."""
+        label = () if self.case.label is None else (self.case.label,)
+        return (*self.case.images, *label)
+
+
+def store_case(task: CaseTask) -> ManifestEntry:
+    """Preprocess one case into the store.
+
+    Raises
+    ------
+    DatasetError
+        The case is damaged or does not fit the plans.
+    FileError
+        It cannot be written.
+    """
+    case = task.case
+    missing = [path for path in task.inputs if not path.is_file()]
+    if missing:
+        raise DatasetError(f"{missing[0]}: no such file.")
+    inputs = tuple(FileRecord.of(path) for path in task.inputs)
+    images, properties = read_channels(case.images, task.reader, len(task.recipe.channels))
+    labels = None if case.label is None else read_label(case.label, task.reader).array
+    stored = preprocess_own(images, labels, properties, task.recipe)
+    del images, labels
+    written = write_case(
+        task.folder, case.name, stored, task.recipe.patch_size, threads=task.threads
+    )
+    return ManifestEntry(
+        case=case.name,
+        recipe=task.recipe_digest,
+        inputs=inputs,
+        outputs=tuple(replace(FileRecord.of(path), path=path.name) for path in written),
+        shape=stored.image.shape,
+    )
+
+
+def read_channels(
+    paths: Sequence[Path], reader: str, channels: int
+) -> tuple[FloatArray, dict[str, Any]]:
+    """All channels of a case (c, z, y, x) in float32, one file after the other, and properties.
+
+    Raises
+    ------
+    DatasetError
+        A file is unreadable, grids differ, or the number of channels is another.
+    """
+    if not paths:
+        raise DatasetError("It has no image files.")
+    first = read_file(paths[0], reader)
+    images = np.empty((channels, *first.array.shape[1:]), np.float32)
+    filled = _fill(images, 0, first)
+    first = replace(first, array=_without_voxels(first))
+    for path in paths[1:]:
+        image = read_file(path, reader)
+        check_same_grid((first, image), (paths[0], path))
+        filled = _fill(images, filled, image)
+    if filled != channels:
+        raise DatasetError(
+            f"It has {filled} channels in {len(paths)} files, but the plans are for {channels}. "
+            "Are these the plans of another dataset?"
+        )
+    return images, first.properties
+
+
+def _fill(images: FloatArray, filled: int, image: Image) -> int:
+    """Copy as many channels as there is room for; the number of channels so far."""
+    room = images[filled : filled + len(image.array)]
+    room[...] = image.array[: len(room)]
+    return filled + len(image.array)
+
+
+def _without_voxels(image: Image) -> Any:
+    """An array of the same shape and type that takes no memory."""
+    return np.broadcast_to(np.zeros((), image.array.dtype), image.array.shape)
