@@ -1,8 +1,8 @@
 """Preprocessed cases on disk, in nnU-Net's layout: what it wrote we read, what we write it reads.
 
 A case is three files: `<case>.b2nd` (image), `<case>_seg.b2nd` (segmentation), `<case>.pkl`
-(properties). Blocks and chunks are nnU-Net's; the codec is Zstandard at its fastest level, which
-on real images packs tighter than nnU-Net's LZ4HC and eight times as fast, and nnU-Net reads it
+(properties). Blocks and chunks are nnU-Net's; the codec is Zstandard at low levels, which packs
+real images tighter than nnU-Net's LZ4HC and three to eight times as fast, and which nnU-Net reads
 just the same. Older folders have `<case>.npz`, or unpacked `<case>.npy` and `<case>_seg.npy`.
 """
 
@@ -28,6 +28,19 @@ SUFFIXES = (IMAGE, LABELS, PROPERTIES)
 OWN_FOLDER = ".resenc-plans"
 """Within the store: the manifest, and files that are being written. nnU-Net looks at files only."""
 STAGING = "staging"
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How blocks are compressed: a filter of blosc2, and a level of Zstandard."""
+
+    filter: str
+    level: int
+
+
+IMAGE_PACKINGS = (Packing("NOFILTER", 2), Packing("SHUFFLE", 1))
+"""Shuffled bytes suit interpolated intensities, and harm those that take few values."""
+LABEL_PACKINGS = (Packing("BITSHUFFLE", 1),)
 
 
 class LazyArray(Protocol):
@@ -155,11 +168,9 @@ def write_case(
     staged = {suffix: staging / f"{name}.{token}{suffix}" for suffix in SUFFIXES}
     try:
         staging.mkdir(parents=True, exist_ok=True)
-        _write_blosc2(staged[IMAGE], case.image, patch_size, threads)
-        _write_blosc2(staged[LABELS], case.labels, patch_size, threads)
+        _write_blosc2(staged[IMAGE], case.image, patch_size, threads, IMAGE_PACKINGS)
+        _write_blosc2(staged[LABELS], case.labels, patch_size, threads, LABEL_PACKINGS)
         staged[PROPERTIES].write_bytes(dump_pickle(case.properties))
-        for path in staged.values():
-            _sync(path)
         return _publish(folder, name, staged)
     except (OSError, RuntimeError) as error:
         raise FileError(_why_not_stored(folder, name, error)) from error
@@ -178,47 +189,44 @@ def _publish(folder: Path, name: str, staged: Mapping[str, Path]) -> tuple[Path,
 
 
 def _write_blosc2(
-    path: Path, array: npt.NDArray[Any], patch_size: Sequence[int], threads: int
+    path: Path,
+    array: npt.NDArray[Any],
+    patch_size: Sequence[int],
+    threads: int,
+    packings: Sequence[Packing],
 ) -> None:
+    """Write an array in the packing that makes its central chunk smallest."""
     import blosc2
 
     layout = store_layout(array.shape, patch_size, array.itemsize)
-    options = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "nthreads": threads}
-    blosc2.asarray(
-        np.ascontiguousarray(array),
-        urlpath=str(path),
-        chunks=layout.chunks,
-        blocks=layout.blocks,
-        cparams={
-            **options,
-            "filters": [_best_filter(array, layout.chunks, layout.blocks, options)],
-        },
-    )
+    shape = tuple(min(pair) for pair in zip(layout.chunks, array.shape, strict=True))
+    starts = [(length - part) // 2 for part, length in zip(shape, array.shape, strict=True)]
+    centre = array[tuple(slice(s, s + part) for s, part in zip(starts, shape, strict=True))]
 
+    def packed(part: npt.NDArray[Any], packing: Packing, **target: str) -> Any:
+        cparams = {
+            "codec": blosc2.Codec.ZSTD,
+            "clevel": packing.level,
+            "filters": [blosc2.Filter[packing.filter]],
+            "nthreads": threads,
+        }
+        return blosc2.asarray(
+            np.ascontiguousarray(part),
+            chunks=tuple(min(pair) for pair in zip(layout.chunks, part.shape, strict=True)),
+            blocks=layout.blocks,
+            cparams=cparams,
+            **target,
+        )
 
-def _best_filter(
-    array: npt.NDArray[Any], chunks: Sequence[int], blocks: Sequence[int], options: dict[str, Any]
-) -> Any:
-    """The filter that makes the central chunk smallest.
-
-    Which one does depends on the data: shuffling bytes helps interpolated intensities and harms
-    those that took few values before normalisation. nnU-Net tries it out likewise.
-    """
-    import blosc2
-
-    extent = [min(chunk, length) for chunk, length in zip(chunks, array.shape, strict=True)]
-    starts = [(length - part) // 2 for part, length in zip(extent, array.shape, strict=True)]
-    centre = np.ascontiguousarray(
-        array[tuple(slice(s, s + part) for s, part in zip(starts, extent, strict=True))]
-    )
-
-    def compressed_size(candidate: Any) -> int:
-        cparams = {**options, "filters": [candidate]}
-        trial = blosc2.asarray(centre, chunks=tuple(extent), blocks=tuple(blocks), cparams=cparams)
-        return int(trial.schunk.cbytes)
-
-    candidates = (blosc2.Filter.NOFILTER, blosc2.Filter.SHUFFLE, blosc2.Filter.BITSHUFFLE)
-    return min(candidates, key=compressed_size)
+    if len(packings) == 1:
+        packed(array, packings[0], urlpath=str(path))
+        return
+    trials = [packed(centre, packing) for packing in packings]
+    best = min(range(len(packings)), key=lambda index: trials[index].schunk.cbytes)
+    if centre.shape == array.shape:
+        path.write_bytes(trials[best].to_cframe())
+    else:
+        packed(array, packings[best], urlpath=str(path))
 
 
 def _open_blosc2(path: Path) -> LazyArray:
@@ -247,15 +255,6 @@ def _open_numpy(folder: Path, name: str) -> tuple[LazyArray, LazyArray]:
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise FileError(f"{archive}: damaged ({error}). Preprocess the case again.") from None
     return parts["data"], parts["seg"]
-
-
-def _sync(path: Path) -> None:
-    """Make what was written durable before its name is."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _why_not_stored(folder: Path, name: str, error: Exception) -> str:
