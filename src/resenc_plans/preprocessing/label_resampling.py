@@ -13,7 +13,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from resenc_plans.preprocessing.plane_threads import ForEach
 from resenc_plans.preprocessing.spline import nearest, positions, zoomed
+
+PLANES_AT_ONCE = 16
+"""Planes that one thread does in a row, since neighbours share what is known of their cells."""
 
 LabelRule = Literal["threshold", "argmax"]
 
@@ -48,22 +52,28 @@ class _Sampling:
 
 
 def resample_labels_along(
-    volume: Labels, out: Labels, axis: int | None, order: int, order_z: int, rule: LabelRule
+    volume: Labels,
+    out: Labels,
+    axis: int | None,
+    order: int,
+    order_z: int,
+    rule: LabelRule,
+    each: ForEach,
 ) -> None:
     """Resample one segmentation (z, y, x) into `out`; `axis` is resampled apart with `order_z`."""
     if rule not in get_args(LabelRule):
         raise ValueError(f"there is no rule {rule!r} for labels, only {get_args(LabelRule)}")
     compact = _whole_numbers(volume)
     if axis is None:
-        _resample(compact, out, order, rule, None)
+        _resample(compact, out, order, rule, None, each)
         return
     planes, target = np.moveaxis(compact, axis, 0), np.moveaxis(out, axis, 0)
     length, new_length = planes.shape[0], target.shape[0]
     if order_z == 0 or length == new_length:
-        _resample(planes, target, order, rule, nearest(length, new_length))
+        _resample(planes, target, order, rule, nearest(length, new_length), each)
         return
     between = np.empty((length, *target.shape[1:]), planes.dtype)
-    _resample(planes, between, order, rule, np.arange(length))
+    _resample(planes, between, order, rule, np.arange(length), each)
     _across_planes(between, target, order_z)
 
 
@@ -84,16 +94,20 @@ def _whole_numbers(volume: Labels) -> Labels:
 
 
 def _resample(
-    volume: Labels, out: Labels, order: int, rule: LabelRule, planes: Indices | None
+    volume: Labels,
+    out: Labels,
+    order: int,
+    rule: LabelRule,
+    planes: Indices | None,
+    each: ForEach,
 ) -> None:
     """Resample within the given planes of the volume, or along all three axes without."""
     if order == 0:
-        z = nearest(volume.shape[0], out.shape[0]) if planes is None else planes
-        y, x = (nearest(volume.shape[a], out.shape[a]) for a in (1, 2))
-        for target, source in zip(out, z, strict=True):
-            target[...] = volume[source][np.ix_(y, x)]
+        _resample_to_nearest(
+            volume, out, nearest(len(volume), len(out)) if planes is None else planes
+        )
     elif order == 1:
-        _resample_linearly(volume, out, rule, planes)
+        _resample_linearly(volume, out, rule, planes, each)
     elif planes is None:
         _resample_by_splines(volume, out, order, rule)
     else:
@@ -101,32 +115,49 @@ def _resample(
             _resample_by_splines(volume[source][None], target[None], order, rule)
 
 
+def _resample_to_nearest(volume: Labels, out: Labels, planes: Indices) -> None:
+    y, x = (nearest(volume.shape[axis], out.shape[axis]) for axis in (1, 2))
+    for target, source in zip(out, planes, strict=True):
+        target[...] = volume[source][np.ix_(y, x)]
+
+
 def _resample_linearly(
-    volume: Labels, out: Labels, rule: LabelRule, planes: Indices | None
+    volume: Labels, out: Labels, rule: LabelRule, planes: Indices | None, each: ForEach
 ) -> None:
-    length, _, width = volume.shape
-    along_z = (
-        _Sampling.linear(length, out.shape[0]) if planes is None else _Sampling.exactly(planes)
-    )
-    along_y, along_x = (_Sampling.linear(volume.shape[a], out.shape[a]) for a in (1, 2))
+    length, height, width = volume.shape
+    if planes is None:
+        along_z = _Sampling.linear(length, out.shape[0])
+    else:
+        along_z = _Sampling.exactly(planes)
+    along_y = _Sampling.linear(height, out.shape[1])
+    along_x = _Sampling.linear(width, out.shape[2])
     at_nearest = (along_y.nearest[:, None] * width + along_x.nearest).ravel()
     at_lower = (along_y.lower[:, None] * width + along_x.lower).ravel()
-    uneven: dict[int, Mask] = {}
-    for k, target in enumerate(out):
-        lower, upper = int(along_z.lower[k]), int(along_z.upper[k])
-        uneven = {z: uneven[z] if z in uneven else _uneven_cells(volume[z]) for z in (lower, upper)}
-        cells = uneven[lower]
-        if upper != lower:
-            cells = cells | uneven[upper]
-            cells |= volume[lower] != volume[upper]
-        nearest_plane = volume[along_z.nearest[k]].reshape(-1)
-        plane = np.take(nearest_plane, at_nearest, mode="clip")
-        border = np.flatnonzero(np.take(cells.reshape(-1), at_lower, mode="clip"))
-        if border.size:
-            y, x = np.divmod(border, out.shape[2])
-            corners, weights = _corners(volume, along_z, along_y, along_x, k, y, x)
-            plane[border] = _winners(corners, weights, plane[border], rule)
-        target[...] = plane.reshape(target.shape)
+
+    def resample_some(first: int) -> None:
+        uneven: dict[int, Mask] = {}
+        for k in range(first, min(first + PLANES_AT_ONCE, len(out))):
+            ends = {int(along_z.lower[k]), int(along_z.upper[k])}
+            uneven = {z: uneven[z] if z in uneven else _uneven_cells(volume[z]) for z in ends}
+            cells = _uneven_between(volume, uneven)
+            plane = np.take(volume[along_z.nearest[k]].reshape(-1), at_nearest, mode="clip")
+            border = np.flatnonzero(np.take(cells.reshape(-1), at_lower, mode="clip"))
+            if border.size:
+                y, x = np.divmod(border, out.shape[2])
+                corners, weights = _corners(volume, along_z, along_y, along_x, k, y, x)
+                plane[border] = _winners(corners, weights, plane[border], rule)
+            out[k] = plane.reshape(out.shape[1:])
+
+    each(resample_some, range(0, len(out), PLANES_AT_ONCE))
+
+
+def _uneven_between(volume: Labels, uneven: dict[int, Mask]) -> Mask:
+    """The cells whose corners differ, of one plane or between two neighbouring ones."""
+    (first, cells), *others = uneven.items()
+    for second, cells_of_second in others:
+        cells = cells | cells_of_second
+        cells |= volume[first] != volume[second]
+    return cells
 
 
 def _uneven_cells(plane: Labels) -> Mask:
@@ -219,7 +250,7 @@ def _resample_by_splines(volume: Labels, out: Labels, order: int, rule: LabelRul
     """Any order by resampling the indicator of each label: slow, and hardly ever used."""
     best = np.zeros(out.shape)
     nearest_label = np.empty(out.shape, volume.dtype)
-    _resample(volume, nearest_label, 0, rule, None)
+    _resample_to_nearest(volume, nearest_label, nearest(volume.shape[0], out.shape[0]))
     nearest_score = np.zeros(out.shape)
     winner = np.zeros(out.shape, volume.dtype)
     for label in np.unique(volume):

@@ -66,13 +66,13 @@ def case_bytes(
     resampled images with their window, or the order in which class locations are drawn.
 
     >>> case_bytes((100, 100, 100), (100, 100, 100), channels=1) / 1e6
-    13.0
+    14.0
     """
     before, after = prod(shape), prod(new_shape)
     images = 4 * channels * before
     labels = 2 * before
     reading = 2 * itemsize * before
-    marking = 5 * before
+    marking = 8 * before
     resampling = 4 * channels * after + 2 * after
     if tuple(shape) != tuple(new_shape):
         resampling += scratch_bytes(shape, new_shape)

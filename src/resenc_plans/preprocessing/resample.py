@@ -9,26 +9,20 @@ Images are worked through plane by plane in float32, so that beside input and ou
 of planes is held: `scratch_bytes` says how much.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from resenc_plans.preprocessing.image_resampling import resample_planes, resample_volume
+from resenc_plans.preprocessing.image_resampling import scratch_bytes as scratch_bytes
 from resenc_plans.preprocessing.label_resampling import LabelRule as LabelRule
 from resenc_plans.preprocessing.label_resampling import resample_labels_along
-from resenc_plans.preprocessing.spline import AxisMatrix, Block, FloatArray, axis_matrix
+from resenc_plans.preprocessing.plane_threads import plane_threads
+from resenc_plans.preprocessing.spline import FloatArray
 
 ANISOTROPY_THRESHOLD = 3
 """A largest spacing of more than this many times the smallest makes an axis a coarse one."""
-
-ROWS_OF_PLANE = 128
-ROWS_OF_STACK = 48
-"""Rows per block of a matrix within planes and across them; the latter bounds the window."""
-
-CENTRE_ABOVE = 4
-"""Values this many times as large as their range are centred, or float32 would lose the range."""
 
 Image = npt.NDArray[np.floating]
 LabelMap = npt.NDArray[np.generic]
@@ -107,13 +101,13 @@ def resample_image(
         return np.asarray(array, dtype=np.float32)
     axis = coarse_axis(spacing, new_spacing, separate_z)
     result = np.empty((array.shape[0], *new_shape), np.float32)
-    for source, target in zip(array, result, strict=True):
-        if axis is None:
-            _resample_volume(source, target, order)
-        else:
-            _resample_planes(
-                np.moveaxis(source, axis, 0), np.moveaxis(target, axis, 0), order, order_z
-            )
+    with plane_threads(max(array[0].size, result[0].size)) as each:
+        for source, target in zip(array, result, strict=True):
+            if axis is None:
+                resample_volume(source, target, order, each)
+            else:
+                planes, stack = np.moveaxis(source, axis, 0), np.moveaxis(target, axis, 0)
+                resample_planes(planes, stack, order, order_z, each)
     return result
 
 
@@ -145,17 +139,10 @@ def resample_labels(
         return array
     axis = coarse_axis(spacing, new_spacing, separate_z)
     result = np.empty((array.shape[0], *new_shape), array.dtype)
-    for source, target in zip(array, result, strict=True):
-        resample_labels_along(source, target, axis, order, order_z, rule)
+    with plane_threads(max(array[0].size, result[0].size)) as each:
+        for source, target in zip(array, result, strict=True):
+            resample_labels_along(source, target, axis, order, order_z, rule, each)
     return result
-
-
-def scratch_bytes(shape: Sequence[int], new_shape: Sequence[int]) -> int:
-    """The most that `resample_image` holds beside its input and output, in bytes."""
-    plane = 4 * max(shape[1] * shape[2], new_shape[1] * new_shape[2], shape[1] * new_shape[2])
-    planes_per_row = max(1.0, shape[0] / new_shape[0])
-    window = ROWS_OF_STACK * (planes_per_row + 1) + 40
-    return int(plane * (window + 4))
 
 
 def _checked_shape(array: npt.NDArray[np.generic], shape: Sequence[int]) -> tuple[int, int, int]:
@@ -167,112 +154,3 @@ def _checked_shape(array: npt.NDArray[np.generic], shape: Sequence[int]) -> tupl
     if 0 in array.shape or min(z, y, x) < 1:
         raise ValueError(f"nothing can be resampled from {array.shape} to {tuple(shape)}")
     return z, y, x
-
-
-@dataclass(frozen=True)
-class _Centre:
-    """What is subtracted from the values while calculating."""
-
-    value: np.float32
-
-    @classmethod
-    def of(cls, low: np.float32, high: np.float32) -> Self:
-        far_from_zero = max(abs(low), abs(high)) > CENTRE_ABOVE * (high - low)
-        return cls(low if far_from_zero else np.float32(0))
-
-    def prepare(self, values: Image) -> FloatArray:
-        """Contiguous float32 values around zero."""
-        if self.value:
-            return np.subtract(values, self.value, dtype=np.float32, order="C")
-        return np.ascontiguousarray(values, dtype=np.float32)
-
-    def restore(self, values: FloatArray) -> None:
-        """Undo `prepare`, in place."""
-        if self.value:
-            values += self.value
-
-
-def _resample_volume(volume: Image, out: FloatArray, order: int) -> None:
-    """Splines along all three axes, clipped to the volume's range."""
-    along_z, along_y, along_x = _matrices(volume.shape, out.shape, order, order)
-    low, high = np.float32(volume.min()), np.float32(volume.max())
-    centre = _Centre.of(low, high)
-    if along_z.selection is None and along_z.new_length < along_z.length:
-        for block in along_z.blocks:
-            planes = _across(block, centre.prepare(volume[block.columns]))
-            for plane, target in zip(planes, out[block.rows], strict=True):
-                target[...] = _within(plane, along_y, along_x)
-    else:
-        _planes_then_stack(
-            volume, out, along_z, lambda p: _within(centre.prepare(p), along_y, along_x)
-        )
-    for plane in out:
-        centre.restore(plane)
-        np.clip(plane, low, high, out=plane)
-
-
-def _resample_planes(volume: Image, out: FloatArray, order: int, order_z: int) -> None:
-    """Splines within each plane, clipped to that plane's range; then `order_z` across planes."""
-    along_z, along_y, along_x = _matrices(volume.shape, out.shape, order, order_z)
-    centre = _Centre.of(np.float32(volume.min()), np.float32(volume.max()))
-
-    def resample_plane(plane: Image) -> FloatArray:
-        prepared = centre.prepare(plane)
-        if along_y.is_identity and along_x.is_identity:
-            return prepared
-        return np.clip(_within(prepared, along_y, along_x), prepared.min(), prepared.max())
-
-    _planes_then_stack(volume, out, along_z, resample_plane)
-    for plane in out:
-        centre.restore(plane)
-
-
-def _planes_then_stack(
-    volume: Image,
-    out: FloatArray,
-    along_z: AxisMatrix,
-    resample_plane: Callable[[Image], FloatArray],
-) -> None:
-    """Resample plane by plane, then across planes, with a window of planes in memory."""
-    if along_z.selection is not None:
-        last = -1
-        for target, z in enumerate(along_z.selection):
-            out[target] = out[target - 1] if z == last else resample_plane(volume[z])
-            last = z
-        return
-    widest = max(block.width for block in along_z.blocks)
-    window = np.empty((widest, *out.shape[1:]), np.float32)
-    start = stop = 0
-    for block in along_z.blocks:
-        columns = block.columns
-        kept = max(stop - columns.start, 0)
-        window[:kept] = window[columns.start - start : columns.start - start + kept]
-        for z in range(columns.start + kept, columns.stop):
-            window[z - columns.start] = resample_plane(volume[z])
-        start, stop = columns.start, columns.stop
-        out[block.rows] = _across(block, window[: block.width])
-
-
-def _across(block: Block, planes: FloatArray) -> FloatArray:
-    """Some rows of the matrix that runs across planes, applied to the planes they need."""
-    count, *plane_shape = planes.shape
-    return (block.weights @ planes.reshape(count, -1)).reshape(-1, *plane_shape)
-
-
-def _within(plane: FloatArray, along_y: AxisMatrix, along_x: AxisMatrix) -> FloatArray:
-    """A plane resampled along both axes, first along the one that leaves less."""
-    size_after_x = along_y.length * along_x.new_length
-    size_after_y = along_y.new_length * along_x.length
-    if size_after_x <= size_after_y:
-        return along_y.along_first(along_x.along_last(plane))
-    return along_x.along_last(along_y.along_first(plane))
-
-
-def _matrices(
-    shape: Sequence[int], new_shape: Sequence[int], order: int, order_z: int
-) -> tuple[AxisMatrix, AxisMatrix, AxisMatrix]:
-    return (
-        axis_matrix(shape[0], new_shape[0], order_z, ROWS_OF_STACK),
-        axis_matrix(shape[1], new_shape[1], order, ROWS_OF_PLANE),
-        axis_matrix(shape[2], new_shape[2], order, ROWS_OF_PLANE),
-    )

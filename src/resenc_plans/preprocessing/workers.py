@@ -119,9 +119,9 @@ class LocalWorkers(Executor):
                 else:
                     self._receive(by_pipe[ready])  # type: ignore[index]
         for worker in self._workers:
-            worker.pipe.close()
-        for worker in self._workers:
+            worker.process.kill()  # idle by now, and quicker than letting the libraries unload
             worker.process.join()
+            worker.pipe.close()
 
     def _assign(self) -> bool:
         """Give tasks to idle workers, starting workers if need be; False when nothing is left."""
