@@ -5,7 +5,6 @@ anything and call it. Here it may make plain containers, numbers, strings and Nu
 else is refused by name.
 """
 
-import builtins
 import os
 import pickle
 from collections import OrderedDict
@@ -16,7 +15,10 @@ import numpy as np
 
 from resenc_plans.errors import FileError
 
-_PLAIN = ("dict", "list", "tuple", "set", "frozenset", "int", "float", "complex", "bool", "str")
+_PLAIN = (
+    *(bool, int, float, complex, str, bytes, bytearray),
+    *(list, tuple, dict, set, frozenset),
+)
 
 
 def load_pickle(path: str | os.PathLike[str]) -> Any:
@@ -80,8 +82,8 @@ def _allowed() -> dict[tuple[str, str], Any]:
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
     }
-    for name in _PLAIN:
-        allowed["builtins", name] = getattr(builtins, name)
+    for module in ("builtins", "__builtin__"):
+        allowed |= {(module, kind.__name__): kind for kind in _PLAIN}
     for qualified, function in numpy_functions.items():
         submodule, name = qualified.split(".")
         for package in ("numpy.core", "numpy._core"):

@@ -70,7 +70,7 @@ RESAMPLING_FAMILIES: dict[str, ResamplingFamily] = {
     "resample_torch_simple": ResamplingFamily(
         resample_image_with_torch,
         resample_labels_with_torch,
-        {"mode": "mode"},
+        {},
         {"separate_z": False},
     ),
     "no_resampling_hack": ResamplingFamily(_unchanged, _unchanged, {}),
@@ -137,6 +137,6 @@ def _arguments(family: ResamplingFamily, settings: ResamplingSettings, key: str)
         elif name not in WITHOUT_EFFECT or value not in (WITHOUT_EFFECT[name] or (value,)):
             raise ConfigurationError(
                 f"{key}_kwargs has {name!r}: {value!r}, which this function does not know. "
-                f"It takes {', '.join(family.settings)}."
+                f"It takes {', '.join(family.settings) or 'none'}."
             )
     return arguments

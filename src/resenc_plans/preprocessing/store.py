@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -250,9 +251,9 @@ def _open_numpy(folder: Path, name: str) -> tuple[LazyArray, LazyArray]:
             if (folder / unpacked).is_file():
                 parts[key] = np.load(folder / unpacked, mmap_mode="r", allow_pickle=False)
             else:
-                with np.load(archive, allow_pickle=False) as arrays:
+                with archive.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                     parts[key] = arrays[key]
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise FileError(f"{archive}: damaged ({error}). Preprocess the case again.") from None
     return parts["data"], parts["seg"]
 

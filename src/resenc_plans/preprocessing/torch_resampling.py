@@ -5,7 +5,7 @@ results are torch's own: the same calls of `torch.nn.functional.interpolate`, la
 is imported when one of the functions runs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,9 @@ from resenc_plans.preprocessing.resample import coarse_axis
 if TYPE_CHECKING:
     from torch import Tensor
 
+Interpolate = Callable[["Tensor", Sequence[int], str], "Tensor"]
+
+LINEAR = "linear"
 SCORE_SCALE = 1000
 """nnU-Net's scale of indicators before they are rounded to half precision."""
 
@@ -27,7 +30,7 @@ def resample_image_with_torch(
     spacing: Sequence[float],
     new_spacing: Sequence[float],
     separate_z: bool | None = None,
-    mode: str = "linear",
+    mode: str = LINEAR,
     mode_z: str = "nearest-exact",
 ) -> npt.NDArray[np.float32]:
     """Resample an image (c, z, y, x) to `shape` (z, y, x) as `resample_torch_fornnunet` does."""
@@ -49,7 +52,7 @@ def resample_labels_with_torch(
     spacing: Sequence[float],
     new_spacing: Sequence[float],
     separate_z: bool | None = None,
-    mode: str = "linear",
+    mode: str = LINEAR,
     mode_z: str = "nearest-exact",
     by_threshold: bool = False,
 ) -> npt.NDArray[np.int16]:
@@ -87,25 +90,28 @@ def _along(
     axis: int | None,
     mode: str,
     mode_z: str,
-    interpolate: Any,
+    interpolate: Interpolate,
 ) -> "Tensor":
-    """Resample all axes together, or within planes first and then across them."""
+    """Resample within planes by `mode` and then across them, or all axes together, linearly."""
     if axis is None:
-        return (
-            source if tuple(source.shape[1:]) == tuple(shape) else interpolate(source, shape, mode)
-        )
+        return _to_shape(source, shape, LINEAR, interpolate)
     planes = source.movedim(axis + 1, 1)
     channels, length = planes.shape[:2]
     plane_shape = tuple(n for a, n in enumerate(shape) if a != axis)
-    if tuple(planes.shape[2:]) != plane_shape:
-        stack = interpolate(planes.reshape(-1, *planes.shape[2:]), plane_shape, mode)
-        planes = stack.reshape(channels, length, *plane_shape)
-    volume = planes.movedim(1, axis + 1).contiguous()
-    return volume if tuple(volume.shape[1:]) == tuple(shape) else interpolate(volume, shape, mode_z)
+    stack = planes.reshape(-1, *planes.shape[2:])
+    stack = _to_shape(stack, plane_shape, mode, interpolate)
+    volume = stack.reshape(channels, length, *plane_shape).movedim(1, axis + 1)
+    return _to_shape(volume.contiguous(), shape, mode_z, interpolate)
+
+
+def _to_shape(
+    values: "Tensor", shape: Sequence[int], mode: str, interpolate: Interpolate
+) -> "Tensor":
+    return values if tuple(values.shape[1:]) == tuple(shape) else interpolate(values, shape, mode)
 
 
 def _interpolated(values: "Tensor", shape: Sequence[int], mode: str) -> "Tensor":
     from torch.nn.functional import interpolate
 
     linear = {3: "bilinear", 4: "trilinear"}[values.ndim]
-    return interpolate(values[None], tuple(shape), mode=linear if mode == "linear" else mode)[0]
+    return interpolate(values[None], tuple(shape), mode=linear if mode == LINEAR else mode)[0]

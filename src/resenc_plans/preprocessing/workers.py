@@ -107,7 +107,9 @@ class LocalWorkers(Executor):
 
     def _cancel_waiting(self) -> None:
         while self._waiting:
-            self._waiting.popleft().future.cancel()
+            future = self._waiting.popleft().future
+            future.cancel()
+            future.set_running_or_notify_cancel()
 
     def _dispatch(self) -> None:
         """Hand out tasks and collect results until the pool is closed and all is done."""
