@@ -3,7 +3,8 @@
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -80,6 +81,22 @@ def fingerprint(
     say(f"Wrote {target} ({len(found.spacings)} cases).")
 
 
+def demo(
+    folder: Annotated[
+        Path, typer.Argument(help="A new folder, such as Dataset900_Phantom.", show_default=False)
+    ],
+    cases: Annotated[int, typer.Option(min=1, help="Number of cases.")] = 8,
+) -> None:
+    """Write a small made-up dataset, to try every command without data of one's own.
+
+    Example: resenc-plans demo Dataset900_Phantom
+    """
+    from resenc_plans.datasets.phantom import write_phantom
+
+    write_phantom(folder, cases)
+    say(f"Wrote {cases} cases to {folder}.")
+
+
 def extract_fingerprint(scope: "Scope", workers: int | None = None) -> "Fingerprint":
     """The fingerprint of the scope's dataset, with a progress bar."""
     from resenc_plans.datasets.fingerprint import Fingerprint
@@ -87,9 +104,9 @@ def extract_fingerprint(scope: "Scope", workers: int | None = None) -> "Fingerpr
     data = scope.dataset()
     if not data.cases:
         note(f"{data.name}: no cases in {data.folder}.")
-    with progress("Extracting the fingerprint", len(data.cases)) as on_case:
-        with _pool(workers) as executor:
-            return Fingerprint.extract(data, executor=executor, on_case=on_case)
+    bar = progress("Extracting the fingerprint", len(data.cases))
+    with bar as on_case, _pool(workers) as executor:
+        return Fingerprint.extract(data, executor=executor, on_case=on_case)
 
 
 def _pool(workers: int | None) -> AbstractContextManager[Executor | None]:
@@ -105,4 +122,4 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, int | float) else str(value)
 
 
-COMMANDS = (verify, fingerprint)
+COMMANDS = (verify, fingerprint, demo)

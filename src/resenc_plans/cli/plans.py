@@ -134,12 +134,12 @@ def derive(
     if spacing is not None:
         values = parse_numbers(spacing, float, "--spacing")
         overrides["spacing"] = list(values)
-        suffixes.append("sp" + numbers(values, "x"))
+        suffixes.append("sp" + numbers(values))
     if patch_size is not None:
         size = parse_numbers(patch_size, int, "--patch-size")
         changes = _for_patch_size(config, size, overrides.get("spacing"))
         overrides.update(changes)
-        suffixes.append("ps" + numbers(changes["patch_size"], "x"))
+        suffixes.append("ps" + numbers(changes["patch_size"]))
     overrides.update(_parse_settings(set_ or []))
     if not overrides:
         raise ResencPlansError(
@@ -234,12 +234,12 @@ def _show_overview(plan: "Plans") -> None:
             [
                 name,
                 written.inherits_from or "",
-                numbers(config.spacing, " x ", 3),
-                numbers(config.median_image_size_in_voxels),
+                numbers(config.spacing, digits=3),
                 numbers(config.patch_size),
                 str(config.batch_size),
-                _network(config),
+                str(getattr(config.architecture.arch_kwargs, "n_stages", "")),
                 config.data_identifier,
+                config.architecture.network_class_name.rpartition(".")[2],
             ]
         )
     print_table(
@@ -247,11 +247,11 @@ def _show_overview(plan: "Plans") -> None:
             "configuration",
             "inherits",
             "spacing (mm)",
-            "median",
             "patch",
             "batch",
-            "network",
+            "stages",
             "data",
+            "network",
         ],
         rows,
     )
@@ -273,14 +273,7 @@ def _show_configuration(plan: "Plans", name: str) -> None:
         own = origin == name
         text = "own" if own else origin if origin == "old format" else f"inherited from {origin}"
         rows.append([key, _json(value), styled(text, "bold" if own else "dim")])
-    print_table(["key", "value", "from"], rows)
-
-
-def _network(config: "ResolvedConfiguration") -> str:
-    architecture = config.architecture
-    name = architecture.network_class_name.rpartition(".")[2]
-    stages = getattr(architecture.arch_kwargs, "n_stages", None)
-    return f"{name}, {stages} stages" if stages else name
+    print_table(["key", "value", "from"], rows, fixed=1)
 
 
 def _default_parent(plan: "Plans") -> str:
@@ -348,7 +341,7 @@ def _print_diff(found: "PlansDiff") -> None:
         ]
         for change in found.changes
     ]
-    print_table(["configuration", "key", "before", "after", "costs"], rows)
+    print_table(["configuration", "key", "before", "after", "costs"], rows, fixed=1)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

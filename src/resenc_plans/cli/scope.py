@@ -58,8 +58,14 @@ def find_scope(dataset: str | None) -> Scope:
         raw = _dataset_folder(dataset, root)
     raw = raw.resolve()
     if root is not None and raw.is_relative_to(root.resolve()):
-        return Scope(_raw_twin(raw.name), raw)
-    return Scope(raw, root.resolve() / raw.name if root is not None else raw)
+        return Scope(_raw_twin(raw.name), near(raw))
+    return Scope(near(raw), near(root.resolve() / raw.name) if root is not None else near(raw))
+
+
+def near(path: Path) -> Path:
+    """`path` as one would name it from the current folder: relative if it lies in there."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _dataset_folder(dataset: str, root: Path | None) -> Path:
@@ -111,7 +117,7 @@ def find_plans(plans: str | None, dataset: str | None = None) -> Plans:
                 f"Several plans files are in scope:\n  {names}\nChoose one with --plans."
             )
     raise PlansError(
-        f"No plans file in {' or '.join(str(folder) for folder in folders)}. "
+        f"No plans file in {' or '.join(str(folder.resolve()) for folder in folders)}. "
         "Make one with `resenc-plans create`, or name one with --plans."
     )
 
@@ -136,11 +142,11 @@ def plans_files(folder: Path) -> list[Path]:
 def _folders(dataset: str | None) -> list[Path]:
     if dataset is not None:
         return [find_scope(dataset).preprocessed]
-    here = Path.cwd()
-    if _enclosing_dataset(here) is None:
+    here = Path()
+    if _enclosing_dataset(Path.cwd()) is None:
         return [here]
     scope = find_scope(None)
-    return [here] if scope.preprocessed == here.resolve() else [here, scope.preprocessed]
+    return [here] if scope.preprocessed == here else [here, scope.preprocessed]
 
 
 def _enclosing_dataset(folder: Path) -> Path | None:

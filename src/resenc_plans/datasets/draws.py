@@ -27,7 +27,7 @@ class Draws:
         self._random = np.random.RandomState(seed)
         self._bound = bound
         self._mask = np.uint32((1 << (bound - 1).bit_length()) - 1)
-        self._spare = np.empty(0, dtype=np.uint32)
+        self._spare = np.empty(0, dtype=np.intp)
 
     def choose_into(self, values: NDArray[Any], out: NDArray[Any]) -> None:
         """Fill `out` with draws from `values`, of which there are `bound`, with replacement."""
@@ -40,9 +40,10 @@ class Draws:
             self._spare = self._spare[len(indices) :]
             filled += len(indices)
 
-    def _block(self) -> NDArray[np.uint32]:
+    def _block(self) -> NDArray[np.intp]:
         raw = self._random.randint(0, _RAW_BOUND, size=_BLOCK, dtype=np.uint32)
         raw &= self._mask
+        indices = raw.astype(np.intp)
         if self._bound > self._mask:
-            return raw
-        return raw.take(np.flatnonzero(raw < self._bound))
+            return indices
+        return indices.take(np.flatnonzero(raw < self._bound))

@@ -129,12 +129,15 @@ def _shortened(
     shorter[axis] -= found.divisors[axis]
     candidate = topology(spacing, shorter)
     patch[axis] -= candidate.divisors[axis]
-    if patch[axis] < 1:
-        raise PlanningError(
-            f"A GPU memory target of {budget.gpu_memory_gb:g} GB is too small: even a patch of "
-            f"{' x '.join(map(str, found.patch_size))} voxels exceeds it. Choose a larger target."
-        )
-    return candidate if patch == shorter else topology(spacing, patch)
+    if min(patch) >= 1:
+        smaller = candidate if patch == shorter else topology(spacing, patch)
+        if smaller.n_stages > 1:
+            return smaller
+    raise PlanningError(
+        f"A GPU memory target of {budget.gpu_memory_gb:g} GB is too small: a network with a patch "
+        f"of {' x '.join(map(str, found.patch_size))} voxels exceeds it, and a smaller one has no "
+        "second stage. Choose a larger target."
+    )
 
 
 def _count(found: Topology, budget: Budget, counts: dict[object, int]) -> tuple[UNetShape, int]:

@@ -47,14 +47,20 @@ def replan(old: Plans, new: Plans) -> Replanning:
         }
         document[PROVENANCE] = provenance | ({"derived": derived} if derived else {})
     merged = Plans.from_dict(document, new.source)
-    changes = [
-        change
-        for change in old.diff(merged).changes
-        if change.key.partition(".")[0] not in (PROVENANCE, "$schema")
-    ]
+    changes = [change for change in old.diff(merged).changes if _matters(change)]
     return Replanning(
         merged,
         kept,
         tuple(change for change in changes if change.configuration not in kept),
         tuple(change for change in changes if change.configuration in kept),
     )
+
+
+_RECORDED = tuple(f"{PROVENANCE}.{key}" for key in ("preset", "gpu_memory_gb", "batch_cap"))
+
+
+def _matters(change: Change) -> bool:
+    """Whether a change is one to ask about: not what provenance merely records anew."""
+    if change.key.partition(".")[0] in (PROVENANCE, "$schema"):
+        return change.key in _RECORDED
+    return True

@@ -34,7 +34,10 @@ def _positive(values: tuple[float, ...]) -> tuple[float, ...]:
 
 
 PositiveInteger = Annotated[Integer, Field(ge=1)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_as_tuple, json_schema_input_type=str | tuple[str, ...]),
+]
 Spacing = Annotated[tuple[Number, ...], AfterValidator(_positive)]
 
 

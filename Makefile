@@ -1,0 +1,55 @@
+# Each target makes what it needs: `make demo` and `make test` work on a fresh clone.
+PYTHON ?= python3
+VENV := .venv
+PEER := .venv-peer
+BIN := $(VENV)/bin
+DEMO := demo/Dataset900_Phantom
+
+.PHONY: install peer demo test check format schemas bench clean
+
+install: $(VENV)/installed
+peer: $(PEER)/installed
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+# The real nnU-Net, in an environment of its own: what the interop tests and benchmarks compare with.
+$(PEER)/installed: requirements-peer.txt constraints.txt
+	$(PYTHON) -m venv $(PEER)
+	$(PEER)/bin/python -m pip install --quiet --constraint constraints.txt torch numpy
+	$(PEER)/bin/python -m pip install --quiet --no-deps --requirement requirements-peer.txt
+	touch $@
+
+demo: install
+	rm -rf demo
+	$(BIN)/resenc-plans demo $(DEMO)
+	$(BIN)/resenc-plans verify -d $(DEMO)
+	$(BIN)/resenc-plans fingerprint -d $(DEMO)
+	$(BIN)/resenc-plans create -d $(DEMO) --gpu-memory 80 --name Plans_80G
+	cd $(DEMO) && ../../$(BIN)/resenc-plans derive --batch-size 16
+	$(BIN)/resenc-plans show -d $(DEMO)
+	$(BIN)/resenc-plans validate -d $(DEMO)
+
+test: install
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --quiet tests/test_schemas.py tests/test_documentation.py
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+schemas: install
+	$(BIN)/resenc-plans schema --output schemas
+
+bench: install peer
+	$(BIN)/python benchmarks
+
+clean:
+	rm -rf $(VENV) $(PEER) demo

@@ -1,0 +1,162 @@
+"""Every finding about a dataset, in one pass over its cases."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
+
+from resenc_plans.datasets.case_check import CaseReport, check_case
+from resenc_plans.datasets.case_pool import CaseFailure, run_cases
+from resenc_plans.datasets.dataset import IMAGES, LABELS, Dataset, file_names
+from resenc_plans.datasets.dataset_json import DatasetJson
+from resenc_plans.datasets.finding import Finding, Severity, worst_first
+from resenc_plans.datasets.labels import Labels
+from resenc_plans.errors import DatasetError
+from resenc_plans.folders import DATASET_JSON
+
+
+def verify_dataset(
+    dataset: Dataset,
+    executor: Executor | None = None,
+    on_case: Callable[[str], None] | None = None,
+) -> tuple[Finding, ...]:
+    """All that is wrong or odd with a dataset, worst first.
+
+    That is what nnU-Net's `verify_dataset_integrity` checks, and what it does not. Each file is
+    read once. `executor` runs the cases (see `run_cases`), `on_case` is called with the name of
+    each case that is done.
+    """
+    findings = [*_about_dataset_json(dataset), *_about_files(dataset)]
+    try:
+        labels = dataset.labels
+    except DatasetError:
+        labels = None
+    try:
+        reader = dataset.reader_name
+    except DatasetError:
+        return worst_first(findings)
+    work = partial(check_case, reader=reader, channels=len(dataset.channels), labels=labels)
+    reports = {}
+    for case, outcome in zip(
+        dataset.cases, run_cases(work, dataset.cases, executor, on_case), strict=True
+    ):
+        if isinstance(outcome, CaseFailure):
+            findings.append(Finding("error", "unreadable-case", case.name, None, outcome.reason))
+        else:
+            reports[case.name] = outcome
+            findings.extend(outcome.findings)
+    findings.extend(_about_all_cases(reports, dataset, labels))
+    return worst_first(findings)
+
+
+def _about_dataset_json(dataset: Dataset) -> Iterator[Finding]:
+    path = dataset.folder / DATASET_JSON
+    json = dataset.json
+
+    def finding(severity: Severity, kind: str, message: str) -> Finding:
+        return Finding(severity, kind, None, path, message)
+
+    try:
+        labels = dataset.labels
+    except DatasetError as error:
+        yield finding("error", "labels", str(error))
+    else:
+        yield from (finding(*fault) for fault in _about_labels(labels))
+    try:
+        _ = dataset.reader_name
+    except DatasetError as error:
+        yield finding("error", "no-reader", str(error))
+    yield from (finding(*fault) for fault in _about_keys(json))
+    if json.num_training is None:
+        message = "The key numTraining is missing; nnU-Net's own check insists on it."
+        yield finding("error", "num-training", message)
+    elif json.num_training != len(dataset.cases):
+        message = f"numTraining is {json.num_training}, but there are {len(dataset.cases)} cases."
+        yield finding("error", "num-training", message)
+
+
+def _about_keys(json: DatasetJson) -> Iterator[tuple[Severity, str, str]]:
+    if "channel_names" not in json.to_dict():
+        message = "Channels are under the old key modality; nnU-Net now calls it channel_names."
+        yield "warning", "old-key", message
+    repeated = [name for name, count in Counter(json.channels).items() if count > 1]
+    if repeated:
+        yield "note", "repeated-channel-name", f"Several channels are called {', '.join(repeated)}."
+
+
+def _about_labels(labels: Labels) -> Iterator[tuple[Severity, str, str]]:
+    values = list(labels.all_labels)
+    if labels.ignore_label is not None:
+        values.append(labels.ignore_label)
+    if values != list(range(len(values))):
+        message = f"Label values must be 0, 1, 2, ... without gaps, but are {values}."
+        yield "error", "labels-not-consecutive", message
+    for label, painted in _mispainted(labels):
+        yield (
+            "warning",
+            "region-order",
+            f"regions_class_order {list(labels.regions_class_order or ())} turns label {label} "
+            f"into {painted} on export: regions that contain others must come first.",
+        )
+
+
+def _mispainted(labels: Labels) -> Iterator[tuple[int, int]]:
+    """Labels that painting their regions in order turns into labels of other regions."""
+    regions = [set(r) if isinstance(r, tuple) else {r} for r in labels.regions or ()]
+    member_of = {
+        label: [index for index, region in enumerate(regions) if label in region]
+        for label in labels.foreground_labels
+    }
+    for label, indices in member_of.items():
+        if indices and labels.regions_class_order is not None:
+            painted = labels.regions_class_order[indices[-1]]
+            if member_of.get(painted) != indices:
+                yield label, painted
+
+
+def _about_files(dataset: Dataset) -> Iterator[Finding]:
+    ending = dataset.json.file_ending
+    if not dataset.cases:
+        message = f"There are no training cases: no files {IMAGES}/CASE_0000{ending}."
+        yield Finding("error", "no-cases", None, dataset.folder, message)
+    for case in dataset.cases:
+        if not case.images:
+            message = f"Files in {IMAGES} must be called CASE_0000{ending}, with a channel number."
+            path = dataset.folder / IMAGES
+            yield Finding("error", "file-name", case.name, path, message)
+    if dataset.json.dataset is not None:
+        return
+    known = {case.name for case in dataset.cases}
+    for file in file_names(dataset.folder / LABELS, ending):
+        name = file.removesuffix(ending)
+        if name not in known:
+            message = f"The segmentation {file} has no image, so it is not used."
+            yield Finding(
+                "warning", "label-without-image", name, dataset.folder / LABELS / file, message
+            )
+
+
+def _about_all_cases(
+    reports: dict[str, CaseReport], dataset: Dataset, labels: Labels | None
+) -> Iterator[Finding]:
+    alike = defaultdict(list)
+    for name, report in reports.items():
+        if report.digest is not None:
+            alike[report.digest].append(name)
+    for first, *others in alike.values():
+        if others:
+            message = f"The same image as {', '.join(others)}: folds would share it."
+            yield Finding("warning", "duplicate-case", first, None, message)
+    values = [report.label_values for report in reports.values()]
+    if labels is None or not values or None in values or len(values) < len(dataset.cases):
+        return
+    seen = frozenset().union(*(v for v in values if v is not None))
+    yield from _never_seen(seen, labels, dataset.folder / DATASET_JSON)
+
+
+def _never_seen(seen: frozenset[float], labels: Labels, path: Path) -> Iterator[Finding]:
+    missing: Sequence[int] = [label for label in labels.foreground_labels if label not in seen]
+    if missing:
+        message = f"No case has the label values {', '.join(map(str, missing))}."
+        yield Finding("warning", "unused-label", None, path, message)

@@ -1,0 +1,75 @@
+"""Run the command line in a folder of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from resenc_plans.datasets.phantom import write_phantom
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left: exit code, stdout, stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Run a command in this process: `run("show", "-p", path)`."""
+    from resenc_plans.cli.app import main
+
+    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.delenv(variable, raising=False)
+
+    def call(*arguments: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["resenc-plans", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as error:
+            code = int(error.code or 0)
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return Done(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A phantom dataset with its fingerprint; copy it before changing anything."""
+    folder = tmp_path_factory.mktemp("phantom") / "Dataset900_Phantom"
+    write_phantom(folder, cases=3)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("nnUNet_")}
+    subprocess.run(
+        [sys.executable, "-m", "resenc_plans", "fingerprint", "-d", folder],
+        check=True,
+        capture_output=True,
+        env=environment,
+    )
+    return folder
+
+
+@pytest.fixture
+def dataset(phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with dataset.json and fingerprint of the phantom (no images); one stands in it."""
+    folder = tmp_path / phantom.name
+    folder.mkdir()
+    for name in ("dataset.json", "dataset_fingerprint.json"):
+        (folder / name).write_bytes((phantom / name).read_bytes())
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def document(path: Path) -> dict:
+    return json.loads(path.read_text())

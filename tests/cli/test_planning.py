@@ -1,0 +1,199 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from resenc_plans import Plans
+from tests.cli.conftest import document
+
+
+def test_the_line_of_the_readme_writes_plans_and_says_the_target_is_not_standard(run, dataset):
+    done = run("create", "--gpu-memory", "80", "--name", "Plans_80G")
+    assert done.code == 0
+    assert "Non-standard GPU memory target: 80 GB" in done.err
+    written = document(dataset / "Plans_80G.json")
+    assert written["plans_name"] == "Plans_80G"
+    assert written["experiment_planner_used"] == "nnUNetPlannerResEncM"
+    provenance = written["resenc_plans"]
+    assert list(written)[-1] == "resenc_plans"
+    assert (provenance["preset"], provenance["gpu_memory_gb"]) == ("M", 80)
+    assert "3d_fullres" in done.out
+
+
+def test_without_provenance_the_file_is_nnunet_s(run, dataset):
+    assert run("create", "--preset", "L", "--no-provenance").code == 0
+    assert "resenc_plans" not in document(dataset / "nnUNetResEncUNetLPlans.json")
+
+
+def test_nnunet_s_spellings_are_understood(run, dataset):
+    done = run(
+        "create", "-pl", "nnUNetPlannerResEncXL", "-gpu_memory_target", "60",
+        "-overwrite_plans_name", "Mine",
+    )  # fmt: skip
+    assert done.code == 0
+    assert document(dataset / "Mine.json")["resenc_plans"]["gpu_memory_gb"] == 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--gpu-memory", "80"], "Give the plans a name of their own"),
+        (["--gpu-memory", "80", "--name", "nnUNetResEncUNetMPlans"], "stands for 8 GB"),
+        (["--gpu-memory", "0", "--name", "x"], "positive number of GB"),
+        (["--gpu-memory", "nan", "--name", "x"], "positive number of GB"),
+        (["--gpu-memory", "0.001", "--name", "x"], "too small"),
+        (["--preset", "XXL"], "Did you mean XL"),
+        (["--spacing", "1,1"], "three positive numbers"),
+        (["--spacing", "1,-1,1"], "positive numbers in mm"),
+        (["--batch-cap", "0"], "positive share"),
+        (["--name", "a__b"], "cannot name plans"),
+        (["-gpu-memory-target", "80"], "No such option"),
+        (["--gpu-memroy", "80"], "--gpu-memory"),
+    ],
+)
+def test_impossible_requests_are_refused_and_write_nothing(run, dataset, arguments, message):
+    done = run("create", *arguments)
+    assert done.code == 2
+    assert message in " ".join(done.err.split())
+    assert sorted(p.name for p in dataset.iterdir()) == ["dataset.json", "dataset_fingerprint.json"]
+
+
+def test_a_dry_run_writes_nothing(run, phantom, tmp_path, monkeypatch):
+    folder = tmp_path / "Dataset901_Copy"
+    folder.mkdir()
+    (folder / "dataset.json").write_bytes((phantom / "dataset.json").read_bytes())
+    for name in ("imagesTr", "labelsTr"):
+        (folder / name).symlink_to(phantom / name)
+    monkeypatch.chdir(folder)
+    assert run("create", "--dry-run").code == 0
+    assert not (folder / "dataset_fingerprint.json").exists()
+    assert not list(folder.glob("*Plans*"))
+
+
+def test_planning_again_without_a_change_is_silent(run, dataset):
+    assert run("create").code == 0
+    before = (dataset / "nnUNetResEncUNetLPlans.json").read_bytes()
+    assert run("create").code == 0
+    assert (dataset / "nnUNetResEncUNetLPlans.json").read_bytes() == before
+
+
+def test_a_preset_s_file_is_not_replaced_by_another_target(run, dataset):
+    assert run("create", "--preset", "M", "--name", "Mine").code == 0
+    before = (dataset / "Mine.json").read_bytes()
+    done = run("create", "--preset", "M", "--gpu-memory", "80", "--name", "Mine")
+    assert done.code == 2
+    assert "resenc_plans.gpu_memory_gb: 8 -> 80" in done.err
+    assert (dataset / "Mine.json").read_bytes() == before
+    assert (
+        run("create", "--preset", "M", "--gpu-memory", "80", "--name", "Mine", "--overwrite").code
+        == 0
+    )
+
+
+def test_another_planner_needs_overwrite(run, dataset):
+    assert run("create", "--preset", "default", "--name", "Mine").code == 0
+    done = run("create", "--preset", "M", "--name", "Mine")
+    assert done.code == 2
+    assert "ExperimentPlanner -> nnUNetPlannerResEncM" in done.err
+
+
+def test_a_hand_edit_is_not_lost_silently(run, dataset):
+    assert run("create", "--preset", "M").code == 0
+    path = dataset / "nnUNetResEncUNetMPlans.json"
+    content = document(path)
+    content["configurations"]["3d_fullres"]["batch_size"] = 5
+    path.write_text(json.dumps(content))
+    done = run("create", "--preset", "M")
+    assert done.code == 2
+    assert "3d_fullres: batch_size: 5 ->" in done.err
+    assert document(path) == content
+
+
+def test_a_child_whose_parent_would_change_is_listed_and_survives(run, dataset):
+    assert run("create", "--preset", "M", "--name", "Mine").code == 0
+    assert run("derive", "--batch-size", "16").code == 0
+    done = run("create", "--preset", "M", "--spacing", "2,2,2", "--name", "Mine")
+    assert done.code == 2
+    assert "3d_fullres_bs16: spacing" in done.err
+    done = run("create", "--preset", "M", "--spacing", "2,2,2", "--name", "Mine", "--overwrite")
+    assert done.code == 0
+    plan = Plans.load(dataset / "Mine.json")
+    assert plan.resolve("3d_fullres_bs16").batch_size == 16
+    assert plan.resolve("3d_fullres_bs16").spacing == (2.0, 2.0, 2.0)
+    assert plan.to_dict()["resenc_plans"]["derived"] == {"3d_fullres_bs16": "3d_fullres"}
+
+
+def test_what_lies_in_the_way_and_is_no_plans_file_is_kept(run, dataset):
+    (dataset / "Mine.json").write_text('{"labels": {}}')
+    done = run("create", "--preset", "M", "--name", "Mine", "--overwrite")
+    assert done.code == 2
+    assert "not a plans file" in done.err
+    assert (dataset / "Mine.json").read_text() == '{"labels": {}}'
+
+
+def test_plans_go_where_nnunet_looks_for_them(run, dataset, tmp_path, monkeypatch):
+    preprocessed = tmp_path / "preprocessed"
+    (preprocessed / dataset.name).mkdir(parents=True)
+    fingerprint = (dataset / "dataset_fingerprint.json").read_bytes()
+    (preprocessed / dataset.name / "dataset_fingerprint.json").write_bytes(fingerprint)
+    monkeypatch.setenv("nnUNet_preprocessed", str(preprocessed))
+    assert run("create", "--preset", "M").code == 0
+    assert sorted(p.name for p in (preprocessed / dataset.name).iterdir()) == [
+        "dataset.json", "dataset_fingerprint.json", "nnUNetResEncUNetMPlans.json",
+    ]  # fmt: skip
+    assert run("derive", "--batch-size", "6").code == 0
+    monkeypatch.setenv("nnUNet_raw", str(dataset.parent))
+    monkeypatch.chdir(tmp_path)
+    assert "3d_fullres_bs6" in run("show", "-d", "900").out
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "dataset_fingerprint.json"])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"labels": 3}'])
+def test_damaged_inputs_are_named(run, dataset, name, content):
+    (dataset / name).write_text(content)
+    done = run("create", "--preset", "M")
+    assert done.code == 2
+    assert name in done.err
+    assert not list(dataset.glob("*Plans*"))
+
+
+def test_a_dataset_without_cases_is_refused(run, dataset):
+    (dataset / "dataset_fingerprint.json").unlink()
+    done = run("create", "--preset", "M")
+    assert done.code == 2
+    assert "no cases" in done.err.lower() or "imagesTr" in done.err
+
+
+def test_no_dataset_here_says_what_to_do(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run("create")
+    assert done.code == 2
+    assert "-d" in done.err
+
+
+def test_the_preset_nearest_to_a_budget_is_named_with_the_reason(run):
+    done = run("presets", "--vram", "23", "--hours", "34")
+    assert "nnU-Net ResEnc L (preset L): it takes 0.99 times the GPU memory" in done.out
+    done = run("presets", "--vram", "0")
+    assert done.code == 2
+
+
+def test_the_published_table_has_all_nineteen_systems(run):
+    done = run("presets", "--format", "json")
+    assert len(json.loads(done.out)) == 19
+
+
+def test_the_directory_of_output_may_be_chosen(run, dataset, tmp_path):
+    assert run("create", "--preset", "M", "-o", tmp_path / "elsewhere").code == 0
+    assert (tmp_path / "elsewhere" / "nnUNetResEncUNetMPlans.json").is_file()
+    assert run("create", "--preset", "M", "-o", tmp_path / "my.json").code == 0
+    assert Plans.load(tmp_path / "my.json").name == "nnUNetResEncUNetMPlans"
+
+
+def test_plans_are_the_same_from_the_command_line_and_from_python(run, dataset: Path):
+    from resenc_plans import Dataset, Fingerprint, create_plans
+
+    assert run("create", "--preset", "L", "--no-provenance").code == 0
+    fingerprint = Fingerprint.load(dataset / "dataset_fingerprint.json")
+    plan = create_plans(fingerprint, Dataset.load(str(dataset)), preset="L")
+    assert Plans.load(dataset / "nnUNetResEncUNetLPlans.json") == plan

@@ -1,0 +1,278 @@
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from resenc_plans import Plans
+from tests.cli.conftest import document
+from tests.plans.documents import OLD_CONFIGURATION
+from tests.plans.documents import document as plans_document
+
+NAME = "nnUNetResEncUNetMPlans"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one plans file; one stands in it."""
+    Plans.from_dict(plans_document()).save(tmp_path / f"{NAME}.json")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_derive_writes_one_configuration_and_touches_nothing_else(run, here):
+    before = (here / f"{NAME}.json").read_text()
+    assert run("derive", "--batch-size", "16").code == 0
+    after = document(here / f"{NAME}.json")
+    child = after["configurations"].pop("3d_fullres_bs16")
+    assert child == {"inherits_from": "3d_fullres", "batch_size": 16}
+    assert json.dumps(after, indent=4) == before
+
+
+def test_gpus_multiply_the_parent_s_batch_size(run, here):
+    assert run("derive", "--gpus", "8").code == 0
+    assert Plans.load(f"{NAME}.json").resolve("3d_fullres_bs16").batch_size == 16
+
+
+def test_a_patch_size_gets_its_topology_and_is_rounded_up(run, here):
+    done = run("derive", "--patch-size", "60x120x120", "--name", "large")
+    assert done.code == 0
+    assert "rounded up to 64x128x128" in done.err
+    config = Plans.load(f"{NAME}.json").resolve("large")
+    assert config.patch_size == (64, 128, 128)
+    arguments = config.architecture.arch_kwargs
+    assert arguments.n_stages == 6
+    assert arguments.features_per_stage == (32, 64, 128, 256, 320, 320)
+    assert arguments.n_blocks_per_stage == (1, 3, 4, 4, 4, 4)
+    assert not [f for f in Plans.load(f"{NAME}.json").validate_rules() if f.severity == "error"]
+
+
+def test_a_patch_size_that_keeps_the_topology_writes_the_patch_alone(run, here):
+    content = document(here / f"{NAME}.json")
+    run("derive", "--patch-size", "64x128x128", "--name", "large")
+    run("derive", "--from", "large", "--patch-size", "96x128x128", "--name", "larger")
+    child = document(here / f"{NAME}.json")["configurations"]["larger"]
+    assert child == {"inherits_from": "large", "patch_size": [96, 128, 128]}
+    assert content["configurations"]["3d_fullres"]["patch_size"] == [32, 64, 64]
+
+
+def test_a_spacing_gets_data_of_its_own(run, here):
+    assert run("derive", "--spacing", "2,1,1").code == 0
+    child = document(here / f"{NAME}.json")["configurations"]["3d_fullres_sp2x1x1"]
+    assert child["spacing"] == [2.0, 1.0, 1.0]
+    assert child["data_identifier"] == f"{NAME}_3d_fullres_sp2x1x1"
+
+
+def test_set_takes_json_and_dotted_keys(run, here):
+    done = run(
+        "derive", "--name", "x", "--set", "batch_dice=true",
+        "--set", "architecture.arch_kwargs.n_blocks_per_stage=[1, 2, 2]",
+    )  # fmt: skip
+    assert done.code == 0
+    config = Plans.load(f"{NAME}.json").resolve("x")
+    assert config.batch_dice is True
+    assert config.architecture.arch_kwargs.n_blocks_per_stage == (1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Nothing to change"),
+        (["--batch-size", "0"], "batch_size must be at least 1"),
+        (["--batch-size", "4", "--gpus", "2"], "give one of them"),
+        (["--batch-size", "4", "--from", "3d_fulres"], "Did you mean 3d_fullres"),
+        (["--set", "batch_dice"], "KEY=VALUE"),
+        (["--set", "patch_size=[1,2", "--name", "x"], "not JSON"),
+        (["--set", "batch_dice=true"], "give --name"),
+        (["--set", "patch_size=[30,64,64]", "--name", "x"], "does not divide"),
+        (["--set", "batchsize=4", "--name", "x", "--batch-size", "zero"], "integer"),
+        (["--patch-size", "64x64"], "needs 3 numbers"),
+        (["--patch-size", "axb"], "positive whole numbers"),
+        (["--spacing", "1,0,1"], "positive numbers in mm"),
+        (["--batch-size", "4", "--name", "a__b"], "cannot name a configuration"),
+        (["--batch-size", "4", "--plans", "nothing"], "not found"),
+    ],
+)
+def test_impossible_derivations_change_nothing(run, here, arguments, message):
+    before = (here / f"{NAME}.json").read_bytes()
+    done = run("derive", *arguments)
+    assert done.code == 2
+    assert message in " ".join(done.err.split())
+    assert (here / f"{NAME}.json").read_bytes() == before
+
+
+def test_a_mistyped_key_is_a_warning_with_the_suggestion(run, here):
+    done = run("derive", "--name", "x", "--set", "batchsize=16")
+    assert done.code == 0
+    assert "Did you mean batch_size?" in done.err
+
+
+def test_a_dry_run_of_derive_prints_the_difference_and_writes_nothing(run, here):
+    before = (here / f"{NAME}.json").read_bytes()
+    done = run("derive", "--batch-size", "16", "--dry-run")
+    assert done.code == 0
+    assert "3d_fullres_bs16" in done.out
+    assert (here / f"{NAME}.json").read_bytes() == before
+
+
+def test_several_plans_files_are_listed_and_not_guessed_between(run, here):
+    Plans.from_dict(plans_document()).save(here / "other.json")
+    done = run("derive", "--batch-size", "16")
+    assert done.code == 2
+    assert "other.json" in done.err
+    assert "--plans" in done.err
+    assert run("derive", "--batch-size", "16", "--plans", "other").code == 0
+
+
+def test_derive_into_another_file_leaves_the_first(run, here):
+    before = (here / f"{NAME}.json").read_bytes()
+    assert run("derive", "--batch-size", "16", "-o", here / "new.json").code == 0
+    assert (here / f"{NAME}.json").read_bytes() == before
+    assert "3d_fullres_bs16" in Plans.load(here / "new.json").configurations
+
+
+def test_show_names_where_each_value_comes_from(run, here):
+    run("derive", "--batch-size", "16")
+    lines = run("show", "3d_fullres_bs16").out.splitlines()
+    assert "batch_size\t16\town" in lines
+    assert "patch_size\t[32, 64, 64]\tinherited from 3d_fullres" in lines
+    assert "3d_fullres_bs16\t3d_fullres" in run("show").out
+
+
+def test_show_survives_a_configuration_that_does_not_resolve(run, here):
+    content = plans_document(broken={"inherits_from": "broken"})
+    Plans.from_dict(content).save(here / f"{NAME}.json")
+    done = run("show")
+    assert done.code == 0
+    assert "circle" in done.out
+
+
+def test_resolve_prints_json_for_pipes(run, here):
+    run("derive", "--batch-size", "16")
+    resolved = json.loads(run("resolve", "3d_fullres_bs16").out)
+    assert resolved["batch_size"] == 16
+    assert resolved["patch_size"] == [32, 64, 64]
+
+
+def test_diff_says_what_each_difference_costs(run, here):
+    content = plans_document()
+    content["configurations"]["3d_fullres"]["spacing"] = [2.0, 1.0, 1.0]
+    Plans.from_dict(content).save(here / "after.json")
+    done = run("diff", NAME, "after", "--format", "json")
+    assert done.code == 1
+    assert json.loads(done.out)["cost"] == "preprocess again"
+    assert "preprocess again" in run("diff", NAME, "after.json", "--raw").out
+    assert run("diff", NAME, NAME).code == 0
+
+
+def test_upgrade_rewrites_and_then_has_nothing_to_do(run, here):
+    Plans.from_dict(plans_document(old=OLD_CONFIGURATION)).save(here / f"{NAME}.json")
+    assert "became architecture" in run("upgrade").out
+    assert "UNet_class_name" not in document(here / f"{NAME}.json")["configurations"]["old"]
+    assert "nothing to upgrade" in run("upgrade").out
+
+
+def test_validate_of_good_plans_is_silent_and_exits_with_0(run, here):
+    done = run("validate")
+    assert done.code == 0
+    assert "no findings" in done.out
+
+
+def test_validate_reports_several_files_at_once(run, here):
+    content = plans_document()
+    content["configurations"]["3d_fullres"]["patch_size"] = [30, 64, 64]
+    Plans.from_dict(content).save(here / "bad.json")
+    (here / "worse.json").write_text('{"configurations": {"2d": {"batch_size": "2"}}}')
+    done = run("validate", "bad.json", "worse.json", f"{NAME}.json", "--format", "json")
+    assert done.code == 1
+    found = {(row["file"], row["rule"]) for row in json.loads(done.out)}
+    assert {("bad.json", "P002"), ("worse.json", "S001")} <= found
+
+
+def test_validate_of_an_unreadable_file_exits_with_2(run, here):
+    (here / "broken.json").write_text('{"configurations": ')
+    done = run("validate", "broken.json", f"{NAME}.json")
+    assert done.code == 2
+    assert "truncated" in done.out
+    assert run("validate", "nothing.json").code == 2
+
+
+def test_sarif_names_rule_file_and_line(run, here):
+    content = plans_document(bs={"inherits_from": "3d_fullres", "batchsize": 16})
+    Plans.from_dict(content).save(here / f"{NAME}.json")
+    log = json.loads(run("validate", "--format", "sarif").out)
+    assert log["version"] == "2.1.0"
+    (result,) = log["runs"][0]["results"]
+    assert (result["ruleId"], result["level"]) == ("P101", "warning")
+    region = result["locations"][0]["physicalLocation"]["region"]
+    line = (here / f"{NAME}.json").read_text().splitlines()[region["startLine"] - 1]
+    assert "batchsize" in line
+
+
+@pytest.mark.parametrize("name", ["plans", "dataset", "fingerprint"])
+def test_schemas_are_printed(run, name):
+    assert json.loads(run("schema", name).out)["title"]
+
+
+def test_an_unknown_schema_lists_the_known(run):
+    done = run("schema", "plan")
+    assert done.code == 2
+    assert "plans, dataset, fingerprint" in done.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["verify", "fingerprint", "demo", "create", "presets", "show", "resolve", "derive", "diff",
+     "upgrade", "validate", "schema"],
+)  # fmt: skip
+def test_every_command_s_help_has_an_example(run, command):
+    done = run(command, "--help")
+    assert done.code == 0
+    assert f"Example: resenc-plans {command}" in " ".join(done.out.split())
+
+
+def test_version_and_module(run):
+    from resenc_plans import __version__
+
+    assert run("--version").out.strip() == f"resenc-plans {__version__}"
+    done = subprocess.run(
+        [sys.executable, "-m", "resenc_plans", "--version"], capture_output=True, text=True
+    )
+    assert done.stdout.strip() == f"resenc-plans {__version__}"
+
+
+def test_shell_completion_offers_commands():
+    environment = {**os.environ, "_RESENC_PLANS_COMPLETE": "complete_bash",
+                   "COMP_WORDS": "resenc-plans de", "COMP_CWORD": "1"}  # fmt: skip
+    done = subprocess.run(
+        [Path(sys.executable).with_name("resenc-plans")],
+        capture_output=True, text=True, env=environment,
+    )  # fmt: skip
+    assert "derive" in done.stdout.split()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_write_permission_keeps_the_file(run, here):
+    here.chmod(0o500)
+    try:
+        done = run("derive", "--batch-size", "16")
+    finally:
+        here.chmod(0o700)
+    assert done.code == 2
+    assert "no permission" in done.err
+
+
+def test_a_full_disk_keeps_the_old_file_whole(here):
+    before = (here / f"{NAME}.json").read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-m", "resenc_plans", "derive", "--batch-size", "16"],
+        capture_output=True, text=True, cwd=here,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)),
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "not written" in done.stderr
+    assert (here / f"{NAME}.json").read_bytes() == before
+    assert [p.name for p in here.iterdir()] == [f"{NAME}.json"]
