@@ -184,7 +184,7 @@ class TestTrouble:
     @pytest.mark.parametrize(
         ("change", "reason"),
         [
-            (lambda image: np.where(image == 7, np.nan, image), "NaN or infinite"),
+            (lambda image: np.where(image == 7, np.nan, image), "has voxels that are nan"),
             (lambda image: np.full_like(image, 5), "has the value 5 everywhere"),
             (lambda image: image[:, 1:], "segmentation has the shape"),
         ],

@@ -18,7 +18,7 @@ from resenc_plans.preprocessing.class_locations import (
     sample_class_locations,
 )
 from resenc_plans.preprocessing.crop import crop, mark_outside, nonzero_bounds
-from resenc_plans.preprocessing.label_resampling import LabelRule
+from resenc_plans.preprocessing.label_resampling import DEFAULT_RULE, LabelRule
 from resenc_plans.preprocessing.normalize import Normalization, find_normalization
 from resenc_plans.preprocessing.resample import resampled_shape
 from resenc_plans.preprocessing.resampling_functions import (
@@ -74,7 +74,7 @@ class Recipe:
         config: ResolvedConfiguration,
         plan: Plans,
         labels: Labels | None = None,
-        rule: LabelRule = "threshold",
+        rule: LabelRule = DEFAULT_RULE,
     ) -> Self:
         """The recipe of a configuration; without `labels` no class is located.
 

@@ -51,7 +51,7 @@ def store_case(task: CaseTask) -> ManifestEntry:
         raise DatasetError(f"{missing[0]}: no such file.")
     inputs = tuple(FileRecord.of(path) for path in task.inputs)
     images, properties = read_channels(case.images, task.reader, len(task.recipe.channels))
-    labels = None if case.label is None else read_label(case.label, task.reader).array
+    labels = None if case.label is None else _read_segmentation(case.label, task.reader)
     stored = preprocess_own(images, labels, properties, task.recipe)
     del images, labels
     written = write_case(
@@ -78,12 +78,12 @@ def read_channels(
     """
     if not paths:
         raise DatasetError("It has no image files.")
-    first = read_file(paths[0], reader)
+    first = _read_finite(paths[0], reader)
     images = np.empty((channels, *first.array.shape[1:]), np.float32)
     filled = _fill(images, 0, first)
     first = replace(first, array=_without_voxels(first))
     for path in paths[1:]:
-        image = read_file(path, reader)
+        image = _read_finite(path, reader)
         check_same_grid((first, image), (paths[0], path))
         filled = _fill(images, filled, image)
     if filled != channels:
@@ -92,6 +92,24 @@ def read_channels(
             "Are these the plans of another dataset?"
         )
     return images, first.properties
+
+
+def _read_finite(path: Path, reader: str) -> Image:
+    """Read a file, unless it has voxels that ITK would make zeros of."""
+    return _finite(read_file(path, reader), path)
+
+
+def _read_segmentation(path: Path, reader: str) -> Any:
+    return _finite(read_label(path, reader), path).array
+
+
+def _finite(image: Image, path: Path) -> Image:
+    if image.not_finite:
+        raise DatasetError(
+            f"{path}: has voxels that are {' or '.join(sorted(image.not_finite))}. "
+            "Replace them by a value that makes sense."
+        )
+    return image
 
 
 def _fill(images: FloatArray, filled: int, image: Image) -> int:

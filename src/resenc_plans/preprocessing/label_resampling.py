@@ -20,6 +20,7 @@ PLANES_AT_ONCE = 16
 """Planes that one thread does in a row, since neighbours share what is known of their cells."""
 
 LabelRule = Literal["threshold", "argmax"]
+DEFAULT_RULE: LabelRule = "threshold"
 
 Labels = npt.NDArray[Any]
 Indices = npt.NDArray[np.intp]

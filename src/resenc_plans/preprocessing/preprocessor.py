@@ -21,7 +21,7 @@ from resenc_plans.preprocessing.case import Recipe, StoredCase, preprocess_case
 from resenc_plans.preprocessing.case_runs import CaseProblem, run_tasks
 from resenc_plans.preprocessing.case_work import CaseTask
 from resenc_plans.preprocessing.interruption import raise_on_termination
-from resenc_plans.preprocessing.label_resampling import LabelRule
+from resenc_plans.preprocessing.label_resampling import DEFAULT_RULE, LabelRule
 from resenc_plans.preprocessing.manifest import Manifest, ManifestEntry, recipe_digest
 from resenc_plans.preprocessing.memory import free_memory, memory_of_case, workers_that_fit
 from resenc_plans.preprocessing.store_folder import open_for_writing, remove_case
@@ -73,7 +73,7 @@ class Preprocessor:
 
     config: ResolvedConfiguration
     plan: Plans
-    label_rule: LabelRule = "threshold"
+    label_rule: LabelRule = DEFAULT_RULE
     """How segmentations are resampled where labels meet, see `resample_labels`."""
 
     def preprocess_case(

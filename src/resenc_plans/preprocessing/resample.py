@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from resenc_plans.preprocessing.image_resampling import resample_planes, resample_volume
 from resenc_plans.preprocessing.image_resampling import scratch_bytes as scratch_bytes
+from resenc_plans.preprocessing.label_resampling import DEFAULT_RULE, resample_labels_along
 from resenc_plans.preprocessing.label_resampling import LabelRule as LabelRule
-from resenc_plans.preprocessing.label_resampling import resample_labels_along
 from resenc_plans.preprocessing.plane_threads import plane_threads
 from resenc_plans.preprocessing.spline import FloatArray
 
@@ -120,7 +120,7 @@ def resample_labels(
     order: int = 1,
     order_z: int = 0,
     separate_z: bool | None = None,
-    rule: LabelRule = "threshold",
+    rule: LabelRule = DEFAULT_RULE,
 ) -> LabelMap:
     """Resample a segmentation to `shape`, voxel for voxel as nnU-Net does.
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from resenc_plans.errors import ConfigurationError
 from resenc_plans.plans.models import ResamplingSettings, ResolvedConfiguration
-from resenc_plans.preprocessing.label_resampling import LabelRule
+from resenc_plans.preprocessing.label_resampling import DEFAULT_RULE, LabelRule
 from resenc_plans.preprocessing.resample import (
     ANISOTROPY_THRESHOLD,
     resample_image,
@@ -100,7 +100,7 @@ def image_resampling(config: ResolvedConfiguration) -> Resample:
     return partial(family.image, **_arguments(family, config.resampling_fn_data_kwargs, key))
 
 
-def label_resampling(config: ResolvedConfiguration, rule: LabelRule = "threshold") -> Resample:
+def label_resampling(config: ResolvedConfiguration, rule: LabelRule = DEFAULT_RULE) -> Resample:
     """The function that resamples the segmentations of a configuration, settings bound.
 
     Raises
