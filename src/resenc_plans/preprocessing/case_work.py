@@ -25,8 +25,6 @@ class CaseTask:
     recipe_digest: str
     folder: Path
     """The store; absolute, as are the paths of the case."""
-    threads: int = 1
-    """Threads that compress."""
 
     @property
     def inputs(self) -> tuple[Path, ...]:
@@ -54,9 +52,7 @@ def store_case(task: CaseTask) -> ManifestEntry:
     labels = None if case.label is None else _read_segmentation(case.label, task.reader)
     stored = preprocess_own(images, labels, properties, task.recipe)
     del images, labels
-    written = write_case(
-        task.folder, case.name, stored, task.recipe.patch_size, threads=task.threads
-    )
+    written = write_case(task.folder, case.name, stored, task.recipe.patch_size)
     return ManifestEntry(
         case=case.name,
         recipe=task.recipe_digest,

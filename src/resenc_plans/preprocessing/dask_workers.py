@@ -10,7 +10,7 @@ from resenc_plans.errors import ResencPlansError
 
 
 @contextmanager
-def dask_executor(address: str) -> Iterator[Executor]:
+def dask_executor(address: str, timeout: str = "10s") -> Iterator[Executor]:
     """The cluster whose scheduler is at `address` (tcp://host:8786), as an executor.
 
     Its workers must see the dataset and the output folder under the same paths, and have
@@ -28,7 +28,7 @@ def dask_executor(address: str) -> Iterator[Executor]:
             "Dask is not installed. Run: pip install 'resenc-plans[dask]'"
         ) from None
     try:
-        client = distributed.Client(address, timeout="10s", set_as_default=False)
+        client = distributed.Client(address, timeout=timeout, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ResencPlansError(f"No Dask scheduler answers at {address}: {error}") from None
     with client:

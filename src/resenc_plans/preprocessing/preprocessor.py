@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -138,9 +138,8 @@ class Preprocessor:
             manifest.write(fresh)
             stored, problems = [], []
             begun, done = time.monotonic(), 0
-            with _executor_for(pending, executor, workers) as (pool, threads):
-                tasks = [replace(task, threads=threads) for task in pending]
-                for outcome in run_tasks(tasks, pool):
+            with _executor_for(pending, executor, workers) as pool:
+                for outcome in run_tasks(pending, pool):
                     name, note = outcome.task.case.name, None
                     done += not outcome.will_be_retried
                     if outcome.entry is not None:
@@ -199,19 +198,19 @@ def _sort_out(
 @contextmanager
 def _executor_for(
     tasks: Sequence[CaseTask], executor: Executor | None, workers: int | None
-) -> Iterator[tuple[Executor, int]]:
+) -> Iterator[Executor]:
     """The given executor, or processes of our own, which do not outlive an interruption."""
     if executor is not None:
-        yield executor, 1
+        yield executor
         return
     cpus = usable_cpus()
     if workers is None:
         needs = [memory_of_case(task.case, task.recipe) for task in tasks]
         workers = workers_that_fit(needs, cpus, free_memory())
-    threads = max(1, cpus // workers)
-    pool = LocalWorkers(max(1, min(workers, len(tasks))), threads)
+    workers = max(1, min(workers, len(tasks)))
+    pool = LocalWorkers(workers, threads=max(1, cpus // workers))
     try:
-        yield pool, threads
+        yield pool
     except BaseException:
         pool.kill()
         raise

@@ -141,7 +141,6 @@ def write_case(
     name: str,
     case: StoredCase,
     patch_size: Sequence[int],
-    threads: int = 1,
 ) -> tuple[Path, ...]:
     """Store a case; its three files appear whole, the image last, or not at all.
 
@@ -155,8 +154,6 @@ def write_case(
         What is stored.
     patch_size
         Voxels (z, y, x) or (y, x) that training reads at once; blocks and chunks follow from it.
-    threads
-        How many threads compress.
 
     Raises
     ------
@@ -169,8 +166,8 @@ def write_case(
     staged = {suffix: staging / f"{name}.{token}{suffix}" for suffix in SUFFIXES}
     try:
         staging.mkdir(parents=True, exist_ok=True)
-        _write_blosc2(staged[IMAGE], case.image, patch_size, threads, IMAGE_PACKINGS)
-        _write_blosc2(staged[LABELS], case.labels, patch_size, threads, LABEL_PACKINGS)
+        _write_blosc2(staged[IMAGE], case.image, patch_size, IMAGE_PACKINGS)
+        _write_blosc2(staged[LABELS], case.labels, patch_size, LABEL_PACKINGS)
         staged[PROPERTIES].write_bytes(dump_pickle(case.properties))
         return _publish(folder, name, staged)
     except (OSError, RuntimeError) as error:
@@ -193,7 +190,6 @@ def _write_blosc2(
     path: Path,
     array: npt.NDArray[Any],
     patch_size: Sequence[int],
-    threads: int,
     packings: Sequence[Packing],
 ) -> None:
     """Write an array in the packing that makes its central chunk smallest."""
@@ -209,7 +205,7 @@ def _write_blosc2(
             "codec": blosc2.Codec.ZSTD,
             "clevel": packing.level,
             "filters": [blosc2.Filter[packing.filter]],
-            "nthreads": threads,
+            "nthreads": 1,  # or the order of blocks, and so the file, would be left to chance
         }
         return blosc2.asarray(
             np.ascontiguousarray(part),
