@@ -12,6 +12,7 @@ def test_the_public_names_are_these_and_load() -> None:
         "Dataset",
         "Fingerprint",
         "Plans",
+        "Preprocessor",
         "ResencPlansError",
         "ResolvedConfiguration",
         "__version__",
