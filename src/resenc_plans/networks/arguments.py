@@ -39,9 +39,7 @@ def call_network(
     except (TypeError, ValueError, AssertionError, KeyError) as error:
         raise fault(
             config,
-            f"architecture.arch_kwargs do not fit {_class_name(config)}: "
-            f"{error}".rstrip(".")
-            + ".",
+            f"architecture.arch_kwargs do not fit {_class_name(config)}: {error}".rstrip(".") + ".",
         ) from error
 
 
