@@ -12,9 +12,11 @@ def test_the_public_names_are_these_and_load() -> None:
         "Dataset",
         "Fingerprint",
         "Plans",
+        "Preprocessor",
         "ResencPlansError",
         "ResolvedConfiguration",
         "__version__",
+        "build_network",
         "create_plans",
     ]
     for name in resenc_plans.__all__:

@@ -12,18 +12,22 @@ if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset as Dataset
     from resenc_plans.datasets.fingerprint import Fingerprint as Fingerprint
     from resenc_plans.errors import ResencPlansError as ResencPlansError
+    from resenc_plans.networks.build import build_network as build_network
     from resenc_plans.planning.planner import create_plans as create_plans
     from resenc_plans.plans.models import Configuration as Configuration
     from resenc_plans.plans.models import ResolvedConfiguration as ResolvedConfiguration
     from resenc_plans.plans.plans import Plans as Plans
+    from resenc_plans.preprocessing.preprocessor import Preprocessor as Preprocessor
 
 _MODULE_OF = {
     "Configuration": "resenc_plans.plans.models",
     "Dataset": "resenc_plans.datasets.dataset",
     "Fingerprint": "resenc_plans.datasets.fingerprint",
     "Plans": "resenc_plans.plans.plans",
+    "Preprocessor": "resenc_plans.preprocessing.preprocessor",
     "ResencPlansError": "resenc_plans.errors",
     "ResolvedConfiguration": "resenc_plans.plans.models",
+    "build_network": "resenc_plans.networks.build",
     "create_plans": "resenc_plans.planning.planner",
 }
 
