@@ -3,7 +3,7 @@
 Both run in one process, in turn, in the environment of the real nnU-Net (`make peer`); the best of
 a few repetitions counts. Started from another environment, the script starts itself there.
 
-    python benchmarks/networks.py [--repeats 3] [--threads 2]
+    python benchmarks/networks.py [--repeats 4] [--threads 2]
 """
 
 import argparse
@@ -12,12 +12,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
-PEER = Path(os.environ.get("RESENC_PLANS_PEER", ROOT / ".venv-peer" / "bin" / "python"))
+from side_by_side import PEER_PYTHON, ROOT
 
 XL: dict[str, Any] = {
     "n_stages": 6,
@@ -42,18 +42,15 @@ PATCH = (64, 64, 64)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = parser.parse_args()
-    if Path(sys.executable) != PEER:
-        if not PEER.exists():
-            raise SystemExit(f"needs the real nnU-Net (make peer), and there is none at {PEER}")
+    if Path(sys.executable) != PEER_PYTHON:
+        if not PEER_PYTHON.exists():
+            sys.exit(f"needs the real nnU-Net (make peer), and there is none at {PEER_PYTHON}")
         environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-        raise SystemExit(
-            subprocess.run(
-                [str(PEER), __file__, *sys.argv[1:]], env=environment, check=False
-            ).returncode
-        )
+        command = [str(PEER_PYTHON), __file__, *sys.argv[1:]]
+        sys.exit(subprocess.run(command, env=environment, check=False).returncode)
     compare(options.repeats, options.threads)
 
 
@@ -91,12 +88,12 @@ def compare(repeats: int, threads: int) -> None:
 
 
 def report(what: str, runs: Mapping[str, Callable[[], Any]], repeats: int) -> None:
-    """Time the two in turn; print the best of each."""
+    """Time the two in turn, each first as often as the other; print the best of each."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(repeats):
-        for name, run in runs.items():
+    for repeat in range(repeats):
+        for name in sorted(runs, reverse=bool(repeat % 2)):
             start = perf_counter()
-            run()
+            runs[name]()
             seconds[name].append(perf_counter() - start)
     ours, theirs = min(seconds["ours"]), min(seconds["theirs"])
     print(f"{what:32}{ours:>10.2f}{theirs:>12.2f}{theirs / ours:>8.2f}", flush=True)
@@ -113,9 +110,8 @@ def build_ours() -> Any:
 
 
 def build_theirs() -> Any:
-    from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
-
-    return get_network_from_plans(CLASS_NAME, XL, IMPORTED, 1, 4, deep_supervision=True)
+    nnunet = import_module("nnunetv2.utilities.get_network_from_plans")
+    return nnunet.get_network_from_plans(CLASS_NAME, XL, IMPORTED, 1, 4, deep_supervision=True)
 
 
 if __name__ == "__main__":
