@@ -166,7 +166,7 @@ def cuda_autocast() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Warning only once for all operators")
             for name, kernel in kernels.items():
-                library.impl(name, kernel, _KEY, allow_override=True)  # type: ignore[no-untyped-call]
+                library.impl(name, kernel, _KEY)  # type: ignore[no-untyped-call]
         with torch.autocast("cpu", dtype=torch.float16):
             yield
     finally:
