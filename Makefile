@@ -31,6 +31,7 @@ demo: install
 	cd $(DEMO) && ../../$(BIN)/resenc-plans derive --batch-size 16
 	$(BIN)/resenc-plans show -d $(DEMO)
 	$(BIN)/resenc-plans validate -d $(DEMO)
+	$(BIN)/resenc-plans preprocess -d $(DEMO)
 
 test: install
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
@@ -49,7 +50,7 @@ schemas: install
 	$(BIN)/resenc-plans schema --output schemas
 
 bench: install peer
-	$(BIN)/python -m benchmarks
+	$(BIN)/python benchmarks
 
 clean:
 	rm -rf $(VENV) $(PEER) demo

@@ -9,19 +9,18 @@ from side_by_side import SHARED, Command, Comparison, compare, peer_command, pri
 
 DATASETS = ("Dataset004_Hippocampus", "Dataset501_BrainMR")
 
-OURS = """
-import sys
-from resenc_plans import Dataset, Fingerprint
-Fingerprint.extract(Dataset.load(sys.argv[1])).save(sys.argv[2])
-"""
-
 
 def compare_fingerprints(dataset: str, folder: Path, repeats: int) -> Comparison:
     ours = folder / f"{dataset}.json"
     theirs = folder / dataset / "dataset_fingerprint.json"
     comparison = compare(
         f"fingerprint of {dataset}",
-        Command((sys.executable, "-c", OURS, str(SHARED / "data" / dataset), str(ours))),
+        Command(
+            (
+                *(sys.executable, "-m", "resenc_plans", "fingerprint", "--overwrite"),
+                *("-d", str(SHARED / "data" / dataset), "-o", str(ours)),
+            )
+        ),
         peer_command(
             "nnUNetv2_extract_fingerprint",
             *("-d", dataset[7:10], "-np", "2", "--clean"),

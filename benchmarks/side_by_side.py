@@ -82,13 +82,13 @@ def print_table(comparisons: Sequence[Comparison]) -> None:
 
 
 def _run(command: Command) -> Measurement:
+    start = time.perf_counter()
     with subprocess.Popen(
         command.arguments,
         env={**os.environ, **dict(command.environment)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     ) as process:
-        start = time.perf_counter()
         assert process.stderr is not None
         complaints = process.stderr.read()
         _, status, usage = os.wait4(process.pid, 0)

@@ -9,13 +9,33 @@ import resenc_plans
 def test_the_public_names_are_these_and_load() -> None:
     assert sorted(resenc_plans.__all__) == [
         "Configuration",
+        "ConfigurationError",
         "Dataset",
+        "DatasetError",
+        "DatasetJson",
+        "FileError",
+        "Finding",
         "Fingerprint",
+        "FingerprintError",
+        "InheritanceError",
+        "IntensityProperties",
+        "OtherArchitecture",
+        "PlainConvUNetArchitecture",
+        "PlanningError",
         "Plans",
+        "PlansDiff",
+        "PlansError",
+        "Preprocessor",
+        "Preset",
+        "ResamplingSettings",
         "ResencPlansError",
+        "ResidualEncoderUNetArchitecture",
         "ResolvedConfiguration",
         "__version__",
+        "build_network",
         "create_plans",
+        "register_architecture",
+        "register_preset",
     ]
     for name in resenc_plans.__all__:
         assert getattr(resenc_plans, name) is not None

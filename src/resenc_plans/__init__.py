@@ -10,21 +10,65 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset as Dataset
+    from resenc_plans.datasets.dataset_json import DatasetJson as DatasetJson
     from resenc_plans.datasets.fingerprint import Fingerprint as Fingerprint
+    from resenc_plans.datasets.fingerprint import IntensityProperties as IntensityProperties
+    from resenc_plans.errors import ConfigurationError as ConfigurationError
+    from resenc_plans.errors import DatasetError as DatasetError
+    from resenc_plans.errors import FileError as FileError
+    from resenc_plans.errors import FingerprintError as FingerprintError
+    from resenc_plans.errors import InheritanceError as InheritanceError
+    from resenc_plans.errors import PlanningError as PlanningError
+    from resenc_plans.errors import PlansError as PlansError
     from resenc_plans.errors import ResencPlansError as ResencPlansError
+    from resenc_plans.networks.build import build_network as build_network
+    from resenc_plans.networks.registry import register_architecture as register_architecture
     from resenc_plans.planning.planner import create_plans as create_plans
+    from resenc_plans.planning.presets import Preset as Preset
+    from resenc_plans.planning.presets import register_preset as register_preset
+    from resenc_plans.plans.architecture import OtherArchitecture as OtherArchitecture
+    from resenc_plans.plans.architecture import (
+        PlainConvUNetArchitecture as PlainConvUNetArchitecture,
+    )
+    from resenc_plans.plans.architecture import (
+        ResidualEncoderUNetArchitecture as ResidualEncoderUNetArchitecture,
+    )
+    from resenc_plans.plans.diff import PlansDiff as PlansDiff
+    from resenc_plans.plans.findings import Finding as Finding
     from resenc_plans.plans.models import Configuration as Configuration
+    from resenc_plans.plans.models import ResamplingSettings as ResamplingSettings
     from resenc_plans.plans.models import ResolvedConfiguration as ResolvedConfiguration
     from resenc_plans.plans.plans import Plans as Plans
+    from resenc_plans.preprocessing.preprocessor import Preprocessor as Preprocessor
 
 _MODULE_OF = {
     "Configuration": "resenc_plans.plans.models",
+    "ConfigurationError": "resenc_plans.errors",
     "Dataset": "resenc_plans.datasets.dataset",
+    "DatasetError": "resenc_plans.errors",
+    "DatasetJson": "resenc_plans.datasets.dataset_json",
+    "FileError": "resenc_plans.errors",
+    "Finding": "resenc_plans.plans.findings",
     "Fingerprint": "resenc_plans.datasets.fingerprint",
+    "FingerprintError": "resenc_plans.errors",
+    "InheritanceError": "resenc_plans.errors",
+    "IntensityProperties": "resenc_plans.datasets.fingerprint",
+    "OtherArchitecture": "resenc_plans.plans.architecture",
+    "PlainConvUNetArchitecture": "resenc_plans.plans.architecture",
+    "PlanningError": "resenc_plans.errors",
     "Plans": "resenc_plans.plans.plans",
+    "PlansDiff": "resenc_plans.plans.diff",
+    "PlansError": "resenc_plans.errors",
+    "Preprocessor": "resenc_plans.preprocessing.preprocessor",
+    "Preset": "resenc_plans.planning.presets",
+    "ResamplingSettings": "resenc_plans.plans.models",
     "ResencPlansError": "resenc_plans.errors",
+    "ResidualEncoderUNetArchitecture": "resenc_plans.plans.architecture",
     "ResolvedConfiguration": "resenc_plans.plans.models",
+    "build_network": "resenc_plans.networks.build",
     "create_plans": "resenc_plans.planning.planner",
+    "register_architecture": "resenc_plans.networks.registry",
+    "register_preset": "resenc_plans.planning.presets",
 }
 
 __all__ = ["__version__", *sorted(_MODULE_OF)]

@@ -40,7 +40,7 @@ def test_gpus_multiply_the_parent_s_batch_size(run, here):
 def test_a_patch_size_gets_its_topology_and_is_rounded_up(run, here):
     done = run("derive", "--patch-size", "60x120x120", "--name", "large")
     assert done.code == 0
-    assert "rounded up to 64 x 128 x 128" in done.err
+    assert "rounded up to 64x128x128" in done.err
     config = Plans.load(f"{NAME}.json").resolve("large")
     assert config.patch_size == (64, 128, 128)
     arguments = config.architecture.arch_kwargs
@@ -276,3 +276,25 @@ def test_a_full_disk_keeps_the_old_file_whole(here):
     assert "not written" in done.stderr
     assert (here / f"{NAME}.json").read_bytes() == before
     assert [p.name for p in here.iterdir()] == [f"{NAME}.json"]
+
+
+def test_the_network_is_shown_stage_by_stage_and_drawn(run, here):
+    dataset = {
+        "channel_names": {"0": "MRI"},
+        "labels": {"background": 0, "tumor": 1},
+        "file_ending": ".nii.gz",
+        "numTraining": 3,
+    }
+    (here / "dataset.json").write_text(json.dumps(dataset))
+    done = run("show", "3d_fullres", "--network", "--plot", "network.svg")
+    assert done.code == 0
+    assert "bottleneck\t2\t8x16x16\t128\t4" in done.out
+    assert (here / "network.svg").read_text().lstrip().startswith("<?xml")
+    assert run("show", "--network").code == 2
+    assert run("show", "3d_fullres", "--plot", "network.pdf").code == 2
+
+
+def test_the_network_of_plans_without_a_dataset_is_not_guessed(run, here):
+    done = run("show", "3d_fullres", "--network")
+    assert done.code == 2
+    assert "dataset.json" in done.err

@@ -59,12 +59,13 @@ def write_dataset(folder: Path, cases: int = 3, **changes: Any) -> Path:
     """A dataset of small int16 images with two channels and three labels."""
     for name in ("imagesTr", "labelsTr"):
         (folder / name).mkdir(parents=True)
+    ending = changes.get("file_ending", ".nii.gz")
     for case in range(cases):
         shape = (6, 9, 8 + case)
         for channel in range(2):
-            path = folder / "imagesTr" / f"case_{case:03}_{channel:04}.nii.gz"
+            path = folder / "imagesTr" / f"case_{case:03}_{channel:04}{ending}"
             write_image(path, image_array(10 * case + channel, shape))
-        write_image(folder / "labelsTr" / f"case_{case:03}.nii.gz", label_array(case, shape))
+        write_image(folder / "labelsTr" / f"case_{case:03}{ending}", label_array(case, shape))
     (folder / "dataset.json").write_text(json.dumps(document(**{"numTraining": cases, **changes})))
     return folder
 

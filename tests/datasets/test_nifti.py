@@ -1,9 +1,10 @@
 import gzip
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from resenc_plans.datasets.nifti import check_whole
+from resenc_plans.datasets.nifti import scan
 from resenc_plans.errors import DatasetError
 
 from .made import image_array, write_image
@@ -27,12 +28,12 @@ def test_whole_files_pass(whole: bytes, tmp_path: Path) -> None:
     }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-        check_whole(tmp_path / name)
+        scan(tmp_path / name)
 
 
 def test_real_files_pass(shared: Path) -> None:
     for path in sorted((shared / "data" / "Dataset004_Hippocampus").rglob("*_00?*.nii.gz"))[:20]:
-        check_whole(path)
+        scan(path)
 
 
 @pytest.mark.parametrize("missing", [1, 1000, 50000])
@@ -41,7 +42,7 @@ def test_missing_bytes_are_counted(missing: int, whole: bytes, tmp_path: Path) -
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(whole[:-missing]))
     for name in ("a.nii", "a.nii.gz"):
         with pytest.raises(DatasetError, match=f"truncated.*{len(whole) - missing}.*{len(whole)}"):
-            check_whole(tmp_path / name)
+            scan(tmp_path / name)
 
 
 def test_damaged_gzip_data_are_an_error(whole: bytes, tmp_path: Path) -> None:
@@ -49,4 +50,16 @@ def test_damaged_gzip_data_are_an_error(whole: bytes, tmp_path: Path) -> None:
     packed[len(packed) // 2] ^= 0xFF
     (tmp_path / "a.nii.gz").write_bytes(packed)
     with pytest.raises(DatasetError, match="gzip data are damaged"):
-        check_whole(tmp_path / "a.nii.gz")
+        scan(tmp_path / "a.nii.gz")
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_values_that_itk_turns_into_zeros_are_told(
+    ending: str, dtype: type, tmp_path: Path
+) -> None:
+    array = image_array(0, (30, 30, 30)).astype(dtype)
+    for value, kinds in ((0, set()), (np.nan, {"nan"}), (-np.inf, {"nan", "infinite"})):
+        array[29 - len(kinds), 29, 29] = value
+        write_image(tmp_path / f"a{ending}", array)
+        assert scan(tmp_path / f"a{ending}") == kinds

@@ -17,18 +17,17 @@ for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
     os.environ[variable] = str(root / variable)
     (root / variable).mkdir()
 
-import torch  # noqa: E402
-from nnunetv2.experiment_planning.experiment_planners import default_experiment_planner  # noqa: E402
-from nnunetv2.experiment_planning.experiment_planners.residual_unets import (  # noqa: E402
+import torch
+from nnunetv2.experiment_planning.experiment_planners import default_experiment_planner
+from nnunetv2.experiment_planning.experiment_planners.residual_unets import (
     residual_encoder_unet_planners,
 )
-from nnunetv2.imageio.reader_writer_registry import (  # noqa: E402
+from nnunetv2.imageio.reader_writer_registry import (
     determine_reader_writer_from_dataset_json,
 )
 
 default = default_experiment_planner.ExperimentPlanner
 real_estimate = default.static_estimate_VRAM_usage
-real_threads = torch.set_num_threads
 
 
 def estimate_on_meta(*arguments, **keywords):
@@ -63,7 +62,7 @@ def plan(case: dict, index: int) -> dict:
     return json.loads((preprocessed / "Plans.json").read_text())
 
 
-with open(sys.argv[1]) as cases, open(sys.argv[2], "w") as answers:
+with Path(sys.argv[1]).open() as cases, Path(sys.argv[2]).open("w") as answers:
     for index, line in enumerate(cases):
         try:
             with contextlib.redirect_stdout(io.StringIO()):

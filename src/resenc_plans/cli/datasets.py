@@ -110,12 +110,12 @@ def extract_fingerprint(scope: "Scope", workers: int | None = None) -> "Fingerpr
 
 
 def _pool(workers: int | None) -> AbstractContextManager[Executor | None]:
-    """A process pool of the wanted size; None lets the library choose."""
+    """Threads as wanted (reading and counting release the lock); None lets the library choose."""
     if workers is None:
         return nullcontext()
-    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor
 
-    return ProcessPoolExecutor(workers)
+    return ThreadPoolExecutor(workers)
 
 
 def _plain(value: Any) -> Any:

@@ -61,7 +61,7 @@ WorkersOption = Annotated[
         "--workers",
         "-np",
         min=1,
-        help="Processes to use. Without it: the processors that are free to this process.",
+        help="Cases to work on at a time. Without it: what processors and memory allow.",
         show_default=False,
     ),
 ]

@@ -112,6 +112,12 @@ def create(
         provenance=provenance,
     )
     _announce(result)
+    if spacing and result.preset.shares_default_data:
+        note(
+            "These plans share the folders nnUNetPlans_2d and nnUNetPlans_3d_fullres with other "
+            "plans of the dataset, as nnU-Net has it: preprocess again before you train, and "
+            "other plans again before you go back to them."
+        )
     target = _target(scope, output, result.plans.name)
     _print_plans(result)
     replanning = _replan(target, result)
@@ -197,7 +203,7 @@ def _print_plans(result: "PlanningResult") -> None:
         rows.append(
             [
                 name,
-                numbers(config.spacing, " x ", 3),
+                numbers(config.spacing, digits=3),
                 numbers(config.median_image_size_in_voxels),
                 numbers(config.patch_size),
                 str(fit.topology.n_stages if fit else ""),
@@ -210,22 +216,23 @@ def _print_plans(result: "PlanningResult") -> None:
         [
             "configuration",
             "spacing (mm)",
-            "median shape",
+            "median",
             "patch",
             "stages",
             "batch",
-            "share of dataset",
+            "share",
             "limited by",
         ],
         rows,
     )
+    say("Share: of the dataset's voxels, per batch. Limited by: what stopped the patch; the batch.")
     for remark in result.remarks:
         say(remark)
 
 
 def _limits(fit: "Fit") -> str:
-    batch = {"memory": "memory", "minimum": "minimum of 2", "cap": "batch cap"}[fit.batch_limit]
-    return f"patch: {fit.patch_limit}, batch: {batch}"
+    batch = {"memory": "memory", "minimum": "minimum", "cap": "batch cap"}[fit.batch_limit]
+    return f"{fit.patch_limit}; {batch}"
 
 
 def _replan(target: Path, result: "PlanningResult") -> "Replanning | None":

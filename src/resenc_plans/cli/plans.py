@@ -1,4 +1,4 @@
-"""Commands about a plans file: show, resolve, derive, diff, upgrade."""
+"""Commands that change or compare plans files: derive, diff, upgrade."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +21,7 @@ from resenc_plans.cli.render import (
     print_json,
     print_table,
     say,
+    short_json,
     styled,
 )
 from resenc_plans.errors import ConfigurationError, PlansError, ResencPlansError
@@ -31,38 +32,6 @@ if TYPE_CHECKING:
     from resenc_plans.plans.plans import Plans
 
 _COST_STYLES = {"nothing": "green", "train again": "yellow", "preprocess again": "red"}
-
-
-def show(
-    configuration: Annotated[str | None, typer.Argument(show_default=False)] = None,
-    plans: PlansOption = None,
-    dataset: DatasetOption = None,
-) -> None:
-    """An overview of the plans, or one configuration with where each value comes from.
-
-    Example: resenc-plans show 3d_fullres
-    """
-    from resenc_plans.cli.scope import find_plans
-
-    plan = find_plans(plans, dataset)
-    if configuration is None:
-        _show_overview(plan)
-    else:
-        _show_configuration(plan, configuration)
-
-
-def resolve(
-    configuration: Annotated[str, typer.Argument(show_default=False)],
-    plans: PlansOption = None,
-    dataset: DatasetOption = None,
-) -> None:
-    """Print a configuration as JSON, inheritance applied, in the current format.
-
-    Example: resenc-plans resolve 3d_fullres
-    """
-    from resenc_plans.cli.scope import find_plans
-
-    print_json(find_plans(plans, dataset).resolve(configuration).to_dict())
 
 
 def derive(
@@ -134,12 +103,12 @@ def derive(
     if spacing is not None:
         values = parse_numbers(spacing, float, "--spacing")
         overrides["spacing"] = list(values)
-        suffixes.append("sp" + numbers(values, "x"))
+        suffixes.append("sp" + numbers(values))
     if patch_size is not None:
         size = parse_numbers(patch_size, int, "--patch-size")
         changes = _for_patch_size(config, size, overrides.get("spacing"))
         overrides.update(changes)
-        suffixes.append("ps" + numbers(changes["patch_size"], "x"))
+        suffixes.append("ps" + numbers(changes["patch_size"]))
     overrides.update(_parse_settings(set_ or []))
     if not overrides:
         raise ResencPlansError(
@@ -216,73 +185,6 @@ def upgrade(
         raise typer.Exit(1)
 
 
-def _show_overview(plan: "Plans") -> None:
-    document = plan.document
-    say(f"{plan.name} for {document.dataset_name or 'an unnamed dataset'}", style="bold")
-    made_by = document.experiment_planner_used or "an unknown planner"
-    provenance = plan.to_dict().get("resenc_plans")
-    target = f", {provenance['gpu_memory_gb']} GB" if isinstance(provenance, dict) else ""
-    say(f"{plan.source}: made by {made_by}{target}")
-    rows = []
-    for name, written in plan.configurations.items():
-        try:
-            config = plan.resolve(name)
-        except PlansError as error:
-            rows.append([name, written.inherits_from or "", styled(str(error), "red")])
-            continue
-        rows.append(
-            [
-                name,
-                written.inherits_from or "",
-                numbers(config.spacing, " x ", 3),
-                numbers(config.median_image_size_in_voxels),
-                numbers(config.patch_size),
-                str(config.batch_size),
-                _network(config),
-                config.data_identifier,
-            ]
-        )
-    print_table(
-        [
-            "configuration",
-            "inherits",
-            "spacing (mm)",
-            "median",
-            "patch",
-            "batch",
-            "network",
-            "data",
-        ],
-        rows,
-    )
-
-
-def _show_configuration(plan: "Plans", name: str) -> None:
-    from resenc_plans.plans.inheritance import INHERITS_FROM, chain, origins
-
-    config = plan.resolve(name)
-    written = plan.to_dict()["configurations"]
-    say(f"{' <- '.join(chain(written, name))} in {plan.source}", style="bold")
-    source = origins(written, name)
-    rows = []
-    for key, value in _flat(config.to_dict()):
-        top = key.partition(".")[0]
-        if top == INHERITS_FROM:
-            continue
-        origin = source.get(top, "old format")
-        own = origin == name
-        text = "own" if own else origin if origin == "old format" else f"inherited from {origin}"
-        rows.append([key, _json(value), styled(text, "bold" if own else "dim")])
-    print_table(["key", "value", "from"], rows)
-
-
-def _network(config: "ResolvedConfiguration") -> str:
-    architecture = config.architecture
-    name = architecture.network_class_name.rpartition(".")[2]
-    stages = getattr(architecture.arch_kwargs, "n_stages", None)
-    return f"{name}, {stages} stages" if stages else name
-
-
 def _default_parent(plan: "Plans") -> str:
     for name in ("3d_fullres", "2d", *plan.configurations):
         if name in plan.configurations:
@@ -335,6 +237,8 @@ def _note_consequences(before: "Plans", after: "Plans", name: str) -> None:
 
 
 def _print_diff(found: "PlansDiff") -> None:
+    from resenc_plans.plans.diff import ABSENT
+
     if not found:
         say("No difference.")
         return
@@ -342,34 +246,13 @@ def _print_diff(found: "PlansDiff") -> None:
         [
             change.configuration or "(file)",
             change.key or "(whole)",
-            _json(change.before),
-            _json(change.after),
+            "-" if change.before is ABSENT else short_json(change.before),
+            "-" if change.after is ABSENT else short_json(change.after),
             styled(str(change.cost), _COST_STYLES[str(change.cost)]),
         ]
         for change in found.changes
     ]
-    print_table(["configuration", "key", "before", "after", "costs"], rows)
+    print_table(["configuration", "key", "before", "after", "costs"], rows, fixed=1)
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            rows += _flat(value, f"{prefix}{key}.")
-        else:
-            rows.append((prefix + key, value))
-    return rows
-
-
-def _json(value: Any) -> str:
-    import json
-
-    from resenc_plans.plans.diff import ABSENT
-
-    if value is ABSENT:
-        return "-"
-    text = json.dumps(value)
-    return text if len(text) <= 200 else text[:197] + "..."
-
-
-COMMANDS = (show, resolve, derive, diff, upgrade)
+COMMANDS = (derive, diff, upgrade)

@@ -22,9 +22,15 @@ def console(*, error: bool = False) -> "Console":
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    title: str | None = None,
+    fixed: int | None = None,
 ) -> None:
-    """A table; in a pipe the columns are separated by tabs."""
+    """A table; in a pipe the columns are separated by tabs.
+
+    The first `fixed` columns are never wrapped; without it, all but the last.
+    """
     if not sys.stdout.isatty():
         for row in [columns, *rows]:
             sys.stdout.write("\t".join(_plain(cell) for cell in row) + "\n")
@@ -33,7 +39,10 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    fixed = len(columns) - 1 if fixed is None else fixed
+    for position, column in enumerate(columns):
+        table.add_column(column, no_wrap=position < fixed, overflow="fold")
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     console().print(table)
@@ -63,13 +72,19 @@ def styled(text: str, style: str) -> Any:
     return Text(text, style=style)
 
 
-def numbers(values: Iterable[float], separator: str = " x ", digits: int = 5) -> str:
+def numbers(values: Iterable[float], separator: str = "x", digits: int = 5) -> str:
     """Sizes or spacings for a table.
 
     >>> numbers((128, 96.5, 1.3780260484256488))
-    '128 x 96.5 x 1.378'
+    '128x96.5x1.378'
     """
     return separator.join(f"{value:.{digits}g}" for value in values)
+
+
+def short_json(value: Any) -> str:
+    """A value as JSON in one line, cut where it is long."""
+    text = json.dumps(value)
+    return text if len(text) <= 200 else text[:197] + "..."
 
 
 @contextmanager

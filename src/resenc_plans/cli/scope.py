@@ -14,6 +14,7 @@ from resenc_plans.folders import (
     environment_folder,
     find_dataset_folder,
 )
+from resenc_plans.plans.models import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 
 _NOT_PLANS = {DATASET_JSON, FINGERPRINT_JSON, "splits_final.json"}
@@ -58,8 +59,14 @@ def find_scope(dataset: str | None) -> Scope:
         raw = _dataset_folder(dataset, root)
     raw = raw.resolve()
     if root is not None and raw.is_relative_to(root.resolve()):
-        return Scope(_raw_twin(raw.name), raw)
-    return Scope(raw, root.resolve() / raw.name if root is not None else raw)
+        return Scope(_raw_twin(raw.name), near(raw))
+    return Scope(near(raw), near(root.resolve() / raw.name) if root is not None else near(raw))
+
+
+def near(path: Path) -> Path:
+    """`path` as one would name it from the current folder: relative if it lies in there."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _dataset_folder(dataset: str, root: Path | None) -> Path:
@@ -111,9 +118,32 @@ def find_plans(plans: str | None, dataset: str | None = None) -> Plans:
                 f"Several plans files are in scope:\n  {names}\nChoose one with --plans."
             )
     raise PlansError(
-        f"No plans file in {' or '.join(str(folder) for folder in folders)}. "
+        f"No plans file in {' or '.join(str(folder.resolve()) for folder in folders)}. "
         "Make one with `resenc-plans create`, or name one with --plans."
     )
+
+
+def channels_and_heads(plan: Plans, config: ResolvedConfiguration) -> tuple[int, int]:
+    """Input channels and output heads of a configuration's network.
+
+    They follow from the dataset.json beside the plans, and from the previous stage of a cascade,
+    whose one-hot encoded segmentation is an input too.
+
+    Raises
+    ------
+    DatasetError
+        There is no dataset.json beside the plans.
+    """
+    folder = Path(plan.source).parent
+    if not (folder / DATASET_JSON).is_file():
+        raise DatasetError(
+            f"{plan.source}: has no {DATASET_JSON} beside it, so the number of labels is not known."
+        )
+    dataset = Dataset.load(str(folder))
+    channels = len(config.normalization_schemes)
+    if config.previous_stage is not None:
+        channels += len(dataset.labels.foreground_labels)
+    return channels, dataset.labels.num_heads
 
 
 def plans_files(folder: Path) -> list[Path]:
@@ -136,11 +166,11 @@ def plans_files(folder: Path) -> list[Path]:
 def _folders(dataset: str | None) -> list[Path]:
     if dataset is not None:
         return [find_scope(dataset).preprocessed]
-    here = Path.cwd()
-    if _enclosing_dataset(here) is None:
+    here = Path()
+    if _enclosing_dataset(Path.cwd()) is None:
         return [here]
     scope = find_scope(None)
-    return [here] if scope.preprocessed == here.resolve() else [here, scope.preprocessed]
+    return [here] if scope.preprocessed == here else [here, scope.preprocessed]
 
 
 def _enclosing_dataset(folder: Path) -> Path | None:

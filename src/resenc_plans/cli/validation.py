@@ -39,7 +39,7 @@ def validate(
     from resenc_plans.cli.scope import find_scope, plans_files
 
     if not files:
-        files = plans_files(Path.cwd()) if dataset is None else []
+        files = plans_files(Path()) if dataset is None else []
         files = files or plans_files(find_scope(dataset).preprocessed)
         if not files:
             raise PlansError("No plans file in scope. Name the files to validate.")

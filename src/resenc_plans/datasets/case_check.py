@@ -46,8 +46,8 @@ def check_case(case: Case, reader: str, channels: int, labels: Labels | None) ->
         except DatasetError as error:
             add("error", "unreadable-image", path, str(error))
     for path, image in images.items():
-        for kind in _not_finite(image.array):
-            message = f"{path.name} contains {kind} voxels. Replace them by what makes sense."
+        for kind in sorted(image.not_finite):
+            message = f"{path.name} contains {kind} voxels. Replace them (ITK may do so by 0)."
             add("error", f"{kind}-image", path, message)
     complete = bool(images) and len(images) == len(case.images)
     found = sum(len(image.array) for image in images.values())
@@ -111,7 +111,7 @@ def _read_label(case: Case, reader: str) -> Image | Finding:
 def _about_label(
     label: Image, values: frozenset[float], labels: Labels | None
 ) -> Iterator[tuple[Severity, str, str]]:
-    for kind in _not_finite(label.array):
+    for kind in sorted(label.not_finite):
         yield "error", f"{kind}-label", f"contains {kind} voxels. Labels are integers."
     expected = {*labels.all_labels, labels.ignore_label} if labels else values
     unexpected = sorted(value for value in values if value not in expected)
@@ -126,18 +126,6 @@ def _about_label(
     if not any(value > 0 and value != ignored for value in values):
         message = "has no foreground, so the case adds nothing to the fingerprint."
         yield "warning", "empty-foreground", message
-
-
-def _not_finite(array: NDArray[Any]) -> Iterator[str]:
-    if array.dtype.kind != "f":
-        return
-    with np.errstate(invalid="ignore"):
-        if np.isnan(array.min()):
-            yield "nan"
-            if np.isinf(array).any():
-                yield "infinite"
-        elif np.isinf(array.min()) or np.isinf(array.max()):
-            yield "infinite"
 
 
 def _off_the_grid(image: Image, first: Image, name: str) -> Iterator[tuple[Severity, str, str]]:

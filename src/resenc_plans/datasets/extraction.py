@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from resenc_plans.datasets.bounding_box import nonzero_box
 from resenc_plans.datasets.case_pool import CaseFailure, run_cases, usable_cpus
 from resenc_plans.datasets.dataset import Case, Dataset
-from resenc_plans.datasets.images import check_same_grid, read_file, read_label
+from resenc_plans.datasets.images import Image, check_same_grid, read_file, read_label
 from resenc_plans.datasets.intensities import (
     SAMPLES_PER_DATASET,
     CaseIntensities,
     case_intensities,
     intensity_properties,
 )
+from resenc_plans.datasets.readers import NIBABEL, NIBABEL_REORIENT
 from resenc_plans.errors import DatasetError, FingerprintError
 
 
@@ -98,7 +99,7 @@ def fingerprint_case(case: Case, reader: str, channels: int, samples: int) -> Ca
             f"{volumes[0].shape} (z, y, x)."
         )
     for image, path in zip([*images, label], [*case.images, case.label], strict=True):
-        if has_nan(image.array):
+        if _is_nan_for_nnunet(image, reader):
             raise DatasetError(f"{path}: contains NaN. Replace it by a value that makes sense.")
     box = nonzero_box(volumes)
     shape = tuple(axis.stop - axis.start for axis in box)
@@ -112,9 +113,10 @@ def fingerprint_case(case: Case, reader: str, channels: int, samples: int) -> Ca
     )
 
 
-def has_nan(array: NDArray[Any]) -> bool:
-    """Whether any voxel is NaN; the minimum is, where one is."""
-    return array.dtype.kind == "f" and bool(np.isnan(array.min()))
+def _is_nan_for_nnunet(image: Image, reader: str) -> bool:
+    """Whether nnU-Net stumbles over NaN: not where ITK has replaced it by zero."""
+    as_read = image.array.dtype.kind == "f" and bool(np.isnan(image.array.min()))
+    return as_read or ("nan" in image.not_finite and reader in (NIBABEL, NIBABEL_REORIENT))
 
 
 def _single_precision(volume: NDArray[Any]) -> NDArray[Any]:

@@ -148,6 +148,8 @@ class Fingerprint(BaseModel):
 def _describe(error: ValidationError) -> str:
     """The first few faults of a document, each with its key."""
     faults = error.errors(include_url=False)
+    nested = {fault["loc"][0] for fault in faults if len(fault["loc"]) > 1}
+    faults = [fault for fault in faults if len(fault["loc"]) > 1 or nested.isdisjoint(fault["loc"])]
     sentences = []
     for fault in faults[:3]:
         key = ".".join(str(part) for part in fault["loc"])

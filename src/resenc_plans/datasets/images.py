@@ -26,6 +26,8 @@ class Image:
     """Voxel size in mm along z, y, x."""
     properties: dict[str, Any]
     """What nnU-Net keeps of the file, for writing a segmentation on the same grid."""
+    not_finite: frozenset[str] = frozenset()
+    """The kinds "nan" and "infinite", where the file has such voxels; ITK makes zeros of them."""
 
 
 def read_image(paths: Sequence[str | os.PathLike[str]], reader: str | None = None) -> Image:
@@ -74,7 +76,8 @@ def read_file(
     name = reader or _reader_of(path)
     if name in (readers.NATURAL_2D, readers.TIFF_3D):
         array, spacing = planar.read(path, name, is_label=is_label)
-        return Image(array, (spacing[0], spacing[1], spacing[2]), {"spacing": spacing})
+        size = (spacing[0], spacing[1], spacing[2])
+        return Image(array, size, {"spacing": spacing}, frozenset(nifti.not_finite(array)))
     return _read_with_simpleitk(path, name)
 
 
@@ -149,8 +152,7 @@ def _reader_of(path: Path) -> str:
 
 def _read_with_simpleitk(path: Path, reader: str) -> Image:
     is_nifti = path.name.lower().endswith(nifti.NIFTI_ENDINGS)
-    if is_nifti:
-        nifti.check_whole(path)
+    lost = nifti.scan(path) if is_nifti else frozenset()
     itk = geometry.simpleitk()
     try:
         original = itk.ReadImage(os.fspath(path), imageIO=nifti.ITK_READER if is_nifti else "")
@@ -176,7 +178,8 @@ def _read_with_simpleitk(path: Path, reader: str) -> Image:
     if array.ndim < 4:
         array = array[(None,) * (4 - array.ndim)]
     spacing = geometry.array_spacing(geometry.Geometry.of(oriented))
-    return Image(array, spacing, geometry.image_properties(reader, original, oriented))
+    properties = geometry.image_properties(reader, original, oriented)
+    return Image(array, spacing, properties, lost.union(nifti.not_finite(array)))
 
 
 def _dimension(path: Path) -> int:

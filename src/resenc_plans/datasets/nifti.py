@@ -1,13 +1,20 @@
-"""Whether a NIfTI file is whole, which ITK does not say: it reads what is there, and no more.
+"""What ITK does not say about NIfTI files: it reads what is there, and no more.
 
-SimpleITK gives a truncated file's missing voxels as zeros, without a word.
+SimpleITK gives the missing voxels of a truncated file as zeros, and replaces NaN and infinity by
+zero, all without a word.
 """
 
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
 from math import prod
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from resenc_plans.errors import DatasetError
 
@@ -24,10 +31,21 @@ _BYTES_PER_VOXEL = {
     512: 2, 768: 4, 1024: 8, 1280: 8, 1536: 16, 1792: 16, 2048: 32, 2304: 4,
 }  # fmt: skip
 """NIfTI's data type codes."""
+_FLOATS = {16: "f4", 64: "f8"}
 
 
-def check_whole(path: Path) -> None:
-    """Read a NIfTI file to its end, and compare with the size that its header promises.
+@dataclass(frozen=True)
+class _Header:
+    offset: int
+    """Where the voxels start, in bytes."""
+    end: int
+    """Where they end."""
+    float_type: np.dtype[Any] | None
+    """Of the voxels, where they are floating-point numbers."""
+
+
+def scan(path: Path) -> frozenset[str]:
+    """Read a NIfTI file to its end; tell whether its voxels include "nan" or "infinite".
 
     Raises
     ------
@@ -37,38 +55,55 @@ def check_whole(path: Path) -> None:
     try:
         with path.open("rb") as stream:
             compressed = stream.read(2) == _GZIP_MAGIC
-        if compressed:
-            header, size = _gzip_content(path)
-        else:
-            with path.open("rb") as stream:
-                header = stream.read(_HEADER_BYTES)
-            size = path.stat().st_size
+        size, header, kinds = _scan(_decompressed(path) if compressed else _plain(path))
     except OSError as error:
         raise DatasetError(f"{path}: unreadable: {error.strerror or error}.") from None
-    expected = _expected_size(header)
-    if expected is None:
-        raise DatasetError(f"{path}: unreadable: not a NIfTI file.")
-    if size < expected:
-        unpacked = " after decompression" if compressed else ""
-        raise DatasetError(
-            f"{path}: truncated: has {size} bytes of {expected}{unpacked}. "
-            "Copy it again from its source."
-        )
-
-
-def _gzip_content(path: Path) -> tuple[bytes, int]:
-    """The first bytes and the length of what is compressed; the checksum is verified."""
-    header, size = b"", 0
-    try:
-        for chunk in _decompressed(path):
-            if len(header) < _HEADER_BYTES:
-                header += chunk[:_HEADER_BYTES]
-            size += len(chunk)
     except zlib.error as error:
         raise DatasetError(
             f"{path}: the gzip data are damaged ({error}). Copy it again from its source."
         ) from None
-    return header, size
+    if header is None:
+        raise DatasetError(f"{path}: unreadable: not a NIfTI file.")
+    if size < header.end:
+        unpacked = " after decompression" if compressed else ""
+        raise DatasetError(
+            f"{path}: truncated: has {size} bytes of {header.end}{unpacked}. "
+            "Copy it again from its source."
+        )
+    return frozenset(kinds)
+
+
+def _scan(chunks: Iterator[bytes]) -> tuple[int, _Header | None, set[str]]:
+    """Size of the content, its header, and which of its values are not finite."""
+    start = b""
+    while len(start) < _HEADER_BYTES and (chunk := next(chunks, b"")):
+        start += chunk
+    header = _parse(start)
+    kinds: set[str] = set()
+    size, pending = 0, b""
+    for chunk in chain([start], chunks):
+        if header is not None and header.float_type is not None:
+            pending += chunk[max(0, header.offset - size) : max(0, header.end - size)]
+            whole = len(pending) - len(pending) % header.float_type.itemsize
+            kinds.update(not_finite(np.frombuffer(pending[:whole], header.float_type)))
+            pending = pending[whole:]
+        size += len(chunk)
+    return size, header, kinds
+
+
+def not_finite(values: NDArray[Any]) -> Iterator[str]:
+    """The kinds "nan" and "infinite", where there are such values."""
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        if np.isnan(values).any():
+            yield "nan"
+        if np.isinf(values).any():
+            yield "infinite"
+
+
+def _plain(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        while chunk := stream.read(_OUTPUT_CHUNK):
+            yield chunk
 
 
 def _decompressed(path: Path) -> Iterator[bytes]:
@@ -87,8 +122,8 @@ def _decompressed(path: Path) -> Iterator[bytes]:
                 data = inflate.unconsumed_tail or stream.read(_INPUT_CHUNK)
 
 
-def _expected_size(header: bytes) -> int | None:
-    """Bytes that a file with this header has at least; None where it is no NIfTI header."""
+def _parse(header: bytes) -> _Header | None:
+    """The header at the start of a file, of NIfTI-1 or NIfTI-2, in either byte order."""
     if len(header) < 348:
         return None
     dimensions: tuple[int, ...]
@@ -104,6 +139,8 @@ def _expected_size(header: bytes) -> int | None:
             (offset,) = struct.unpack_from(f"{order}q", header, 168)
         else:
             continue
+        start = max(int(offset), int(header_size))
         voxels: int = prod(max(1, size) for size in dimensions[1 : 1 + dimensions[0]])
-        return max(int(offset), int(header_size)) + voxels * _BYTES_PER_VOXEL.get(code, 0)
+        float_type = np.dtype(f"{order}{_FLOATS[code]}") if code in _FLOATS else None
+        return _Header(start, start + voxels * _BYTES_PER_VOXEL.get(code, 0), float_type)
     return None

@@ -23,7 +23,7 @@ DESCRIPTION = {
 }
 
 
-def write_phantom(folder: Path, cases: int = 8, seed: int = 0) -> Path:
+def write_phantom(folder: str | Path, cases: int = 8, seed: int = 0) -> Path:
     """Write a dataset with `cases` cases of two channels and three labels; return its folder.
 
     Raises
@@ -33,6 +33,7 @@ def write_phantom(folder: Path, cases: int = 8, seed: int = 0) -> Path:
     """
     import numpy as np
 
+    folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise DatasetError(f"{folder}: is not empty. Choose a new folder for the phantom.")
     for name in ("imagesTr", "labelsTr"):
@@ -91,5 +92,5 @@ def _write(array: "NDArray[np.generic]", path: Path) -> None:
     import SimpleITK as sitk  # noqa: N813
 
     image = sitk.GetImageFromArray(array)
-    image.SetSpacing(SPACING[::-1])
+    image.SetSpacing(SPACING[::-1])  # type: ignore[no-untyped-call]
     sitk.WriteImage(image, str(path))

@@ -66,9 +66,9 @@ def write(labels: NDArray[Any], path: Path, spacing: Sequence[float]) -> None:
 
             Image.fromarray(labels[0]).save(path)
         elif tuple(spacing) == SPACING_2D:
-            _tifffile(path).imwrite(path, labels[0])
+            _tifffile(path).imwrite(path, labels[0], photometric="minisblack")
         else:
-            _tifffile(path).imwrite(path, labels, compression="zlib")
+            _tifffile(path).imwrite(path, labels, photometric="minisblack", compression="zlib")
             write_json(path.with_suffix(".json"), {"spacing": list(spacing)})
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: cannot be written: {error}") from None

@@ -127,7 +127,9 @@ def plan_dataset(
     planned = _Planning(fingerprint, described, budget, plans_name)
     document = planned.document(
         dataset_name=dataset_name,
-        reader_writer=reader_writer_name(described, _example(dataset)),
+        reader_writer=(
+            dataset.reader_name if isinstance(dataset, Dataset) else reader_writer_name(described)
+        ),
         spacing=_checked_spacing(spacing),
         transpose=transpose,
     )
@@ -343,11 +345,3 @@ def _check_channels(fingerprint: Fingerprint, dataset: DatasetJson) -> None:
             f"The fingerprint has {there} channels, dataset.json {len(dataset.channel_names)}. "
             "Extract the fingerprint again: resenc-plans fingerprint --overwrite."
         )
-
-
-def _example(dataset: Dataset | DatasetJson) -> Any:
-    """An image file of the dataset, where it has one: readers are chosen by trying them."""
-    if not isinstance(dataset, Dataset):
-        return None
-    cases = dataset.cases
-    return cases[0].images[0] if cases else None

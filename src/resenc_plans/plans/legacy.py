@@ -4,8 +4,8 @@ Until nnU-Net 2.5 a configuration described its network by keys of its own (`UNe
 `conv_kernel_sizes`, ...) where it now has `architecture`; the oldest files call the intensity
 statistics `foreground_intensity_properties_by_modality`. nnU-Net rebuilds the current form when it
 reads such a file, and so do we, with one deliberate difference: for `ResidualEncoderUNet` nnU-Net
-2.8.1 writes the module `...architectures.residual_unet`, in which that class does not exist (its
-networks cannot be built); we write `...architectures.unet`, where it is.
+2.8.1 writes the module `...architectures.residual_unet`, in which that class does not exist, so
+that it has to be searched for by its bare name; we write `...architectures.unet`, where it is.
 """
 
 from collections.abc import Mapping

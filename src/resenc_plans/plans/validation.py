@@ -31,8 +31,9 @@ def sentences(error: ValidationError) -> tuple[str, ...]:
         place = location(detail["loc"])
         text = _SENTENCES.get(detail["type"])
         if text is None:
-            sentence = detail["msg"].removeprefix("Value error, ")
-            text = f"is not accepted: {sentence} (it is {_short(detail['input'])})"
+            text = detail["msg"].removeprefix("Value error, ")
+            if place:
+                text = f"is not accepted: {text} (it is {_short(detail['input'])})"
         else:
             text = text.format(value=_short(detail["input"]), **detail.get("ctx", {}))
         if place in found and found[place] != text:

@@ -1,0 +1,18 @@
+"""What the presets make of one dataset: patch and batch side by side."""
+
+from pathlib import Path
+
+from resenc_plans import Dataset, Fingerprint, create_plans
+from resenc_plans.datasets.phantom import write_phantom
+
+
+def main() -> None:
+    dataset = Dataset.load(write_phantom(Path("Dataset900_Phantom"), cases=3))
+    fingerprint = Fingerprint.extract(dataset)
+    for preset in ("default", "resenc", "M", "L", "XL"):
+        config = create_plans(fingerprint, dataset, preset=preset).resolve("3d_fullres")
+        print(f"{preset:8} patch {config.patch_size}  batch {config.batch_size}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""nnU-Net's checkpoint format, read without running code from it, written whole or not at all.
+
+A checkpoint is a zip archive with a pickle, and a pickle can name any function to be called. Only
+tensors, plain containers, numbers and numpy's scalars and arrays are let through; a file that names
+anything else is refused.
+"""
+
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+
+from resenc_plans.errors import FileError
+from resenc_plans.files import replace_file
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What nnU-Net's trainer saves, under its keys.
+
+    `network_weights` is a state dict; `logging` holds the curves, one list per quantity;
+    `init_args` holds plans, configuration, fold and dataset.json as JSON objects; `best_ema` (in
+    the file `_best_ema`) is the best smoothed pseudo Dice so far. Keys that nnU-Net does not know
+    are in `extra`; it ignores them.
+    """
+
+    network_weights: Mapping[str, Tensor]
+    optimizer_state: Mapping[str, Any] | None
+    grad_scaler_state: Mapping[str, Any] | None
+    logging: Mapping[str, Any]
+    best_ema: float | None
+    current_epoch: int
+    init_args: Mapping[str, Any]
+    trainer_name: str
+    inference_allowed_mirroring_axes: tuple[int, ...] | None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+_KEYS = {
+    "network_weights": "network_weights",
+    "optimizer_state": "optimizer_state",
+    "grad_scaler_state": "grad_scaler_state",
+    "logging": "logging",
+    "_best_ema": "best_ema",
+    "current_epoch": "current_epoch",
+    "init_args": "init_args",
+    "trainer_name": "trainer_name",
+    "inference_allowed_mirroring_axes": "inference_allowed_mirroring_axes",
+}
+"""Keys of the file in nnU-Net's order, and the fields that hold them."""
+
+_WRAPPERS = ("module.", "_orig_mod.")
+"""Prefixes that DistributedDataParallel and torch.compile put before a parameter's name."""
+
+
+def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Checkpoint:
+    """Read a checkpoint of nnU-Net or of ours, its tensors onto `device`.
+
+    Raises
+    ------
+    FileError
+        There is no such file, it is damaged, it is not a checkpoint of nnU-Net 2, or it names
+        functions or classes that loading would call; these are listed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileError(f"{path}: no such file.")
+    if not zipfile.is_zipfile(path):
+        raise FileError(f"{path}: damaged, or not a checkpoint (not a zip archive).")
+    try:
+        with safe_globals(_NUMPY):
+            document = torch.load(path, map_location=device, weights_only=True)
+    except pickle.UnpicklingError as error:
+        names = _refused(path)
+        if not names:
+            raise FileError(f"{path}: damaged, or not a checkpoint ({_line(error)}).") from None
+        raise FileError(
+            f"{path}: not loaded, since it would call {', '.join(names)}. A checkpoint holds "
+            "tensors, numbers and plain containers only; do not trust this file."
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise FileError(f"{path}: damaged, or not a checkpoint ({_line(error)}).") from None
+    missing = [key for key in _KEYS if key not in document] if isinstance(document, dict) else []
+    if not isinstance(document, dict) or missing:
+        raise FileError(
+            f"{path}: not a checkpoint of nnU-Net 2"
+            + (f", it has no {', '.join(missing)}." if missing else ".")
+        )
+    fields = {attribute: document.pop(key) for key, attribute in _KEYS.items()}
+    axes = fields["inference_allowed_mirroring_axes"]
+    fields["inference_allowed_mirroring_axes"] = None if axes is None else tuple(axes)
+    best = fields["best_ema"]
+    fields["best_ema"] = None if best is None else float(best)
+    return Checkpoint(**fields, extra=document)
+
+
+def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
+    """Write a checkpoint that nnU-Net reads; the old file stays until the new one is complete.
+
+    Raises
+    ------
+    FileError
+        The file cannot be written; what was there before is unchanged.
+    """
+    document = {key: getattr(checkpoint, attribute) for key, attribute in _KEYS.items()}
+    with replace_file(path) as stream:
+        torch.save(document | dict(checkpoint.extra), stream)
+
+
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Put a checkpoint's weights into a network, which has to have exactly these parameters.
+
+    Prefixes that distributed training and compilation add to names do not matter. `source` names
+    the checkpoint in messages.
+
+    Raises
+    ------
+    FileError
+        Names or shapes differ: the checkpoint belongs to another architecture.
+    """
+    bare = {_unwrapped(name): value for name, value in weights.items()}
+    own = network.state_dict()
+    missing = [name for name in own if name not in bare]
+    foreign = [name for name in bare if name not in own]
+    reshaped = [
+        f"{name} ({_shape(value)}, here {_shape(own[name])})"
+        for name, value in bare.items()
+        if name in own and value.shape != own[name].shape
+    ]
+    faults = [
+        f"{what} {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if names[3:] else "")
+        for what, names in (
+            ("it lacks", missing),
+            ("it has in addition", foreign),
+            ("of another shape are", reshaped),
+        )
+        if names
+    ]
+    if faults:
+        raise FileError(
+            f"{source}: belongs to another architecture than the configuration's: "
+            f"{'; '.join(faults)}. Use the plans that it was trained with."
+        )
+    network.load_state_dict(bare)
+
+
+def _unwrapped(name: str) -> str:
+    for prefix in _WRAPPERS:
+        name = name.removeprefix(prefix)
+    return name
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(str(size) for size in tensor.shape) or "one number"
+
+
+def _refused(path: Path) -> list[str]:
+    try:
+        with safe_globals(_NUMPY):
+            return sorted(get_unsafe_globals_in_checkpoint(path))
+    except (RuntimeError, ValueError, OSError, EOFError, pickle.UnpicklingError):
+        return []
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:200]
+
+
+def _numpy_names() -> list[Any]:
+    """What numpy's numbers and arrays need, under the names of numpy 1 and 2."""
+    scalar, reconstruct = np.float32(0).__reduce__()[0], np.empty(0).__reduce__()[0]
+    dtypes = {type(np.dtype(kind)) for kind in "?bBhHiIlLqQefdFDSU"}
+    return [
+        np.ndarray,
+        np.dtype,
+        *dtypes,
+        *((scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+        *((reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+    ]
+
+
+_NUMPY = _numpy_names()

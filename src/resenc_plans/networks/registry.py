@@ -1,0 +1,79 @@
+"""Which builder makes the network that a plans file names.
+
+A dict from class names to builders, to which programs add by `register_architecture` and packages
+by an entry point of the group `resenc_plans.architectures`: its name is the network's class name,
+its object the builder. An entry point is loaded only when a configuration names it.
+"""
+
+from importlib.metadata import entry_points
+from typing import Protocol
+
+from torch import nn
+
+from resenc_plans.errors import ConfigurationError
+from resenc_plans.plans.architecture import architecture_kind
+from resenc_plans.plans.models import ResolvedConfiguration
+
+ENTRY_POINTS = "resenc_plans.architectures"
+
+
+class Builder(Protocol):
+    """Makes the network of a configuration, whose `architecture.arch_kwargs` are its arguments.
+
+    With `deep_supervision` the network returns, at least in training, a list or tuple of logits,
+    highest resolution first; a network that knows none returns one tensor either way. A
+    configuration that does not fit is refused with a `ConfigurationError`.
+    """
+
+    def __call__(
+        self,
+        config: ResolvedConfiguration,
+        input_channels: int,
+        output_heads: int,
+        deep_supervision: bool,
+        /,
+    ) -> nn.Module:
+        """Build the network."""
+
+
+_BUILDERS: dict[str, Builder] = {}
+
+
+def register_architecture(name: str, builder: Builder) -> None:
+    """Let configurations name a network `name`; a later registration replaces an earlier one.
+
+    Raises
+    ------
+    ConfigurationError
+        The name is that of one of nnU-Net's two U-Nets.
+    """
+    if architecture_kind(name) != "other":
+        raise ConfigurationError(f"{name!r} is nnU-Net's own network and cannot be replaced.")
+    _BUILDERS[name] = builder
+
+
+def find_builder(name: str) -> Builder | None:
+    """The builder registered under `name`, by the program or by an installed package.
+
+    Raises
+    ------
+    ConfigurationError
+        A package offers the name, but its entry point does not load.
+    """
+    if name not in _BUILDERS:
+        for offered in entry_points(group=ENTRY_POINTS, name=name):
+            try:
+                _BUILDERS[name] = offered.load()
+            except (ImportError, AttributeError) as error:
+                raise ConfigurationError(
+                    f"{name!r} is offered by the package "
+                    f"{offered.dist.name if offered.dist else offered.value}, "
+                    f"but cannot be loaded: {error}."
+                ) from None
+    return _BUILDERS.get(name)
+
+
+def architecture_names() -> tuple[str, ...]:
+    """All names under which builders are registered or offered by packages, sorted."""
+    offered = {entry.name for entry in entry_points(group=ENTRY_POINTS)}
+    return tuple(sorted(offered | set(_BUILDERS)))

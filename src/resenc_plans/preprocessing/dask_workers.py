@@ -1,0 +1,35 @@
+"""Preprocessing on a Dask cluster (extra `dask`)."""
+
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+from resenc_plans.errors import ResencPlansError
+
+
+@contextmanager
+def dask_executor(address: str, timeout: str = "10s") -> Iterator[Executor]:
+    """The cluster whose scheduler is at `address` (tcp://host:8786), as an executor.
+
+    Its workers must see the dataset and the output folder under the same paths, and have
+    resenc-plans installed. Dask itself hands the work of a lost worker to another one.
+
+    Raises
+    ------
+    ResencPlansError
+        Dask is not installed, or nothing answers at the address.
+    """
+    try:
+        distributed: Any = import_module("distributed")
+    except ImportError:
+        raise ResencPlansError(
+            "Dask is not installed. Run: pip install 'resenc-plans[dask]'"
+        ) from None
+    try:
+        client = distributed.Client(address, timeout=timeout, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ResencPlansError(f"No Dask scheduler answers at {address}: {error}") from None
+    with client:
+        yield client.get_executor(pure=False)

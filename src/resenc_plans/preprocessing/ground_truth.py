@@ -1,0 +1,40 @@
+"""The reference segmentations beside the preprocessed cases, where nnU-Net's validation looks."""
+
+import os
+import shutil
+from pathlib import Path
+
+from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.errors import DatasetError, FileError
+from resenc_plans.files import replace_file
+
+GROUND_TRUTH = "gt_segmentations"
+
+
+def copy_ground_truth(dataset: Dataset, preprocessed: str | os.PathLike[str]) -> None:
+    """Copy the labels of all cases to <preprocessed>/gt_segmentations, where they are newer.
+
+    Raises
+    ------
+    DatasetError
+        A label file cannot be read.
+    FileError
+        The copies cannot be written.
+    """
+    folder = Path(preprocessed) / GROUND_TRUTH
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{folder}: cannot be created: {error.strerror}.") from None
+    for case in dataset.cases:
+        if case.label is None or not case.label.is_file():
+            continue
+        copy = folder / (case.name + dataset.json.file_ending)
+        if copy.is_file() and copy.stat().st_mtime >= case.label.stat().st_mtime:
+            continue
+        try:
+            source = case.label.open("rb")
+        except OSError as error:
+            raise DatasetError(f"{case.label}: cannot be read: {error.strerror}.") from None
+        with source, replace_file(copy) as target:
+            shutil.copyfileobj(source, target)

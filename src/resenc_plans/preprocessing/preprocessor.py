@@ -1,0 +1,222 @@
+"""`Preprocessor`: all cases of a dataset, on any executor, in a run that may end at any time."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from resenc_plans.datasets.case_pool import usable_cpus
+from resenc_plans.datasets.dataset import Case, Dataset
+from resenc_plans.datasets.labels import Labels
+from resenc_plans.errors import ConfigurationError, DatasetError
+from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.plans.plans import Plans
+from resenc_plans.preprocessing.case import Recipe, StoredCase, preprocess_case
+from resenc_plans.preprocessing.case_runs import CaseProblem, run_tasks
+from resenc_plans.preprocessing.case_work import CaseTask
+from resenc_plans.preprocessing.interruption import raise_on_termination
+from resenc_plans.preprocessing.label_resampling import DEFAULT_RULE, LabelRule
+from resenc_plans.preprocessing.manifest import Manifest, ManifestEntry, recipe_digest
+from resenc_plans.preprocessing.memory import free_memory, memory_of_case, workers_that_fit
+from resenc_plans.preprocessing.store_folder import open_for_writing, remove_case
+from resenc_plans.preprocessing.workers import LocalWorkers
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is, each time a case is done or has trouble."""
+
+    case: str
+    done: int
+    """Cases that are done for good, stored or given up."""
+    total: int
+    """Cases to do, without those that were up to date."""
+    seconds: float
+    """Since the first case was begun."""
+    note: str | None = None
+    """One line about trouble with this case."""
+
+    @property
+    def cases_per_second(self) -> float:
+        """The rate so far."""
+        return self.done / self.seconds if self.seconds else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the rate so far; None before the first case is done."""
+        rate = self.cases_per_second
+        return (self.total - self.done) / rate if rate else None
+
+
+@dataclass(frozen=True)
+class PreprocessingReport:
+    """What a run did."""
+
+    folder: Path
+    stored: tuple[str, ...]
+    """Cases that were preprocessed."""
+    unchanged: tuple[str, ...]
+    """Cases that were up to date."""
+    problems: tuple[CaseProblem, ...]
+    """Cases that are not stored, and why."""
+
+
+@dataclass(frozen=True)
+class Preprocessor:
+    """Preprocesses images as a configuration of plans says."""
+
+    config: ResolvedConfiguration
+    plan: Plans
+    label_rule: LabelRule = DEFAULT_RULE
+    """How segmentations are resampled where labels meet, see `resample_labels`."""
+
+    def preprocess_case(
+        self,
+        images: npt.NDArray[Any],
+        labels: npt.NDArray[Any] | None,
+        properties: Mapping[str, Any],
+        dataset_labels: Labels | None = None,
+    ) -> StoredCase:
+        """Preprocess one case in memory, see `resenc_plans.preprocessing.preprocess_case`.
+
+        With `dataset_labels`, class locations are sampled and unknown labels are an error.
+        """
+        recipe = Recipe.of(self.config, self.plan, dataset_labels, self.label_rule)
+        return preprocess_case(images, labels, properties, recipe)
+
+    def run(
+        self,
+        dataset: Dataset,
+        output_folder: str | os.PathLike[str],
+        executor: Executor | None = None,
+        *,
+        workers: int | None = None,
+        force: bool = False,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> PreprocessingReport:
+        """Preprocess the cases that are missing or out of date into `output_folder`.
+
+        A case is out of date when its files, what the plans and dataset.json say about
+        preprocessing, or the version of preprocessing have changed; all of its old files are
+        removed before anything else is done. A case that fails does not stop the others.
+
+        Parameters
+        ----------
+        dataset
+            The raw data.
+        output_folder
+            The store: nnU-Net's <preprocessed>/<dataset>/<data_identifier>.
+        executor
+            Where the cases are done, such as `dask_executor(address)`; by default `workers`
+            processes on this machine.
+        workers
+            Number of processes; by default as many as there are CPUs and the free memory allows.
+        force
+            Do all cases anew.
+        on_progress
+            Called in this thread after each case.
+
+        Raises
+        ------
+        ConfigurationError
+            The plans do not fit the dataset, or name something unknown.
+        DatasetError
+            The dataset has no cases.
+        FileError
+            The folder cannot be written to, or another run is writing to it.
+        """
+        tasks = self._tasks(dataset, Path(output_folder).absolute())
+        with raise_on_termination(), open_for_writing(output_folder) as folder:
+            manifest = Manifest(folder)
+            fresh, pending = _sort_out(tasks, manifest.read(), folder, force)
+            manifest.write(fresh)
+            stored, problems = [], []
+            begun, done = time.monotonic(), 0
+            with _executor_for(pending, executor, workers) as pool:
+                for outcome in run_tasks(pending, pool):
+                    name, note = outcome.task.case.name, None
+                    done += not outcome.will_be_retried
+                    if outcome.entry is not None:
+                        manifest.append(outcome.entry)
+                        stored.append(name)
+                    elif outcome.problem is not None:
+                        note = str(outcome.problem)
+                        if outcome.will_be_retried:
+                            note += "; it will be tried again alone"
+                        else:
+                            problems.append(outcome.problem)
+                    if on_progress is not None:
+                        seconds = time.monotonic() - begun
+                        on_progress(Progress(name, done, len(pending), seconds, note))
+        return PreprocessingReport(
+            folder, tuple(stored), tuple(entry.case for entry in fresh), tuple(problems)
+        )
+
+    def memory_per_worker(self, dataset: Dataset) -> int:
+        """The most that a worker takes for any case of the dataset, in bytes, by their headers."""
+        recipe = Recipe.of(self.config, self.plan, dataset.labels, self.label_rule)
+        return max((memory_of_case(case, recipe) for case in dataset.cases), default=0)
+
+    def _tasks(self, dataset: Dataset, folder: Path) -> list[CaseTask]:
+        if not dataset.cases:
+            raise DatasetError(f"{dataset.folder}: has no training cases to preprocess.")
+        recipe = Recipe.of(self.config, self.plan, dataset.labels, self.label_rule)
+        if len(recipe.channels) != len(dataset.channels):
+            raise ConfigurationError(
+                f"{self.plan.source}: {self.config.name} is for {len(recipe.channels)} channels, "
+                f"but {dataset.json.source} names {len(dataset.channels)}. "
+                "Are these the plans of another dataset?"
+            )
+        reader = self.plan.document.image_reader_writer or dataset.reader_name
+        digest = recipe_digest(self.config, self.plan, dataset.json, self.label_rule)
+        return [CaseTask(_absolute(case), reader, recipe, digest, folder) for case in dataset.cases]
+
+
+def _sort_out(
+    tasks: Sequence[CaseTask], entries: Mapping[str, ManifestEntry], folder: Path, force: bool
+) -> tuple[list[ManifestEntry], list[CaseTask]]:
+    """Entries of cases that are up to date, and tasks for the others, whose files are removed."""
+    fresh, pending = [], []
+    for task in tasks:
+        entry = entries.get(task.case.name)
+        if entry and not force and entry.is_fresh(folder, task.recipe_digest, task.inputs):
+            fresh.append(entry)
+        else:
+            pending.append(task)
+    kept = {entry.case for entry in fresh}
+    for name in {*entries, *(task.case.name for task in pending)} - kept:
+        remove_case(folder, name)
+    return fresh, pending
+
+
+@contextmanager
+def _executor_for(
+    tasks: Sequence[CaseTask], executor: Executor | None, workers: int | None
+) -> Iterator[Executor]:
+    """The given executor, or processes of our own, which do not outlive an interruption."""
+    if executor is not None:
+        yield executor
+        return
+    cpus = usable_cpus()
+    if workers is None:
+        needs = [memory_of_case(task.case, task.recipe) for task in tasks]
+        workers = workers_that_fit(needs, cpus, free_memory())
+    workers = max(1, min(workers, len(tasks)))
+    pool = LocalWorkers(workers, threads=max(1, cpus // workers))
+    try:
+        yield pool
+    except BaseException:
+        pool.kill()
+        raise
+    pool.shutdown()
+
+
+def _absolute(case: Case) -> Case:
+    label = None if case.label is None else case.label.absolute()
+    return Case(case.name, tuple(path.absolute() for path in case.images), label)

@@ -1,0 +1,176 @@
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resenc_plans import Plans, create_plans
+from resenc_plans.errors import ConfigurationError, DatasetError, FingerprintError, PlanningError
+from resenc_plans.planning import presets as table
+from resenc_plans.planning.presets import find_preset, presets, register_preset
+from resenc_plans.planning.published import match_budget, published_results
+from resenc_plans.planning.replanning import replan
+from resenc_plans.planning.topology import MIN_EDGE, overrides_for_patch_size, topology
+from resenc_plans.plans.provenance import STANDARD_TARGETS
+from tests.plans.documents import document
+
+INTENSITIES = {
+    "max": 300.0, "mean": 100.0, "median": 90.0, "min": 0.0,
+    "percentile_00_5": 5.0, "percentile_99_5": 250.0, "std": 40.0,
+}  # fmt: skip
+
+
+def fingerprint(shape=(40, 160, 160), spacing=(3.0, 0.8, 0.8), cases=20, channels=1) -> dict:
+    return {
+        "foreground_intensity_properties_per_channel": {
+            str(c): INTENSITIES for c in range(channels)
+        },
+        "median_relative_size_after_cropping": 1.0,
+        "shapes_after_crop": [list(shape)] * cases,
+        "spacings": [list(spacing)] * cases,
+    }
+
+
+DATASET = {
+    "channel_names": {"0": "CT"},
+    "labels": {"background": 0, "organ": 1},
+    "numTraining": 20,
+    "file_ending": ".nii.gz",
+}
+
+
+def test_without_preset_and_target_it_is_the_recommended_l() -> None:
+    plan = create_plans(fingerprint(), DATASET)
+    assert plan.name == "nnUNetResEncUNetLPlans"
+
+
+def test_a_target_alone_is_m_scaled() -> None:
+    plan = create_plans(fingerprint(), DATASET, gpu_memory_gb=80, name="Plans_80G")
+    assert plan.document.experiment_planner_used == "nnUNetPlannerResEncM"
+    patch = plan.resolve("3d_fullres").patch_size
+    small = create_plans(fingerprint(), DATASET, preset="M").resolve("3d_fullres").patch_size
+    assert math.prod(patch) >= math.prod(small)
+
+
+def test_the_cap_limits_the_batch() -> None:
+    capped = create_plans(fingerprint(), DATASET, preset="M", batch_cap=0.05)
+    open_ = create_plans(fingerprint(), DATASET, preset="M")
+    assert capped.resolve("2d").batch_size < open_.resolve("2d").batch_size
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"preset": "huge"}, PlanningError, "There is no preset"),
+        ({"preset": "nnUNetPlannerResEncLL"}, PlanningError, "Did you mean L"),
+        ({"gpu_memory_gb": 12}, PlanningError, "Plans_12G"),
+        ({"gpu_memory_gb": -1, "name": "x"}, PlanningError, "positive number of GB"),
+        ({"preset": "L", "name": "nnUNetResEncUNetXLPlans"}, PlanningError, "stands for 40 GB"),
+        ({"preset": "M", "name": "nnUNetPlans"}, PlanningError, "stands for preset default"),
+        ({"spacing": (1, 1)}, PlanningError, "three positive numbers"),
+        ({"spacing": (1, 1, math.nan)}, PlanningError, "three positive numbers"),
+        ({"batch_cap": 0.0}, PlanningError, "positive share"),
+        ({"fingerprint": fingerprint(channels=2)}, PlanningError, "has 2 channels"),
+        ({"fingerprint": {}}, FingerprintError, "spacings"),
+        ({"fingerprint": fingerprint(cases=0)}, FingerprintError, "spacings"),
+        ({"dataset": {}}, DatasetError, "labels"),
+    ],
+)
+def test_impossible_requests_say_what_to_do(arguments, error, words) -> None:
+    given_ = {"fingerprint": fingerprint(), "dataset": DATASET} | arguments
+    with pytest.raises(error, match=words):
+        create_plans(given_.pop("fingerprint"), given_.pop("dataset"), **given_)
+
+
+def test_a_registered_preset_plans(monkeypatch) -> None:
+    monkeypatch.setattr(table, "_PRESETS", dict(table._PRESETS))
+    mine = replace(
+        find_preset("M"), key="mine", planner="MyPlanner", plans_name="MyPlans", gpu_memory_gb=16
+    )
+    register_preset(mine)
+    plan = create_plans(fingerprint(), DATASET, preset="MINE")
+    assert plan.name == "MyPlans"
+    same = create_plans(fingerprint(), DATASET, preset="M", gpu_memory_gb=16, name="x")
+    assert plan.resolve("3d_fullres").patch_size == same.resolve("3d_fullres").patch_size
+    with pytest.raises(PlanningError, match="already"):
+        register_preset(mine)
+
+
+def test_names_and_targets_of_presets_agree_with_the_rules() -> None:
+    assert {p.plans_name: p.gpu_memory_gb for p in presets()} == STANDARD_TARGETS
+
+
+@given(
+    st.lists(st.floats(0.2, 10), min_size=2, max_size=3),
+    st.lists(st.integers(4, 600), min_size=3, max_size=3),
+)
+def test_a_topology_divides_its_patch_and_keeps_the_bottleneck(spacing, size) -> None:
+    found = topology(spacing, size[: len(spacing)])
+    for axis, padded in enumerate(found.patch_size):
+        assert padded >= size[axis]
+        assert padded - size[axis] < found.divisors[axis]
+        assert padded % found.divisors[axis] == 0
+        assert math.prod(stride[axis] for stride in found.strides) == found.divisors[axis]
+        if found.divisors[axis] > 1:
+            assert padded // found.divisors[axis] >= MIN_EDGE
+    assert len(found.kernel_sizes) == found.n_stages
+
+
+@given(st.lists(st.integers(8, 400), min_size=3, max_size=3))
+def test_a_derived_patch_size_always_validates(size) -> None:
+    plan = Plans.from_dict(document())
+    changes = overrides_for_patch_size(plan.resolve("3d_fullres"), size)
+    plan.derive("x", from_="3d_fullres", **changes)
+    assert [f for f in plan.validate_rules() if f.severity == "error"] == []
+
+
+def test_the_topology_of_a_foreign_network_is_not_guessed() -> None:
+    content = document()
+    content["configurations"]["3d_fullres"]["architecture"] = {
+        "network_class_name": "mylab.Net",
+        "arch_kwargs": {},
+    }
+    with pytest.raises(ConfigurationError, match=r"mylab\.Net is not known"):
+        overrides_for_patch_size(Plans.from_dict(content).resolve("3d_fullres"), (64, 64, 64))
+
+
+def test_planning_again_with_nothing_changed_is_harmless() -> None:
+    plan = create_plans(fingerprint(), DATASET)
+    again = replan(plan, create_plans(fingerprint(), DATASET))
+    assert again.harmless
+    assert again.plans == plan
+
+
+def test_a_kept_configuration_shows_what_it_would_inherit() -> None:
+    old = create_plans(fingerprint(), DATASET, preset="M")
+    old.derive("bs8", from_="3d_fullres", batch_size=8)
+    new = create_plans(fingerprint(), DATASET, preset="M", spacing=(4, 2, 2))
+    again = replan(old, new)
+    assert again.kept == ("bs8",)
+    assert "spacing" in {change.key for change in again.inherited}
+    assert {change.configuration for change in again.inherited} == {"bs8"}
+    assert json.dumps(again.plans.to_dict()["configurations"]["bs8"]) == (
+        '{"inherits_from": "3d_fullres", "batch_size": 8}'
+    )
+
+
+def test_published_results_are_complete() -> None:
+    results = published_results()
+    assert len(results) == 19
+    assert [r.system for r in results if r.preset == "L"] == ["nnU-Net ResEnc L"]
+    assert all(len(r.dice) == 6 and r.vram_gb > 0 and r.hours > 0 for r in results)
+
+
+@pytest.mark.parametrize(
+    ("vram", "hours", "preset"),
+    [(8, 10, "default"), (9, 13, "M"), (23, None, "L"), (None, 60, "XL"), (36, 66, "XL")],
+)
+def test_the_nearest_preset_is_found(vram, hours, preset) -> None:
+    assert match_budget(vram, hours)[0].result.preset == preset
+
+
+def test_a_budget_is_needed() -> None:
+    with pytest.raises(PlanningError, match="--vram"):
+        match_budget(None, None)

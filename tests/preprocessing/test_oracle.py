@@ -1,0 +1,44 @@
+"""Cases that nnU-Net 2.8.1 preprocessed: we make the same arrays, properties and locations."""
+
+import numpy as np
+import pytest
+
+from resenc_plans import Dataset, Plans
+from resenc_plans.datasets.images import read_label
+from resenc_plans.preprocessing import CaseStore, Recipe
+from resenc_plans.preprocessing.case import preprocess_own
+from resenc_plans.preprocessing.case_work import read_channels
+from tests.preprocessing.comparison import assert_same_properties, image_difference
+
+HIPPOCAMPUS = "Dataset004_Hippocampus"
+BRAIN = "Dataset501_BrainMR"
+EDITED = "nnUNetResEncUNetMPlans_edited.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "plans_file", "configuration"),
+    [
+        (HIPPOCAMPUS, "nnUNetPlans.json", "2d"),
+        (HIPPOCAMPUS, "nnUNetPlans.json", "3d_fullres"),
+        (HIPPOCAMPUS, EDITED, "3d_fullres_iso08"),
+        (BRAIN, "nnUNetPlans.json", "3d_fullres"),
+    ],
+)
+def test_stored_cases_equal_nnunets(shared, name, plans_file, configuration) -> None:
+    dataset = Dataset.load(shared / "data" / name)
+    plan = Plans.load(shared / "oracle" / name / plans_file)
+    config = plan.resolve(configuration)
+    store = CaseStore(shared / "oracle" / name / config.data_identifier)
+    recipe = Recipe.of(config, plan, dataset.labels)
+    cases = [case for case in dataset.cases if case.name in store]
+    assert len(cases) == len(store) > 0
+
+    for case in cases:
+        images, properties = read_channels(case.images, dataset.reader_name, len(case.images))
+        label = read_label(case.label, dataset.reader_name).array
+        ours, theirs = preprocess_own(images, label, properties, recipe), store[case.name]
+
+        assert image_difference(ours.image, theirs.image[:]) < 1e-5
+        np.testing.assert_array_equal(ours.labels, theirs.labels[:])
+        assert ours.labels.dtype == theirs.labels.dtype
+        assert_same_properties(ours.properties, theirs.properties)
