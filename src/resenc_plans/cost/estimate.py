@@ -1,0 +1,141 @@
+"""`estimate_cost`: what training and using a configuration takes, before the run, without torch."""
+
+from dataclasses import dataclass
+
+from resenc_plans.cost.calibration import PUBLISHED, Calibration, Range
+from resenc_plans.cost.counts import count_flops, count_parameters
+from resenc_plans.cost.inference import InferenceCost, inference_cost
+from resenc_plans.cost.layers import UNetLayers, unet_layers
+from resenc_plans.cost.training_step import simulate_training_step
+from resenc_plans.errors import ConfigurationError
+from resenc_plans.plans.models import ResolvedConfiguration
+
+ITERATIONS = 1000 * 250
+"""Training steps of nnU-Net's standard schedule."""
+
+MOST_HEADS = 16
+"""The most heads among the networks that the calibration was fitted to."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """An estimate of what a configuration costs. Per GPU where there are several.
+
+    Attributes
+    ----------
+    parameters
+        Trainable parameters, exact.
+    activation_bytes
+        What is alive after the network's forward pass, beyond parameters, momentum and the batch.
+    peak_bytes
+        The most that tensors take in a training step.
+    gpu_memory_gb
+        What nvidia-smi is expected to show in training (its GB are GiB). `low` allows for a
+        compiled Dice loss, which matters where there are many heads.
+    flops
+        Floating-point operations of the convolutions in a training step.
+    bytes_moved
+        Bytes that the operations of a training step read and write.
+    relative_time
+        Time of a training step in multiples of the default preset's. None outside the family that
+        the calibration was fitted to, or on several GPUs, whose communication is not known.
+    hours
+        Time of the standard schedule of 1000 epochs of 250 steps; None as above.
+    inference
+        Memory to predict and export a case of the median shape.
+    is_calibrated
+        Whether the network is like those the calibration was fitted to; if not, ranges are wider.
+    """
+
+    parameters: int
+    activation_bytes: int
+    peak_bytes: int
+    gpu_memory_gb: Range
+    flops: int
+    bytes_moved: int
+    relative_time: float | None
+    hours: Range | None
+    inference: InferenceCost
+    gpus: int
+    batch_size_per_gpu: int
+    is_calibrated: bool
+    calibration: Calibration
+
+
+def estimate_cost(
+    config: ResolvedConfiguration,
+    input_channels: int,
+    output_heads: int,
+    *,
+    gpus: int = 1,
+    regions: bool = False,
+    calibration: Calibration = PUBLISHED,
+) -> Cost:
+    """What it costs to train and use one of nnU-Net's U-Nets.
+
+    Counted is a training step as nnU-Net 2.8.1 runs it on CUDA: fp16 autocast, deep supervision,
+    Dice with cross-entropy (binary with `regions`), SGD with Nesterov momentum; on several GPUs
+    with DistributedDataParallel, the batch split among them.
+
+    Parameters
+    ----------
+    input_channels
+        Channels of the image; in a cascade, those of the previous stage's labels too.
+    output_heads
+        Labels with the background, or regions.
+
+    Raises
+    ------
+    ConfigurationError
+        The network is none of nnU-Net's U-Nets, its arguments contradict each other or the patch,
+        there are no channels or heads, or fewer samples in a batch than GPUs.
+    """
+    layers = unet_layers(config, input_channels, output_heads)
+    if not 1 <= gpus <= config.batch_size:
+        raise ConfigurationError(
+            f"{config.name}: batch_size {config.batch_size} cannot be split over {gpus} GPUs. "
+            "It is the batch of all GPUs together, at least one sample for each."
+        )
+    batch_size = -(-config.batch_size // gpus)
+    loss = "binary cross-entropy" if regions else "cross-entropy"
+    step = simulate_training_step(layers, batch_size, loss, distributed=gpus > 1)
+    fused = simulate_training_step(
+        layers, batch_size, loss, fused_dice=True, distributed=gpus > 1
+    )
+    is_calibrated = gpus == 1 and is_like_presets(config, layers)
+    return Cost(
+        parameters=count_parameters(layers),
+        activation_bytes=step.activation_bytes,
+        peak_bytes=step.peak_bytes,
+        gpu_memory_gb=calibration.memory_gb(
+            min(fused.peak_bytes, step.peak_bytes), step.peak_bytes, is_alike=is_calibrated
+        ),
+        flops=count_flops(layers, batch_size),
+        bytes_moved=step.bytes_moved,
+        relative_time=step.bytes_moved / calibration.reference_bytes if is_calibrated else None,
+        hours=calibration.hours(step.bytes_moved, ITERATIONS) if is_calibrated else None,
+        inference=inference_cost(config, layers, regions=regions),
+        gpus=gpus,
+        batch_size_per_gpu=batch_size,
+        is_calibrated=is_calibrated,
+        calibration=calibration,
+    )
+
+
+def is_like_presets(config: ResolvedConfiguration, layers: UNetLayers) -> bool:
+    """Whether a network is of the kind whose figures are published.
+
+    3D, at most 16 heads, instance normalisation, an activation in place, no dropout, basic blocks.
+    """
+    around = layers.around
+    return (
+        config.dim == 3
+        and layers.output_heads <= MOST_HEADS
+        and around.norm_returns_view
+        and around.activation_in_place
+        and around.dropout is None
+        and all(
+            len(block.convolutions) == 2 and block.squeezed is None and not block.stochastic_depth
+            for block in layers.blocks()
+        )
+    )
