@@ -10,6 +10,7 @@ def test_the_public_names_are_these_and_load() -> None:
     assert sorted(resenc_plans.__all__) == [
         "Configuration",
         "ConfigurationError",
+        "Cost",
         "Dataset",
         "DatasetError",
         "DatasetJson",
@@ -34,6 +35,7 @@ def test_the_public_names_are_these_and_load() -> None:
         "__version__",
         "build_network",
         "create_plans",
+        "estimate_cost",
         "register_architecture",
         "register_preset",
     ]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from resenc_plans.cost.estimate import Cost as Cost
+    from resenc_plans.cost.estimate import estimate_cost as estimate_cost
     from resenc_plans.datasets.dataset import Dataset as Dataset
     from resenc_plans.datasets.dataset_json import DatasetJson as DatasetJson
     from resenc_plans.datasets.fingerprint import Fingerprint as Fingerprint
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 _MODULE_OF = {
     "Configuration": "resenc_plans.plans.models",
     "ConfigurationError": "resenc_plans.errors",
+    "Cost": "resenc_plans.cost.estimate",
     "Dataset": "resenc_plans.datasets.dataset",
     "DatasetError": "resenc_plans.errors",
     "DatasetJson": "resenc_plans.datasets.dataset_json",
@@ -67,6 +70,7 @@ _MODULE_OF = {
     "ResolvedConfiguration": "resenc_plans.plans.models",
     "build_network": "resenc_plans.networks.build",
     "create_plans": "resenc_plans.planning.planner",
+    "estimate_cost": "resenc_plans.cost.estimate",
     "register_architecture": "resenc_plans.networks.registry",
     "register_preset": "resenc_plans.planning.presets",
 }

@@ -134,16 +134,16 @@ def channels_and_heads(plan: Plans, config: ResolvedConfiguration) -> tuple[int,
     DatasetError
         There is no dataset.json beside the plans.
     """
-    folder = Path(plan.source).parent
-    if not (folder / DATASET_JSON).is_file():
-        raise DatasetError(
-            f"{plan.source}: has no {DATASET_JSON} beside it, so the number of labels is not known."
-        )
-    dataset = Dataset.load(str(folder))
+    dataset = _dataset_beside(plan)
     channels = len(config.normalization_schemes)
     if config.previous_stage is not None:
         channels += len(dataset.labels.foreground_labels)
     return channels, dataset.labels.num_heads
+
+
+def has_regions(plan: Plans) -> bool:
+    """Whether the network is trained on regions; raises as `channels_and_heads`."""
+    return _dataset_beside(plan).labels.has_regions
 
 
 def plans_files(folder: Path) -> list[Path]:
@@ -161,6 +161,15 @@ def plans_files(folder: Path) -> list[Path]:
         if isinstance(document, dict) and isinstance(document.get("configurations"), dict):
             found.append(path)
     return found
+
+
+def _dataset_beside(plan: Plans) -> Dataset:
+    folder = Path(plan.source).parent
+    if not (folder / DATASET_JSON).is_file():
+        raise DatasetError(
+            f"{plan.source}: has no {DATASET_JSON} beside it, so the number of labels is not known."
+        )
+    return Dataset.load(str(folder))
 
 
 def _folders(dataset: str | None) -> list[Path]:

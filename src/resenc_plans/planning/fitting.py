@@ -73,7 +73,7 @@ def fit(
     reference = budget.reference_count(dim)
     reference_batch = REFERENCE_BATCH_SIZE[dim]
     needed_batch = budget.preset.batch_size_2d if dim == 2 else MIN_BATCH_SIZE
-    wanted = _initial_patch(spacing)
+    wanted = initial_patch(spacing)
     is_image = all(limit <= size for size, limit in zip(wanted, median_shape, strict=True))
     patch_limit: PatchLimit = "image size" if is_image else "initial size"
     initial = [min(size, limit) for size, limit in zip(wanted, median_shape, strict=True)]
@@ -81,7 +81,7 @@ def fit(
     shape, count = _count(found, budget, counts)
     while _exceeds(count, reference, reference_batch, needed_batch):
         patch_limit = "memory"
-        found = _shortened(found, spacing, median_shape, budget)
+        found = shortened(found, spacing, median_shape, budget.gpu_memory_gb)
         shape, count = _count(found, budget, counts)
     by_memory = round(reference / count * reference_batch)
     patch_voxels = float(prod(found.patch_size))
@@ -95,7 +95,19 @@ def fit(
     return Fit(found, shape, batch_size, patch_limit, batch_limit, share)
 
 
-def _initial_patch(spacing: Sequence[float]) -> list[int]:
+def shape_of(found: Topology, preset: Preset) -> UNetShape:
+    """The network that a preset makes of a topology."""
+    dim, stages = len(found.patch_size), found.n_stages
+    return UNetShape(
+        kind=preset.network,
+        strides=found.strides,
+        features=tuple(min(MAX_FEATURES[dim], BASE_FEATURES * 2**s) for s in range(stages)),
+        blocks=preset.blocks_of(stages),
+        decoder_convs=(preset.decoder_convs,) * (stages - 1),
+    )
+
+
+def initial_patch(spacing: Sequence[float]) -> list[int]:
     """A patch of the spacing's aspect: as many mm along each axis."""
     import numpy as np
 
@@ -112,8 +124,11 @@ def _exceeds(count: int, reference: float, reference_batch: int, batch: int) -> 
     return count / reference_batch * batch > reference
 
 
-def _shortened(
-    found: Topology, spacing: Sequence[float], median_shape: Sequence[float], budget: Budget
+def shortened(
+    found: Topology,
+    spacing: Sequence[float],
+    median_shape: Sequence[float],
+    gpu_memory_gb: float,
 ) -> Topology:
     """The topology of the next smaller patch.
 
@@ -134,22 +149,14 @@ def _shortened(
         if smaller.n_stages > 1:
             return smaller
     raise PlanningError(
-        f"A GPU memory target of {budget.gpu_memory_gb:g} GB is too small: a network with a patch "
+        f"A GPU memory target of {gpu_memory_gb:g} GB is too small: a network with a patch "
         f"of {' x '.join(map(str, found.patch_size))} voxels exceeds it, and a smaller one has no "
         "second stage. Choose a larger target."
     )
 
 
 def _count(found: Topology, budget: Budget, counts: dict[object, int]) -> tuple[UNetShape, int]:
-    dim = len(found.patch_size)
-    stages = found.n_stages
-    shape = UNetShape(
-        kind=budget.preset.network,
-        strides=found.strides,
-        features=tuple(min(MAX_FEATURES[dim], BASE_FEATURES * 2**s) for s in range(stages)),
-        blocks=budget.preset.blocks_of(stages),
-        decoder_convs=(budget.preset.decoder_convs,) * (stages - 1),
-    )
+    shape = shape_of(found, budget.preset)
     key = (found.patch_size, found.strides)
     if key not in counts:
         counts[key] = count_feature_maps(

@@ -17,6 +17,7 @@ from resenc_plans.planning.configuration import (
     use_mask_for_normalization,
 )
 from resenc_plans.planning.fitting import Budget, Fit, fit
+from resenc_plans.planning.fit_memory import MemoryFit, fit_memory
 from resenc_plans.planning.presets import Preset, find_preset, presets
 from resenc_plans.planning.spacing import axis_order, resampled_median_shape, target_spacing
 from resenc_plans.plans.plans import Plans
@@ -108,8 +109,13 @@ def plan_dataset(
     batch_cap: float | None = None,
     dataset_name: str | None = None,
     provenance: bool = False,
+    fit_gb: float | None = None,
 ) -> PlanningResult:
-    """As `create_plans`, with the reasons; `provenance` adds the key that says how it was made."""
+    """As `create_plans`, with the reasons; `provenance` adds the key that says how it was made.
+
+    `fit_gb` is experimental: the preset's networks are fitted to that much GPU memory by the upper
+    bound of their estimated cost, instead of to nnU-Net's target (see `fit_memory`).
+    """
     if isinstance(fingerprint, Mapping):
         fingerprint = Fingerprint.from_dict(fingerprint)
     if isinstance(dataset, Mapping):
@@ -117,14 +123,24 @@ def plan_dataset(
     described = dataset.json if isinstance(dataset, Dataset) else dataset
     if dataset_name is None:
         dataset_name = dataset.name if isinstance(dataset, Dataset) else "Dataset000_Unnamed"
-    chosen, target = _choose(preset, gpu_memory_gb)
+    if fit_gb is not None:
+        if gpu_memory_gb is not None:
+            raise PlanningError("Give a GPU memory target or a memory to fit, not both.")
+        preset, name = preset or "L", name or f"nnUNetResEncUNetPlans_fit{fit_gb:g}G"
+    chosen, target = _choose(preset, gpu_memory_gb if fit_gb is None else fit_gb)
     plans_name = _name(chosen, target, name)
+    if fit_gb is not None and plans_name == chosen.plans_name:
+        raise PlanningError(
+            f"The name {plans_name} stands for preset {chosen.key} as nnU-Net plans it. "
+            "Give plans that are fitted otherwise another name."
+        )
     cap = chosen.batch_cap if batch_cap is None else batch_cap
     if not isfinite(cap) or cap <= 0:
         raise PlanningError(f"The batch cap is {cap}: give a positive share, such as 0.05.")
     _check_channels(fingerprint, described)
     budget = Budget(chosen, target, cap, output_heads=len(described.labels))
-    planned = _Planning(fingerprint, described, budget, plans_name)
+    memory = None if fit_gb is None else MemoryFit.for_dataset(budget, described)
+    planned = _Planning(fingerprint, described, budget, plans_name, memory)
     document = planned.document(
         dataset_name=dataset_name,
         reader_writer=(
@@ -141,6 +157,8 @@ def plan_dataset(
             "batch_cap": cap,
             "fingerprint_digest": fingerprint.digest(),
         }
+        if memory is not None:
+            document[PROVENANCE] |= memory.provenance()
     plans = Plans.from_dict(document, f"{plans_name}.json")
     return PlanningResult(plans, chosen, target, cap, planned.fits, tuple(planned.remarks))
 
@@ -149,8 +167,14 @@ class _Planning:
     """One planning run: what all configurations share."""
 
     def __init__(
-        self, fingerprint: Fingerprint, dataset: DatasetJson, budget: Budget, plans_name: str
+        self,
+        fingerprint: Fingerprint,
+        dataset: DatasetJson,
+        budget: Budget,
+        plans_name: str,
+        memory: MemoryFit | None,
     ) -> None:
+        self.memory = memory
         self.fingerprint = fingerprint
         self.budget = budget
         self.plans_name = plans_name
@@ -270,6 +294,8 @@ class _Planning:
         return self._write(name, self.fits[name], spacing, shape, batch_dice=batch_dice)
 
     def _fit(self, spacing: list[float], shape: Sequence[float], dataset_voxels: float) -> Fit:
+        if self.memory is not None:
+            return fit_memory(spacing, shape, dataset_voxels, self.memory)
         return fit(spacing, shape, dataset_voxels, self.budget, self._counts)
 
     def _write(

@@ -1,0 +1,190 @@
+"""The command about cost: what configurations take in training and in use."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from resenc_plans.cli.options import DatasetOption, Format, FormatOption, PlansOption
+from resenc_plans.cli.render import note, numbers, print_json, print_table, say
+from resenc_plans.errors import ResencPlansError
+
+if TYPE_CHECKING:
+    from resenc_plans.cost.calibration import Range
+    from resenc_plans.cost.estimate import Cost
+    from resenc_plans.networks.trace import TraceCost
+    from resenc_plans.plans.models import ResolvedConfiguration
+    from resenc_plans.plans.plans import Plans
+
+_GIB = 2**30
+
+
+def cost(
+    configurations: Annotated[
+        list[str] | None,
+        typer.Argument(help="Configurations. Without them: all.", show_default=False),
+    ] = None,
+    plans: PlansOption = None,
+    dataset: DatasetOption = None,
+    input_channels: Annotated[
+        int | None,
+        typer.Option(
+            help="Channels of the network's input. Without it: from dataset.json beside the plans.",
+            show_default=False,
+        ),
+    ] = None,
+    heads: Annotated[
+        int | None,
+        typer.Option(
+            help="Labels with the background, or regions. Without it: from dataset.json.",
+            show_default=False,
+        ),
+    ] = None,
+    regions: Annotated[
+        bool | None,
+        typer.Option(
+            "--regions/--labels",
+            help="Whether the loss is that of regions. Without it: from dataset.json.",
+            show_default=False,
+        ),
+    ] = None,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs that share the batch.")] = 1,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Estimate GPU memory, hours and arithmetic of training, and the memory of prediction.
+
+    No GPU is needed. Figures are estimates with a range, from the calibration named below them.
+    Example: resenc-plans cost 3d_fullres
+    """
+    from resenc_plans.cli.scope import find_plans
+
+    plan = find_plans(plans, dataset)
+    found: dict[str, Cost | TraceCost] = {}
+    for name in configurations or plan.configurations:
+        try:
+            config = plan.resolve(name)
+            found[name] = _cost(plan, config, input_channels, heads, regions, gpus)
+        except ResencPlansError as error:
+            if configurations:
+                raise
+            note(f"{name}: left out. {error}")
+    if format is Format.JSON:
+        print_json({name: asdict(value) for name, value in found.items()})
+        return
+    _print(found)
+
+
+def _cost(
+    plan: "Plans",
+    config: "ResolvedConfiguration",
+    input_channels: int | None,
+    heads: int | None,
+    regions: bool | None,
+    gpus: int,
+) -> "Cost | TraceCost":
+    from resenc_plans.cost.estimate import estimate_cost
+    from resenc_plans.plans.architecture import OtherArchitecture
+
+    if input_channels is None or heads is None:
+        from resenc_plans.cli.scope import channels_and_heads, has_regions
+
+        known = channels_and_heads(plan, config)
+        input_channels = known[0] if input_channels is None else input_channels
+        heads = known[1] if heads is None else heads
+        regions = has_regions(plan) if regions is None else regions
+    if isinstance(config.architecture, OtherArchitecture):
+        from resenc_plans.networks.trace import trace_configuration
+
+        return trace_configuration(config, input_channels, heads, regions=bool(regions))
+    return estimate_cost(config, input_channels, heads, gpus=gpus, regions=bool(regions))
+
+
+def _print(found: "dict[str, Cost | TraceCost]") -> None:
+    from resenc_plans.cost.estimate import Cost
+
+    estimates = {name: value for name, value in found.items() if isinstance(value, Cost)}
+    if estimates:
+        _print_estimates(estimates)
+    for name, value in found.items():
+        if not isinstance(value, Cost):
+            say(
+                f"{name}: {value.parameters / 1e6:.1f} M parameters, {value.flops / 1e12:.3g} "
+                f"TFLOP per step, at least {_gib(value.peak_bytes)} GiB of GPU memory in training "
+                "(tensors of one step on one GPU, traced; CUDA and its libraries come on top)."
+            )
+
+
+def _print_estimates(found: "dict[str, Cost]") -> None:
+    print_table(
+        ["configuration", "parameters", "batch", "memory (GB)", "hours", "step", "TFLOP"],
+        [_training_row(name, value) for name, value in found.items()],
+        title="Training",
+        fixed=7,
+    )
+    first = next(iter(found.values()))
+    calibration = first.calibration
+    per = "" if first.gpus == 1 else " Per GPU."
+    say(
+        f"Memory: of the GPU in training, as nvidia-smi shows it; expected (low-high).{per} "
+        f"Calibrated to: {calibration.name} ({calibration.source})."
+    )
+    if first.gpus == 1:
+        say(
+            "Hours: the standard 1000 epochs on that GPU. Step: its time, in steps of the default "
+            "preset."
+        )
+    if not all(value.is_calibrated for value in found.values()):
+        say(
+            "Where no hours are given, the network or the number of GPUs is unlike those of the "
+            "calibration: the range of memory is wider, time is not known."
+        )
+    print_table(
+        ["configuration", "median case", "GPU (GiB)", "main memory (GiB)", "export (GiB)"],
+        [_inference_row(name, value) for name, value in found.items()],
+        title="Prediction",
+        fixed=5,
+    )
+    say(
+        "Tensors and arrays alone, as nnU-Net 2.8.1 works; Python and CUDA come on top. "
+        "All figures are estimates."
+    )
+
+
+def _training_row(name: str, value: "Cost") -> Sequence[Any]:
+    return [
+        name,
+        f"{value.parameters / 1e6:.1f} M",
+        value.batch_size_per_gpu,
+        memory_text(value.gpu_memory_gb),
+        _whole(value.hours) if value.hours else "-",
+        f"{value.relative_time:.2g}x" if value.relative_time else "-",
+        f"{value.flops / 1e12:.3g}",
+    ]
+
+
+def _inference_row(name: str, value: "Cost") -> Sequence[Any]:
+    inference = value.inference
+    return [
+        name,
+        numbers(inference.shape),
+        _gib(inference.device_bytes),
+        _gib(inference.host_bytes),
+        _gib(inference.export_bytes),
+    ]
+
+
+def memory_text(memory: "Range") -> str:
+    """Expected memory with its range, for a table."""
+    return f"{memory.expected:.1f} ({memory.low:.1f}-{memory.high:.1f})"
+
+
+def _whole(hours: "Range") -> str:
+    return f"{hours.expected:.0f} ({hours.low:.0f}-{hours.high:.0f})"
+
+
+def _gib(size: int) -> str:
+    return f"{size / _GIB:.1f}"
+
+
+COMMANDS = (cost,)
