@@ -2,8 +2,8 @@
 
 The published figures are of one A100 40 GB (nnU-Net Revisited, arXiv 2404.09556): memory as
 nvidia-smi shows it, hours as a mean over six datasets. On which dataset memory was read is not
-said, so counts are means over plans for datasets like those six. Run: python -m
-benchmarks.fit_calibration
+said, so counts are means over plans for datasets like those six. Run:
+python benchmarks/fit_calibration.py
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from math import exp, log
 from statistics import fmean
 
-from benchmarks.side_by_side import SHARED
 from resenc_plans.cost.calibration import PUBLISHED
 from resenc_plans.cost.estimate import ITERATIONS
 from resenc_plans.cost.layers import unet_layers
@@ -20,6 +19,7 @@ from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.planning.published import DATASETS, published_results
 from resenc_plans.plans.plans import Plans
+from side_by_side import SHARED
 
 PLANS = {
     "default": "ExperimentPlanner__8",
@@ -104,9 +104,7 @@ def main() -> None:
         rest = [*observed[:left_out], *observed[left_out + 1 :]]
         a, b = fit_memory(rest)
         expected, blind = slope * o.peak + offset, a * o.peak + b
-        each = [
-            (slope * s.peak_bytes / 2**30 + offset) / o.memory_gb - 1 for s in o.steps
-        ]
+        each = [(slope * s.peak_bytes / 2**30 + offset) / o.memory_gb - 1 for s in o.steps]
         print(
             f"{o.preset:8}{o.memory_gb:9.2f}{expected:10.2f}{expected / o.memory_gb - 1:+10.1%}"
             f"{blind / o.memory_gb - 1:+10.1%}  {min(each):+.1%} to {max(each):+.1%}"

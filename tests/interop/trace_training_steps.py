@@ -9,6 +9,7 @@ what CUDA's autocast would cast is cast by name of the function.
 import json
 import sys
 import weakref
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ class HalfToFloatSoftmax(torch.autograd.Function):
         return result
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx, _):
         (result,) = ctx.saved_tensors
         return torch.empty_like(result, dtype=torch.float16)
 
@@ -106,13 +107,9 @@ def criterion(scales, regions, batch_dice):
     weights[-1] = 0 if scales > 1 else 1
     dice = {"batch_dice": batch_dice, "smooth": 1e-5, "ddp": False}
     if regions:
-        loss = DC_and_BCE_loss(
-            {}, dice | {"do_bg": True}, dice_class=MemoryEfficientSoftDiceLoss
-        )
+        loss = DC_and_BCE_loss({}, dice | {"do_bg": True}, dice_class=MemoryEfficientSoftDiceLoss)
     else:
-        loss = DC_and_CE_loss(
-            dice | {"do_bg": False}, {}, dice_class=MemoryEfficientSoftDiceLoss
-        )
+        loss = DC_and_CE_loss(dice | {"do_bg": False}, {}, dice_class=MemoryEfficientSoftDiceLoss)
     return DeepSupervisionWrapper(loss, weights / weights.sum())
 
 
@@ -139,13 +136,13 @@ def trace(case):
     with counter:
         for parameter in network.parameters():
             counter.see(parameter)
-        for step in range(2):
+        for _ in range(2):
             counter.peak = counter.live
             shape, targets = list(patch), []
             data = torch.empty((batch, channels, *patch), device="meta")
             for stride in arguments["strides"][:-1]:
                 stride = [stride] * len(shape) if isinstance(stride, int) else stride
-                shape = [n // s for n, s in zip(shape, stride)]
+                shape = [n // s for n, s in zip(shape, stride, strict=True)]
                 kind = torch.bool if regions else torch.int16
                 size = (batch, heads if regions else 1, *shape)
                 targets.append(torch.empty(size, dtype=kind, device="meta"))
@@ -170,6 +167,5 @@ def trace(case):
 
 
 if __name__ == "__main__":
-    with open(sys.argv[1]) as stream:
-        cases = json.load(stream)
+    cases = json.loads(Path(sys.argv[1]).read_text())
     print(json.dumps([trace(case) for case in cases]))

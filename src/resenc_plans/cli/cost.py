@@ -134,10 +134,10 @@ def _print_estimates(found: "dict[str, Cost]") -> None:
             "Hours: the standard 1000 epochs on that GPU. Step: its time, in steps of the default "
             "preset."
         )
-    if not all(value.is_calibrated for value in found.values()):
+    if not all(value.hours for value in found.values()):
         say(
-            "Where no hours are given, the network or the number of GPUs is unlike those of the "
-            "calibration: the range of memory is wider, time is not known."
+            "Where no hours are given, the network, its size or the number of GPUs is unlike those "
+            "of the calibration; the range of memory is wider there but for small networks."
         )
     print_table(
         ["configuration", "median case", "GPU (GiB)", "main memory (GiB)", "export (GiB)"],
@@ -156,8 +156,8 @@ def _training_row(name: str, value: "Cost") -> Sequence[Any]:
         name,
         f"{value.parameters / 1e6:.1f} M",
         value.batch_size_per_gpu,
-        memory_text(value.gpu_memory_gb),
-        _whole(value.hours) if value.hours else "-",
+        _memory(value.gpu_memory_gb),
+        _hours(value.hours) if value.hours else "-",
         f"{value.relative_time:.2g}x" if value.relative_time else "-",
         f"{value.flops / 1e12:.3g}",
     ]
@@ -174,17 +174,16 @@ def _inference_row(name: str, value: "Cost") -> Sequence[Any]:
     ]
 
 
-def memory_text(memory: "Range") -> str:
-    """Expected memory with its range, for a table."""
+def _memory(memory: "Range") -> str:
     return f"{memory.expected:.1f} ({memory.low:.1f}-{memory.high:.1f})"
 
 
-def _whole(hours: "Range") -> str:
-    return f"{hours.expected:.0f} ({hours.low:.0f}-{hours.high:.0f})"
+def _hours(hours: "Range") -> str:
+    return f"{hours.expected:.2g} ({hours.low:.2g}-{hours.high:.2g})"
 
 
 def _gib(size: int) -> str:
-    return f"{size / _GIB:.1f}"
+    return f"{size / _GIB:.{1 if size >= _GIB else 2}f}"
 
 
 COMMANDS = (cost,)

@@ -1,10 +1,12 @@
 """Commands that plan: create, presets."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from resenc_plans.cli.memory_fit import announce_fit, memory_to_fit
 from resenc_plans.cli.options import (
     DatasetOption,
     DryRunOption,
@@ -21,6 +23,7 @@ from resenc_plans.folders import DATASET_JSON
 
 if TYPE_CHECKING:
     from resenc_plans.cli.scope import Scope
+    from resenc_plans.datasets.dataset import Dataset
     from resenc_plans.datasets.fingerprint import Fingerprint
     from resenc_plans.planning.fitting import Fit
     from resenc_plans.planning.planner import PlanningResult
@@ -47,6 +50,15 @@ def create(
             "-gpu_memory_target",
             metavar="GB",
             help="GPU memory target, as nnU-Net counts it.",
+            show_default=False,
+        ),
+    ] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GB|auto",
+            help="Experimental: fill this GPU memory (auto: of the GPU at hand) by the estimated "
+            "cost, instead of nnU-Net's target.",
             show_default=False,
         ),
     ] = None,
@@ -98,20 +110,23 @@ def create(
     from resenc_plans.cli.scope import find_scope
     from resenc_plans.planning.planner import plan_dataset
 
+    fit_gb = memory_to_fit(fit)
     scope = find_scope(dataset)
     fingerprint, is_new = _fingerprint(scope, workers)
-    result = plan_dataset(
+    plan = partial(
+        plan_dataset,
         fingerprint,
         scope.dataset(),
         preset=preset,
-        gpu_memory_gb=gpu_memory,
-        name=name,
         spacing=parse_numbers(spacing, float, "--spacing") if spacing else None,
         transpose=transpose,
         batch_cap=batch_cap,
-        provenance=provenance,
     )
-    _announce(result)
+    result = plan(gpu_memory_gb=gpu_memory, name=name, fit_gb=fit_gb, provenance=provenance)
+    if fit_gb is None:
+        _announce(result)
+    else:
+        announce_fit(result, plan())
     if spacing and result.preset.shares_default_data:
         note(
             "These plans share the folders nnUNetPlans_2d and nnUNetPlans_3d_fullres with other "
@@ -119,7 +134,7 @@ def create(
             "other plans again before you go back to them."
         )
     target = _target(scope, output, result.plans.name)
-    _print_plans(result)
+    _print_plans(result, scope.dataset())
     replanning = _replan(target, result)
     if replanning is not None:
         _report_replanning(target, replanning, overwrite=overwrite, dry_run=dry_run)
@@ -195,11 +210,19 @@ def _announce(result: "PlanningResult") -> None:
         )
 
 
-def _print_plans(result: "PlanningResult") -> None:
+def _print_plans(result: "PlanningResult", dataset: "Dataset") -> None:
+    from resenc_plans.cost.calibration import PUBLISHED
+    from resenc_plans.cost.estimate import estimate_cost
+
+    labels = dataset.labels
     rows = []
     for name in result.plans.configurations:
         config = result.plans.resolve(name)
         fit = result.fits.get(name)
+        channels = len(config.normalization_schemes)
+        if config.previous_stage is not None:
+            channels += len(labels.foreground_labels)
+        cost = estimate_cost(config, channels, labels.num_heads, regions=labels.has_regions)
         rows.append(
             [
                 name,
@@ -209,6 +232,7 @@ def _print_plans(result: "PlanningResult") -> None:
                 str(fit.topology.n_stages if fit else ""),
                 str(config.batch_size),
                 f"{fit.dataset_share:.2%}" if fit else "",
+                f"{cost.gpu_memory_gb.low:.1f}-{cost.gpu_memory_gb.high:.1f}",
                 _limits(fit) if fit else f"as {config.to_dict()['inherits_from']}",
             ]
         )
@@ -221,11 +245,16 @@ def _print_plans(result: "PlanningResult") -> None:
             "stages",
             "batch",
             "share",
+            "memory (GB)",
             "limited by",
         ],
         rows,
     )
     say("Share: of the dataset's voxels, per batch. Limited by: what stopped the patch; the batch.")
+    say(
+        "Memory: of the GPU in training, estimated from and to, as nvidia-smi shows it; calibrated "
+        f"to {PUBLISHED.name}."
+    )
     for remark in result.remarks:
         say(remark)
 

@@ -20,9 +20,9 @@ class Range:
 class Calibration:
     """What turns counts into figures, and where it comes from.
 
-    Memory in GB is `memory_slope` times the counted peak in GiB, plus `memory_offset_gb`: nvidia-smi
-    prints GiB under the name of GB. `memory_error` and `hours_error` are relative, for networks like
-    those that were fitted; `wider_memory_error` is for others of the same family.
+    Memory in GB is `memory_slope` times the counted peak in GiB, plus `memory_offset_gb`, since
+    nvidia-smi prints GiB under the name of GB. `memory_error` and `hours_error` are relative, for
+    networks like those that were fitted; `wider_memory_error` is for others of the same family.
     """
 
     name: str
@@ -50,9 +50,7 @@ class Calibration:
     def hours(self, bytes_moved: float, iterations: int) -> Range:
         """The time of so many training steps."""
         expected = bytes_moved * iterations / self.bytes_per_second / 3600
-        return Range(
-            expected * (1 - self.hours_error), expected, expected * (1 + self.hours_error)
-        )
+        return Range(expected * (1 - self.hours_error), expected, expected * (1 + self.hours_error))
 
     def _memory(self, counted: float) -> float:
         return self.memory_slope * counted / 2**30 + self.memory_offset_gb

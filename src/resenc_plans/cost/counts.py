@@ -21,9 +21,7 @@ def count_parameters(layers: UNetLayers) -> int:
 
 def count_weights(layers: UNetLayers) -> int:
     """Parameters of convolutions without their biases: what autocast holds a second time."""
-    return sum(
-        unit.inputs * unit.outputs * unit.kernel_volume for unit in layers.convolutions()
-    )
+    return sum(unit.inputs * unit.outputs * unit.kernel_volume for unit in layers.convolutions())
 
 
 def count_flops(layers: UNetLayers, batch_size: int) -> int:

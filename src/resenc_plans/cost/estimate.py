@@ -6,6 +6,7 @@ from resenc_plans.cost.calibration import PUBLISHED, Calibration, Range
 from resenc_plans.cost.counts import count_flops, count_parameters
 from resenc_plans.cost.inference import InferenceCost, inference_cost
 from resenc_plans.cost.layers import UNetLayers, unet_layers
+from resenc_plans.cost.loss import LossKind
 from resenc_plans.cost.training_step import simulate_training_step
 from resenc_plans.errors import ConfigurationError
 from resenc_plans.plans.models import ResolvedConfiguration
@@ -15,6 +16,9 @@ ITERATIONS = 1000 * 250
 
 MOST_HEADS = 16
 """The most heads among the networks that the calibration was fitted to."""
+
+SHORTEST_STEP = 0.5
+"""The shortest training step, in those of the default preset, whose time bandwidth decides."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class Cost:
         Bytes that the operations of a training step read and write.
     relative_time
         Time of a training step in multiples of the default preset's. None outside the family that
-        the calibration was fitted to, or on several GPUs, whose communication is not known.
+        the calibration was fitted to, on several GPUs, whose communication is not known, and where
+        it would be under a half: there the data's way to the GPU decides.
     hours
         Time of the standard schedule of 1000 epochs of 250 steps; None as above.
     inference
@@ -77,12 +82,8 @@ def estimate_cost(
     Dice with cross-entropy (binary with `regions`), SGD with Nesterov momentum; on several GPUs
     with DistributedDataParallel, the batch split among them.
 
-    Parameters
-    ----------
-    input_channels
-        Channels of the image; in a cascade, those of the previous stage's labels too.
-    output_heads
-        Labels with the background, or regions.
+    `input_channels` are those of the image, in a cascade of the previous stage's labels too;
+    `output_heads` are labels with the background, or regions.
 
     Raises
     ------
@@ -97,12 +98,12 @@ def estimate_cost(
             "It is the batch of all GPUs together, at least one sample for each."
         )
     batch_size = -(-config.batch_size // gpus)
-    loss = "binary cross-entropy" if regions else "cross-entropy"
+    loss: LossKind = "binary cross-entropy" if regions else "cross-entropy"
     step = simulate_training_step(layers, batch_size, loss, distributed=gpus > 1)
-    fused = simulate_training_step(
-        layers, batch_size, loss, fused_dice=True, distributed=gpus > 1
-    )
+    fused = simulate_training_step(layers, batch_size, loss, fused_dice=True, distributed=gpus > 1)
     is_calibrated = gpus == 1 and is_like_presets(config, layers)
+    relative_time = step.bytes_moved / calibration.reference_bytes
+    has_time = is_calibrated and relative_time >= SHORTEST_STEP
     return Cost(
         parameters=count_parameters(layers),
         activation_bytes=step.activation_bytes,
@@ -112,8 +113,8 @@ def estimate_cost(
         ),
         flops=count_flops(layers, batch_size),
         bytes_moved=step.bytes_moved,
-        relative_time=step.bytes_moved / calibration.reference_bytes if is_calibrated else None,
-        hours=calibration.hours(step.bytes_moved, ITERATIONS) if is_calibrated else None,
+        relative_time=relative_time if has_time else None,
+        hours=calibration.hours(step.bytes_moved, ITERATIONS) if has_time else None,
         inference=inference_cost(config, layers, regions=regions),
         gpus=gpus,
         batch_size_per_gpu=batch_size,

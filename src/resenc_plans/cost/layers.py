@@ -255,11 +255,9 @@ class _Walk:
     def _block(self, stage: int, inputs: int, before: int, after: int) -> ResidualBlock:
         outputs, kernel = self.features[stage], prod(self.kernels[stage])
         if self.bottleneck is None:
-            units = (
+            units: tuple[Convolution, ...] = (
                 self._unit(inputs, outputs, kernel, before, after),
-                self._unit(
-                    outputs, outputs, kernel, after, after, dropout=False, activation=False
-                ),
+                self._unit(outputs, outputs, kernel, after, after, dropout=False, activation=False),
             )
         else:
             between = self.bottleneck[stage]
@@ -349,20 +347,19 @@ class _Walk:
         return ConfigurationError(f"{self.config.name}: {sentence}")
 
 
-def _surroundings(
-    arguments: UNetArguments, extra: Mapping[str, Any], fault: Any
-) -> Surroundings:
+def _surroundings(arguments: UNetArguments, extra: Mapping[str, Any], fault: Any) -> Surroundings:
     norm = (arguments.norm_op or "").rpartition(".")[2]
     if norm and not norm.startswith(("InstanceNorm", "BatchNorm", "SyncBatchNorm")):
         raise fault(
             f"architecture.arch_kwargs.norm_op is {arguments.norm_op}, whose cost is not known."
         )
-    affine = (arguments.norm_op_kwargs or {}).get("affine", not norm.startswith("InstanceNorm"))
+    norm_settings: Mapping[str, Any] = arguments.norm_op_kwargs or {}
+    affine = norm_settings.get("affine", not norm.startswith("InstanceNorm"))
     dropout = (arguments.dropout_op or "").rpartition(".")[2]
-    dropout_settings = arguments.dropout_op_kwargs or {}
+    dropout_settings: Mapping[str, Any] = arguments.dropout_op_kwargs or {}
     drops = bool(dropout) and dropout_settings.get("p", 0.5) > 0
     nonlin = (arguments.nonlin or "").rpartition(".")[2]
-    nonlin_settings = arguments.nonlin_kwargs or {}
+    nonlin_settings: Mapping[str, Any] = arguments.nonlin_kwargs or {}
     return Surroundings(
         bias=arguments.conv_bias,
         norm=bool(norm),

@@ -52,10 +52,10 @@ class Loss:
         dice = self._dice(logits)
         n, new = logits.count, self.ledger.new
         if self.kind == "cross-entropy":
-            kept = (new(INDEX * logits.voxels), new(2 * n), new(4 * n))
+            kept = [new(INDEX * logits.voxels), new(2 * n), new(4 * n)]
             self.ledger.touch(2 * n, 2 * n, 2 * n, 4 * n, 4 * n)
         else:
-            kept = (new(4 * n), new(4 * n))
+            kept = [new(4 * n), new(4 * n)]
             self.ledger.momentary((4 * n, 4 * n))
             self.ledger.touch(n, 4 * n, 2 * n, 4 * n, 4 * 4 * n)
         return (*dice, *kept)

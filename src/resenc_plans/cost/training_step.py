@@ -91,9 +91,8 @@ class _Network:
         for stage in layers.encoder:
             backs = []
             for part in stage:
-                is_unit = isinstance(part, Convolution)
-                result = run.unit(x, part) if is_unit else run.block(x, part)
-                x, back = self._through(x, result)
+                step = run.unit(x, part) if isinstance(part, Convolution) else run.block(x, part)
+                x, back = self._through(x, step)
                 backs.append(back)
             skips.append(ledger.hold(x))
             self.encoder.append(backs)
@@ -141,9 +140,7 @@ class _Network:
             gradient = self.stem(gradient)
         ledger.free(gradient)
 
-    def _through(
-        self, x: Buffer, result: tuple[Buffer, Backward]
-    ) -> tuple[Buffer, Backward]:
+    def _through(self, x: Buffer, result: tuple[Buffer, Backward]) -> tuple[Buffer, Backward]:
         self.run.ledger.free(x)
         return result
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 from resenc_plans.cost.calibration import PUBLISHED, Calibration
 from resenc_plans.cost.estimate import MOST_HEADS
 from resenc_plans.cost.layers import UNetLayers, unet_layers
+from resenc_plans.cost.loss import LossKind
 from resenc_plans.cost.training_step import simulate_training_step
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.labels import Labels
@@ -61,7 +62,7 @@ class MemoryFit:
             self._layers[network] = self._network(found)
         key = (*network, batch_size)
         if key not in self._peaks:
-            loss = "binary cross-entropy" if self.regions else "cross-entropy"
+            loss: LossKind = "binary cross-entropy" if self.regions else "cross-entropy"
             step = simulate_training_step(self._layers[network], batch_size, loss)
             self._peaks[key] = step.peak_bytes
         return self._peaks[key]
@@ -125,9 +126,7 @@ def fit_memory(
     else:
         batch_limit = "memory" if by_memory <= by_cap else "cap"
     share = batch_size * patch_voxels / dataset_voxels if dataset_voxels else float("inf")
-    return Fit(
-        found, shape_of(found, budget.preset), batch_size, patch_limit, batch_limit, share
-    )
+    return Fit(found, shape_of(found, budget.preset), batch_size, patch_limit, batch_limit, share)
 
 
 def _largest_batch(found: Topology, fitting: int, room: float, memory: MemoryFit) -> int:

@@ -16,8 +16,8 @@ from resenc_plans.planning.configuration import (
     normalization_schemes,
     use_mask_for_normalization,
 )
-from resenc_plans.planning.fitting import Budget, Fit, fit
 from resenc_plans.planning.fit_memory import MemoryFit, fit_memory
+from resenc_plans.planning.fitting import Budget, Fit, fit
 from resenc_plans.planning.presets import Preset, find_preset, presets
 from resenc_plans.planning.spacing import axis_order, resampled_median_shape, target_spacing
 from resenc_plans.plans.plans import Plans

@@ -1,0 +1,71 @@
+"""The booked training step, beside a trace of the network itself."""
+
+from pathlib import Path
+
+import pytest
+
+from resenc_plans.cost.counts import count_flops, count_parameters
+from resenc_plans.cost.layers import unet_layers
+from resenc_plans.cost.training_step import inference_peak, simulate_training_step
+from resenc_plans.networks.trace import trace_configuration
+from resenc_plans.plans.models import ResolvedConfiguration
+from tests.cost.configurations import of_oracle, variants
+
+VARIANTS = variants()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "planner", "name", "heads", "regions"),
+    [
+        ("ACDC", "ExperimentPlanner__8", "2d", None, False),
+        ("KiTS", "nnUNetPlannerResEncL__24", "3d_fullres", None, False),
+        ("KiTS", "nnUNetPlannerResEncL__24", "3d_fullres", 118, False),
+        ("BraTS", "nnUNetPlannerResEncXL__40", "3d_fullres", 3, True),
+        ("BTCV", "ExperimentPlanner__8", "3d_fullres", 60, True),
+    ],
+)
+def test_plans_of_nnunet_agree_with_the_trace(
+    shared: Path, dataset: str, planner: str, name: str, heads: int | None, regions: bool
+) -> None:
+    config, channels, own_heads = of_oracle(shared, dataset, planner, name)
+    assert_agrees(config, channels, heads or own_heads, regions, within=0.001)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_agrees_with_the_trace(variant: str) -> None:
+    config = VARIANTS[variant].model_copy(update={"patch_size": (64,) * VARIANTS[variant].dim})
+    assert_agrees(config, 2, 3, regions=False, within=0.03)
+
+
+def assert_agrees(
+    config: ResolvedConfiguration, channels: int, heads: int, regions: bool, within: float
+) -> None:
+    traced = trace_configuration(config, channels, heads, regions=regions)
+    layers = unet_layers(config, channels, heads)
+    loss = "binary cross-entropy" if regions else "cross-entropy"
+    step = simulate_training_step(layers, config.batch_size, loss)
+    assert count_parameters(layers) == traced.parameters
+    assert step.peak_bytes == pytest.approx(traced.peak_bytes, rel=within)
+    assert step.activation_bytes == pytest.approx(traced.activation_bytes, rel=max(within, 0.005))
+    assert count_flops(layers, config.batch_size) == pytest.approx(traced.flops, rel=0.01)
+
+
+def test_a_compiled_dice_takes_less_where_there_are_many_heads(shared: Path) -> None:
+    config, channels, _ = of_oracle(shared, "KiTS", "nnUNetPlannerResEncL__24")
+    layers = unet_layers(config, channels, 118)
+    eager = simulate_training_step(layers, config.batch_size)
+    fused = simulate_training_step(layers, config.batch_size, fused_dice=True)
+    assert fused.peak_bytes < 0.8 * eager.peak_bytes
+
+
+def test_several_gpus_hold_the_gradients_once_more() -> None:
+    layers = unet_layers(VARIANTS["residual"], 1, 2)
+    alone = simulate_training_step(layers, 2)
+    among_others = simulate_training_step(layers, 2, distributed=True)
+    assert among_others.peak_bytes - alone.peak_bytes == 4 * count_parameters(layers)
+
+
+def test_prediction_takes_much_less_than_training(shared: Path) -> None:
+    config, channels, heads = of_oracle(shared, "KiTS", "nnUNetPlannerResEncL__24")
+    layers = unet_layers(config, channels, heads)
+    assert inference_peak(layers) < simulate_training_step(layers, 2).peak_bytes / 4
