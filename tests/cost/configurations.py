@@ -9,7 +9,7 @@ from resenc_plans.plans.models import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from tests.networks.configurations import plain, residual
 
-BLOCKS = "dynamic_network_architectures.building_blocks.residual"
+BOTTLENECK = "dynamic_network_architectures.building_blocks.residual.BottleneckD"
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "no normalisation": {"norm_op": None, "norm_op_kwargs": None},
@@ -30,20 +30,26 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "dropout_op_kwargs": {"p": 0.2},
     },
 }
-RESIDUAL_VARIANTS: dict[str, dict[str, Any]] = {
-    "a wider stem": {"stem_channels": 12},
-}
+IN_PLAIN = ("no normalisation", "activation beside its input", "ReLU")
 
 
 def variants() -> dict[str, ResolvedConfiguration]:
-    """Both U-Nets with every variant."""
-    found = {"plain": plain(), "residual": residual(), "plain 2D": plain(2), "2D": residual(2)}
-    for name, changes in VARIANTS.items():
-        found[f"plain, {name}"] = plain(**changes)
-        found[f"residual, {name}"] = residual(**changes)
-    for name, changes in RESIDUAL_VARIANTS.items():
-        found[f"residual, {name}"] = residual(**changes)
+    """Both U-Nets with variants of the arguments that both know."""
+    found = {"plain": plain(), "plain 2D": plain(2), "2D": residual(2)}
+    found |= {f"plain, {name}": plain(**VARIANTS[name]) for name in IN_PLAIN}
+    found["plain, activation first"] = plain(nonlin_first=True)
+    found |= {name: residual(**changes) for name, changes in VARIANTS.items()}
+    found["a wider stem"] = residual(stem_channels=12)
     return found
+
+
+def residual_variants_of_ours() -> dict[str, ResolvedConfiguration]:
+    """Residual encoders with arguments that we spell in our way."""
+    return {
+        "bottleneck blocks": residual(block=BOTTLENECK, bottleneck_channels=[4, 8, 8]),
+        "squeeze and excitation": residual(squeeze_excitation=True),
+        "stochastic depth": residual(stochastic_depth_p=0.2),
+    }
 
 
 def of_oracle(

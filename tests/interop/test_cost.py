@@ -25,13 +25,15 @@ def test_networks_of_nnunet_have_the_parameters_and_the_memory_that_are_counted(
         (*of_oracle(shared, "BTCV", "nnUNetPlannerResEncXL__40"), False),
         (*of_oracle(shared, "BraTS", "nnUNetPlannerResEncL__24"), True),
     ]
-    wanted += [(config, 2, 3, False) for config in variants().values()]
+    enlarged = {"patch_size": (64, 64, 64)}
+    small = [config for config in variants().values() if config.dim == 3]
+    wanted += [(config.model_copy(update=enlarged), 2, 3, False) for config in small]
     cases = tmp_path / "cases.json"
     cases.write_text(
         json.dumps(
             [
                 {
-                    "configuration": config.to_dict(),
+                    "configuration": config.to_dict() | {"patch_size": config.patch_size},
                     "channels": channels,
                     "heads": heads,
                     "regions": regions,
@@ -46,6 +48,6 @@ def test_networks_of_nnunet_have_the_parameters_and_the_memory_that_are_counted(
         loss = "binary cross-entropy" if regions else "cross-entropy"
         ours = simulate_training_step(layers, config.batch_size, loss)
         assert count_parameters(layers) == theirs["parameters"]
-        if config.name != "tested":
-            assert ours.peak_bytes == pytest.approx(theirs["peak_bytes"], rel=0.001)
-            assert ours.activation_bytes == pytest.approx(theirs["activation_bytes"], rel=0.005)
+        within = 0.03 if config.name == "tested" else 0.001
+        assert ours.peak_bytes == pytest.approx(theirs["peak_bytes"], rel=within)
+        assert ours.activation_bytes == pytest.approx(theirs["activation_bytes"], rel=0.005)

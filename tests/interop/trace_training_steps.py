@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-CONVOLUTIONS = {"conv2d", "conv3d", "conv_transpose2d", "conv_transpose3d"}
+IN_HALF = {"conv2d", "conv3d", "conv_transpose2d", "conv_transpose3d", "prelu"}
 
 
 class Counter(TorchDispatchMode):
@@ -78,7 +78,7 @@ class CudaAutocast(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         name = func.__name__
-        if name in CONVOLUTIONS:
+        if name in IN_HALF:
             args = [self.half(a) if isinstance(a, torch.Tensor) else a for a in args]
         elif name == "softmax" and args[0].dtype == torch.float16:
             return HalfToFloatSoftmax.apply(args[0])

@@ -175,7 +175,9 @@ class _Walk:
         self.stem_channels = extra.get("stem_channels") or self.features[0]
         block = str(extra.get("block") or "").rpartition(".")[2]
         self.bottleneck: tuple[int, ...] | None = None
-        if block in ("BottleneckD", "bottleneck"):
+        if block not in ("", "BasicBlockD", "BottleneckD"):
+            raise self.fault(f"architecture.arch_kwargs.block is {block}, whose cost is not known.")
+        if block == "BottleneckD":
             self.bottleneck = self._per_stage(
                 "bottleneck_channels", extra.get("bottleneck_channels")
             )
@@ -317,6 +319,7 @@ class _Walk:
     def _per_stage(self, key: str, value: Any, stages: int | None = None) -> tuple[int, ...]:
         stages = self.n_stages if stages is None else stages
         values = (value,) * stages if isinstance(value, int) else value
+        values = tuple(values) if isinstance(values, list) else values
         if not isinstance(values, tuple) or not all(isinstance(v, int) and v > 0 for v in values):
             raise self.fault(f"architecture.arch_kwargs.{key} is {value!r}, not positive integers.")
         if len(values) != stages:

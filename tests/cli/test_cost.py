@@ -1,0 +1,117 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import document
+from tests.test_public_api import modules_after
+
+
+@pytest.fixture
+def planned(run, dataset) -> Path:
+    assert run("create", "--preset", "M").code == 0
+    return dataset / "nnUNetResEncUNetMPlans.json"
+
+
+def test_a_table_names_its_calibration_and_gives_ranges(run, planned):
+    done = run("cost", "3d_fullres")
+    assert done.code == 0
+    header, row = done.out.splitlines()[:2]
+    cells = dict(zip(header.split("\t"), row.split("\t"), strict=True))
+    assert cells["configuration"] == "3d_fullres"
+    expected, _, span = cells["memory (GB)"].partition(" ")
+    low, high = span.strip("()").split("-")
+    assert float(low) < float(expected) < float(high)
+    assert "A100 40 GB" in done.out
+    assert "will fit" not in done.out
+
+
+def test_json_has_every_figure(run, planned):
+    found = json.loads(run("cost", "--format", "json").out)
+    assert set(found) == {"2d", "3d_fullres"}
+    cost = found["3d_fullres"]
+    assert {"low", "expected", "high"} == set(cost["gpu_memory_gb"])
+    assert cost["calibration"]["source"]
+    assert cost["inference"]["export_bytes"] > 0
+
+
+def test_plans_alone_need_channels_and_heads(run, planned, tmp_path):
+    alone = tmp_path / "alone" / "P.json"
+    alone.parent.mkdir()
+    shutil.copy(planned, alone)
+    assert "has no dataset.json beside it" in run("cost", "2d", "-p", alone).err
+    assert run("cost", "2d", "-p", alone, "--input-channels", "1", "--heads", "3").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--heads", "0"], "output_heads is 0"),
+        (["--input-channels", "0"], "input_channels is 0"),
+        (["--gpus", "1000"], "cannot be split over 1000 GPUs"),
+    ],
+)
+def test_impossible_numbers_are_refused(run, planned, arguments, message):
+    done = run("cost", "3d_fullres", *arguments)
+    assert done.code == 2
+    assert message in done.err
+
+
+def test_a_configuration_that_cannot_be_priced_leaves_the_others(run, planned):
+    plans = document(planned)
+    plans["configurations"]["broken"] = {"inherits_from": "3d_fullres", "patch_size": [5, 5, 5]}
+    planned.write_text(json.dumps(plans))
+    done = run("cost")
+    assert done.code == 0
+    assert "broken: left out." in done.err
+    assert run("cost", "broken").code == 2
+
+
+def test_another_network_is_traced_and_worded_as_a_floor(run, planned):
+    plans = document(planned)
+    plans["configurations"]["stunet"] = {
+        "inherits_from": "3d_fullres",
+        "patch_size": [32, 32, 32],
+        "architecture": {
+            "network_class_name": "STUNet",
+            "arch_kwargs": {"size": "S"},
+            "_kw_requires_import": [],
+        },
+    }
+    planned.write_text(json.dumps(plans))
+    done = run("cost", "stunet")
+    assert done.code == 0, done.err
+    assert "at least" in done.out
+
+
+def test_the_closed_form_loads_neither_torch_nor_numpy(planned):
+    loaded = modules_after("cost", "-p", str(planned))
+    assert "resenc_plans.cost.estimate" in loaded
+    assert not loaded & {"torch", "numpy", "scipy", "SimpleITK"}
+
+
+def test_create_shows_the_memory_that_is_expected(run, dataset):
+    assert "memory (GB)" in run("create", "--preset", "M").out
+
+
+def test_plans_are_fitted_to_a_memory_and_compared_with_the_preset_s(run, dataset):
+    done = run("create", "--fit", "24GB")
+    assert done.code == 0
+    assert "Experimental: fitted to 24 GB" in done.err
+    assert "preset L:" in done.err
+    assert "resenc_plans" in document(dataset / "nnUNetResEncUNetPlans_fit24G.json")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--fit", "much"], "a positive number of GB"),
+        (["--fit", "-3"], "a positive number of GB"),
+        (["--fit", "24", "--gpu-memory", "24"], "not both"),
+    ],
+)
+def test_impossible_fits_are_refused(run, dataset, arguments, message):
+    done = run("create", *arguments)
+    assert done.code == 2
+    assert message in done.err
