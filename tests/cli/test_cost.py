@@ -72,10 +72,10 @@ def test_another_network_is_traced_and_worded_as_a_floor(run, planned):
     plans = document(planned)
     plans["configurations"]["stunet"] = {
         "inherits_from": "3d_fullres",
-        "patch_size": [32, 32, 32],
+        "patch_size": [64, 64, 64],
         "architecture": {
             "network_class_name": "STUNet",
-            "arch_kwargs": {"size": "S"},
+            "arch_kwargs": {"variant": "S"},
             "_kw_requires_import": [],
         },
     }

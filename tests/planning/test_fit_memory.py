@@ -27,7 +27,7 @@ def test_the_upper_bound_stays_under_the_memory_and_one_more_sample_would_not(
         cost = estimate_cost(config, 1, 4)
         assert cost.gpu_memory_gb.high <= memory
         more = config.model_copy(update={"batch_size": config.batch_size + 1})
-        if fit.batch_limit != "cap":
+        if fit.batch_limit == "memory":
             assert estimate_cost(more, 1, 4).gpu_memory_gb.high > memory
 
 

@@ -117,25 +117,25 @@ def fit_memory(
     while memory.peak_bytes(found, needed_batch) > room:
         patch_limit = "memory"
         found = shortened(found, spacing, median_shape, budget.gpu_memory_gb)
-    by_memory = _largest_batch(found, needed_batch, room, memory)
     patch_voxels = float(prod(found.patch_size))
     by_cap = round(dataset_voxels * budget.batch_cap / patch_voxels)
+    by_memory = _largest_batch(found, needed_batch, max(by_cap, needed_batch), room, memory)
     batch_size = max(min(by_memory, by_cap), MIN_BATCH_SIZE)
     if batch_size > by_cap or by_memory == MIN_BATCH_SIZE:
         batch_limit: BatchLimit = "minimum"
     else:
-        batch_limit = "memory" if by_memory <= by_cap else "cap"
+        batch_limit = "memory" if by_memory < by_cap else "cap"
     share = batch_size * patch_voxels / dataset_voxels if dataset_voxels else float("inf")
     return Fit(found, shape_of(found, budget.preset), batch_size, patch_limit, batch_limit, share)
 
 
-def _largest_batch(found: Topology, fitting: int, room: float, memory: MemoryFit) -> int:
-    """The largest batch within the room, where `fitting` is known to be."""
-    peak = memory.peak_bytes(found, fitting)
-    per_sample = max(1, memory.peak_bytes(found, fitting + 1) - peak)
-    batch = fitting + int((room - peak) // per_sample)
-    while memory.peak_bytes(found, batch) > room:
-        batch -= 1
-    while memory.peak_bytes(found, batch + 1) <= room:
-        batch += 1
-    return batch
+def _largest_batch(found: Topology, fitting: int, most: int, room: float, memory: MemoryFit) -> int:
+    """The largest batch within the room, up to `most`; `fitting` is known to be within."""
+    too_large = most + 1
+    while too_large - fitting > 1:
+        batch = most if too_large > most else (fitting + too_large) // 2
+        if memory.peak_bytes(found, batch) <= room:
+            fitting = batch
+        else:
+            too_large = batch
+    return fitting
