@@ -245,23 +245,22 @@ def _print_plans(result: "PlanningResult", dataset: "Dataset") -> None:
             "stages",
             "batch",
             "share",
-            "memory (GB)",
+            "GB",
             "limited by",
         ],
         rows,
     )
     say("Share: of the dataset's voxels, per batch. Limited by: what stopped the patch; the batch.")
     say(
-        "Memory: of the GPU in training, estimated from and to, as nvidia-smi shows it; calibrated "
-        f"to {PUBLISHED.name}."
+        "GB: GPU memory in training, an estimate from and to, as nvidia-smi shows it. "
+        f"Calibrated to: {PUBLISHED.name}."
     )
     for remark in result.remarks:
         say(remark)
 
 
 def _limits(fit: "Fit") -> str:
-    batch = {"memory": "memory", "minimum": "minimum", "cap": "batch cap"}[fit.batch_limit]
-    return f"{fit.patch_limit}; {batch}"
+    return f"{fit.patch_limit.removesuffix(' size')}; {fit.batch_limit}"
 
 
 def _replan(target: Path, result: "PlanningResult") -> "Replanning | None":

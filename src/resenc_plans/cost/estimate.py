@@ -34,8 +34,8 @@ class Cost:
     peak_bytes
         The most that tensors take in a training step.
     gpu_memory_gb
-        What nvidia-smi is expected to show in training (its GB are GiB). `low` allows for a
-        compiled Dice loss, which matters where there are many heads.
+        What nvidia-smi is expected to show in training (its GB are GiB). Where there are more than
+        16 heads, `low` allows for a compiled Dice loss, which keeps less.
     flops
         Floating-point operations of the convolutions in a training step.
     bytes_moved
@@ -100,17 +100,19 @@ def estimate_cost(
     batch_size = -(-config.batch_size // gpus)
     loss: LossKind = "binary cross-entropy" if regions else "cross-entropy"
     step = simulate_training_step(layers, batch_size, loss, distributed=gpus > 1)
-    fused = simulate_training_step(layers, batch_size, loss, fused_dice=True, distributed=gpus > 1)
     is_calibrated = gpus == 1 and is_like_presets(config, layers)
     relative_time = step.bytes_moved / calibration.reference_bytes
+    low_bytes = step.peak_bytes
+    if output_heads > MOST_HEADS:
+        low_bytes = simulate_training_step(
+            layers, batch_size, loss, fused_dice=True, distributed=gpus > 1
+        ).peak_bytes
     has_time = is_calibrated and relative_time >= SHORTEST_STEP
     return Cost(
         parameters=count_parameters(layers),
         activation_bytes=step.activation_bytes,
         peak_bytes=step.peak_bytes,
-        gpu_memory_gb=calibration.memory_gb(
-            min(fused.peak_bytes, step.peak_bytes), step.peak_bytes, is_alike=is_calibrated
-        ),
+        gpu_memory_gb=calibration.memory_gb(low_bytes, step.peak_bytes, is_alike=is_calibrated),
         flops=count_flops(layers, batch_size),
         bytes_moved=step.bytes_moved,
         relative_time=relative_time if has_time else None,
