@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from resenc_plans import Dataset
+from resenc_plans import Dataset, Plans
 from resenc_plans.errors import ConfigurationError, DatasetError, FileError
 from resenc_plans.preprocessing import CaseStore, Preprocessor
 from resenc_plans.preprocessing.normalize import NORMALIZATIONS
@@ -107,7 +107,11 @@ class TestWhatIsDone:
 
     @pytest.mark.parametrize(
         "changes",
-        [{"spacing": [1.0, 1.0, 2.0]}, {"patch_size": [8, 8, 8]}, {"transpose": (2, 0, 1)}],
+        [
+            {"spacing": [1.0, 1.0, 2.0]},
+            {"normalization_schemes": ["CTNormalization"]},
+            {"transpose": (2, 0, 1)},
+        ],
     )
     def test_other_plans_do_all_again(self, dataset, store, threads, changes) -> None:
         run(dataset, store, threads)
@@ -119,7 +123,18 @@ class TestWhatIsDone:
     ) -> None:
         run(dataset, store, threads)
 
-        assert run(dataset, store, threads, plan(batch_size=7)).stored == ()
+        assert run(dataset, store, threads, plan(batch_size=7, patch_size=[8, 8, 8])).stored == ()
+
+    def test_intensities_matter_to_ct_only(self, dataset, store, threads) -> None:
+        for scheme, again in (("ZScoreNormalization", 0), ("CTNormalization", 4)):
+            plans = plan(normalization_schemes=[scheme])
+            document = plans.to_dict()
+            document["foreground_intensity_properties_per_channel"]["0"]["mean"] = 5.0
+            run(dataset, store, threads, plans)
+
+            report = run(dataset, store, threads, Plans.from_dict(document))
+
+            assert len(report.stored) == again
 
     def test_a_new_version_of_the_results_does_all_again(
         self, dataset, store, threads, monkeypatch
@@ -140,8 +155,7 @@ class TestWhatIsDone:
     def test_a_damaged_manifest_is_no_obstacle(self, dataset, store, threads) -> None:
         run(dataset, store, threads)
         manifest = store / ".resenc-plans" / "manifest.jsonl"
-        lines = manifest.read_bytes().splitlines(keepends=True)
-        manifest.write_bytes(b"".join(lines[:3]) + lines[3][:50])
+        manifest.write_bytes(manifest.read_bytes()[:-100])
 
         report = run(dataset, store, threads)
 

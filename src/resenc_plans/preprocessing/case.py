@@ -150,6 +150,7 @@ def preprocess_own(
         _check_labels(whole, recipe)
         transposed = whole.transpose(0, *(axis + 1 for axis in axes))
         segmentation = np.ascontiguousarray(crop(transposed, bounds))
+        del whole, transposed
     mark_outside(segmentation[0], images)
     for index, (image, channel) in enumerate(zip(images, recipe.channels, strict=True)):
         mask = segmentation[0] >= 0 if channel.use_mask else None

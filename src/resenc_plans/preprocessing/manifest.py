@@ -25,6 +25,14 @@ RESULTS_VERSION = 1
 
 MANIFEST = "manifest.jsonl"
 
+WITHOUT_INTENSITIES = {
+    "ZScoreNormalization",
+    "RescaleTo01Normalization",
+    "RGBTo01Normalization",
+    "NoNormalization",
+}
+"""Normalisations that do not read the plans' intensity properties."""
+
 
 @dataclass(frozen=True)
 class FileRecord:
@@ -108,7 +116,7 @@ class Manifest:
         """Add a case that has just been stored."""
         try:
             with self.path.open("ab") as stream:
-                stream.write(_line(entry))
+                stream.write(b"\n" + _line(entry))
         except OSError as error:
             raise FileError(f"{self.path}: cannot be written: {error.strerror}.") from None
 
@@ -116,11 +124,14 @@ class Manifest:
 def recipe_digest(
     config: ResolvedConfiguration, plan: Plans, dataset_json: DatasetJson, rule: LabelRule
 ) -> str:
-    """Digest of all that decides what is stored of given images, and how it is laid out."""
+    """Digest of all that decides what is stored of given images.
+
+    The patch size is not in it, though blocks are cut by it: plans that share a data_identifier
+    differ in it, and read each other's cases.
+    """
     document = config.to_dict()
     keys = (
         "spacing",
-        "patch_size",
         "normalization_schemes",
         "use_mask_for_norm",
         "resampling_fn_data",
@@ -131,20 +142,25 @@ def recipe_digest(
     )
     plans_document = plan.to_dict()
     dataset_document = dataset_json.to_dict()
+    needless = set(config.normalization_schemes) <= WITHOUT_INTENSITIES
     parts = {
         "version": RESULTS_VERSION,
         "configuration": {key: document.get(key) for key in keys},
         "transpose_forward": plans_document.get("transpose_forward"),
-        "intensities": [
-            plans_document.get(f"foreground_intensity_properties_{by}")
-            for by in ("per_channel", "by_modality")
-        ],
+        "intensities": None if needless else _intensities(plans_document),
         "labels": dataset_document.get("labels"),
         "reader": plans_document.get("image_reader_writer"),
         "file_ending": dataset_document.get("file_ending"),
         "rule": rule,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _intensities(plans_document: Mapping[str, Any]) -> list[Any]:
+    return [
+        plans_document.get(f"foreground_intensity_properties_{by}")
+        for by in ("per_channel", "by_modality")
+    ]
 
 
 def _line(entry: ManifestEntry) -> bytes:

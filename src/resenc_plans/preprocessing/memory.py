@@ -61,19 +61,20 @@ def case_bytes(
     itemsize
         Bytes per voxel in the file.
 
-    The images are there throughout, in float32. The largest addition is the file as it is read
-    (twice, in SimpleITK and in NumPy), or the numbered regions of `mark_outside`, or the
-    resampled images with their window, or the order in which class locations are drawn.
+    The images are there throughout, in float32, and the segmentation, as read and in small
+    integers. The largest addition is the file as it is read (twice, in SimpleITK and in NumPy), or
+    the numbered regions of `mark_outside`, or the resampled images with their window, or the order
+    in which class locations are drawn.
 
     >>> case_bytes((100, 100, 100), (100, 100, 100), channels=1) / 1e6
-    14.0
+    16.0
     """
     before, after = prod(shape), prod(new_shape)
     images = 4 * channels * before
-    labels = 2 * before
+    labels = 3 * before
     reading = 2 * itemsize * before
-    marking = 8 * before
-    resampling = 4 * channels * after + 2 * after
+    marking = 9 * before
+    resampling = 4 * channels * after + 4 * after
     if tuple(shape) != tuple(new_shape):
         resampling += scratch_bytes(shape, new_shape)
     locating = 6 * after

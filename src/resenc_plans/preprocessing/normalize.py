@@ -155,7 +155,7 @@ def _mean_and_std(image: FloatArray, mask: Mask | None) -> tuple[float, float]:
     squares = 0.0
     for values in _counting_values(image, mask):
         deviation = np.subtract(values, mean, dtype=np.float64)
-        squares += float(np.vdot(deviation, deviation))
+        squares += float(np.square(deviation, out=deviation).sum())
     return mean, (squares / count) ** 0.5
 
 

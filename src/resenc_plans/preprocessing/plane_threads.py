@@ -6,10 +6,10 @@ thread here does whole planes, and BLAS is told to use no threads of its own mea
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import lru_cache
+from contextlib import ExitStack, contextmanager
 
 from threadpoolctl import ThreadpoolController
 
@@ -23,11 +23,42 @@ WORTH_THREADS = 1 << 21
 ForEach = Callable[[Callable[[int], None], Iterable[int]], None]
 
 
+class _BlasOnOneThread:
+    """A context, for any number of threads at once, in which BLAS uses no threads of its own.
+
+    BLAS must not be told so while it calculates: the first to enter tells it, the last to leave
+    takes it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._libraries: ThreadpoolController | None = None
+        self._limits = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                if self._libraries is None:
+                    self._libraries = ThreadpoolController()
+                self._limits.enter_context(self._libraries.limit(limits=1, user_api="blas"))
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limits.close()
+
+
+_BLAS_ON_ONE_THREAD = _BlasOnOneThread()
+
+
 @contextmanager
 def plane_threads(voxels: int) -> Iterator[ForEach]:
     """A function `each(work, planes)` that does `work(plane)` for all planes, some at a time."""
     threads = thread_count() if voxels >= WORTH_THREADS else 1
-    with _blas().limit(limits=1, user_api="blas"):
+    with _BLAS_ON_ONE_THREAD:
         if threads == 1:
             yield _one_after_the_other
             return
@@ -50,9 +81,3 @@ def thread_count() -> int:
 def _one_after_the_other(work: Callable[[int], None], planes: Iterable[int]) -> None:
     for plane in planes:
         work(plane)
-
-
-@lru_cache(maxsize=1)
-def _blas() -> ThreadpoolController:
-    """Found once: looking through the loaded libraries takes a millisecond."""
-    return ThreadpoolController()

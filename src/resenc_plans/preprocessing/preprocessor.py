@@ -14,7 +14,7 @@ import numpy.typing as npt
 from resenc_plans.datasets.case_pool import usable_cpus
 from resenc_plans.datasets.dataset import Case, Dataset
 from resenc_plans.datasets.labels import Labels
-from resenc_plans.errors import ConfigurationError, DatasetError
+from resenc_plans.errors import ConfigurationError, DatasetError, FileError
 from resenc_plans.plans.models import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing.case import Recipe, StoredCase, preprocess_case
@@ -140,17 +140,17 @@ class Preprocessor:
             begun, done = time.monotonic(), 0
             with _executor_for(pending, executor, workers) as pool:
                 for outcome in run_tasks(pending, pool):
-                    name, note = outcome.task.case.name, None
+                    name, problem, note = outcome.task.case.name, outcome.problem, None
                     done += not outcome.will_be_retried
                     if outcome.entry is not None:
-                        manifest.append(outcome.entry)
+                        problem = _record(outcome.entry, manifest, folder)
+                    if problem is None:
                         stored.append(name)
-                    elif outcome.problem is not None:
-                        note = str(outcome.problem)
-                        if outcome.will_be_retried:
-                            note += "; it will be tried again alone"
-                        else:
-                            problems.append(outcome.problem)
+                    elif outcome.will_be_retried:
+                        note = f"{problem}; it will be tried again alone"
+                    else:
+                        note = str(problem)
+                        problems.append(problem)
                     if on_progress is not None:
                         seconds = time.monotonic() - begun
                         on_progress(Progress(name, done, len(pending), seconds, note))
@@ -193,6 +193,16 @@ def _sort_out(
     for name in {*entries, *(task.case.name for task in pending)} - kept:
         remove_case(folder, name)
     return fresh, pending
+
+
+def _record(entry: ManifestEntry, manifest: Manifest, folder: Path) -> CaseProblem | None:
+    """Enter a stored case into the manifest; a case that cannot be entered is not stored."""
+    try:
+        manifest.append(entry)
+    except FileError as error:
+        remove_case(folder, entry.case)
+        return CaseProblem(entry.case, str(error))
+    return None
 
 
 @contextmanager
