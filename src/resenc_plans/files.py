@@ -46,11 +46,11 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     except json.JSONDecodeError as error:
         if not text.strip():
             raise FileError(f"{path}: the file is empty.") from None
-        truncated = error.pos >= len(text.rstrip())
+        truncated = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
         hint = " The file ends too early: was it truncated?" if truncated else ""
         raise FileError(
-            f"{path}: not valid JSON: {error.msg} at line {error.lineno}, "
-            f"column {error.colno}.{hint}"
+            f"{path}: not valid JSON at line {error.lineno}, column {error.colno}: "
+            f"{error.msg.removesuffix(' at')}.{hint}"
         ) from None
     except _DuplicateKeyError as error:
         raise FileError(

@@ -109,6 +109,23 @@ def test_a_hand_edit_is_not_lost_silently(run, dataset):
     assert document(path) == content
 
 
+def test_leaving_out_provenance_is_a_loss_to_ask_about(run, dataset):
+    assert run("create", "--preset", "M").code == 0
+    done = run("create", "--preset", "M", "--no-provenance")
+    assert done.code == 2
+    assert "resenc_plans" in done.err
+
+
+def test_a_fingerprint_of_another_number_of_cases_is_noticed(run, dataset, phantom):
+    for name in ("imagesTr", "labelsTr"):
+        (dataset / name).mkdir()
+        for path in sorted((phantom / name).iterdir()):
+            if "phantom_002" not in path.name:
+                (dataset / name / path.name).symlink_to(path)
+    done = run("create", "--preset", "M", "--dry-run")
+    assert "is of 3 cases, the dataset has 2" in done.err
+
+
 def test_a_child_whose_parent_would_change_is_listed_and_survives(run, dataset):
     assert run("create", "--preset", "M", "--name", "Mine").code == 0
     assert run("derive", "--batch-size", "16").code == 0

@@ -298,3 +298,72 @@ def test_the_network_of_plans_without_a_dataset_is_not_guessed(run, here):
     done = run("show", "3d_fullres", "--network")
     assert done.code == 2
     assert "dataset.json" in done.err
+
+
+def test_an_output_that_exists_is_not_replaced_unasked(run, here):
+    (here / "other.json").write_text("keep")
+    for command in (("derive", "--batch-size", "4"), ("upgrade",)):
+        done = run(*command, "-p", NAME, "-o", "other.json")
+        assert done.code == 2 or command == ("upgrade",)
+        assert (here / "other.json").read_text() == "keep"
+    done = run("derive", "--batch-size", "4", "-p", NAME, "-o", "other.json", "--overwrite")
+    assert done.code == 0
+    assert "3d_fullres_bs4" in Plans.load(here / "other.json").configurations
+
+
+def test_upgrading_into_a_file_that_exists_is_refused(run, here):
+    Plans.from_dict(plans_document(old=OLD_CONFIGURATION)).save(here / f"{NAME}.json")
+    (here / "other.json").write_text("keep")
+    assert run("upgrade", "-o", "other.json").code == 2
+    assert (here / "other.json").read_text() == "keep"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--batch-size", "3", "--set", "batch_size=4"],
+        ["--patch-size", "32x64x64", "--set", "patch_size=[32,32,32]"],
+        ["--set", "inherits_from=2d", "--name", "x"],
+        ["--set", "batch_size=3", "--set", "batch_size=4", "--name", "x"],
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(run, here, arguments):
+    before = (here / f"{NAME}.json").read_bytes()
+    done = run("derive", *arguments)
+    assert done.code == 2
+    assert "Give" in done.err
+    assert (here / f"{NAME}.json").read_bytes() == before
+
+
+def test_plans_here_and_beside_the_preprocessed_data_are_not_guessed_between(
+    run, here, tmp_path_factory, monkeypatch
+):
+    dataset = tmp_path_factory.mktemp("raw") / "Dataset001_X"
+    dataset.mkdir()
+    root = tmp_path_factory.mktemp("preprocessed")
+    (root / dataset.name).mkdir()
+    labels = {"background": 0, "tumor": 1}
+    description = {"channel_names": {"0": "MRI"}, "labels": labels, "file_ending": ".nii.gz"}
+    (dataset / "dataset.json").write_text(json.dumps(description))
+    for folder in (dataset, root / dataset.name):
+        Plans.from_dict(plans_document()).save(folder / f"{NAME}.json")
+    monkeypatch.setenv("nnUNet_preprocessed", str(root))
+    monkeypatch.chdir(dataset)
+    assert "Several plans files" in run("derive", "--batch-size", "16").err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
+def test_a_narrow_terminal_cuts_no_number(here):
+    import pty
+
+    controller, terminal = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "40", "TERM": "xterm", "NO_COLOR": "1"}
+    done = subprocess.Popen(
+        [sys.executable, "-m", "resenc_plans", "show"], stdout=terminal, cwd=here, env=environment
+    )
+    os.close(terminal)
+    done.wait()
+    output = os.read(controller, 65536).decode()
+    os.close(controller)
+    assert "32x64x64" in output
+    assert "ResidualEncoderUNet" in output

@@ -92,7 +92,8 @@ def test_the_same_spacing_needs_no_data_of_its_own() -> None:
         ({"spacing": [1.0, -1.0, 1.0]}, "positive"),
         ({"spacing": [1.0]}, "3 numbers are needed"),
         ({"batch_size.inner": 2}, "not an object"),
-        ({"batch_size": None}, "None is not a value"),
+        ({"batch_size": None}, "must be an integer"),
+        ({"..": 4}, "is not a key"),
     ],
 )
 def test_impossible_overrides_leave_the_plans_as_they_were(overrides, fault) -> None:
@@ -102,7 +103,7 @@ def test_impossible_overrides_leave_the_plans_as_they_were(overrides, fault) -> 
     assert plan.to_dict() == document()
 
 
-@pytest.mark.parametrize("name", ["", " x", "a__b", "a/b", "a\\b"])
+@pytest.mark.parametrize("name", ["", " x", "s p", ".", "..", "a__b", "a/b", "a\\b"])
 def test_names_that_break_folders_are_refused(name: str) -> None:
     with pytest.raises(PlansError, match="cannot name a configuration"):
         Plans.from_dict(document()).derive(name, from_="3d_fullres", batch_size=4)
@@ -118,7 +119,7 @@ def test_a_taken_name_needs_overwrite() -> None:
 
 def test_a_parent_that_derives_from_itself_by_overwriting_is_refused() -> None:
     plan = Plans.from_dict(document())
-    with pytest.raises(PlansError, match="circle"):
+    with pytest.raises(PlansError, match="cannot inherit from itself"):
         plan.derive("3d_fullres", from_="3d_fullres", batch_size=4, overwrite=True)
     assert plan.to_dict() == document()
 
@@ -143,3 +144,10 @@ def test_old_format_parents_are_derived_from_in_the_current_format() -> None:
     assert isinstance(plan.resolve("x").batch_size, int)
     with pytest.raises(ConfigurationError):
         plan.derive("y", from_="old", patch_size=[1, 2, 3, 4])
+
+
+def test_null_is_a_value_that_an_override_may_have() -> None:
+    plan = Plans.from_dict(document()).derive(
+        "x", from_="3d_fullres", **{"architecture.arch_kwargs.nonlin_kwargs": None}
+    )
+    assert plan.resolve("x").architecture.arch_kwargs.nonlin_kwargs is None

@@ -189,7 +189,14 @@ def _fingerprint(scope: "Scope", workers: int | None) -> "tuple[Fingerprint, boo
     from resenc_plans.datasets.fingerprint import Fingerprint
 
     if scope.fingerprint.is_file():
-        return Fingerprint.load(scope.fingerprint), False
+        found = Fingerprint.load(scope.fingerprint)
+        cases = len(scope.dataset().cases)
+        if cases and cases != len(found.spacings):
+            note(
+                f"{scope.fingerprint} is of {len(found.spacings)} cases, the dataset has {cases}. "
+                "Extract it again: resenc-plans fingerprint --overwrite."
+            )
+        return found, False
     from resenc_plans.cli.datasets import extract_fingerprint
 
     return extract_fingerprint(scope, workers), True
@@ -282,7 +289,7 @@ def _report_replanning(
     lines = []
     for title, changes in (
         (
-            "These planned values differ (another planner or target, or edited by hand):",
+            "These planned values differ (another planner, target or fingerprint, or a hand edit):",
             replanning.lost,
         ),
         (
@@ -301,6 +308,8 @@ def _report_replanning(
     text = "\n".join(lines)
     if overwrite or dry_run:
         note(text)
+        if not overwrite:
+            note("Without --overwrite this would be refused.")
         return
     raise PlanningError(
         f"{target} exists and is not what would be written now.\n{text}\n"

@@ -109,7 +109,14 @@ def derive(
         changes = _for_patch_size(config, size, overrides.get("spacing"))
         overrides.update(changes)
         suffixes.append("ps" + numbers(changes["patch_size"]))
-    overrides.update(_parse_settings(set_ or []))
+    settings = _parse_settings(set_ or [])
+    for key in settings:
+        if key.partition(".")[0] in {*overrides, "inherits_from"}:
+            raise ResencPlansError(
+                f"--set {key}: another option sets this already (the parent is --from). "
+                "Give one of them."
+            )
+    overrides.update(settings)
     if not overrides:
         raise ResencPlansError(
             "Nothing to change: give --batch-size, --gpus, --patch-size, --spacing or --set."
@@ -122,8 +129,10 @@ def derive(
     before = Plans.from_dict(plan.to_dict(), plan.source)
     plan.derive(name, from_=parent, overwrite=overwrite, **overrides)
     _note_consequences(before, plan, name)
+    if spacing is not None and patch_size is None:
+        note(f"Patch size {numbers(config.patch_size)} and batch size are kept at the new spacing.")
     child = plan.to_dict()["configurations"][name]
-    target = output or Path(plan.source)
+    target = _target(plan, output, overwrite=overwrite)
     if dry_run:
         say(f"Would write to {target}:")
         _print_diff(before.diff(plan, resolved=False))
@@ -160,10 +169,12 @@ def upgrade(
     plans: PlansOption = None,
     dataset: DatasetOption = None,
     output: OutputOption = None,
+    overwrite: OverwriteOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
     """Rewrite a plans file of an older format to the current one; values stay the same.
 
+    Exit code 1 if a network has no current form and was left.
     Example: resenc-plans upgrade --plans nnUNetPlans.json --dry-run
     """
     from resenc_plans.cli.scope import find_plans
@@ -179,10 +190,26 @@ def upgrade(
     elif dry_run:
         say("Nothing was written (--dry-run).")
     else:
-        plan.save(output or plan.source)
-        say(f"Wrote {output or plan.source}.")
+        target = _target(plan, output, overwrite=overwrite)
+        plan.save(target)
+        say(f"Wrote {target}.")
     if report.left:
         raise typer.Exit(1)
+
+
+def _target(plan: "Plans", output: Path | None, *, overwrite: bool) -> Path:
+    """Where changed plans go: their own file, or a new one; a folder gets a file of their name."""
+    source = Path(plan.source)
+    if output is None:
+        return source
+    target = output / source.name if output.is_dir() else output
+    if target.suffix != ".json":
+        raise ResencPlansError(f"--output {output}: plans are a file that ends in .json.")
+    if target.exists() and not overwrite and not target.samefile(source):
+        raise ResencPlansError(
+            f"{target} exists already. Choose another --output, or replace it with --overwrite."
+        )
+    return target
 
 
 def _default_parent(plan: "Plans") -> str:
@@ -215,6 +242,8 @@ def _parse_settings(settings: list[str]) -> dict[str, Any]:
         key, equals, text = setting.partition("=")
         if not equals or not key:
             raise ResencPlansError(f"--set {setting!r}: write KEY=VALUE, such as batch_dice=true.")
+        if key in found:
+            raise ResencPlansError(f"--set {key}: given twice. Give it once.")
         try:
             found[key] = json.loads(text)
         except json.JSONDecodeError:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+LONGEST_WORD = 24
+"""Longer words in a table, paths mostly, may be broken."""
+
+
 def console(*, error: bool = False) -> "Console":
     """A console on stdout, or on stderr for what is not the result."""
     from rich.console import Console
@@ -36,16 +40,27 @@ def print_table(
             sys.stdout.write("\t".join(_plain(cell) for cell in row) + "\n")
         return
     from rich.box import SIMPLE_HEAD
+    from rich.cells import cell_len
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     fixed = len(columns) - 1 if fixed is None else fixed
+    rows = list(rows)
     for position, column in enumerate(columns):
-        table.add_column(column, no_wrap=position < fixed, overflow="fold")
+        no_wrap = position < fixed
+        cells = [column, *(str(row[position]) for row in rows)]
+        longest = max(cell_len(p) for c in cells for p in ([c] if no_wrap else c.split() or [""]))
+        limit = longest if no_wrap else min(longest, LONGEST_WORD)
+        table.add_column(column, no_wrap=no_wrap, overflow="fold", min_width=limit)
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
-    console().print(table)
+    screen = console()
+    # Rich cuts what must not wrap; a table wider than the terminal is better than a wrong number.
+    needed = Measurement.get(screen, screen.options.update(max_width=10_000), table).minimum
+    screen.width = max(screen.width, needed)
+    screen.print(table)
 
 
 def print_json(value: Any) -> None:

@@ -87,7 +87,7 @@ def find_plans(plans: str | None, dataset: str | None = None) -> Plans:
     """The plans that `-p` names, or the only ones in scope.
 
     `-p` is a path, or the name of plans in the current folder or the dataset's. Without it, the
-    current folder's only plans file counts, then the only one of the dataset one stands in.
+    current folder and the plans folder of the dataset one stands in must hold just one.
 
     Raises
     ------
@@ -104,19 +104,18 @@ def find_plans(plans: str | None, dataset: str | None = None) -> Plans:
     found = {path: None for folder in folders for path in plans_files(folder)}
     if plans is not None:
         named = [path for path in found if path.stem == Path(plans).name.removesuffix(".json")]
+        if len(named) > 1:
+            paths = " or ".join(str(path) for path in named)
+            raise PlansError(f"Plans {plans!r}: there are several. Give the path: {paths}.")
         if named:
             return Plans.load(named[0])
         there = ", ".join(path.stem for path in found) or "none"
         raise PlansError(f"Plans {plans!r}: not found. In scope: {there}.")
-    for folder in folders:
-        here = [path for path in found if path.parent == folder]
-        if len(here) == 1:
-            return Plans.load(here[0])
-        if here:
-            names = "\n  ".join(str(path) for path in here)
-            raise PlansError(
-                f"Several plans files are in scope:\n  {names}\nChoose one with --plans."
-            )
+    if len(found) == 1:
+        return Plans.load(next(iter(found)))
+    if found:
+        names = "\n  ".join(str(path) for path in found)
+        raise PlansError(f"Several plans files are in scope:\n  {names}\nChoose one with --plans.")
     raise PlansError(
         f"No plans file in {' or '.join(str(folder.resolve()) for folder in folders)}. "
         "Make one with `resenc-plans create`, or name one with --plans."

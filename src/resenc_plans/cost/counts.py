@@ -19,11 +19,6 @@ def count_parameters(layers: UNetLayers) -> int:
     return total
 
 
-def count_weights(layers: UNetLayers) -> int:
-    """Parameters of convolutions without their biases: what autocast holds a second time."""
-    return sum(unit.inputs * unit.outputs * unit.kernel_volume for unit in layers.convolutions())
-
-
 def count_flops(layers: UNetLayers, batch_size: int) -> int:
     """Floating-point operations of the convolutions in one training step, two per multiply-add.
 

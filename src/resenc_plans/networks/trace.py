@@ -22,6 +22,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.flop_counter import FlopCounterMode
 
+from resenc_plans.errors import ConfigurationError
 from resenc_plans.networks.build import build_network
 from resenc_plans.networks.cuda_autocast import cuda_autocast
 from resenc_plans.networks.storage_counter import StorageCounter
@@ -60,11 +61,17 @@ def trace_configuration(
     Raises
     ------
     ConfigurationError
-        As `build_network`.
+        As `build_network`, or the patch is too small for the network.
     """
     build = partial(build_network, config, input_channels, output_heads, allow_import=allow_import)
     shape = (config.batch_size, input_channels, *config.patch_size)
-    return trace_cost(build, shape, output_heads, regions=regions)
+    try:
+        return trace_cost(build, shape, output_heads, regions=regions)
+    except (RuntimeError, ValueError) as error:
+        raise ConfigurationError(
+            f"{config.plans.source}: {config.name}: the network does not run on a patch of "
+            f"{' x '.join(map(str, config.patch_size))}: {error}"
+        ) from error
 
 
 def trace_cost(

@@ -6,7 +6,7 @@ without a word. We keep the same ones and say everything.
 
 from dataclasses import dataclass
 
-from resenc_plans.plans.diff import Change
+from resenc_plans.plans.diff import ABSENT, Change
 from resenc_plans.plans.inheritance import INHERITS_FROM
 from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.provenance import PROVENANCE
@@ -62,5 +62,5 @@ _RECORDED = tuple(f"{PROVENANCE}.{key}" for key in ("preset", "gpu_memory_gb", "
 def _matters(change: Change) -> bool:
     """Whether a change is one to ask about: not what provenance merely records anew."""
     if change.key.partition(".")[0] in (PROVENANCE, "$schema"):
-        return change.key in _RECORDED
+        return change.key in _RECORDED or change.after is ABSENT
     return True

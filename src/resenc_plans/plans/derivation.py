@@ -34,14 +34,14 @@ def derived_configuration(
     PlansError
         The name is taken or cannot be used, or an override does not fit the parent.
     """
-    _check_name(plan, name, overwrite)
+    _check_name(plan, name, parent, overwrite)
     config = plan.resolve(parent)
     inherited = config.to_dict()
     child: dict[str, Any] = {INHERITS_FROM: parent}
     for key, value in overrides.items():
-        if value is None:
-            raise ConfigurationError(f"{name}: {key}: None is not a value that can be written.")
         head, *rest = key.split(".")
+        if not all((head, *rest)):
+            raise ConfigurationError(f"{name}: {key!r} is not a key: a part of it is empty.")
         for part in reversed(rest):
             value = {part: value}
         child[head] = _merged(child.get(head, inherited.get(head)), thaw(value), name, head)
@@ -74,16 +74,21 @@ def median_size_at(config: ResolvedConfiguration, spacing: Any, name: str) -> li
     ]
 
 
-def _check_name(plan: "Plans", name: str, overwrite: bool) -> None:
-    if not name or name != name.strip() or "__" in name or any(c in name for c in "/\\:\0"):
+def _check_name(plan: "Plans", name: str, parent: str, overwrite: bool) -> None:
+    if name in ("", ".", "..") or "__" in name or any(c in name for c in "/\\:\0 "):
         raise PlansError(
             f"{name!r} cannot name a configuration: results folders are split at '__', and "
-            "slashes, colons and outer blanks do not belong in a folder's name."
+            "slashes, colons, blanks and dots alone do not belong in a folder's name."
+        )
+    if name == parent:
+        raise PlansError(
+            f"{name}: a configuration cannot inherit from itself. Give the new one another name, "
+            "or another parent."
         )
     if name in plan.configurations and not overwrite:
         raise PlansError(
             f"{plan.source}: has a configuration {name} already. "
-            "Choose another name, or overwrite it."
+            "Choose another name, or replace it (--overwrite)."
         )
 
 

@@ -1,5 +1,6 @@
 """Whether configurations, preprocessed data and dataset.json belong together."""
 
+from difflib import get_close_matches
 from math import prod
 
 from resenc_plans.plans.derivation import PREPROCESSING_KEYS
@@ -7,6 +8,14 @@ from resenc_plans.plans.findings import Found, Subject
 from resenc_plans.plans.inheritance import INHERITS_FROM, inherit
 from resenc_plans.plans.legacy import INTENSITIES, modernize
 from resenc_plans.plans.provenance import PROVENANCE
+
+NORMALIZATIONS = (
+    "CTNormalization",
+    "NoNormalization",
+    "RescaleTo01Normalization",
+    "RGBTo01Normalization",
+    "ZScoreNormalization",
+)
 
 
 def identifier_of_parent(subject: Subject) -> Found:
@@ -67,6 +76,16 @@ def channels(subject: Subject) -> Found:
                 f"has {count} entries, dataset.json has {len(subject.dataset.channel_names)} "
                 "channels.",
             )
+
+
+def normalizations(subject: Subject) -> Found:
+    """nnU-Net finds a normalisation by its class name, and fails when there is none."""
+    for name, config in subject.resolved.items():
+        for scheme in dict.fromkeys(config.normalization_schemes):
+            if scheme not in NORMALIZATIONS:
+                close = get_close_matches(scheme, NORMALIZATIONS, n=1)
+                hint = f" Did you mean {close[0]}?" if close else ""
+                yield name, "normalization_schemes", f"{scheme} is not one of nnU-Net's.{hint}"
 
 
 def intensities(subject: Subject) -> Found:

@@ -145,6 +145,8 @@ def name_of_file(subject: Subject) -> Found:
 
 def missing_of_file(subject: Subject) -> Found:
     """Without these keys nnU-Net cannot run the plans."""
+    if not subject.document["configurations"]:
+        yield None, "configurations", "is empty; there is nothing to run."
     for key in ("dataset_name", "plans_name", "transpose_forward", "image_reader_writer"):
         if key not in subject.document:
             yield None, key, "is missing; nnU-Net cannot train or predict with these plans."

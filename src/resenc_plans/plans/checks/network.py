@@ -1,12 +1,26 @@
 """Whether the network fits the patch, and its lists each other."""
 
+import re
 from collections.abc import Iterator
+from difflib import get_close_matches
 from itertools import zip_longest
 from math import prod
 
 from resenc_plans.plans.architecture import OtherArchitecture, UNetArguments
 from resenc_plans.plans.findings import Found, Subject
 from resenc_plans.plans.models import ResolvedConfiguration
+
+OTHER_ARGUMENTS = (
+    "block",
+    "bottleneck_channels",
+    "deep_supervision",
+    "nonlin_first",
+    "squeeze_excitation",
+    "squeeze_excitation_reduction_ratio",
+    "stem_channels",
+    "stochastic_depth_p",
+)
+"""Arguments of nnU-Net's U-Nets and encoders that plans rarely have."""
 
 
 def patch_divisible(subject: Subject) -> Found:
@@ -90,6 +104,49 @@ def dimensions(subject: Subject) -> Found:
                 "architecture.arch_kwargs.conv_op",
                 f"{arguments.conv_op} works on {arguments.dim} axes, patch_size has {config.dim}.",
             )
+
+
+def operators(subject: Subject) -> Found:
+    """Norm and dropout work on as many axes as the patch has."""
+    for name, config, arguments in _unets(subject):
+        for key in ("norm_op", "dropout_op"):
+            written = getattr(arguments, key)
+            match = re.search(r"([123])d$", written or "")
+            if match and int(match[1]) != config.dim:
+                yield (
+                    name,
+                    f"architecture.arch_kwargs.{key}",
+                    f"{written} works on {match[1]} axes, patch_size has {config.dim}.",
+                )
+
+
+def single_stage(subject: Subject) -> Found:
+    """Without a second stage there is no decoder, and nothing to train."""
+    for name, _, arguments in _unets(subject):
+        if arguments.n_stages < 2:
+            yield (
+                name,
+                "architecture.arch_kwargs.n_stages",
+                "is 1: the network has no decoder. Use a larger patch, or more stages.",
+            )
+
+
+def network_arguments(subject: Subject) -> Found:
+    """An argument that the network does not take fails when it is built."""
+    for name, config in subject.resolved.items():
+        architecture = config.architecture
+        found = [("architecture", key) for key in architecture.model_extra or {}]
+        known = {"architecture": ["network_class_name", "arch_kwargs", "_kw_requires_import"]}
+        if not isinstance(architecture, OtherArchitecture):
+            arguments = architecture.arch_kwargs
+            inside = "architecture.arch_kwargs"
+            known[inside] = [*type(arguments).model_fields, *OTHER_ARGUMENTS]
+            extra = arguments.model_extra or {}
+            found += [(inside, key) for key in extra if key not in OTHER_ARGUMENTS]
+        for place, key in found:
+            close = get_close_matches(key, known[place], n=1, cutoff=0.75)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            yield name, f"{place}.{key}", f"is not an argument of the network.{hint}"
 
 
 def _unets(subject: Subject) -> Iterator[tuple[str, ResolvedConfiguration, UNetArguments]]:
