@@ -1,0 +1,1 @@
+"""Stored cases to checkpoint: patches, augmentation, losses, the trainer."""
