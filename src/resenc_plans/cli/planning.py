@@ -218,10 +218,10 @@ def _announce(result: "PlanningResult") -> None:
 
 
 def _print_plans(result: "PlanningResult", dataset: "Dataset") -> None:
-    from resenc_plans.cost.calibration import PUBLISHED
+    from resenc_plans.cli.measurement import calibration_in_use
     from resenc_plans.cost.estimate import estimate_cost
 
-    labels = dataset.labels
+    labels, calibration = dataset.labels, calibration_in_use()
     rows = []
     for name in result.plans.configurations:
         config = result.plans.resolve(name)
@@ -229,7 +229,11 @@ def _print_plans(result: "PlanningResult", dataset: "Dataset") -> None:
         channels = len(config.normalization_schemes)
         if config.previous_stage is not None:
             channels += len(labels.foreground_labels)
-        cost = estimate_cost(config, channels, labels.num_heads, regions=labels.has_regions)
+        cost = estimate_cost(
+            *(config, channels, labels.num_heads),
+            regions=labels.has_regions,
+            calibration=calibration,
+        )
         rows.append(
             [
                 name,
@@ -260,7 +264,7 @@ def _print_plans(result: "PlanningResult", dataset: "Dataset") -> None:
     say("Share: of the dataset's voxels, per batch. Limited by: what stopped the patch; the batch.")
     say(
         "GB: GPU memory in training, an estimate from and to, as nvidia-smi shows it. "
-        f"Calibrated to: {PUBLISHED.name}."
+        f"Calibrated to: {calibration.name}."
     )
     for remark in result.remarks:
         say(remark)
