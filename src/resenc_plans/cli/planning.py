@@ -205,7 +205,11 @@ def _fingerprint(scope: "Scope", workers: int | None) -> "tuple[Fingerprint, boo
 def _target(scope: "Scope", output: Path | None, name: str) -> Path:
     if output is None:
         return scope.preprocessed / f"{name}.json"
-    return output if output.suffix == ".json" else output / f"{name}.json"
+    if output.is_dir() or not output.suffix:
+        return output / f"{name}.json"
+    if output.suffix != ".json":
+        raise PlanningError(f"--output {output}: plans are a file that ends in .json, or a folder.")
+    return output
 
 
 def _announce(result: "PlanningResult") -> None:
