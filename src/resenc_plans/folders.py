@@ -11,6 +11,9 @@ RAW = "nnUNet_raw"
 PREPROCESSED = "nnUNet_preprocessed"
 RESULTS = "nnUNet_results"
 
+TRAINER_NAME = "nnUNetTrainer"
+"""What our models call their trainer, so that nnU-Net reads them."""
+
 DATASET_JSON = "dataset.json"
 FINGERPRINT_JSON = "dataset_fingerprint.json"
 
@@ -89,3 +92,17 @@ def find_dataset_folder(dataset: str, variable: str = RAW) -> Path:
             f"{', '.join(p.name for p in found)}. Rename all but one, or give the name."
         )
     return found[0]
+
+
+def model_folder(results: Path, dataset_name: str, plans_name: str, configuration: str) -> Path:
+    """Where the folds of a trained configuration lie, as nnU-Net names it.
+
+    >>> model_folder(Path("results"), "Dataset004_Hippocampus", "nnUNetPlans", "2d").name
+    'nnUNetTrainer__nnUNetPlans__2d'
+    """
+    return results / dataset_name / f"{TRAINER_NAME}__{plans_name}__{configuration}"
+
+
+def results_folder(preprocessed: Path) -> Path:
+    """Where results go: the folder that nnUNet_results names, else one beside the plans."""
+    return environment_folder(RESULTS) or preprocessed / RESULTS
