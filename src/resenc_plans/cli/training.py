@@ -154,7 +154,7 @@ def _train(
 
     from resenc_plans.cli.training_progress import shown_progress
     from resenc_plans.training.pretrained import load_pretrained
-    from resenc_plans.training.ranks import find_device, joined_ranks
+    from resenc_plans.training.ranks import find_device, is_lost_connection, joined_ranks
     from resenc_plans.training.trainer import Trainer
 
     with joined_ranks(find_device(device)) as ranks, shown_progress(settings.epochs) as on_progress:
@@ -182,6 +182,10 @@ def _train(
             result = trainer.fit()
         except torch.OutOfMemoryError as error:
             raise ResencPlansError(_out_of_memory(config, dataset, ranks.world)) from error
+        except RuntimeError as error:
+            if ranks.world == 1 or not is_lost_connection(error):
+                raise
+            raise ResencPlansError(f"Rank {ranks.rank} has lost another rank and ends.") from error
     if not ranks.is_first:
         return
     if not result.is_complete:

@@ -99,3 +99,8 @@ def joined_ranks(device: torch.device) -> Iterator[Ranks]:
         yield Ranks(dist.get_rank(), world, device)
     finally:
         dist.destroy_process_group()
+
+
+def is_lost_connection(error: RuntimeError) -> bool:
+    """Whether an operation over all ranks failed because one of them is gone."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
