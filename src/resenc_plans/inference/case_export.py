@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from resenc_plans.datasets.labels import Labels
-from resenc_plans.inference.export import export_labels
+from resenc_plans.inference.export import export_labels_into
 from resenc_plans.inference.interpolation import Interpolation, Logits
 from resenc_plans.plans.models import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
@@ -72,23 +72,15 @@ def export_case(logits: Logits, properties: Mapping[str, Any], recipe: ExportRec
     view with permuted strides.
     """
     spacing, image_spacing = recipe.spacings(properties)
-    labels = export_labels(
+    whole = np.zeros(tuple(properties["shape_before_cropping"]), recipe.dtype)
+    export_labels_into(
+        whole[box_of(properties)],
         logits,
-        properties["shape_after_cropping_and_before_resampling"],
         spacing=spacing,
         new_spacing=image_spacing,
         regions=recipe.regions,
         interpolation=recipe.interpolation,
     )
-    return undo_cropping(labels, properties, recipe)
-
-
-def undo_cropping(
-    labels: LabelMap, properties: Mapping[str, Any], recipe: ExportRecipe
-) -> LabelMap:
-    """Labels (z, y, x) of the cropped, transposed image, put into the whole one; 0 elsewhere."""
-    whole = np.zeros(tuple(properties["shape_before_cropping"]), recipe.dtype)
-    whole[box_of(properties)] = labels
     return whole.transpose(inverse(recipe.transpose_forward))
 
 

@@ -1,6 +1,6 @@
-"""Labels from logits by any interpolation: channel after channel, each on the whole new grid.
+"""Labels from logits by any interpolation: head after head, each on the whole new grid.
 
-Simple and slow. It holds two channels at full resolution at a time, never all of them.
+Simple and slow. It holds two heads on the new grid at a time, never all of them.
 """
 
 from collections.abc import Sequence
@@ -10,33 +10,32 @@ import numpy as np
 from resenc_plans.inference.interpolation import Array, Interpolation, Logits
 
 
-def plain_winners(
+def plain_export(
     logits: Logits,
-    shape: Sequence[int],
+    out: Array,
     interpolation: Interpolation,
     spacing: Sequence[float],
     new_spacing: Sequence[float],
-    by_region: bool,
-) -> Array:
-    """Which channel each voxel (z, y, x) of the new grid belongs to.
+    regions: Sequence[int] | None,
+) -> None:
+    """Write the labels of logits (heads, z, y, x) to `out` (z, y, x).
 
-    The index of the largest logit, the first of equals; `by_region`, one more than the index of
-    the last that is above zero, and 0 without one.
+    That is the largest head, the first of equals; or, with `regions`, what the last head above
+    zero paints, and 0 without one.
     """
     resample = interpolation.function()
     compared = interpolation.result_type(logits.dtype)
-    winner = np.zeros(tuple(shape), np.uint8 if logits.shape[0] < 255 else np.uint16)
+    out[...] = 0
     best: Array | None = None
-    for channel in range(logits.shape[0]):
-        source = np.asarray(logits[channel : channel + 1])
-        values = resample(source, shape, spacing=spacing, new_spacing=new_spacing)[0]
+    for head in range(logits.shape[0]):
+        source = np.asarray(logits[head : head + 1])
+        values = resample(source, out.shape, spacing=spacing, new_spacing=new_spacing)[0]
         values = values.astype(compared, copy=False)
-        if by_region:
-            winner[values > 0] = channel + 1
+        if regions is not None:
+            out[values > 0] = regions[head]
         elif best is None:
             best = values.copy()
         else:
             better = values > best
-            winner[better] = channel
+            out[better] = head
             np.copyto(best, values, where=better)
-    return winner
