@@ -139,13 +139,15 @@ def settle_border(
 ) -> None:
     """Interpolate every head at the positions in `border`, and write the winners to `out` (y, x).
 
-    Results are rounded to `size` bytes.
+    Results are rounded to `size` bytes. Products and sums are taken in scipy's order, so that
+    ties and rounding fall as they do in nnU-Net.
     """
     heads, width = bits.shape[0], bits.shape[3]
     flat = bits.reshape((heads, bits.shape[1], bits.shape[2] * width))
     target = out.reshape(out.size)
     at = np.empty((4, BATCH), np.uint32)
-    weights = np.empty((8, BATCH), np.float64)
+    along_y = np.empty((2, BATCH), np.float64)
+    along_x = np.empty((2, BATCH), np.float64)
     best = np.empty(BATCH, np.float64)
     winner = np.empty(BATCH, np.int32)
     for start in range(0, len(border), BATCH):
@@ -153,21 +155,22 @@ def settle_border(
         for n in range(count):
             y, x = border[start + n] // out.shape[1], border[start + n] % out.shape[1]
             winner[n] = 0
-            for corner in range(4):
-                row, column = corner >> 1, corner & 1
-                at[corner, n] = rows[row][y] * width + columns[column][x]
-                for plane in range(2):
-                    weight = plane_weights[plane] * row_weights[row][y]
-                    weights[4 * plane + corner, n] = weight * column_weights[column][x]
+            for end in range(2):
+                along_y[end, n] = row_weights[end][y]
+                along_x[end, n] = column_weights[end][x]
+                at[end, n] = rows[0][y] * width + columns[end][x]
+                at[2 + end, n] = rows[1][y] * width + columns[end][x]
         for h in range(heads):
             lower, upper = flat[h, planes[0]], flat[h, planes[1]]
             for n in range(count):
                 value = 0.0
-                for corner in range(4):
-                    value += decoded(lower[at[corner, n]], half_values) * weights[corner, n]
+                for c in range(4):
+                    weighted = decoded(lower[at[c, n]], half_values) * plane_weights[0]
+                    value += weighted * along_y[c >> 1, n] * along_x[c & 1, n]
                 if plane_weights[1] > 0:
-                    for corner in range(4):
-                        value += decoded(upper[at[corner, n]], half_values) * weights[4 + corner, n]
+                    for c in range(4):
+                        weighted = decoded(upper[at[c, n]], half_values) * plane_weights[1]
+                        value += weighted * along_y[c >> 1, n] * along_x[c & 1, n]
                 value = rounded(value, size)
                 if by_region:
                     winner[n] = h + 1 if value > 0 else winner[n]

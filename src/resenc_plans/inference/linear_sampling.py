@@ -1,7 +1,7 @@
 """Between which voxels of an axis the voxels of another grid lie."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -27,17 +27,15 @@ class AxisSampling:
 
         Beyond the outermost voxels their value goes on. Both indices never decrease.
 
-        >>> AxisSampling.of(2, 4, order=1).upper_weight.tolist()
-        [0.0, 0.25, 0.75, 0.0]
+        >>> sampling = AxisSampling.of(2, 4, order=1)
+        >>> sampling.lower.tolist(), sampling.upper.tolist(), sampling.upper_weight.tolist()
+        ([0, 0, 0, 1], [0, 1, 1, 1], [0.75, 0.25, 0.75, 0.25])
         """
-        if order == 0:
-            at: npt.NDArray[Any] = nearest(length, new_length)
-        else:
-            at = np.clip(positions(length, new_length), 0, length - 1)
+        at = nearest(length, new_length) if order == 0 else positions(length, new_length)
         below = np.floor(at)
         fraction = np.asarray(at - below, np.float64)
-        lower = below.astype(np.int32)
-        upper = np.where(fraction > 0, lower + 1, lower).astype(np.int32)
+        above = np.where(fraction > 0, below + 1, below)
+        lower, upper = (np.clip(end, 0, length - 1).astype(np.int32) for end in (below, above))
         return cls(lower, upper, 1.0 - fraction, fraction)
 
     def __len__(self) -> int:
