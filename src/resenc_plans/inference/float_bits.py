@@ -35,6 +35,11 @@ def as_bits(values: Array) -> Array:
     return values.view(np.dtype(f"i{values.dtype.itemsize}"))
 
 
+def infinity_bits(bits: Array) -> int:
+    """What infinity reads as among such bits; larger ones are no numbers."""
+    return int(as_bits(np.full(1, np.inf, f"f{bits.dtype.itemsize}"))[0])
+
+
 def ordered(bits: Any) -> Any:
     """An integer of the same width that rises with the float's value, both zeros being 0.
 

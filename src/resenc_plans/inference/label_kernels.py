@@ -62,8 +62,11 @@ def _take_larger(source: Array, h: Any, best: Array, before: Array, head: Array)
 
 
 @compiled
-def last_positive_heads(bits: Array, plane: int, out: Array) -> None:
-    """One more than the last head whose value is above zero, at each voxel of a plane; else 0."""
+def last_positive_heads(bits: Array, plane: int, infinity: int, out: Array) -> None:
+    """One more than the last head whose value is above zero, at each voxel of a plane; else 0.
+
+    Read as integers, floats above zero are so too; beyond `infinity` they are no numbers.
+    """
     heads = bits.shape[0]
     flat = bits.reshape((heads, bits.shape[1], bits.shape[2] * bits.shape[3]))
     target = out.reshape(out.size)
@@ -73,7 +76,8 @@ def last_positive_heads(bits: Array, plane: int, out: Array) -> None:
         for h in range(heads):
             source = flat[h, plane, start : start + count]
             for i in range(count):
-                target[start + i] = h + 1 if source[i] > 0 else target[start + i]
+                positive = (source[i] > 0) & (source[i] <= infinity)
+                target[start + i] = h + 1 if positive else target[start + i]
 
 
 @compiled

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from resenc_plans.inference.float_bits import HALF_VALUES, as_bits
+from resenc_plans.inference.float_bits import HALF_VALUES, as_bits, infinity_bits
 from resenc_plans.inference.interpolation import Array, Logits
 from resenc_plans.inference.label_kernels import (
     copy_agreed,
@@ -86,7 +86,9 @@ class LinearExport:
 
     def _find_winners(self, slab: Slab, plane: int, doubt: int) -> None:
         if self.by_region:
-            last_positive_heads(slab.bits, slab.offset + plane, slab.winners[plane])
+            last_positive_heads(
+                slab.bits, slab.offset + plane, infinity_bits(slab.bits), slab.winners[plane]
+            )
         else:
             largest_heads(slab.bits, slab.offset + plane, doubt, slab.winners[plane])
 
