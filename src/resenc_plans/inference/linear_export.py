@@ -50,10 +50,11 @@ class LinearExport:
 
     axes: tuple[AxisSampling, AxisSampling, AxisSampling]
     """Where the new voxels lie among the old ones, along z, y, x."""
-    paint: Array
-    """The label for each winner: each head, or `by_region` none and each head."""
-    by_region: bool
-    """Whether the winner is the last head that is positive, and not the largest."""
+    paint: Array | None
+    """With regions, the winner is the last head that is positive; the label for none and each.
+
+    Without, it is the largest head.
+    """
     rounded_to: np.dtype[Any]
     """The type to which interpolated logits are rounded before they are compared."""
 
@@ -79,13 +80,13 @@ class LinearExport:
 
                 def fill(z: int, slab: Slab = slab) -> None:
                     winner = slab.winners[z - slab.start] if unchanged else self._at(z, slab, doubt)
-                    out[z] = self.paint[winner]
+                    out[z] = winner if self.paint is None else np.take(self.paint, winner)
 
                 each(find, range(shared, count))
                 each(fill, window.new)
 
     def _find_winners(self, slab: Slab, plane: int, doubt: int) -> None:
-        if self.by_region:
+        if self.paint is not None:
             last_positive_heads(
                 slab.bits, slab.offset + plane, infinity_bits(slab.bits), slab.winners[plane]
             )
@@ -112,7 +113,7 @@ class LinearExport:
             (along_x.lower_weight, along_x.upper_weight),
             HALF_VALUES,
             self.rounded_to.itemsize,
-            self.by_region,
+            self.paint is not None,
             border[:found],
             result,
         )
@@ -131,13 +132,10 @@ def linear_export(
     `orders` are 0 (nearest) or 1 (linear) for each axis; logits are rounded to `rounded_to` before
     they are compared; `regions` are the labels of heads, if heads are regions.
     """
-    heads, *shape = logits.shape
+    shape = logits.shape[1:]
     along_z, along_y, along_x = (
         AxisSampling.of(length, new_length, order)
         for length, new_length, order in zip(shape, out.shape, orders, strict=True)
     )
-    paint = np.arange(heads) if regions is None else np.array([0, *regions])
-    export = LinearExport(
-        (along_z, along_y, along_x), paint.astype(out.dtype), regions is not None, rounded_to
-    )
-    export.run(logits, out)
+    paint = None if regions is None else np.array([0, *regions], out.dtype)
+    LinearExport((along_z, along_y, along_x), paint, rounded_to).run(logits, out)
