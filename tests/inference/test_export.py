@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from resenc_plans.inference import export_labels
 from resenc_plans.inference.interpolation import Interpolation
-from tests.inference.logits import COARSE, ISOTROPIC, resampled, smooth_logits, tied_logits
+from tests.inference.logits import (
+    COARSE,
+    ISOTROPIC,
+    resampled,
+    scattered_logits,
+    smooth_logits,
+    tied_logits,
+)
 
 SPACINGS = {"spacing": ISOTROPIC, "new_spacing": ISOTROPIC}
 DTYPES = [np.float16, np.float32, np.float64]
@@ -50,6 +57,18 @@ def test_regions_paint_their_labels_later_ones_over_earlier(make, seed, before, 
         expected[value > 0] = label
     labels = export_labels(logits, after, **SPACINGS, regions=(3, 1, 2))
     np.testing.assert_array_equal(labels, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_heads_that_are_far_away_are_left_out_without_a_difference(dtype):
+    logits = scattered_logits(7, (20, 9, 90, 80), dtype)
+    values = resampled(logits, (12, 70, 100))
+    labels = export_labels(logits, (12, 70, 100), **SPACINGS)
+    np.testing.assert_array_equal(labels, values.argmax(axis=0))
+    regions = tuple(range(1, 21))
+    painted = export_labels(logits, (12, 70, 100), **SPACINGS, regions=regions)
+    last = 20 - (values[::-1] > 0).argmax(axis=0)
+    np.testing.assert_array_equal(painted, np.where((values > 0).any(axis=0), last, 0))
 
 
 @pytest.mark.parametrize("make", [smooth_logits, tied_logits])
