@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from resenc_plans.datasets.dataset_json import DatasetJson
-from resenc_plans.datasets.images import write_label
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import DatasetError, FileError, ResencPlansError
 from resenc_plans.files import replace_file
 from resenc_plans.folders import DATASET_JSON
 from resenc_plans.inference.npz_stream import ArrayReader, write_npz
 from resenc_plans.inference.probabilities import KEY
+from resenc_plans.inference.segmentation_files import write_segmentation
 from resenc_plans.preprocessing.pickles import dump_pickle, load_pickle
 
 FloatArray = npt.NDArray[np.float32]
@@ -162,7 +162,7 @@ def ensemble_case(
                 choice.consider(head, slice(z, stop), mean)
                 if target is not None:
                     target.write(mean)
-    write_label(choice.labels, segmentation, properties)
+    write_segmentation(choice.labels, segmentation, properties)
     if probabilities is not None:
         with replace_file(probabilities.with_suffix(".pkl")) as stream:
             stream.write(dump_pickle(properties))
