@@ -91,6 +91,7 @@ def test_logits_may_be_of_any_strides_or_lie_in_files(tmp_path, monkeypatch):
         np.load(tmp_path / "logits.npy", mmap_mode="r"),
         np.load(tmp_path / "logits.npy", mmap_mode="c"),
         stored,
+        blosc2.asarray(logits, chunks=(1, 40, 4, 9)),
     ):
         labels = export_labels(form, (33, 14, 9), **SPACINGS)
         np.testing.assert_array_equal(labels, expected)
