@@ -13,6 +13,7 @@ from resenc_plans import __version__
 from resenc_plans.cli import (
     cost,
     datasets,
+    ensembling,
     planning,
     plans,
     preprocessing,
@@ -48,8 +49,6 @@ def resenc_plans(
 ) -> None:
     """Plans for nnU-Net's residual-encoder presets: make, derive, check and compare them."""
 
-
-for module in (datasets, planning, cost, preprocessing, training, show, plans, validation):
     for command in module.COMMANDS:
         app.command()(command)
 
