@@ -49,6 +49,18 @@ def resenc_plans(
 ) -> None:
     """Plans for nnU-Net's residual-encoder presets: make, derive, check and compare them."""
 
+
+for module in (
+    datasets,
+    planning,
+    cost,
+    preprocessing,
+    training,
+    ensembling,
+    show,
+    plans,
+    validation,
+):
     for command in module.COMMANDS:
         app.command()(command)
 
