@@ -113,16 +113,13 @@ def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(preprocessed):
     }
     assert finish(start(preprocessed, "undisturbed", settings))
     moments = random.Random(0)
-    for _ in range(3):
-        process = start(preprocessed, "killed", settings, "--resume")
-        waiting = time.monotonic() + 60
-        while time.monotonic() < waiting and not list(
-            (preprocessed / "killed").glob("*/*/fold_0/checkpoint_latest.pth")
-        ):
-            if process.poll() is not None:
-                process = start(preprocessed, "killed", settings)
+    for options in ((), ("--resume",), ("--resume",)):
+        process = start(preprocessed, "killed", settings, *options)
+        written = preprocessed / "killed"
+        while not list(written.glob("*/*/fold_0/checkpoint_latest.pth")):
+            assert process.poll() is None
             time.sleep(0.05)
-        time.sleep(moments.uniform(0, 3))
+        time.sleep(moments.uniform(0, 8) if options else 0)
         os.killpg(process.pid, signal.SIGKILL)
         finish(process)
     process = start(preprocessed, "killed", settings, "--resume")
