@@ -214,7 +214,7 @@ def _print_split(config: "ResolvedConfiguration", gpus: int, settings: "Training
     shares = split_batch(config.batch_size, gpus, settings.oversampled_foreground)
     print_table(
         ["rank", "samples", "foreground for certain"],
-        [[rank, s.size, s.size - s.first_foreground] for rank, s in enumerate(shares)],
+        [[rank, s.size, s.foreground] for rank, s in enumerate(shares)],
         title=f"Batch of {config.batch_size} over {gpus} processes",
     )
 

@@ -11,13 +11,13 @@ class RankShare:
 
     first: int
     size: int
-    foreground_share: float
-    """Of this rank's samples, at the end, that show foreground for certain."""
+    foreground: int
+    """How many of this rank's samples, the last ones, show foreground for certain."""
 
     @property
     def first_foreground(self) -> int:
         """The first of this rank's samples, counted from 0, that shows foreground for certain."""
-        return round(self.size * (1 - self.foreground_share))
+        return self.size - self.foreground
 
 
 def split_batch(batch_size: int, world: int, foreground_share: float) -> tuple[RankShare, ...]:
@@ -39,18 +39,12 @@ def split_batch(batch_size: int, world: int, foreground_share: float) -> tuple[R
             "one sample. Use fewer, or a configuration with a larger batch: "
             f"resenc-plans derive --batch-size {world}."
         )
+    anywhere = round(batch_size * (1 - foreground_share))
     shares = []
     first = 0
     for rank in range(world):
         size = batch_size // world + (rank < batch_size % world)
-        low, high = first / batch_size, (first + size) / batch_size
-        anywhere = 1 - foreground_share
-        if high < anywhere:
-            own = 0.0
-        elif low > anywhere:
-            own = 1.0
-        else:
-            own = 1 - (anywhere - low) / (high - low)
-        shares.append(RankShare(first, size, own))
+        foreground = min(size, max(0, first + size - anywhere))
+        shares.append(RankShare(first, size, foreground))
         first += size
     return tuple(shares)
