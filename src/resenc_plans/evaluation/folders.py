@@ -34,6 +34,12 @@ class Question:
     file_ending: str | None = None
     """Ending of the files to evaluate; by default any that a reader knows."""
 
+    @property
+    def foreground_labels(self) -> tuple[int, ...]:
+        """The label values that occur in `regions`, in rising order, without the background."""
+        flat = {v for r in self.regions for v in (r if isinstance(r, tuple) else (r,))}
+        return tuple(sorted(flat - {0}))
+
     @classmethod
     def of_dataset(cls, dataset_json: DatasetJson, example: Path | None = None) -> "Question":
         """What nnU-Net asks in a dataset: its foreground labels, or its regions."""

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -77,6 +77,14 @@ class Summary:
         """The mean of the labels' means without background; NaN if one of them is NaN."""
         foreground = [self.mean[region] for region in self.regions if region != 0]
         return {name: float(np.mean([figures[name] for figures in foreground])) for name in METRICS}
+
+    def moved_to(self, folder: str | os.PathLike[str]) -> Self:
+        """The same figures for predictions of the same names in another folder."""
+        cases = tuple(
+            replace(case, prediction_file=os.path.join(folder, case.name))  # noqa: PTH118
+            for case in self.cases
+        )
+        return type(self)(cases, self.regions)
 
     def to_dict(self) -> dict[str, Any]:
         """The document as nnU-Net writes it, with its order of keys."""
