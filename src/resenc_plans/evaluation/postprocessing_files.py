@@ -5,25 +5,27 @@ import pickle
 from pathlib import Path
 from typing import Any, TypeGuard
 
+import numpy as np
+
 from resenc_plans.errors import FileError
 from resenc_plans.evaluation.components import Selection
 from resenc_plans.evaluation.postprocess import Determination, Postprocessing
 from resenc_plans.evaluation.summary import Summary
 from resenc_plans.files import read_json, replace_file, to_json_text
+from resenc_plans.preprocessing.pickles import load_pickle
 
 FUNCTION = "remove_all_but_largest_component_from_segmentation"
 """The only function that nnU-Net's post-processing names."""
 
 _MODULE = "nnunetv2.postprocessing.remove_connected_components"
 _ARGUMENT = "labels_or_regions"
-_MAX_BYTES = 1024**2
 
 
 def load_postprocessing(path: str | os.PathLike[str]) -> Postprocessing:
     """Read postprocessing.json, or a postprocessing.pkl of nnU-Net.
 
-    Of a pickle only plain containers, numbers and strings are taken, and the name of nnU-Net's one
-    function, which stands for ours.
+    Of a pickle only plain data are taken, and the name of nnU-Net's one function, which stands for
+    ours; it is read as a string, so that a pickle cannot call it.
 
     Raises
     ------
@@ -32,7 +34,7 @@ def load_postprocessing(path: str | os.PathLike[str]) -> Postprocessing:
     """
     path = Path(path)
     if path.suffix == ".pkl":
-        document = _load_pickle(path)
+        document = load_pickle(path, {(_MODULE, FUNCTION): FUNCTION})
         if not (isinstance(document, tuple) and len(document) == 2):
             raise FileError(f"{path}: not a postprocessing.pkl of nnU-Net 2.")
         functions, arguments = document
@@ -102,7 +104,7 @@ def _step(function: Any, arguments: Any, path: Path) -> Selection:
         raise FileError(f"{path}: the arguments of {FUNCTION} must be {_ARGUMENT} alone.")
     if arguments.get("background_label", 0) != 0:
         raise FileError(f"{path}: background_label must be 0.")
-    selection = arguments.get(_ARGUMENT)
+    selection = _python_integers(arguments.get(_ARGUMENT))
     if not _is_selection(selection):
         raise FileError(f"{path}: {_ARGUMENT} is {selection!r}, labels or regions were expected.")
     return selection
@@ -114,38 +116,8 @@ def _is_selection(value: Any) -> TypeGuard[Selection]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _load_pickle(path: Path) -> Any:
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise FileError(f"{path}: too large for a postprocessing.pkl, so not read.")
-        with path.open("rb") as stream:
-            return _NameOnlyUnpickler(stream).load()
-    except FileNotFoundError:
-        raise FileError(f"{path}: no such file.") from None
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read: {error.strerror}.") from None
-    except FileError:
-        raise
-    except _RefusedError as refused:
-        raise FileError(
-            f"{path}: asks to load {refused}. A postprocessing.pkl names {FUNCTION} and nothing "
-            "else; do not open this file with tools that load more."
-        ) from None
-    except Exception as error:
-        raise FileError(f"{path}: damaged, or no pickle: {error}") from None
-
-
-class _RefusedError(Exception):
-    """A pickle asks for something that is not allowed."""
-
-
-class _NameOnlyUnpickler(pickle.Unpickler):
-    """An unpickler that gives the name of nnU-Net's function for the function, and knows no more.
-
-    A string cannot be called, so that a pickle that calls the function fails.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) != (_MODULE, FUNCTION):
-            raise _RefusedError(f"{module}.{name}")
-        return FUNCTION
+def _python_integers(value: Any) -> Any:
+    """nnU-Net's pickles hold NumPy's integers."""
+    if isinstance(value, list | tuple):
+        return type(value)(_python_integers(part) for part in value)
+    return int(value) if isinstance(value, np.integer) else value

@@ -1,0 +1,316 @@
+"""A picture of a case for people who look before they read: three planes with outlines."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resenc_plans.files import replace_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = NDArray[Any]
+
+COLOURS = (
+    *("#ff5d5d", "#35c4f0", "#ffd23f", "#7ee06b", "#d58bff"),
+    *("#ff9f45", "#5f8dff", "#ff6fb5", "#b8f2e6", "#e8e2c8"),
+)
+"""Colours of the outlines, told apart on grey; they repeat after ten labels."""
+
+_NAMED = 16
+"""So many labels at most are listed."""
+_WINDOW = (0.5, 99.5)
+"""Percentiles of the voxels around the segmentation that are shown black and white."""
+_SIDES = (("S", "I"), ("A", "P"), ("R", "L"))
+"""What lies at the start and the end of the axes z, y, x once they are turned to be shown."""
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """What one panel shows: a slice with its two axes, as rows and columns."""
+
+    name: str
+    across: int
+    rows: int
+    columns: int
+
+
+_PLANES = (
+    _Plane("axial", 0, 1, 2),
+    _Plane("coronal", 1, 0, 2),
+    _Plane("sagittal", 2, 0, 1),
+)
+
+
+def draw_overlay(
+    image: Array,
+    labels: Array,
+    spacing: Sequence[float],
+    path: str | os.PathLike[str],
+    *,
+    names: Mapping[int, str] | None = None,
+    reference: Array | None = None,
+    direction: Sequence[float] | None = None,
+    title: str | None = None,
+) -> None:
+    """Write a PNG with the outline of each label over the image, in three orthogonal planes.
+
+    The planes go through the segmentation's centre, or through the image's where there is no
+    foreground; an image of one plane gets one panel. Grey values are windowed by percentiles of the
+    voxels around the segmentation. All panels have one scale, in mm.
+
+    Parameters
+    ----------
+    image
+        One channel `(z, y, x)`.
+    labels
+        The segmentation on the same grid; background is 0.
+    spacing
+        Voxel size in mm along z, y, x.
+    path
+        The PNG file.
+    names
+        What to call the labels in the legend.
+    reference
+        Another segmentation on the same grid, drawn dashed.
+    direction
+        The nine direction cosines of the image's header, as SimpleITK gives them: the planes are
+        turned so that the patient faces the viewer and stands upright, and the sides are named.
+        Without it the array's order is shown as it is, the first plane at the bottom.
+    title
+        A line above, such as the case's name.
+
+    Raises
+    ------
+    FileError
+        The file cannot be written.
+    """
+    turn = _Turn.of(direction)
+    volume = np.nan_to_num(turn.apply(image).astype(np.float32, copy=False))
+    size = turn.reorder(spacing)
+    shown = turn.apply(labels)
+    compared = None if reference is None else turn.apply(reference)
+    centre = _centre(shown if shown.any() or compared is None else compared)
+    low, high = _window(volume, shown, size)
+    planes = [p for p in _PLANES if min(volume.shape[p.rows], volume.shape[p.columns]) > 1]
+    planes = planes or [_PLANES[0]]
+    extents = [_extent(plane, volume.shape, size) for plane in planes]
+    figure, axes = _panels(extents, legend_lines=_legend_lines(shown, compared), title=title)
+    present = [int(value) for value in np.unique(shown) if value != 0]
+    if compared is not None:
+        present = sorted({*present, *(int(v) for v in np.unique(compared) if v != 0)})
+    colours = {value: COLOURS[i % len(COLOURS)] for i, value in enumerate(present)}
+    for panel, plane, extent in zip(axes, planes, extents, strict=True):
+        place = centre[plane.across]
+        panel.imshow(
+            volume.take(place, plane.across),
+            cmap="gray", vmin=low, vmax=high, interpolation="bilinear",
+            extent=(0, extent[0], extent[1], 0),
+        )  # fmt: skip
+        for array, style, width in ((compared, "dashed", 0.9), (shown, "solid", 1.3)):
+            if array is not None:
+                _outline(panel, array.take(place, plane.across), extent, colours, style, width)
+        count = volume.shape[plane.across]
+        number = place if not turn.flips[plane.across] else count - 1 - place
+        _annotate(panel, plane, f"{plane.name}  {number + 1}/{count}", direction is not None)
+    _scale_bar(axes[0], extents[0][0])
+    volumes = {v: float(np.count_nonzero(shown == v) * np.prod(size) / 1000) for v in present}
+    _legend(figure, colours, names or {}, volumes, compared is not None)
+    with replace_file(Path(path)) as stream:
+        figure.savefig(stream, format="png", dpi=110, facecolor="black")
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """How axes are exchanged and reversed so that z goes down, y to the back, x to the left."""
+
+    order: tuple[int, int, int]
+    flips: tuple[bool, bool, bool]
+
+    @classmethod
+    def of(cls, direction: Sequence[float] | None) -> "_Turn":
+        if direction is None or len(direction) != 9:
+            return cls((0, 1, 2), (True, False, False))
+        cosines = np.asarray(direction, float).reshape(3, 3)[::-1, ::-1]
+        remaining, order, flips = [0, 1, 2], [], []
+        for axis in range(3):
+            best = max(remaining, key=lambda a: abs(cosines[axis, a]))
+            remaining.remove(best)
+            order.append(best)
+            flips.append(bool(cosines[axis, best] < 0) != (axis == 0))
+        return cls((order[0], order[1], order[2]), (flips[0], flips[1], flips[2]))
+
+    def apply(self, array: Array) -> Array:
+        turned: Array = np.flip(
+            array.transpose(self.order), tuple(a for a in range(3) if self.flips[a])
+        )
+        return turned
+
+    def reorder(self, spacing: Sequence[float]) -> tuple[float, float, float]:
+        a, b, c = (float(spacing[axis]) for axis in self.order)
+        return a, b, c
+
+
+def _centre(labels: Array) -> tuple[int, ...]:
+    """The voxel at the centre of the foreground; planes through it hold foreground."""
+    centre = []
+    mask = labels != 0
+    for axis in range(3):
+        counts = mask.sum(axis=tuple(a for a in range(3) if a != axis))
+        if not counts.any():
+            centre.append(labels.shape[axis] // 2)
+            continue
+        middle = np.average(np.arange(counts.size), weights=counts)
+        filled = np.nonzero(counts)[0]
+        centre.append(int(filled[np.argmin(abs(filled - middle))]))
+    return tuple(centre)
+
+
+def _window(volume: Array, labels: Array, spacing: Sequence[float]) -> tuple[float, float]:
+    """Black and white: percentiles around the segmentation, or of the whole image."""
+    box = []
+    for axis in range(3):
+        filled = np.nonzero((labels != 0).any(axis=tuple(a for a in range(3) if a != axis)))[0]
+        if not filled.size:
+            box = [slice(None)] * 3
+            break
+        margin = max((filled[-1] - filled[0]) // 2, int(30 / spacing[axis]), 2)
+        box.append(slice(max(0, int(filled[0] - margin)), int(filled[-1] + margin + 1)))
+    around = volume[tuple(box)]
+    around = around.reshape(-1)[:: max(1, around.size // 2_000_000)]
+    low, high = np.percentile(around, _WINDOW)
+    return (float(low), float(high)) if high > low else (float(low), float(low) + 1)
+
+
+def _extent(plane: _Plane, shape: Sequence[int], size: Sequence[float]) -> tuple[float, float]:
+    """Width and height of a plane in mm."""
+    return shape[plane.columns] * size[plane.columns], shape[plane.rows] * size[plane.rows]
+
+
+def _legend_lines(labels: Array, reference: Array | None) -> int:
+    count = len(np.unique(labels)) + (reference is not None)
+    return min(-(-count // 4), _NAMED // 4 + 1)
+
+
+def _panels(
+    extents: Sequence[tuple[float, float]], legend_lines: int, title: str | None
+) -> "tuple[Figure, list[Axes]]":
+    """Black panels side by side, to one scale, with room for the title and the legend."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    gap = 0.15
+    wide, high = sum(width for width, _ in extents), max(height for _, height in extents)
+    inches = min(13 / wide, 6.5 / high)
+    top, bottom = (0.45 if title else 0.15), 0.2 + 0.27 * legend_lines
+    width = max(wide * inches + gap * (len(extents) + 1), 5.0)
+    height = high * inches + top + bottom
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    axes = []
+    left = (width - wide * inches - gap * (len(extents) - 1)) / 2
+    for extent in extents:
+        w, h = extent[0] * inches, extent[1] * inches
+        axes.append(
+            figure.add_axes(
+                (left / width, (bottom + (high * inches - h) / 2) / height, w / width, h / height)
+            )
+        )
+        left += w + gap
+    for panel in axes:
+        panel.set_axis_off()
+    if title:
+        figure.text(0.5, 1 - 0.2 / height, title, color="white", ha="center", va="center", size=12)
+    return figure, axes
+
+
+def _outline(
+    panel: "Axes",
+    plane: Array,
+    extent: tuple[float, float],
+    colours: Mapping[int, str],
+    style: str,
+    width: float,
+) -> None:
+    """The border of every label, half way between voxel centres, in mm."""
+    padded = np.pad(plane, 1)
+    steps = extent[0] / plane.shape[1], extent[1] / plane.shape[0]
+    x = (np.arange(padded.shape[1]) - 0.5) * steps[0]
+    y = (np.arange(padded.shape[0]) - 0.5) * steps[1]
+    for value in np.unique(plane):
+        if value != 0:
+            panel.contour(
+                x, y, padded == value, levels=[0.5],
+                colors=[colours[int(value)]], linewidths=width, linestyles=style,
+            )  # fmt: skip
+    panel.set_xlim(0, extent[0])
+    panel.set_ylim(extent[1], 0)
+
+
+def _annotate(panel: "Axes", plane: _Plane, text: str, oriented: bool) -> None:
+    from matplotlib.patheffects import withStroke
+
+    def write(x: float, y: float, what: str, ha: str, va: str, colour: str = "white") -> None:
+        panel.text(
+            x, y, what, color=colour, size=9, ha=ha, va=va, transform=panel.transAxes,
+            path_effects=[withStroke(linewidth=2, foreground="black")],
+        )  # fmt: skip
+
+    write(0.015, 0.985, text, "left", "top")
+    if oriented:
+        above, below = _SIDES[plane.rows]
+        left, right = _SIDES[plane.columns]
+        write(0.5, 0.985, above, "center", "top", "#ffd98a")
+        write(0.5, 0.015, below, "center", "bottom", "#ffd98a")
+        write(0.015, 0.5, left, "left", "center", "#ffd98a")
+        write(0.985, 0.5, right, "right", "center", "#ffd98a")
+
+
+def _scale_bar(panel: "Axes", width: float) -> None:
+    """A bar of a round length, at most a third of the panel."""
+    from matplotlib.patheffects import withStroke
+
+    rounds = [r * 10**e for e in range(-2, 4) for r in (1, 2, 5)]
+    length = max((r for r in rounds if r <= width / 3), default=rounds[0])
+    text = f"{length / 10:g} cm" if length >= 10 else f"{length:g} mm"
+    shadow = [withStroke(linewidth=3, foreground="black")]
+    start, y = 0.02, 0.03
+    panel.plot(
+        [start, start + length / width], [y, y],
+        color="white", linewidth=1.6, transform=panel.transAxes, path_effects=shadow,
+    )  # fmt: skip
+    panel.text(
+        start, y + 0.012, text,
+        color="white", size=8, va="bottom", transform=panel.transAxes, path_effects=shadow,
+    )  # fmt: skip
+
+
+def _legend(
+    figure: "Figure",
+    colours: Mapping[int, str],
+    names: Mapping[int, str],
+    volumes: Mapping[int, float],
+    compared: bool,
+) -> None:
+    from matplotlib.lines import Line2D
+
+    entries = [
+        (Line2D([], [], color=colour, linewidth=2), f"{names.get(v, v)}  {volumes[v]:.3g} ml")
+        for v, colour in list(colours.items())[:_NAMED]
+    ]
+    if len(colours) > _NAMED:
+        entries.append((Line2D([], []), f"and {len(colours) - _NAMED} more"))
+    if compared:
+        entries.append((Line2D([], [], color="white", linestyle="dashed"), "reference"))
+    if not colours:
+        entries.insert(0, (Line2D([], [], alpha=0), "no foreground"))
+    figure.legend(
+        *zip(*entries, strict=True),
+        loc="lower center", ncols=4, frameon=False, labelcolor="white", fontsize=10,
+    )  # fmt: skip
