@@ -9,6 +9,8 @@ from resenc_plans.cli.options import Format, FormatOption, OutputOption, Workers
 from resenc_plans.cli.render import note, print_json, print_table, progress, say, styled
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from resenc_plans.evaluation.folders import Evaluation, Problem, Question
     from resenc_plans.evaluation.postprocess import Postprocessing
     from resenc_plans.evaluation.summary import Summary
@@ -58,6 +60,37 @@ def evaluate(
         bool,
         typer.Option("--partial", "--chill", help="References without a prediction are no fault."),
     ] = False,
+    surface: Annotated[
+        bool,
+        typer.Option(
+            "--surface", help="Distances of surfaces as well, into surface.json (extra monai)."
+        ),
+    ] = False,
+    tolerance: Annotated[
+        float, typer.Option(metavar="MM", help="Of the normalised surface Dice, with --surface.")
+    ] = 1.0,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Picture of the distribution per label (.png, .pdf, .svg).",
+            show_default=False,
+        ),
+    ] = None,
+    overlay: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="A picture per case: outlines over the image, the reference's dashed.",
+            show_default=False,
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="The images, for --overlay: CASE_0000.", show_default=False
+        ),
+    ] = None,
     workers: WorkersOption = None,
     output: OutputOption = None,
     format: FormatOption = Format.TABLE,
@@ -67,8 +100,13 @@ def evaluate(
     summary.json is written into PRED, or where -o says. Exit code 1 if a case could not be
     evaluated or has no prediction. Example: resenc-plans evaluate predictions labelsTs -d 4
     """
+    from resenc_plans.errors import ResencPlansError
     from resenc_plans.evaluation.folders import evaluate_folder, prediction_names
 
+    if (overlay is None) != (images is None):
+        raise ResencPlansError(
+            "--overlay needs --images, the folder of the images, and vice versa."
+        )
     question, names = _question(predictions, references, dataset, labels, ignore_label)
     total = len(prediction_names(predictions, question.file_ending))
     with progress("Evaluating", total) as on_case:
@@ -81,7 +119,71 @@ def evaluate(
         else:
             _print_summary(found.summary, names)
             say(f"Wrote {target}.")
+        show = say if format is Format.TABLE else note
+        if surface:
+            _measure_surfaces(
+                predictions, references, question, names, tolerance, target.parent, show
+            )
+        if plot is not None:
+            from resenc_plans.evaluation.distribution import draw_distribution
+
+            called = {r: names[str(r)] for r in found.summary.regions if str(r) in names}
+            draw_distribution(found.summary, plot, names=called)
+            show(f"Wrote {plot}.")
+        if overlay is not None and images is not None:
+            _draw_overlays(found.summary, images, overlay, question, names)
+            show(f"Wrote {overlay}.")
     _report(found, partial)
+
+
+def _measure_surfaces(
+    predictions: Path,
+    references: Path,
+    question: "Question",
+    names: dict[str, str],
+    tolerance: float,
+    folder: Path,
+    show: "Callable[[str], None]",
+) -> None:
+    from resenc_plans.evaluation.folders import prediction_names
+    from resenc_plans.evaluation.surface import measure_folder
+
+    total = len(prediction_names(predictions, question.file_ending))
+    with progress("Measuring surfaces", total) as on_case:
+        found = measure_folder(
+            predictions, references, question, tolerance=tolerance, on_case=on_case
+        )
+    found.save(folder / "surface.json")
+    if show is say:
+        rows = [
+            (
+                _label(region, names),
+                *(f"{v:.4g}" for v in found.mean(region).values()),
+                str(found.undefined(region)),
+            )
+            for region in question.regions
+        ]
+        columns = ("label", "HD95 [mm]", "ASSD [mm]", f"NSD at {tolerance:g} mm", "undefined")
+        print_table(columns, rows)
+    show(f"Wrote {folder / 'surface.json'}.")
+
+
+def _draw_overlays(
+    summary: "Summary", images: Path, target: Path, question: "Question", names: dict[str, str]
+) -> None:
+    """A PNG per case; a case without a readable image is named and passed over."""
+    from resenc_plans.errors import ResencPlansError
+    from resenc_plans.evaluation.overlay import draw_case
+
+    called = {int(key): name for key, name in names.items() if key.isdigit()}
+    target.mkdir(parents=True, exist_ok=True)
+    with progress("Drawing", len(summary.cases)) as on_case:
+        for case in summary.cases:
+            try:
+                draw_case(case, images, target, question.reader, called)
+            except ResencPlansError as error:
+                note(f"{case.name}: no picture. {error}")
+            on_case(case.name)
 
 
 def postprocess(

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resenc_plans.datasets.images import check_same_grid, read_image
+from resenc_plans.evaluation.folders import read_pair
+from resenc_plans.evaluation.summary import CaseFigures
 from resenc_plans.files import replace_file
 
 if TYPE_CHECKING:
@@ -120,10 +123,46 @@ def draw_overlay(
         number = place if not turn.flips[plane.across] else count - 1 - place
         _annotate(panel, plane, f"{plane.name}  {number + 1}/{count}", direction is not None)
     _scale_bar(axes[0], extents[0][0])
-    volumes = {v: float(np.count_nonzero(shown == v) * np.prod(size) / 1000) for v in present}
+    volumes = _volumes(shown, size, present) if len(planes) > 1 else {}
     _legend(figure, colours, names or {}, volumes, compared is not None)
     with replace_file(Path(path)) as stream:
         figure.savefig(stream, format="png", dpi=110, facecolor="black")
+
+
+def draw_case(
+    case: CaseFigures,
+    images: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    reader: str | None = None,
+    names: Mapping[int, str] | None = None,
+) -> Path:
+    """Draw an evaluated case, its reference dashed, over the first channel of its image.
+
+    The image is CASE_0000 in the folder `images`; the picture is CASE.png in `target`.
+
+    Raises
+    ------
+    DatasetError
+        There is no such image, or it has another shape than the segmentation.
+    FileError
+        The picture cannot be written.
+    """
+    ending = (
+        "".join(Path(case.name).suffixes[-2:])
+        if case.name.endswith(".gz")
+        else Path(case.name).suffix
+    )
+    stem = case.name.removesuffix(ending)
+    image = read_image([Path(images) / f"{stem}_0000{ending}"], reader)
+    prediction, reference = read_pair(case.prediction_file, case.reference_file, reader)
+    check_same_grid([image, prediction], [f"{stem}_0000{ending}", case.prediction_file])
+    path = Path(target) / f"{stem}.png"
+    draw_overlay(
+        image.array[0], prediction.array[0], image.spacing, path,
+        names=names, reference=reference.array[0], title=stem,
+        direction=image.properties.get("sitk_stuff", {}).get("direction"),
+    )  # fmt: skip
+    return path
 
 
 @dataclass(frozen=True)
@@ -191,6 +230,16 @@ def _window(volume: Array, labels: Array, spacing: Sequence[float]) -> tuple[flo
 def _extent(plane: _Plane, shape: Sequence[int], size: Sequence[float]) -> tuple[float, float]:
     """Width and height of a plane in mm."""
     return shape[plane.columns] * size[plane.columns], shape[plane.rows] * size[plane.rows]
+
+
+def _volumes(labels: Array, size: Sequence[float], values: Sequence[int]) -> dict[int, str]:
+    """What the legend says of each label's volume."""
+    found = {}
+    for value in values:
+        millilitres = float(np.count_nonzero(labels == value) * np.prod(size) / 1000)
+        number = f"{millilitres:.0f}" if millilitres >= 100 else f"{millilitres:.3g}"
+        found[value] = f"  {number} ml"
+    return found
 
 
 def _legend_lines(labels: Array, reference: Array | None) -> int:
@@ -295,13 +344,13 @@ def _legend(
     figure: "Figure",
     colours: Mapping[int, str],
     names: Mapping[int, str],
-    volumes: Mapping[int, float],
+    volumes: Mapping[int, str],
     compared: bool,
 ) -> None:
     from matplotlib.lines import Line2D
 
     entries = [
-        (Line2D([], [], color=colour, linewidth=2), f"{names.get(v, v)}  {volumes[v]:.3g} ml")
+        (Line2D([], [], color=colour, linewidth=2), f"{names.get(v, v)}{volumes.get(v, '')}")
         for v, colour in list(colours.items())[:_NAMED]
     ]
     if len(colours) > _NAMED:
