@@ -14,6 +14,7 @@ from resenc_plans.cli import (
     cost,
     datasets,
     evaluation,
+    models,
     planning,
     plans,
     preprocessing,
@@ -49,7 +50,17 @@ def resenc_plans(
     """Plans for nnU-Net's residual-encoder presets: make, derive, check and compare them."""
 
 
-for module in (datasets, planning, cost, preprocessing, evaluation, show, plans, validation):
+for module in (
+    datasets,
+    planning,
+    cost,
+    preprocessing,
+    evaluation,
+    models,
+    show,
+    plans,
+    validation,
+):
     for command in module.COMMANDS:
         app.command()(command)
 
