@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "plans": {"datasets"},
     "cost": {"plans"},
     "planning": {"datasets", "plans", "cost"},
-    "networks": {"plans"},
+    "networks": {"plans", "cost"},
     "preprocessing": {"datasets", "plans"},
     "training": {"datasets", "plans", "networks", "preprocessing"},
     "inference": {"datasets", "plans", "networks", "preprocessing"},

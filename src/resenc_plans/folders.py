@@ -2,6 +2,7 @@
 
 import os
 import re
+from difflib import get_close_matches
 from pathlib import Path
 
 from resenc_plans.errors import DatasetError
@@ -74,9 +75,13 @@ def find_dataset_folder(dataset: str, variable: str = RAW) -> Path:
     else:
         found = [root / dataset] if (root / dataset).is_dir() else []
     if not found:
-        known = ", ".join(sorted(p.name for p in root.iterdir() if dataset_id(p.name))[:10])
+        names = sorted(p.name for p in root.iterdir() if dataset_id(p.name))
+        close = get_close_matches(dataset, names, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        known = ", ".join(names[:10])
         raise DatasetError(
-            f"Dataset {dataset!r}: not found in {root} ({variable}). There is: {known or 'none'}."
+            f"Dataset {dataset!r}: not found in {root} ({variable}). "
+            f"There is: {known or 'none'}.{hint}"
         )
     if len(found) > 1:
         raise DatasetError(

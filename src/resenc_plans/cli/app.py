@@ -13,11 +13,13 @@ from resenc_plans import __version__
 from resenc_plans.cli import (
     cost,
     datasets,
+    ensembling,
     evaluation,
     models,
     planning,
     plans,
     preprocessing,
+    selection,
     show,
     validation,
 )
@@ -55,7 +57,9 @@ for module in (
     planning,
     cost,
     preprocessing,
+    ensembling,
     evaluation,
+    selection,
     models,
     show,
     plans,

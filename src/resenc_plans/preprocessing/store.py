@@ -98,12 +98,7 @@ class CaseStore(Mapping[str, OpenCase]):
         FileError
             A file of it is missing or damaged.
         """
-        if name not in self:
-            raise KeyError(name)
-        if (self.folder / (name + IMAGE)).is_file():
-            image, labels = (_open_blosc2(self.folder / (name + s)) for s in (IMAGE, LABELS))
-        else:
-            image, labels = _open_numpy(self.folder, name)
+        image, labels = self.arrays(name)
         return OpenCase(name, image, labels, self.properties(name))
 
     def __contains__(self, name: object) -> bool:
@@ -120,6 +115,15 @@ class CaseStore(Mapping[str, OpenCase]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def arrays(self, name: str) -> tuple[LazyArray, LazyArray]:
+        """Image (c, z, y, x) and labels (1, z, y, x) of a case; raises as indexing does."""
+        if name not in self:
+            raise KeyError(name)
+        if (self.folder / (name + IMAGE)).is_file():
+            image, labels = (_open_blosc2(self.folder / (name + s)) for s in (IMAGE, LABELS))
+            return image, labels
+        return _open_numpy(self.folder, name)
 
     def properties(self, name: str) -> dict[str, Any]:
         """What is known of a case beside its arrays.

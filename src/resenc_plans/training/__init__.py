@@ -1,0 +1,1 @@
+"""Stored cases to a checkpoint: sampling, augmentation, loss, the trainer; it needs torch."""
