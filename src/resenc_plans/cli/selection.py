@@ -30,7 +30,7 @@ def select(
         bool,
         typer.Option(
             "--ensembles/--no-ensembles",
-            "/--disable_ensembling",
+            " /--disable_ensembling",
             help="Try pairs of models as well; they need validation with probabilities.",
         ),
     ] = True,
