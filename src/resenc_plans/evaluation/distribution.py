@@ -2,6 +2,7 @@
 
 import math
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,7 +74,9 @@ def draw_distribution(
     _finish(figure, left, right, summary, names or {})
     if title:
         figure.suptitle(title)
-    with replace_file(path) as stream:
+    with replace_file(path) as stream, warnings.catch_warnings():
+        # Names may be in scripts that the font lacks.
+        warnings.filterwarnings("ignore", "Glyph .* missing")
         figure.savefig(stream, format=path.suffix[1:], dpi=130)
 
 

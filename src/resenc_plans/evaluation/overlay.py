@@ -1,6 +1,7 @@
 """A picture of a case for people who look before they read: three planes with outlines."""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +126,9 @@ def draw_overlay(
     _scale_bar(axes[0], extents[0][0])
     volumes = _volumes(shown, size, present) if len(planes) > 1 else {}
     _legend(figure, colours, names or {}, volumes, compared is not None)
-    with replace_file(Path(path)) as stream:
+    with replace_file(Path(path)) as stream, warnings.catch_warnings():
+        # Names may be in scripts that the font lacks.
+        warnings.filterwarnings("ignore", "Glyph .* missing")
         figure.savefig(stream, format="png", dpi=110, facecolor="black")
 
 
@@ -224,7 +227,7 @@ def _window(volume: Array, labels: Array, spacing: Sequence[float]) -> tuple[flo
     around = volume[tuple(box)]
     around = around.reshape(-1)[:: max(1, around.size // 2_000_000)]
     low, high = np.percentile(around, _WINDOW)
-    return (float(low), float(high)) if high > low else (float(low), float(low) + 1)
+    return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
 
 
 def _extent(plane: _Plane, shape: Sequence[int], size: Sequence[float]) -> tuple[float, float]:

@@ -158,7 +158,7 @@ def _compare(
     metrics = _monai()
     box = _box(prediction | reference)
     pair = [torch.from_numpy(np.pad(mask[box], 1))[None, None] for mask in (prediction, reference)]
-    options = {"include_background": True, "spacing": tuple(spacing)}
+    options = {"include_background": True, "spacing": tuple(float(size) for size in spacing)}
     with warnings.catch_warnings():
         # MONAI 1.5 and 1.6 warn of their own use of an argument that they have deprecated.
         warnings.simplefilter("ignore", FutureWarning)
