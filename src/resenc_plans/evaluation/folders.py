@@ -1,7 +1,7 @@
 """Evaluate a folder of segmentations against a folder of references, case by case."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,22 +76,28 @@ def evaluate_folder(
     references: str | os.PathLike[str],
     question: Question,
     *,
+    names: Collection[str] | None = None,
     workers: int | None = None,
     executor: Executor | None = None,
     on_case: Callable[[str], object] = lambda _: None,
 ) -> Evaluation:
     """Compare every segmentation in `predictions` with the reference of the same file name.
 
-    The results are those of nnU-Net's `compute_metrics_on_folder`. `workers` threads do the work,
-    or the `executor`. `on_case` is called with the name of each finished case.
+    The results are those of nnU-Net's `compute_metrics_on_folder`. `names` restricts the question
+    to cases of these file names, in both folders; then a prediction that is not there is a problem.
+    `workers` threads do the work, or the `executor`. `on_case` is called with the name of each
+    finished case.
 
     Raises
     ------
     DatasetError
         One of the folders does not exist, or there is nothing to evaluate.
     """
-    names = prediction_names(predictions, question.file_ending)
     there = set(file_names(_folder(references), question.file_ending or ""))
+    if names is None:
+        names = prediction_names(predictions, question.file_ending)
+    else:
+        names, there = sorted(names), there.intersection(names)
     figures: dict[str, CaseFigures] = {}
     problems: dict[str, Problem] = {}
     with _executor(executor, workers) as pool:
