@@ -35,6 +35,15 @@ def test_counts_are_those_of_masks(maps: tuple[np.ndarray, np.ndarray], ignore: 
         assert counts == expected
 
 
+@pytest.mark.parametrize("regions", [[0, 1], [1]])
+def test_stretches_of_background_count_as_background(regions: list[int]) -> None:
+    labels = np.zeros(2**18, np.uint8)
+    labels[70_000] = 1
+    counts = count_voxels(labels, labels, regions)
+    assert counts[-1] == Counts(1, 0, 0, 2**18 - 1)
+    assert counts[0] == Counts(2**18 - 1, 0, 0, 1) or regions == [1]
+
+
 def test_images_larger_than_a_chunk_are_counted_whole() -> None:
     reference = np.zeros(2**20 + 5, np.uint8)
     prediction = reference.copy()

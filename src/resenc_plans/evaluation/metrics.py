@@ -12,8 +12,8 @@ from resenc_plans.datasets.labels import Region
 METRICS = ("Dice", "FN", "FP", "IoU", "TN", "TP", "n_pred", "n_ref")
 """The figures per case and label, in the order of nnU-Net's summary.json."""
 
-_CHUNK = 1 << 20
-"""Voxels counted at a time, so that large images need little memory beside themselves."""
+_CHUNK = 1 << 16
+"""Voxels counted at a time: few enough for a processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,15 @@ def _joint_histogram(
     size = len(values) + 1
     joint = np.zeros(size * size, np.int64)
     flat_reference, flat_prediction = reference.reshape(-1), prediction.reshape(-1)
+    background = values.index(0) if 0 in values else len(values)
     for start in range(0, flat_reference.size, _CHUNK):
-        chunk = slice(start, start + _CHUNK)
-        rows = _positions(flat_reference[chunk], values)
-        columns = _positions(flat_prediction[chunk], values)
-        joint += np.bincount(rows * size + columns, minlength=size * size)
+        truth = flat_reference[start : start + _CHUNK]
+        guess = flat_prediction[start : start + _CHUNK]
+        if truth.any() or guess.any():
+            codes = _positions(truth, values) * size + _positions(guess, values)
+            joint += np.bincount(codes, minlength=size * size)
+        else:
+            joint[background * (size + 1)] += truth.size
     return joint.reshape(size, size)
 
 
