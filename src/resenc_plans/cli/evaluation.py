@@ -287,6 +287,11 @@ def _label(region: object, names: dict[str, str]) -> str:
     return f"{region} {names.get(str(region), '')}".strip()
 
 
+def _stem(name: str) -> str:
+    """A case's name without the ending of its file."""
+    return name.removesuffix(".gz").rpartition(".")[0]
+
+
 def _report(found: "Evaluation", partial: bool) -> None:
     for problem in found.problems:
         note(f"{problem.case}: not evaluated. {problem.reason}", style="red")
@@ -313,8 +318,8 @@ def _print_summary(summary: "Summary", names: dict[str, str]) -> None:
                 _label(region, names),
                 str(len(scored)),
                 *(f"{mean[name]:.4f}" for name in ("Dice", "IoU")),
-                *(f"{mean[name]:.1f}" for name in ("TP", "FP", "FN", "n_pred", "n_ref")),
-                f"{worst.metrics[region]['Dice']:.4f} {worst.name}" if worst else "",
+                *(f"{mean[name]:.0f}" for name in ("TP", "FP", "FN", "n_pred", "n_ref")),
+                f"{worst.metrics[region]['Dice']:.4f} {_stem(worst.name)}" if worst else "",
             )
         )
     total = summary.foreground_mean
@@ -322,7 +327,7 @@ def _print_summary(summary: "Summary", names: dict[str, str]) -> None:
         (
             *("foreground mean", str(len(summary.cases))),
             *(f"{total[name]:.4f}" for name in ("Dice", "IoU")),
-            *(f"{total[name]:.1f}" for name in ("TP", "FP", "FN", "n_pred", "n_ref")),
+            *(f"{total[name]:.0f}" for name in ("TP", "FP", "FN", "n_pred", "n_ref")),
             "",
         )
     )
