@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from resenc_plans.datasets.images import check_same_grid, read_image
 from resenc_plans.evaluation.folders import read_pair
 from resenc_plans.evaluation.summary import CaseFigures
+from resenc_plans.evaluation.viewing import SIDES, Turn, grey_window, survey
 from resenc_plans.files import replace_file
 
 if TYPE_CHECKING:
@@ -27,12 +28,8 @@ COLOURS = (
 )
 """Colours of the outlines, told apart on grey; they repeat after ten labels."""
 
-_NAMED = 16
-"""So many labels at most are listed."""
-_WINDOW = (0.5, 99.5)
-"""Percentiles of the voxels around the segmentation that are shown black and white."""
-_SIDES = (("S", "I"), ("A", "P"), ("R", "L"))
-"""What lies at the start and the end of the axes z, y, x once they are turned to be shown."""
+_NAMED, _COLUMNS = 15, 4
+"""So many labels at most are listed, in so many columns."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +62,10 @@ def draw_overlay(
 ) -> None:
     """Write a PNG with the outline of each label over the image, in three orthogonal planes.
 
-    The planes go through the segmentation's centre, or through the image's where there is no
-    foreground; an image of one plane gets one panel. Grey values are windowed by percentiles of the
-    voxels around the segmentation. All panels have one scale, in mm.
+    Along each axis the plane is shown that has most labels, the nearest to the segmentation's
+    centre, or the image's middle where there is no foreground; an image of one plane gets one
+    panel. Grey values are windowed by percentiles of the voxels around the segmentation. All panels
+    have one scale, in mm.
 
     Parameters
     ----------
@@ -95,20 +93,21 @@ def draw_overlay(
     FileError
         The file cannot be written.
     """
-    turn = _Turn.of(direction)
+    turn = Turn.of(direction)
     volume = np.nan_to_num(turn.apply(image).astype(np.float32, copy=False))
-    size = turn.reorder(spacing)
+    size = turn.spacing(spacing)
     shown = turn.apply(labels)
     compared = None if reference is None else turn.apply(reference)
-    centre = _centre(shown if shown.any() or compared is None else compared)
-    low, high = _window(volume, shown, size)
+    seen = survey(shown)
+    other = None if compared is None else survey(compared)
+    centre = seen.planes if seen.sizes or other is None else other.planes
+    low, high = grey_window(volume, shown, size)
     planes = [p for p in _PLANES if min(volume.shape[p.rows], volume.shape[p.columns]) > 1]
     planes = planes or [_PLANES[0]]
     extents = [_extent(plane, volume.shape, size) for plane in planes]
-    figure, axes = _panels(extents, legend_lines=_legend_lines(shown, compared), title=title)
-    present = [int(value) for value in np.unique(shown) if value != 0]
-    if compared is not None:
-        present = sorted({*present, *(int(v) for v in np.unique(compared) if v != 0)})
+    present = sorted({*seen.sizes, *(other.sizes if other is not None else ())})
+    entries = max(1, min(len(present), _NAMED + 1)) + (compared is not None)
+    figure, axes = _panels(extents, legend_lines=-(-entries // _COLUMNS), title=title)
     colours = {value: COLOURS[i % len(COLOURS)] for i, value in enumerate(present)}
     for panel, plane, extent in zip(axes, planes, extents, strict=True):
         place = centre[plane.across]
@@ -122,9 +121,11 @@ def draw_overlay(
                 _outline(panel, array.take(place, plane.across), extent, colours, style, width)
         count = volume.shape[plane.across]
         number = place if not turn.flips[plane.across] else count - 1 - place
-        _annotate(panel, plane, f"{plane.name}  {number + 1}/{count}", direction is not None)
+        name = plane.name if direction is not None else "zyx"[plane.across]
+        _annotate(panel, plane, f"{name}  {number + 1}/{count}", direction is not None)
     _scale_bar(axes[0], extents[0][0])
-    volumes = _volumes(shown, size, present) if len(planes) > 1 else {}
+    flat = len(planes) == 1
+    volumes = {} if flat else {value: _volume(seen.sizes.get(value, 0), size) for value in present}
     _legend(figure, colours, names or {}, volumes, compared is not None)
     with replace_file(Path(path)) as stream, warnings.catch_warnings():
         # Names may be in scripts that the font lacks.
@@ -168,86 +169,15 @@ def draw_case(
     return path
 
 
-@dataclass(frozen=True)
-class _Turn:
-    """How axes are exchanged and reversed so that z goes down, y to the back, x to the left."""
-
-    order: tuple[int, int, int]
-    flips: tuple[bool, bool, bool]
-
-    @classmethod
-    def of(cls, direction: Sequence[float] | None) -> "_Turn":
-        if direction is None or len(direction) != 9:
-            return cls((0, 1, 2), (True, False, False))
-        cosines = np.asarray(direction, float).reshape(3, 3)[::-1, ::-1]
-        remaining, order, flips = [0, 1, 2], [], []
-        for axis in range(3):
-            best = max(remaining, key=lambda a: abs(cosines[axis, a]))
-            remaining.remove(best)
-            order.append(best)
-            flips.append(bool(cosines[axis, best] < 0) != (axis == 0))
-        return cls((order[0], order[1], order[2]), (flips[0], flips[1], flips[2]))
-
-    def apply(self, array: Array) -> Array:
-        turned: Array = np.flip(
-            array.transpose(self.order), tuple(a for a in range(3) if self.flips[a])
-        )
-        return turned
-
-    def reorder(self, spacing: Sequence[float]) -> tuple[float, float, float]:
-        a, b, c = (float(spacing[axis]) for axis in self.order)
-        return a, b, c
-
-
-def _centre(labels: Array) -> tuple[int, ...]:
-    """The voxel at the centre of the foreground; planes through it hold foreground."""
-    centre = []
-    mask = labels != 0
-    for axis in range(3):
-        counts = mask.sum(axis=tuple(a for a in range(3) if a != axis))
-        if not counts.any():
-            centre.append(labels.shape[axis] // 2)
-            continue
-        middle = np.average(np.arange(counts.size), weights=counts)
-        filled = np.nonzero(counts)[0]
-        centre.append(int(filled[np.argmin(abs(filled - middle))]))
-    return tuple(centre)
-
-
-def _window(volume: Array, labels: Array, spacing: Sequence[float]) -> tuple[float, float]:
-    """Black and white: percentiles around the segmentation, or of the whole image."""
-    box = []
-    for axis in range(3):
-        filled = np.nonzero((labels != 0).any(axis=tuple(a for a in range(3) if a != axis)))[0]
-        if not filled.size:
-            box = [slice(None)] * 3
-            break
-        margin = max((filled[-1] - filled[0]) // 2, int(30 / spacing[axis]), 2)
-        box.append(slice(max(0, int(filled[0] - margin)), int(filled[-1] + margin + 1)))
-    around = volume[tuple(box)]
-    around = around.reshape(-1)[:: max(1, around.size // 2_000_000)]
-    low, high = np.percentile(around, _WINDOW)
-    return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
-
-
 def _extent(plane: _Plane, shape: Sequence[int], size: Sequence[float]) -> tuple[float, float]:
     """Width and height of a plane in mm."""
     return shape[plane.columns] * size[plane.columns], shape[plane.rows] * size[plane.rows]
 
 
-def _volumes(labels: Array, size: Sequence[float], values: Sequence[int]) -> dict[int, str]:
-    """What the legend says of each label's volume."""
-    found = {}
-    for value in values:
-        millilitres = float(np.count_nonzero(labels == value) * np.prod(size) / 1000)
-        number = f"{millilitres:.0f}" if millilitres >= 100 else f"{millilitres:.3g}"
-        found[value] = f"  {number} ml"
-    return found
-
-
-def _legend_lines(labels: Array, reference: Array | None) -> int:
-    count = len(np.unique(labels)) + (reference is not None)
-    return min(-(-count // 4), _NAMED // 4 + 1)
+def _volume(voxels: int, size: Sequence[float]) -> str:
+    """What the legend says of a label's volume."""
+    millilitres = float(voxels * np.prod(size) / 1000)
+    return f"  {millilitres:.0f} ml" if millilitres >= 100 else f"  {millilitres:.3g} ml"
 
 
 def _panels(
@@ -316,8 +246,8 @@ def _annotate(panel: "Axes", plane: _Plane, text: str, oriented: bool) -> None:
 
     write(0.015, 0.985, text, "left", "top")
     if oriented:
-        above, below = _SIDES[plane.rows]
-        left, right = _SIDES[plane.columns]
+        above, below = SIDES[plane.rows]
+        left, right = SIDES[plane.columns]
         write(0.5, 0.985, above, "center", "top", "#ffd98a")
         write(0.5, 0.015, below, "center", "bottom", "#ffd98a")
         write(0.015, 0.5, left, "left", "center", "#ffd98a")
@@ -364,5 +294,5 @@ def _legend(
         entries.insert(0, (Line2D([], [], alpha=0), "no foreground"))
     figure.legend(
         *zip(*entries, strict=True),
-        loc="lower center", ncols=4, frameon=False, labelcolor="white", fontsize=10,
+        loc="lower center", ncols=_COLUMNS, frameon=False, labelcolor="white", fontsize=10,
     )  # fmt: skip
