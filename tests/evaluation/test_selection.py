@@ -40,9 +40,25 @@ def test_the_best_model_wins_and_missing_probabilities_are_noted(dataset: Path) 
     (note,) = found.notes
     assert "has no probabilities" in note
     text = instructions(found)
-    assert "resenc-plans predict -i INPUT_FOLDER -o OUTPUT_FOLDER -d Dataset009_Small" in text
+    assert "predict -i INPUT_FOLDER -o OUTPUT_FOLDER -c 3d_fullres -d Dataset009_Small" in text
     assert "resenc-plans postprocess OUTPUT_FOLDER --apply" in text
     assert not list(dataset.rglob(".*"))
+
+
+def test_a_cascade_is_preceded_by_its_first_stage(dataset: Path, shared: Path) -> None:
+    (model, other) = in_nnunet_order(find_trained_models(dataset))
+    shutil.rmtree(other.folder)
+    cascade = model.folder.with_name("nnUNetTrainer__nnUNetPlans__3d_cascade_fullres")
+    model.folder.rename(cascade)
+    plans = shared / "oracle/planning/BTCV__ExperimentPlanner__8.json"
+    shutil.copy(plans, cascade / "plans.json")
+    found = select_configuration(
+        find_trained_models(dataset), dataset.parent.parent / "ref", ("0", "1")
+    )
+    first, second = instructions(found).splitlines()[1:3]
+    assert "-o OUTPUT_FOLDER_PREVIOUS_STAGE -c 3d_lowres" in first
+    assert "-c 3d_cascade_fullres" in second
+    assert second.endswith("-prev_stage_predictions OUTPUT_FOLDER_PREVIOUS_STAGE")
 
 
 def test_the_first_of_equals_wins(dataset: Path) -> None:

@@ -1,4 +1,4 @@
-"""Commands that judge segmentations and act on it: evaluate, postprocess."""
+"""The command that judges segmentations: evaluate."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resenc_plans.cli.options import Format, FormatOption, OutputOption, WorkersOption
-from resenc_plans.cli.render import note, print_json, print_table, progress, say, styled
+from resenc_plans.cli.render import note, print_json, print_table, progress, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resenc_plans.evaluation.folders import Evaluation, Problem, Question
-    from resenc_plans.evaluation.postprocess import Postprocessing
+    from resenc_plans.evaluation.folders import Evaluation, Question
     from resenc_plans.evaluation.summary import Summary
 
 PredictionsArgument = Annotated[
@@ -97,7 +96,8 @@ def evaluate(
 ) -> None:
     """Dice, IoU and voxel counts per case and label, as nnU-Net's summary.json has them.
 
-    summary.json is written into PRED, or where -o says. Exit code 1 if a case could not be
+    The predictions come first (nnU-Net's command has the references first). summary.json is
+    written into PRED, or where -o says. Exit code 1 if a case could not be
     evaluated or has no prediction. Example: resenc-plans evaluate predictions labelsTs -d 4
     """
     from resenc_plans.errors import ResencPlansError
@@ -107,7 +107,7 @@ def evaluate(
         raise ResencPlansError(
             "--overlay needs --images, the folder of the images, and vice versa."
         )
-    question, names = _question(predictions, references, dataset, labels, ignore_label)
+    question, names = find_question(predictions, references, dataset, labels, ignore_label)
     total = len(prediction_names(predictions, question.file_ending))
     with progress("Evaluating", total) as on_case:
         found = evaluate_folder(predictions, references, question, workers=workers, on_case=on_case)
@@ -157,7 +157,7 @@ def _measure_surfaces(
     if show is say:
         rows = [
             (
-                _label(region, names),
+                label_text(region, names),
                 *(f"{v:.4g}" for v in found.mean(region).values()),
                 str(found.undefined(region)),
             )
@@ -186,104 +186,8 @@ def _draw_overlays(
             on_case(case.name)
 
 
-def postprocess(
-    predictions: PredictionsArgument,
-    references: Annotated[
-        Path | None,
-        typer.Option(
-            "-r",
-            "--reference",
-            metavar="GT",
-            help="Find out on these references what improves PRED, and do it.",
-            show_default=False,
-        ),
-    ] = None,
-    rules: Annotated[
-        Path | None,
-        typer.Option(
-            "--apply",
-            "-pp_pkl_file",
-            metavar="FILE",
-            help="Do what this postprocessing.json (or nnU-Net's .pkl) says.",
-            show_default=False,
-        ),
-    ] = None,
-    dataset: QuestionDatasetOption = None,
-    workers: WorkersOption = None,
-    output: OutputOption = None,
-) -> None:
-    """Keep the largest component only, of all labels or of single ones, where that helps.
-
-    With -r it is determined as nnU-Net does and written to postprocessing.json in PRED; the results
-    go to PRED/postprocessed, or where -o says. With --apply the file's steps are done to PRED.
-    Exit code 1 if a case failed. Example: resenc-plans postprocess validation -r labelsTr -d 4
-    """
-    from resenc_plans.errors import ResencPlansError
-    from resenc_plans.evaluation.postprocess import apply_postprocessing
-    from resenc_plans.evaluation.postprocessing_files import load_postprocessing
-
-    if (references is None) == (rules is None):
-        raise ResencPlansError(
-            "Give either -r GT, to find out what helps, or --apply FILE, to do what was found out."
-        )
-    problems: dict[str, Problem] = {}
-    if references is not None:
-        target = output or predictions / "postprocessed"
-        steps, question = _determine(predictions, references, dataset, workers, target, problems)
-        reader, file_ending = question.reader, question.file_ending
-    else:
-        if output is None:
-            raise ResencPlansError("--apply needs -o OUT, the folder for the results.")
-        target, reader, file_ending = output, None, None
-        steps = load_postprocessing(rules or "")
-    for problem in apply_postprocessing(
-        steps, predictions, target, file_ending=file_ending, reader=reader, workers=workers
-    ):
-        problems[problem.case] = problem
-    say(f"Wrote {target}.")
-    for problem in problems.values():
-        note(f"{problem.case}: failed. {problem.reason}", style="red")
-    if problems:
-        raise typer.Exit(1)
-
-
-def _determine(
-    predictions: Path,
-    references: Path,
-    dataset: str | None,
-    workers: int | None,
-    target: Path,
-    problems: "dict[str, Problem]",
-) -> "tuple[Postprocessing, Question]":
-    """Determine, write the files and say what was found; failed cases go into `problems`."""
-    from resenc_plans.evaluation.folders import prediction_names
-    from resenc_plans.evaluation.postprocess import determine_postprocessing
-    from resenc_plans.evaluation.postprocessing_files import save_postprocessing
-
-    question, names = _question(predictions, references, dataset, None, None)
-    total = len(prediction_names(predictions, question.file_ending))
-    with progress("Reading", total) as on_case:
-        found = determine_postprocessing(
-            predictions, references, question, workers=workers, on_case=on_case
-        )
-    problems.update({problem.case: problem for problem in found.problems})
-    save_postprocessing(found, predictions)
-    target.mkdir(parents=True, exist_ok=True)
-    found.after.moved_to(target).save(target / "summary.json")
-    rows = [
-        (
-            "all labels together" if isinstance(trial.step, list) else _label(trial.step, names),
-            *(f"{value:.5f}" for value in (trial.before, trial.after)),
-            styled("kept", "green") if trial.taken else "no",
-        )
-        for trial in found.trials
-    ]
-    print_table(("largest component of", "Dice before", "after", "helps"), rows)
-    say(f"Wrote {predictions / 'postprocessing.json'}.")
-    return found.postprocessing, question
-
-
-def _label(region: object, names: dict[str, str]) -> str:
+def label_text(region: object, names: dict[str, str]) -> str:
+    """A label or region with its name, for a table."""
     return f"{region} {names.get(str(region), '')}".strip()
 
 
@@ -315,7 +219,7 @@ def _print_summary(summary: "Summary", names: dict[str, str]) -> None:
         worst = min(scored, key=lambda c: c.metrics[region]["Dice"], default=None)
         rows.append(
             (
-                _label(region, names),
+                label_text(region, names),
                 str(len(scored)),
                 *(f"{mean[name]:.4f}" for name in ("Dice", "IoU")),
                 *(f"{mean[name]:.0f}" for name in ("TP", "FP", "FN", "n_pred", "n_ref")),
@@ -335,7 +239,7 @@ def _print_summary(summary: "Summary", names: dict[str, str]) -> None:
     print_table(columns, rows)
 
 
-def _question(
+def find_question(
     predictions: Path,
     references: Path,
     dataset: str | None,
@@ -372,4 +276,4 @@ def _question(
     return question, {str(value): name for name, value in document.labels.items()}
 
 
-COMMANDS = (evaluate, postprocess)
+COMMANDS = (evaluate,)

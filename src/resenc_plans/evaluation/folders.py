@@ -207,5 +207,8 @@ def _executor(executor: Executor | None, workers: int | None) -> Iterator[Execut
     if executor is not None:
         yield executor
         return
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+    pool = ThreadPoolExecutor(workers or os.cpu_count())
+    try:
         yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)

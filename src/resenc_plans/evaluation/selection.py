@@ -25,6 +25,7 @@ from resenc_plans.evaluation.postprocess import (
 from resenc_plans.evaluation.postprocessing_files import save_postprocessing
 from resenc_plans.evaluation.trained_models import TrainedModel
 from resenc_plans.folders import DATASET_JSON
+from resenc_plans.plans.plans import Plans
 
 NNUNET_ORDER = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
 """The order in which nnU-Net looks at configurations; the first of equals wins."""
@@ -156,10 +157,20 @@ def instructions(selection: Selection) -> str:
         outputs = ["OUTPUT_FOLDER"]
     lines = ["# Predict like this:"]
     for model, output in zip(models, outputs, strict=True):
+        of_model = f"-d {dataset} -p {model.plans} -f {folds} -tr {model.trainer}"
+        options = " --probabilities" if len(models) > 1 else ""
+        plan = Plans.load(model.folder / PLANS_JSON)
+        if model.configuration in plan.configurations:
+            previous = plan.resolve(model.configuration).previous_stage
+            if previous is not None:
+                stage = f"{output}_PREVIOUS_STAGE"
+                lines.append(
+                    f"resenc-plans predict -i INPUT_FOLDER -o {stage} -c {previous} {of_model}"
+                )
+                options += f" -prev_stage_predictions {stage}"
         lines.append(
-            f"resenc-plans predict -i INPUT_FOLDER -o {output} -d {dataset} -p {model.plans} "
-            f"-c {model.configuration} -f {folds} -tr {model.trainer}"
-            + (" --probabilities" if len(models) > 1 else "")
+            f"resenc-plans predict -i INPUT_FOLDER -o {output} -c {model.configuration} "
+            f"{of_model}{options}"
         )
     if len(models) > 1:
         lines += [
