@@ -18,6 +18,17 @@ def tied_logits(seed, shape, dtype=np.float16):
     return np.random.default_rng(seed).integers(-1, 2, shape).astype(dtype)
 
 
+def scattered_logits(seed, shape, dtype=np.float16):
+    """A ball for each head but the first, somewhere; far away all but the first are very low."""
+    random = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(*[np.arange(n) for n in shape[1:]], indexing="ij"))
+    logits = np.ones(shape)
+    for head in logits[1:]:
+        centre = np.array([random.uniform(0, n) for n in shape[1:]])
+        head[...] = 8 - np.sqrt(((grid - centre[:, None, None, None]) ** 2).sum(axis=0))
+    return logits.astype(dtype)
+
+
 def resampled(logits, shape, axis=None):
     """Logits on the new grid, in double precision, rounded to their own type as nnU-Net does."""
     if logits.shape[1:] == tuple(shape):

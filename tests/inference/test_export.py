@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from resenc_plans.inference import export_labels
 from resenc_plans.inference.interpolation import Interpolation
-from tests.inference.logits import COARSE, ISOTROPIC, resampled, smooth_logits, tied_logits
+from tests.inference.logits import (
+    COARSE,
+    ISOTROPIC,
+    resampled,
+    scattered_logits,
+    smooth_logits,
+    tied_logits,
+)
 
 SPACINGS = {"spacing": ISOTROPIC, "new_spacing": ISOTROPIC}
 DTYPES = [np.float16, np.float32, np.float64]
@@ -52,6 +59,18 @@ def test_regions_paint_their_labels_later_ones_over_earlier(make, seed, before, 
     np.testing.assert_array_equal(labels, expected)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_heads_that_are_far_away_are_left_out_without_a_difference(dtype):
+    logits = scattered_logits(7, (20, 9, 90, 80), dtype)
+    values = resampled(logits, (12, 70, 100))
+    labels = export_labels(logits, (12, 70, 100), **SPACINGS)
+    np.testing.assert_array_equal(labels, values.argmax(axis=0))
+    regions = tuple(range(1, 21))
+    painted = export_labels(logits, (12, 70, 100), **SPACINGS, regions=regions)
+    last = 20 - (values[::-1] > 0).argmax(axis=0)
+    np.testing.assert_array_equal(painted, np.where((values > 0).any(axis=0), last, 0))
+
+
 @pytest.mark.parametrize("make", [smooth_logits, tied_logits])
 def test_logits_that_are_larger_than_a_window_are_read_in_parts(make, monkeypatch):
     monkeypatch.setattr("resenc_plans.inference.planes.BYTES_AT_ONCE", 1)
@@ -72,6 +91,7 @@ def test_logits_may_be_of_any_strides_or_lie_in_files(tmp_path, monkeypatch):
         np.load(tmp_path / "logits.npy", mmap_mode="r"),
         np.load(tmp_path / "logits.npy", mmap_mode="c"),
         stored,
+        blosc2.asarray(logits, chunks=(1, 40, 4, 9)),
     ):
         labels = export_labels(form, (33, 14, 9), **SPACINGS)
         np.testing.assert_array_equal(labels, expected)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from resenc_plans.cli.options import WorkersOption
 from resenc_plans.cli.render import print_table, progress, say
 from resenc_plans.errors import ResencPlansError
 
@@ -23,10 +24,7 @@ def ensemble(
         bool,
         typer.Option("--probabilities", "--save_npz", help="Write the averaged probabilities too."),
     ] = False,
-    workers: Annotated[
-        int,
-        typer.Option("--workers", "-np", min=1, help="Cases to work on at a time."),
-    ] = 2,
+    workers: WorkersOption = None,
 ) -> None:
     """Average the probabilities of several predictions, as nnUNetv2_ensemble does.
 

@@ -16,14 +16,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from resenc_plans.datasets.case_pool import usable_cpus
 from resenc_plans.datasets.dataset_json import DatasetJson
-from resenc_plans.datasets.images import write_label
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import DatasetError, FileError, ResencPlansError
 from resenc_plans.files import replace_file
 from resenc_plans.folders import DATASET_JSON
 from resenc_plans.inference.npz_stream import ArrayReader, write_npz
 from resenc_plans.inference.probabilities import KEY
+from resenc_plans.inference.segmentation_files import write_segmentation
 from resenc_plans.preprocessing.pickles import dump_pickle, load_pickle
 
 FloatArray = npt.NDArray[np.float32]
@@ -31,6 +32,8 @@ LabelMap = npt.NDArray[Any]
 
 VALUES_AT_ONCE = 1 << 22
 """About so many values of each file are held at a time."""
+MOST_WORKERS = 4
+"""Each holds the largest mean and the labels of a case, half a gigabyte for a large CT."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def ensemble_folders(
     output: str | os.PathLike[str],
     *,
     probabilities: bool = False,
-    workers: int = 1,
+    workers: int | None = None,
     on_case: Callable[[str], None] | None = None,
 ) -> EnsembleResult:
     """Average the probabilities (.npz) of all cases in several folders; write segmentations.
@@ -71,7 +74,7 @@ def ensemble_folders(
     probabilities
         Whether the means are written too, as .npz with .pkl.
     workers
-        Cases to work on at a time, each on a thread.
+        Cases to work on at a time, each on a thread; by default one per processor, four at most.
     on_case
         Called with the name of each case that is done.
 
@@ -114,7 +117,7 @@ def ensemble_folders(
                 on_case(case)
         return None
 
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers or min(usable_cpus(), MOST_WORKERS)) as pool:
         problems = tuple(problem for problem in pool.map(work, cases) if problem is not None)
     failed = {problem.case for problem in problems}
     return EnsembleResult(tuple(case for case in cases if case not in failed), problems)
@@ -162,7 +165,7 @@ def ensemble_case(
                 choice.consider(head, slice(z, stop), mean)
                 if target is not None:
                     target.write(mean)
-    write_label(choice.labels, segmentation, properties)
+    write_segmentation(choice.labels, segmentation, properties)
     if probabilities is not None:
         with replace_file(probabilities.with_suffix(".pkl")) as stream:
             stream.write(dump_pickle(properties))

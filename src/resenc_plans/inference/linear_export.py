@@ -19,6 +19,7 @@ import numpy as np
 from resenc_plans.inference.float_bits import HALF_VALUES, as_bits, infinity_bits
 from resenc_plans.inference.interpolation import Array, Logits
 from resenc_plans.inference.label_kernels import (
+    TILE,
     copy_agreed,
     largest_heads,
     last_positive_heads,
@@ -42,6 +43,10 @@ class Slab:
     """Index of the slab's first plane among all."""
     winners: Array
     """(planes, y, x), the slab's planes only."""
+    peaks: Array
+    """(planes, heads, tiles): the largest value of each head, see `largest_heads`."""
+    floors: Array
+    """(planes, tiles): the smallest of the winners' values."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,15 +70,20 @@ class LinearExport:
         planes = planes_at_once(logits)
         reader = PlaneReader(logits, planes)
         winners = np.empty((planes + 1, height, width), np.uint8 if heads < 255 else np.uint16)
+        tiles = -(-height * width // TILE)
+        keys = np.dtype(f"i{logits.dtype.itemsize}")
+        peaks = np.empty((planes + 1, heads, tiles), keys)
+        floors = np.empty((planes + 1, tiles), keys)
         doubt = NO_DOUBT if unchanged else int(np.iinfo(winners.dtype).max)
         stop = count = 0
         with plane_threads(heads * length * height * width) as each:
             for window in windows(self.axes[0], length, planes):
                 array, offset = reader.read(window)
                 shared = int(window.start < stop)
-                winners[:shared] = winners[count - shared : count]
+                for known in (winners, peaks, floors):
+                    known[:shared] = known[count - shared : count]
                 stop, count = window.stop, window.stop - window.start
-                slab = Slab(as_bits(array), offset, window.start, winners)
+                slab = Slab(as_bits(array), offset, window.start, winners, peaks, floors)
 
                 def find(plane: int, slab: Slab = slab) -> None:
                     self._find_winners(slab, plane, doubt)
@@ -86,12 +96,12 @@ class LinearExport:
                 each(fill, window.new)
 
     def _find_winners(self, slab: Slab, plane: int, doubt: int) -> None:
+        results = slab.winners[plane], slab.peaks[plane], slab.floors[plane]
         if self.paint is not None:
-            last_positive_heads(
-                slab.bits, slab.offset + plane, infinity_bits(slab.bits), slab.winners[plane]
-            )
+            infinity = infinity_bits(slab.bits)
+            last_positive_heads(slab.bits, slab.offset + plane, infinity, *results)
         else:
-            largest_heads(slab.bits, slab.offset + plane, doubt, slab.winners[plane])
+            largest_heads(slab.bits, slab.offset + plane, doubt, *results)
 
     def _at(self, z: int, slab: Slab, doubt: int) -> Array:
         """The winners in plane `z` of the new grid."""
@@ -114,6 +124,8 @@ class LinearExport:
             HALF_VALUES,
             self.rounded_to.itemsize,
             self.paint is not None,
+            (slab.peaks[lower], slab.peaks[upper]),
+            (slab.floors[lower], slab.floors[upper]),
             border[:found],
             result,
         )

@@ -6,14 +6,16 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from resenc_plans.errors import FileError
 from resenc_plans.files import replace_file
+from resenc_plans.inference.deflated_zip import DeflatedMember, deflated_zip
 
 Array = npt.NDArray[Any]
 
@@ -25,7 +27,7 @@ COMPRESSION_LEVEL = 1
 class ArrayWriter:
     """Takes an array in pieces, in C order."""
 
-    stream: IO[bytes]
+    member: DeflatedMember
     dtype: np.dtype[Any]
     missing: int
     """Values that are still to come."""
@@ -33,7 +35,7 @@ class ArrayWriter:
     def write(self, part: Array) -> None:
         """Append values."""
         self.missing -= part.size
-        self.stream.write(np.ascontiguousarray(part, self.dtype).data.cast("B"))
+        self.member.write(np.ascontiguousarray(part, self.dtype).data.cast("B"))
 
 
 @contextmanager
@@ -50,17 +52,16 @@ def write_npz(
     kind = np.dtype(dtype)
     with (
         replace_file(path) as stream,
-        zipfile.ZipFile(
-            stream, "w", zipfile.ZIP_DEFLATED, compresslevel=COMPRESSION_LEVEL
-        ) as archive,
-        archive.open(f"{key}.npy", "w", force_zip64=True) as member,
+        deflated_zip(stream, f"{key}.npy", COMPRESSION_LEVEL) as member,
     ):
         header = {
             "descr": np.lib.format.dtype_to_descr(kind),
             "fortran_order": False,
             "shape": shape,
         }
-        np.lib.format.write_array_header_1_0(member, header)
+        preamble = BytesIO()
+        np.lib.format.write_array_header_1_0(preamble, header)
+        member.write(preamble.getvalue())
         writer = ArrayWriter(member, kind, int(np.prod(shape)))
         yield writer
         if writer.missing:

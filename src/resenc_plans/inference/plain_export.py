@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from resenc_plans.errors import ConfigurationError
 from resenc_plans.inference.interpolation import Array, Interpolation, Logits
 
 
@@ -30,6 +31,11 @@ def plain_export(
     for head in range(logits.shape[0]):
         source = np.asarray(logits[head : head + 1])
         values = resample(source, out.shape, spacing=spacing, new_spacing=new_spacing)[0]
+        if values.shape != out.shape:
+            raise ConfigurationError(
+                f"The plans resample logits of shape {logits.shape[1:]} to {values.shape}, but the "
+                f"image has {out.shape} (z, y, x). Is resampling_fn_probabilities right?"
+            )
         values = values.astype(compared, copy=False)
         if regions is not None:
             out[values > 0] = regions[head]

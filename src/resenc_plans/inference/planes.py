@@ -13,6 +13,8 @@ from resenc_plans.inference.linear_sampling import AxisSampling
 BYTES_AT_ONCE = 128 << 20
 """About as much of the logits is held at a time."""
 FEWEST_PLANES = 8
+MOST_TIMES = 2
+"""A store is read by whole chunks, unless they are so much larger; else some are read again."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,14 @@ def windows(sampling: AxisSampling, length: int, planes: int) -> Iterator[Window
 
 
 def planes_at_once(logits: Logits) -> int:
-    """How many planes to work on at a time: whole chunks where the store tells their shape."""
+    """How many planes to work on at a time: whole chunks of a store, if they are not too large."""
     heads, length, height, width = logits.shape
     fitting = BYTES_AT_ONCE // (heads * height * width * logits.dtype.itemsize)
-    chunk = int((getattr(logits, "chunks", None) or (1, 1))[1])
     wanted = max(fitting, FEWEST_PLANES)
-    return min(max(wanted // chunk, 1) * chunk, length)
+    chunk = int((getattr(logits, "chunks", None) or (1, 1))[1])
+    if chunk <= MOST_TIMES * wanted:
+        wanted = max(wanted // chunk, 1) * chunk
+    return min(wanted, length)
 
 
 class PlaneReader:
