@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "preprocessing": {"datasets", "plans"},
     "training": {"datasets", "plans", "networks", "preprocessing"},
     "inference": {"datasets", "plans", "networks", "preprocessing"},
-    "evaluation": {"datasets", "plans", "inference"},
+    "evaluation": {"datasets", "plans", "networks", "preprocessing", "inference"},
     "cli": {
         "datasets", "plans", "cost", "planning", "networks", "preprocessing", "training",
         "inference", "evaluation",
