@@ -103,7 +103,7 @@ def predict_mirrored(
     return total
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def predict_logits(
     network: nn.Module,
     image: Tensor,
