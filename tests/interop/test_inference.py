@@ -76,10 +76,10 @@ def test_logits_and_labels_equal_nnunets(models, peer, tmp_path):
         theirs = torch.from_numpy(np.load(tmp_path / f"{name}_logits.npy"))
         assert ours.dtype == theirs.dtype == torch.float16
         assert ours.shape == theirs.shape
-        # A last bit of float32 may round to another float16, of which the sums are some 16 times
-        # the logits; else they are equal.
+        # Both add up in float16, in the same order; only a last bit of the network's float32, where
+        # it is compiled otherwise, could make a sum round the other way.
         difference = (ours.float() - theirs.float()).abs()
-        assert (difference > 1e-4).float().mean() < 0.01, name
+        assert (difference > 1e-4).float().mean() < 1e-3, name
         assert (difference <= 0.01 * theirs.float().abs().clamp(min=1)).all(), name
         image = np.load(tmp_path / f"{name}_image.npy")
         spacing = SPACINGS.get(name, (1.0, 1.1, 0.9))
@@ -87,8 +87,8 @@ def test_logits_and_labels_equal_nnunets(models, peer, tmp_path):
         expected = np.load(tmp_path / f"{name}_labels.npy")
         assert labels.dtype == expected.dtype
         assert len(np.unique(expected)) > 1, name
-        print(name, (difference > 0).float().mean(), difference.max(), (labels != expected).sum(), labels.size)
-        assert (labels != expected).mean() < 1e-3, name
+        # In a cascade, the first stage's labels may fall otherwise at ties (see LabelRule).
+        assert (labels != expected).sum() <= (5 if name == "cascade" else 0), name
 
 
 def test_tiles_and_weights_are_nnunets(peer, tmp_path):
