@@ -53,7 +53,7 @@ def write_model(
         "label_manager": "LabelManager",
         "transpose_forward": list(transpose),
         "transpose_backward": [transpose.index(axis) for axis in range(3)],
-        "foreground_intensity_properties_per_channel": {c: PROPERTIES for c in names},
+        "foreground_intensity_properties_per_channel": dict.fromkeys(names, PROPERTIES),
         "configurations": {"tested": values},
     }
     if previous_stage is not None:

@@ -157,7 +157,7 @@ def test_what_is_missing_is_named(tmp_path):
     folder = write_model(tmp_path / "model")
     with pytest.raises(FileError, match=r"fold_3.*There is: fold_0"):
         ModelFolder.open(folder, 3)
-    with pytest.raises(FileError, match="There is: fold_0/checkpoint_final.pth"):
+    with pytest.raises(FileError, match=r"There is: fold_0/checkpoint_final\.pth"):
         ModelFolder.open(folder, checkpoint="checkpoint_best.pth")
 
 
