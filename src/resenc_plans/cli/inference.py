@@ -10,7 +10,7 @@ from resenc_plans.cli.render import note, print_table, say, two_bars
 from resenc_plans.errors import DatasetError, FileError, ResencPlansError
 
 if TYPE_CHECKING:
-    from resenc_plans.inference.folder_prediction import PredictionProgress
+    from resenc_plans.inference.prediction_report import PredictionProgress
 
 
 def predict(

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,11 @@ from resenc_plans.inference.input_cases import (
     read_previous,
 )
 from resenc_plans.inference.model_folder import PLANS_JSON
+from resenc_plans.inference.prediction_report import (
+    PredictionProblem,
+    PredictionProgress,
+    PredictionReport,
+)
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.inference.probabilities import write_probabilities
 from resenc_plans.inference.written_case import is_whole, npz_of, write_label_whole
@@ -31,39 +35,6 @@ ARGUMENTS_JSON = "predict_from_raw_data_args.json"
 
 Preprocessed = tuple[npt.NDArray[np.float32], dict[str, Any]]
 Predicted = tuple[npt.NDArray[Any], dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class PredictionProblem:
-    """Why a case has no segmentation."""
-
-    case: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class PredictionReport:
-    """What became of all cases."""
-
-    written: tuple[str, ...]
-    skipped: tuple[str, ...]
-    """Those that were there already."""
-    problems: tuple[PredictionProblem, ...]
-
-
-@dataclass(frozen=True)
-class PredictionProgress:
-    """How far a run is."""
-
-    case: str
-    """The case in the network, or the one that is done."""
-    cases_done: int
-    cases: int
-    """Cases of this run, without those that were there already."""
-    tiles_done: int
-    """Of the case in the network, in the fold that it is at."""
-    tiles: int
-    """0 where no case is in the network."""
 
 
 def predict_folder(

@@ -11,21 +11,42 @@ from torch import Tensor, nn
 
 from resenc_plans.errors import DatasetError
 from resenc_plans.inference.case_export import ExportRecipe, export_case
+from resenc_plans.inference.cascade_input import network_input
 from resenc_plans.inference.device import find_device, find_precision
+from resenc_plans.inference.memory_fallback import Attempt, first_that_fits
 from resenc_plans.inference.model_folder import FINAL_CHECKPOINT, Fold, ModelFolder
 from resenc_plans.inference.sliding_window import OnTile, predict_logits
 from resenc_plans.networks.checkpoint import load_weights
-from resenc_plans.preprocessing.case import Recipe, preprocess_case
+from resenc_plans.preprocessing.case import Recipe
 
 if TYPE_CHECKING:
-    from resenc_plans.inference.folder_prediction import PredictionReport
+    from resenc_plans.inference.prediction_report import PredictionReport
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float32]
 
 
 class Predictor:
-    """A trained model, ready to segment images in this process."""
+    """A trained model, ready to segment images in this process.
+
+    Parameters
+    ----------
+    model
+        What it was trained with and to.
+    device
+        "cpu", "cuda", "cuda:1", ...; None takes a GPU if there is one.
+    precision
+        "fp32", "fp16" or "bf16"; None takes float16 on a GPU, as nnU-Net does, bfloat16 on a CPU
+        that multiplies in it, else float32. nnU-Net's labels on a CPU are those of "fp32".
+    mirroring
+        Whether to average over the axes that training mirrored.
+    step_size
+        Distance of neighbouring tiles in patches, above 0 and at most 1.
+    allow_import
+        Modules whose networks the plans may name (see `build_network`).
+    on_note
+        Called with what a person should know, such as memory that did not suffice.
+    """
 
     def __init__(
         self,
@@ -65,25 +86,9 @@ class Predictor:
         allow_import: Collection[str] = (),
         on_note: Callable[[str], None] | None = None,
     ) -> Self:
-        """A predictor from a model folder of nnU-Net 2 or of ours.
+        """A predictor from a model folder of nnU-Net 2 or of ours; several folds are averaged.
 
-        Parameters
-        ----------
-        folder, folds, checkpoint
-            See `ModelFolder.open`; the logits of several folds are averaged.
-        device
-            "cpu", "cuda", "cuda:1", ...; None takes a GPU if there is one.
-        precision
-            "fp32", "fp16" or "bf16"; None takes float16 on a GPU, as nnU-Net does, bfloat16 on a
-            CPU that multiplies in it, else float32. nnU-Net's labels on a CPU are those of "fp32".
-        mirroring
-            Whether to average over the axes that training mirrored.
-        step_size
-            Distance of neighbouring tiles in patches, above 0 and at most 1.
-        allow_import
-            Modules whose networks the plans may name (see `build_network`).
-        on_note
-            Called with what a person should know, such as memory that did not suffice.
+        The arguments are those of `ModelFolder.open` and of `Predictor`.
 
         Raises
         ------
@@ -132,50 +137,29 @@ class Predictor:
     def preprocess(
         self, image: Array, properties: Mapping[str, Any], previous: Array | None = None
     ) -> tuple[FloatArray, dict[str, Any]]:
-        """What the network is given for an image (c, z, y, x), and the case's properties.
-
-        `previous` is as in `predict`: one channel per foreground label is added, 1 where the
-        segmentation has it.
-
-        Raises
-        ------
-        DatasetError
-            As in `predict`.
-        """
-        if len(properties["spacing"]) != 3:
-            raise DatasetError(f"Spacing {properties['spacing']}: mm along z, y, x are needed.")
-        if (self.model.config.previous_stage is None) != (previous is None):
-            raise DatasetError(
-                f"{self.model.config.name}: is no second stage of a cascade, but a segmentation of "
-                "the first was given."
-                if previous is not None
-                else f"{self.model.config.name}: needs the segmentation that the previous stage, "
-                f"{self.model.config.previous_stage}, made of this image."
-            )
-        labels = None if previous is None else np.asarray(previous)[None]
-        stored = preprocess_case(image, labels, properties, self.recipe)
-        stored.properties.pop("class_locations", None)
-        if previous is None:
-            return stored.image, stored.properties
-        values = np.asarray(self.model.labels.foreground_labels)[:, None, None, None]
-        return np.concatenate([stored.image, stored.labels == values]), stored.properties
+        """What the network is given for an image, and the case's properties; see `network_input`."""
+        model = self.model
+        return network_input(image, previous, properties, self.recipe, model.config, model.labels)
 
     def predict_logits(self, image: FloatArray, on_tile: OnTile | None = None) -> Tensor:
         """Logits (heads, z, y, x), float16 on the host, of what `preprocess` returns.
 
-        The mean over folds. Memory of the device that does not suffice is made up for by fewer
-        tiles at a time, then by sums on the host. `on_tile` is called with the tiles done and
-        those of the image, in each fold anew.
+        The mean over folds; float32 where logits overflow float16. `on_tile` is called with the
+        tiles done and those of the image, in each fold anew.
+
+        Raises
+        ------
+        MemoryError
+            Not one patch fits into the device's memory, or the sums not into the host's.
         """
         data = torch.from_numpy(image)
-        total: Tensor | None = None
-        for source in self.model.weights:
+        total = torch.zeros(())
+        for position, (source, weights) in enumerate(self.model.weights.items()):
             if source != self._loaded:
-                load_weights(self._network, self.model.weights[source], source)
+                load_weights(self._network, weights, source)
                 self._loaded = source
             logits = self._one_fold(data, on_tile)
-            total = logits if total is None else total.add_(logits)
-        assert total is not None
+            total = total.add_(logits) if position else logits
         if len(self.model.weights) > 1:
             total /= len(self.model.weights)
         return total.contiguous()
@@ -189,29 +173,20 @@ class Predictor:
         return predict_folder(self, inputs, output, **options)
 
     def _one_fold(self, image: Tensor, on_tile: OnTile | None) -> Tensor:
-        cpu = torch.device("cpu")
-        on_gpu = self.device.type == "cuda"
-        many = min(self.model.config.batch_size, 64) if on_gpu else 1
-        plans = [(many, self.device), (1, self.device), (1, cpu)] if on_gpu else [(1, cpu)]
-        for position, (tiles_per_batch, sum_device) in enumerate(plans):
-            try:
-                return predict_logits(
-                    self._network,
-                    image,
-                    self.model.config.patch_size,
-                    self.model.labels.num_heads,
-                    step_size=self.step_size,
-                    mirror_axes=self.mirror_axes,
-                    device=self.device,
-                    autocast=self.autocast,
-                    tiles_per_batch=tiles_per_batch,
-                    sum_device=sum_device,
-                    on_tile=on_tile,
-                ).cpu()
-            except torch.OutOfMemoryError:
-                if position == len(plans) - 1:
-                    raise
-                torch.cuda.empty_cache()
-                if self._on_note is not None and plans[position + 1][1] == cpu:
-                    self._on_note("The GPU's memory does not suffice: sums are kept on the host.")
-        raise AssertionError("the last attempt returns or raises")
+        def predict(attempt: Attempt) -> Tensor:
+            return predict_logits(
+                self._network,
+                image,
+                self.model.config.patch_size,
+                self.model.labels.num_heads,
+                step_size=self.step_size,
+                mirror_axes=self.mirror_axes,
+                device=self.device,
+                autocast=self.autocast,
+                tiles_per_batch=attempt.tiles_per_batch,
+                sum_device=attempt.sum_device,
+                on_tile=on_tile,
+            ).cpu()
+
+        batch_size = self.model.config.batch_size
+        return first_that_fits(self.device, batch_size, predict, self._on_note)
