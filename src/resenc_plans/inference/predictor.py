@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from resenc_plans.errors import DatasetError
-from resenc_plans.inference.case_export import ExportRecipe, export_case
 from resenc_plans.inference.cascade_input import network_input
+from resenc_plans.inference.case_export import ExportRecipe, export_case
 from resenc_plans.inference.device import find_device, find_precision
 from resenc_plans.inference.memory_fallback import Attempt, first_that_fits
 from resenc_plans.inference.model_folder import FINAL_CHECKPOINT, Fold, ModelFolder
@@ -137,7 +137,7 @@ class Predictor:
     def preprocess(
         self, image: Array, properties: Mapping[str, Any], previous: Array | None = None
     ) -> tuple[FloatArray, dict[str, Any]]:
-        """What the network is given for an image, and the case's properties; see `network_input`."""
+        """What the network is given, and the case's properties; see `network_input`."""
         model = self.model
         return network_input(image, previous, properties, self.recipe, model.config, model.labels)
 
