@@ -147,14 +147,22 @@ def _find_model(
     dataset: str | None, configuration: str | None, plans: str | None, trainer: str | None
 ) -> Path:
     """The folder TRAINER__PLANS__CONFIGURATION of a dataset that fits what was given."""
+    from resenc_plans.cli.scope import find_scope
     from resenc_plans.folders import RESULTS, dataset_id, environment_folder
 
     if dataset is None:
         raise ResencPlansError("No model was named. Give its folder with -m, or -d and -c.")
     root = environment_folder(RESULTS)
+    name = Path(dataset).resolve().name
     if root is None:
-        raise DatasetError(f"{RESULTS} is not set. Set it, or give the model's folder with -m.")
-    name = Path(dataset).name
+        scope = find_scope(dataset)
+        root = scope.preprocessed / RESULTS
+        name = scope.preprocessed.resolve().name
+    if not root.is_dir():
+        raise DatasetError(
+            f"{RESULTS} is not set, and there is no {root}. Set it, or give the model's folder "
+            "with -m."
+        )
     folders = sorted(path for path in root.iterdir() if path.is_dir())
     found = [path for path in folders if path.name == name]
     if name.isdigit():

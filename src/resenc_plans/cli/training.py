@@ -154,10 +154,13 @@ def _train(
 
     from resenc_plans.cli.training_progress import shown_progress
     from resenc_plans.training.pretrained import load_pretrained
-    from resenc_plans.training.ranks import find_device, is_lost_connection, joined_ranks
+    from resenc_plans.training.ranks import device_of_rank, is_lost_connection, joined_ranks
     from resenc_plans.training.trainer import Trainer
 
-    with joined_ranks(find_device(device)) as ranks, shown_progress(settings.epochs) as on_progress:
+    with (
+        joined_ranks(device_of_rank(device)) as ranks,
+        shown_progress(settings.epochs) as on_progress,
+    ):
         try:
             trainer = Trainer(
                 config,
@@ -192,7 +195,10 @@ def _train(
         note(f"Stopped, since {result.reason}. Go on with --resume from {result.checkpoint}.")
         raise typer.Exit(STOPPED)
     say(f"Trained {settings.epochs} epochs: {result.checkpoint}")
-    del validation
+    if validation:
+        from resenc_plans.cli.final_validation import validate
+
+        validate(trainer.folder, config, dataset, device, allow_import)
 
 
 def _settings(path: Path | None, overrides: dict[str, Any]) -> "TrainingSettings":

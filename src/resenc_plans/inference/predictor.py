@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from resenc_plans.errors import DatasetError
 from resenc_plans.inference.cascade_input import network_input
 from resenc_plans.inference.case_export import ExportRecipe, export_case
-from resenc_plans.inference.device import find_device, find_precision
 from resenc_plans.inference.memory_fallback import Attempt, first_that_fits
 from resenc_plans.inference.model_folder import FINAL_CHECKPOINT, Fold, ModelFolder
 from resenc_plans.inference.sliding_window import OnTile, predict_logits
 from resenc_plans.networks.checkpoint import load_weights
+from resenc_plans.networks.device import find_device, find_precision
 from resenc_plans.preprocessing.case import Recipe
 
 if TYPE_CHECKING:

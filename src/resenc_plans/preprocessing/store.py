@@ -181,6 +181,27 @@ def write_case(
             path.unlink(missing_ok=True)
 
 
+def write_labels(path: Path, labels: npt.NDArray[Any]) -> None:
+    """Store a segmentation (z, y, x) alone, whole or not at all.
+
+    Raises
+    ------
+    FileError
+        It cannot be written; what was there before is unchanged.
+    """
+    import blosc2
+
+    staged = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.b2nd")
+    try:
+        packing = {"codec": blosc2.Codec.ZSTD, "clevel": LABEL_PACKINGS[0].level}
+        blosc2.asarray(np.ascontiguousarray(labels), urlpath=str(staged), cparams=packing)
+        staged.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise FileError(f"{path}: not written: {error}. Is the disk full?") from error
+    finally:
+        staged.unlink(missing_ok=True)
+
+
 def _publish(folder: Path, name: str, staged: Mapping[str, Path]) -> tuple[Path, ...]:
     """Move staged files to their places, so that a case with an image is always complete."""
     final = {suffix: folder / (name + suffix) for suffix in SUFFIXES}

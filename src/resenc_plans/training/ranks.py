@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.nn.functional import all_reduce
 
-from resenc_plans.errors import ResencPlansError
+from resenc_plans.networks.device import find_device
 
 
 @dataclass(frozen=True)
@@ -52,36 +52,19 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def find_device(name: str | None) -> torch.device:
-    """The device of this process: as named, else CUDA, else Apple's GPU, else the CPU.
+def device_of_rank(name: str | None) -> torch.device:
+    """The device of this process: as named, else CUDA where there is one, else the CPU.
 
     Under torchrun each process of a machine has a CUDA device of its own, by its local rank.
 
     Raises
     ------
     ResencPlansError
-        The device is unknown, or not there.
+        There is no such device.
     """
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-        if torch.backends.mps.is_available():
-            name = "mps"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ResencPlansError(
-            f"--device {name}: unknown. There is: cpu, cuda, cuda:1, mps."
-        ) from None
-    if device.type == "cuda":
-        number = int(os.environ.get("LOCAL_RANK", device.index or 0))
-        if number >= torch.cuda.device_count():
-            raise ResencPlansError(
-                f"--device {name}: torch sees {torch.cuda.device_count()} CUDA GPUs here, but "
-                f"number {number} (from 0) is wanted. Use fewer, or --device cpu."
-            )
-        return torch.device("cuda", number)
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ResencPlansError("--device mps: torch sees none here. Use --device cpu.")
+    device = find_device(name)
+    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
+        return find_device(f"cuda:{os.environ['LOCAL_RANK']}")
     return device
 
 

@@ -20,6 +20,7 @@ from torch.nn.utils import clip_grad_norm_
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import ResencPlansError
 from resenc_plans.networks.build import build_network
+from resenc_plans.networks.device import find_precision
 from resenc_plans.plans.models import ResolvedConfiguration
 from resenc_plans.training.batches import Batch, Batches
 from resenc_plans.training.history import Epoch, smoothed
@@ -29,7 +30,6 @@ from resenc_plans.training.loss import (
     Loss,
     deep_supervision_weights,
 )
-from resenc_plans.training.precision import autocast, choose_precision
 from resenc_plans.training.pseudo_dice import count_overlap, dice_of
 from resenc_plans.training.ranks import ALONE, Ranks
 from resenc_plans.training.records import Records
@@ -122,7 +122,8 @@ class Trainer:
         self.config, self.dataset, self.fold = config, dataset, fold
         self.settings = settings = settings or TrainingSettings()
         self.ranks, self.device = ranks, ranks.device
-        self.precision = choose_precision(settings.precision, self.device)
+        wanted = None if settings.precision == "auto" else settings.precision
+        self.autocast = find_precision(wanted, self.device)
         self.folder = run_folder or usual_run_folder(config, dataset, fold)
         self.on_progress = on_progress
         torch.manual_seed(settings.seed)
@@ -142,7 +143,7 @@ class Trainer:
             weight_decay=settings.weight_decay,
             nesterov=settings.momentum > 0,
         )
-        self.scaler = torch.amp.GradScaler("cuda") if self.precision == "fp16" else None
+        self.scaler = torch.amp.GradScaler("cuda") if self.autocast is torch.float16 else None
         self.schedule = schedule or polynomial(
             settings.learning_rate, settings.epochs, settings.poly_exponent
         )
@@ -276,7 +277,8 @@ class Trainer:
         """The loss with gradients, logits and targets of each scale."""
         images = batch.images.to(self.device, non_blocking=True)
         targets = [target.to(self.device, non_blocking=True) for target in batch.targets]
-        with autocast(self.precision, self.device):
+        half = self.autocast is not None
+        with torch.autocast(self.device.type, self.autocast, enabled=half):
             output = self._parallel(images)
             logits = [output] if isinstance(output, Tensor) else list(output)
             targets = targets[: len(logits)]
@@ -387,7 +389,7 @@ class Trainer:
             "dataset": self.dataset.name,
             "fold": self.fold,
             "device": self.device,
-            "precision": self.precision,
+            "precision": self.autocast or torch.float32,
             "world": self.ranks.world,
             "torch": torch.__version__,
             "settings": self.settings.model_dump_json(),
