@@ -112,3 +112,13 @@ def test_every_batch_of_tiles_is_reported():
         Ramp(), image, (4, 4, 4), 1, tiles_per_batch=3, on_tile=lambda *at: seen.append(at)
     )
     assert seen == [(3, 4), (4, 4)]
+
+
+def test_sums_in_a_file_are_the_same(monkeypatch, tmp_path):
+    image = torch.randn(1, 9, 17, 12)
+    expected = predict_logits(Copies(), image, (4, 8, 6), 2)
+    monkeypatch.setattr("resenc_plans.inference.sum_storage.free_memory", lambda: 100)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    found = predict_logits(Copies(), image, (4, 8, 6), 2)
+    torch.testing.assert_close(found, expected, atol=0, rtol=0)
+    assert not list(tmp_path.iterdir())

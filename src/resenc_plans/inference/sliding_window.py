@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from resenc_plans.inference.sum_storage import zeros
+
 Tile = tuple[slice | int, ...]
 """An index into (z, y, x): three slices, or a plane's number and two slices for a 2D network."""
 OnTile = Callable[[int, int], None]
@@ -141,7 +143,8 @@ def predict_logits(
         Tiles that the network sees at once.
     sum_dtype, sum_device
         Of the sums; nnU-Net's are float16. The device of the network unless given. Sums that
-        overflow float16 are made anew in float32.
+        overflow float16 are made anew in float32; those too large for the host's memory lie in a
+        temporary file (see `sum_storage`).
     on_tile
         Called after each batch.
 
@@ -153,7 +156,7 @@ def predict_logits(
     sum_device = device if sum_device is None else torch.device(sum_device)
     padded, inner = pad_to_patch(image.to(sum_device), patch_size)
     weights = importance(tuple(patch_size), sum_dtype).to(sum_device)
-    total = torch.zeros((heads, *padded.shape[1:]), dtype=sum_dtype, device=sum_device)
+    total = zeros((heads, *padded.shape[1:]), sum_dtype, sum_device)
     weight = torch.zeros(padded.shape[1:], dtype=sum_dtype, device=sum_device)
     todo, done = tiles(padded.shape[1:], patch_size, step_size), 0
     with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
@@ -168,7 +171,7 @@ def predict_logits(
             if on_tile is not None:
                 on_tile(done, len(todo))
     total /= weight
-    if sum_dtype == torch.float16 and bool(torch.isinf(total).any()):
+    if sum_dtype == torch.float16 and any(bool(torch.isinf(head).any()) for head in total):
         del total, weight
         return predict_logits(
             network,
