@@ -18,12 +18,6 @@ from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrig
 from batchgeneratorsv2.transforms.intensity.contrast import BGContrast, ContrastTransform
 from batchgeneratorsv2.transforms.intensity.gamma import GammaTransform
 from batchgeneratorsv2.transforms.intensity.gaussian_noise import GaussianNoiseTransform
-from batchgeneratorsv2.transforms.nnunet.random_binary_operator import (
-    ApplyRandomBinaryOperatorTransform,
-)
-from batchgeneratorsv2.transforms.nnunet.remove_connected_components import (
-    RemoveRandomConnectedComponentFromOneHotEncodingTransform,
-)
 from batchgeneratorsv2.transforms.nnunet.seg_to_onehot import MoveSegAsOneHotToDataTransform
 from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
 from batchgeneratorsv2.transforms.spatial.low_resolution import SimulateLowResolutionTransform
@@ -236,6 +230,13 @@ def _previous_stage(labels: Labels, *, augmented: bool) -> list[BasicTransform]:
     ]
     if not augmented:
         return moved
+    from batchgeneratorsv2.transforms.nnunet.random_binary_operator import (
+        ApplyRandomBinaryOperatorTransform,
+    )
+    from batchgeneratorsv2.transforms.nnunet.remove_connected_components import (
+        RemoveRandomConnectedComponentFromOneHotEncodingTransform,
+    )
+
     channels = list(range(-len(foreground), 0))
     return [
         *moved,
