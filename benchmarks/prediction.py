@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+
 from side_by_side import SHARED, Command, compare, peer_command, print_table
 
 MODEL = SHARED / "oracle" / "model"
@@ -33,7 +34,7 @@ def main() -> None:
         theirs = peer_command(
             "nnUNetv2_predict_from_modelfolder",
             *(*arguments, "-o", str(folder / "theirs")),
-            **{key: name for key in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")},
+            **dict.fromkeys(("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"), name),
         )
         ours = [sys.executable, "-m", "resenc_plans", "predict", *arguments]
         comparisons = []

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder)
-        programs = {
+        programs: dict[str, Callable[[], Timing]] = {
             "ours, fp32": lambda: ours(folder, "fp32", options.iterations),
             "ours, bf16 (default)": lambda: ours(folder, "bf16", options.iterations),
             "nnU-Net": lambda: theirs(folder, options.iterations),

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 os.environ["nnUNet_n_proc_DA"] = sys.argv[5]
 
@@ -31,7 +32,7 @@ def main() -> None:
     ends = []
     step = trainer.train_step
 
-    def timed_step(batch: dict) -> dict:  # type: ignore[type-arg]
+    def timed_step(batch: Any) -> Any:
         result = step(batch)
         ends.append(time.time())
         return result

@@ -13,9 +13,10 @@ from resenc_plans.errors import DatasetError, FileError, ResencPlansError
 from resenc_plans.networks.checkpoint import load_checkpoint
 from resenc_plans.training.batches import Batch, Batches
 from resenc_plans.training.pretrained import load_pretrained
+from resenc_plans.training.progress import Progress
 from resenc_plans.training.ranks import ALONE
 from resenc_plans.training.settings import TrainingSettings
-from resenc_plans.training.trainer import Progress, Trainer
+from resenc_plans.training.trainer import Trainer
 from resenc_plans.training.usual_parts import usual_batches, usual_run_folder
 
 SHORT = TrainingSettings(

@@ -1,16 +1,18 @@
 """The command that segments images: predict."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resenc_plans.cli.options import AllowImportOption
-from resenc_plans.cli.render import note, print_table, say, two_bars
+from resenc_plans.cli.render import note, print_table, progress, say, two_bars
 from resenc_plans.errors import DatasetError, FileError, ResencPlansError
 
 if TYPE_CHECKING:
     from resenc_plans.inference.prediction_report import PredictionProgress
+    from resenc_plans.inference.predictor import Predictor
 
 
 def predict(
@@ -96,6 +98,14 @@ def predict(
     workers: Annotated[
         int, typer.Option("--workers", "-np", min=1, help="Cases to read, and to write, at a time.")
     ] = 1,
+    overlay: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Draw each case into this folder: three planes with outlines.",
+            show_default=False,
+        ),
+    ] = None,
     allow_import: AllowImportOption = None,
 ) -> None:
     """Segment a folder of images with a trained model, as nnUNetv2_predict does.
@@ -136,11 +146,39 @@ def predict(
             workers=workers,
             on_progress=on_progress,
         )
+    if overlay is not None:
+        _draw_overlays(predictor, inputs, output, overlay, [*report.written, *report.skipped])
     kept = f", {len(report.skipped)} were there" if report.skipped else ""
     say(f"{len(report.written)} cases written to {output}{kept}, {len(report.problems)} failed.")
     if report.problems:
         print_table(["case", "why"], [[p.case, p.reason] for p in report.problems], fixed=1)
         raise typer.Exit(1)
+
+
+def _draw_overlays(
+    predictor: "Predictor", inputs: Path, output: Path, target: Path, cases: Sequence[str]
+) -> None:
+    from resenc_plans.datasets.images import read_image, read_label
+    from resenc_plans.evaluation.overlay import draw_overlay
+
+    ending = predictor.model.dataset.file_ending
+    labels = predictor.model.dataset.labels
+    names = {value: name for name, value in labels.items() if isinstance(value, int)}
+    target.mkdir(parents=True, exist_ok=True)
+    with progress("Drawing", len(cases)) as on_case:
+        for case in cases:
+            image = read_image([inputs / f"{case}_0000{ending}"])
+            label = read_label(output / f"{case}{ending}")
+            draw_overlay(
+                image.array[0],
+                label.array[0],
+                image.spacing,
+                target / f"{case}.png",
+                names=names,
+                direction=image.properties.get("sitk_stuff", {}).get("direction"),
+                title=case,
+            )
+            on_case(case)
 
 
 def _find_model(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from resenc_plans.cli.render import console, note
 
 if TYPE_CHECKING:
-    from resenc_plans.training.trainer import Progress
+    from resenc_plans.training.progress import Progress
 
 
 @contextmanager

@@ -7,7 +7,6 @@ loss, batches, schedule.
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -30,6 +29,7 @@ from resenc_plans.training.loss import (
     Loss,
     deep_supervision_weights,
 )
+from resenc_plans.training.progress import Progress, TrainingResult
 from resenc_plans.training.pseudo_dice import count_overlap, dice_of
 from resenc_plans.training.ranks import ALONE, Ranks
 from resenc_plans.training.records import Records
@@ -47,36 +47,6 @@ from resenc_plans.training.usual_parts import (
 
 NAN_PATIENCE = 5
 """Batches in a row whose gradients are not finite, after which training stops."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training is, after each batch and each epoch."""
-
-    epoch: int
-    iteration: int
-    """Batches of this epoch that are done."""
-    iterations: int
-    is_training: bool
-    """False in the validation after the epoch."""
-    loss: float
-    finished: Epoch | None = None
-    """The figures of the epoch, when it is over."""
-    waited: float = 0.0
-    """Share of the epoch's time that was spent waiting for data."""
-    note: str | None = None
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """How a run ended."""
-
-    is_complete: bool
-    """Whether all epochs are done; if not, it goes on with `resume`."""
-    reason: str | None
-    """Why it stopped early."""
-    checkpoint: Path
-    epochs: tuple[Epoch, ...]
 
 
 class Trainer:
@@ -135,7 +105,8 @@ class Trainer:
             settings.deep_supervision,
             allow_import=allow_import,
         )
-        self.network.to(self.device, memory_format=self._memory_format())
+        self.network.to(self.device)
+        self.network.to(memory_format=self._memory_format())  # type: ignore[call-overload]
         self.optimizer = torch.optim.SGD(
             self.network.parameters(),
             settings.learning_rate,
