@@ -232,5 +232,5 @@ def _seed_generators(*key: int) -> None:
     """Seed the global generators, from which batchgeneratorsv2 draws, for one sample."""
     state = np.random.SeedSequence(key).generate_state(6)
     np.random.seed(state[:4])
-    torch.manual_seed(int(state[4]))
+    torch.default_generator.manual_seed(int(state[4]))
     random.seed(int(state[5]))
