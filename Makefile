@@ -32,6 +32,12 @@ demo: install
 	$(BIN)/resenc-plans show -d $(DEMO)
 	$(BIN)/resenc-plans validate -d $(DEMO)
 	$(BIN)/resenc-plans preprocess -d $(DEMO)
+	cd $(DEMO) && ../../$(BIN)/resenc-plans derive --name small --patch-size 16x32x32 --set batch_size=2
+	cd $(DEMO) && ../../$(BIN)/resenc-plans derive --name tiny --from small \
+		--set 'architecture.arch_kwargs.features_per_stage=[8,16,32,64]'
+	cd $(DEMO) && ../../$(BIN)/resenc-plans train . tiny 0 --settings ../../examples/demo_training.json
+	cd $(DEMO) && ../../$(BIN)/resenc-plans predict -d . -c tiny -i imagesTr -o predicted --overlay pictures
+	cd $(DEMO) && ../../$(BIN)/resenc-plans evaluate predicted labelsTr
 
 test: install
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile

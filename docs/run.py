@@ -31,6 +31,7 @@ class Session:
         self._environment = {
             key: value for key, value in os.environ.items() if not key.startswith("nnUNet_")
         } | {"PATH": path, "COLUMNS": str(WIDTH), "NO_COLOR": "1", "TERM": "xterm"}
+        self._environment["XDG_CONFIG_HOME"] = str(folder / ".settings")
 
     def command(self, line: str) -> str:
         """What a shell command prints: its notes on stderr, then what stdout shows on a terminal.

@@ -14,11 +14,11 @@ MAY_IMPORT = {
     "plans": {"datasets"},
     "cost": {"plans"},
     "planning": {"datasets", "plans", "cost"},
-    "networks": {"plans"},
+    "networks": {"plans", "cost"},
     "preprocessing": {"datasets", "plans"},
     "training": {"datasets", "plans", "networks", "preprocessing"},
     "inference": {"datasets", "plans", "networks", "preprocessing"},
-    "evaluation": {"datasets", "plans", "inference"},
+    "evaluation": {"datasets", "plans", "networks", "preprocessing", "inference"},
     "cli": {
         "datasets", "plans", "cost", "planning", "networks", "preprocessing", "training",
         "inference", "evaluation",

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from resenc_plans.errors import PlanningError as PlanningError
     from resenc_plans.errors import PlansError as PlansError
     from resenc_plans.errors import ResencPlansError as ResencPlansError
+    from resenc_plans.evaluation.folders import evaluate_folder as evaluate_folder
+    from resenc_plans.evaluation.model_archive import export_model as export_model
+    from resenc_plans.evaluation.model_archive import import_model as import_model
+    from resenc_plans.evaluation.overlay import draw_overlay as draw_overlay
+    from resenc_plans.evaluation.summary import Summary as Summary
+    from resenc_plans.inference.predictor import Predictor as Predictor
     from resenc_plans.networks.build import build_network as build_network
     from resenc_plans.networks.registry import register_architecture as register_architecture
     from resenc_plans.planning.planner import create_plans as create_plans
@@ -42,6 +48,8 @@ if TYPE_CHECKING:
     from resenc_plans.plans.models import ResolvedConfiguration as ResolvedConfiguration
     from resenc_plans.plans.plans import Plans as Plans
     from resenc_plans.preprocessing.preprocessor import Preprocessor as Preprocessor
+    from resenc_plans.training.settings import TrainingSettings as TrainingSettings
+    from resenc_plans.training.trainer import Trainer as Trainer
 
 _MODULE_OF = {
     "Configuration": "resenc_plans.plans.models",
@@ -62,15 +70,23 @@ _MODULE_OF = {
     "Plans": "resenc_plans.plans.plans",
     "PlansDiff": "resenc_plans.plans.diff",
     "PlansError": "resenc_plans.errors",
+    "Predictor": "resenc_plans.inference.predictor",
     "Preprocessor": "resenc_plans.preprocessing.preprocessor",
     "Preset": "resenc_plans.planning.presets",
     "ResamplingSettings": "resenc_plans.plans.models",
     "ResencPlansError": "resenc_plans.errors",
     "ResidualEncoderUNetArchitecture": "resenc_plans.plans.architecture",
     "ResolvedConfiguration": "resenc_plans.plans.models",
+    "Summary": "resenc_plans.evaluation.summary",
+    "Trainer": "resenc_plans.training.trainer",
+    "TrainingSettings": "resenc_plans.training.settings",
     "build_network": "resenc_plans.networks.build",
     "create_plans": "resenc_plans.planning.planner",
+    "draw_overlay": "resenc_plans.evaluation.overlay",
     "estimate_cost": "resenc_plans.cost.estimate",
+    "evaluate_folder": "resenc_plans.evaluation.folders",
+    "export_model": "resenc_plans.evaluation.model_archive",
+    "import_model": "resenc_plans.evaluation.model_archive",
     "register_architecture": "resenc_plans.networks.registry",
     "register_preset": "resenc_plans.planning.presets",
 }

@@ -2,6 +2,7 @@
 
 import os
 import re
+from difflib import get_close_matches
 from pathlib import Path
 
 from resenc_plans.errors import DatasetError
@@ -9,6 +10,9 @@ from resenc_plans.errors import DatasetError
 RAW = "nnUNet_raw"
 PREPROCESSED = "nnUNet_preprocessed"
 RESULTS = "nnUNet_results"
+
+TRAINER_NAME = "nnUNetTrainer"
+"""What our models call their trainer, so that nnU-Net reads them."""
 
 DATASET_JSON = "dataset.json"
 FINGERPRINT_JSON = "dataset_fingerprint.json"
@@ -74,9 +78,13 @@ def find_dataset_folder(dataset: str, variable: str = RAW) -> Path:
     else:
         found = [root / dataset] if (root / dataset).is_dir() else []
     if not found:
-        known = ", ".join(sorted(p.name for p in root.iterdir() if dataset_id(p.name))[:10])
+        names = sorted(p.name for p in root.iterdir() if dataset_id(p.name))
+        close = get_close_matches(dataset, names, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        known = ", ".join(names[:10])
         raise DatasetError(
-            f"Dataset {dataset!r}: not found in {root} ({variable}). There is: {known or 'none'}."
+            f"Dataset {dataset!r}: not found in {root} ({variable}). "
+            f"There is: {known or 'none'}.{hint}"
         )
     if len(found) > 1:
         raise DatasetError(
@@ -84,3 +92,17 @@ def find_dataset_folder(dataset: str, variable: str = RAW) -> Path:
             f"{', '.join(p.name for p in found)}. Rename all but one, or give the name."
         )
     return found[0]
+
+
+def model_folder(results: Path, dataset_name: str, plans_name: str, configuration: str) -> Path:
+    """Where the folds of a trained configuration lie, as nnU-Net names it.
+
+    >>> model_folder(Path("results"), "Dataset004_Hippocampus", "nnUNetPlans", "2d").name
+    'nnUNetTrainer__nnUNetPlans__2d'
+    """
+    return results / dataset_name / f"{TRAINER_NAME}__{plans_name}__{configuration}"
+
+
+def results_folder(preprocessed: Path) -> Path:
+    """Where results go: the folder that nnUNet_results names, else one beside the plans."""
+    return environment_folder(RESULTS) or preprocessed / RESULTS

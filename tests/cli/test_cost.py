@@ -119,3 +119,82 @@ def test_impossible_fits_are_refused(run, dataset, arguments, message):
     done = run("create", *arguments)
     assert done.code == 2
     assert message in done.err
+
+
+def test_a_measurement_is_printed_beside_the_estimate_and_calibrates_what_follows(
+    run, planned, monkeypatch
+):
+    from resenc_plans.cli import measurement
+    from resenc_plans.networks import measurement as networks_measurement
+    from resenc_plans.networks.measurement import StepMeasurement
+
+    class Gpu:
+        name = "Pretended GPU"
+
+    def measured(config, channels, heads, gpu, *, regions):
+        assert (channels, heads, regions) == (2, 4, False)
+        return StepMeasurement(gpu.name, "2.13.0", 3 * 2**30, 4 * 2**30, 20 * 2**30, 0.25)
+
+    monkeypatch.setattr(measurement, "find_gpu", Gpu)
+    monkeypatch.setattr(networks_measurement, "measure_configuration", measured)
+    done = run("cost", "3d_fullres", "--measure")
+    assert done.code == 0
+    header, row = done.out.splitlines()[:2]
+    cells = dict(zip(header.split("\t"), row.split("\t"), strict=True))
+    assert (cells["allocated (GiB)"], cells["nvidia-smi (GiB)"]) == ("3.00", "20.00")
+    assert cells["seconds per step"] == "0.250"
+    assert "Calibrated to: A100 40 GB" in done.out
+    after = run("cost", "3d_fullres")
+    assert "Calibrated to: Pretended GPU (1 configuration measured on this machine" in after.out
+    assert "20.0 (18.0-22.0)" in after.out
+
+
+def test_measuring_needs_a_gpu_and_says_so(run, planned):
+    done = run("cost", "3d_fullres", "--measure")
+    assert done.code == 2
+    assert "needs a CUDA GPU" in done.err
+    assert "one GPU" in run("cost", "3d_fullres", "--measure", "--gpus", "2").err
+
+
+def test_a_network_of_the_users_own_is_traced_once_its_module_is_allowed(
+    run, planned, tmp_path, monkeypatch
+):
+    (tmp_path / "mylab_nets.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, input_channels, num_classes, deep_supervision=False):\n"
+        "        super().__init__()\n"
+        "        self.layer = nn.Conv3d(input_channels, num_classes, 1)\n"
+        "    def forward(self, x):\n"
+        "        return self.layer(x)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    own = {"network_class_name": "mylab_nets.Net", "arch_kwargs": {}, "_kw_requires_import": []}
+    plans = document(planned)
+    plans["configurations"]["own"] = {
+        "inherits_from": "3d_fullres",
+        "batch_size": 4,
+        "architecture": own,
+    }
+    planned.write_text(json.dumps(plans))
+    refused = run("cost", "own")
+    assert refused.code == 2
+    assert "--allow-import" in refused.err
+    done = run("cost", "own", "--allow-import", "mylab_nets")
+    assert done.code == 0, done.err
+    assert "own: 0.0 M parameters" in done.out
+    assert "at least" in done.out
+    whole, part = [
+        json.loads(run(*arguments).out)["own"]["activation_bytes"]
+        for arguments in (
+            ["cost", "own", "--allow-import", "mylab_nets", "--format", "json"],
+            ["cost", "own", "--allow-import", "mylab_nets", "--format", "json", "--gpus", "4"],
+        )
+    ]
+    assert 3.9 * part < whole <= 4 * part
+
+
+def test_the_memory_of_preprocessing_is_told_where_there_are_images(run, planned, phantom):
+    assert "per worker" not in run("cost").out
+    told = run("cost", "-d", phantom, "-p", planned)
+    assert "Preprocessing takes at most 0.30 GiB per worker, by the headers of 3 cases." in told.out

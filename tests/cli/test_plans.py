@@ -367,3 +367,17 @@ def test_a_narrow_terminal_cuts_no_number(here):
     os.close(controller)
     assert "32x64x64" in output
     assert "ResidualEncoderUNet" in output
+
+
+def test_a_slip_in_the_name_of_plans_is_met_with_the_nearest(run, dataset):
+    assert run("create", "--preset", "M").code == 0
+    assert "Did you mean nnUNetResEncUNetMPlans?" in run("show", "-p", "nnUNetResEncUNetPlan").err
+
+
+def test_plans_of_a_dataset_are_compared_from_anywhere(run, dataset, tmp_path, monkeypatch):
+    assert run("create", "--preset", "M").code == 0
+    assert run("create", "--preset", "L").code == 0
+    monkeypatch.chdir(tmp_path)
+    done = run("diff", "nnUNetResEncUNetMPlans", "nnUNetResEncUNetLPlans", "-d", dataset)
+    assert done.code == 1
+    assert "plans_name" in done.out

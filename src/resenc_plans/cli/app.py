@@ -10,7 +10,22 @@ from typing import Annotated
 import typer
 
 from resenc_plans import __version__
-from resenc_plans.cli import cost, datasets, planning, plans, preprocessing, show, validation
+from resenc_plans.cli import (
+    cost,
+    datasets,
+    ensembling,
+    evaluation,
+    inference,
+    models,
+    planning,
+    plans,
+    postprocessing,
+    preprocessing,
+    selection,
+    show,
+    training,
+    validation,
+)
 from resenc_plans.errors import ResencPlansError
 
 app = typer.Typer(
@@ -40,7 +55,22 @@ def resenc_plans(
     """Plans for nnU-Net's residual-encoder presets: make, derive, check and compare them."""
 
 
-for module in (datasets, planning, cost, preprocessing, show, plans, validation):
+for module in (
+    datasets,
+    planning,
+    cost,
+    preprocessing,
+    training,
+    inference,
+    ensembling,
+    evaluation,
+    postprocessing,
+    selection,
+    models,
+    show,
+    plans,
+    validation,
+):
     for command in module.COMMANDS:
         app.command()(command)
 

@@ -1,12 +1,18 @@
 """The command about cost: what configurations take in training and in use."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resenc_plans.cli.options import DatasetOption, Format, FormatOption, PlansOption
+from resenc_plans.cli.options import (
+    AllowImportOption,
+    DatasetOption,
+    Format,
+    FormatOption,
+    PlansOption,
+)
 from resenc_plans.cli.render import note, numbers, print_json, print_table, say
 from resenc_plans.errors import ResencPlansError
 
@@ -50,6 +56,15 @@ def cost(
         ),
     ] = None,
     gpus: Annotated[int, typer.Option(min=1, help="GPUs that share the batch.")] = 1,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure",
+            help="Run a few training steps on the CUDA GPU here as well, print what they take, and "
+            "calibrate to it from then on.",
+        ),
+    ] = False,
+    allow_import: AllowImportOption = None,
     format: FormatOption = Format.TABLE,
 ) -> None:
     """Estimate GPU memory, hours and arithmetic of training, and the memory of prediction.
@@ -60,32 +75,52 @@ def cost(
     from resenc_plans.cli.scope import find_plans
 
     plan = find_plans(plans, dataset)
-    found: dict[str, Cost | TraceCost] = {}
+    found: dict[str, _Priced] = {}
     for name in configurations or plan.configurations:
         try:
-            config = plan.resolve(name)
-            found[name] = _cost(plan, config, input_channels, heads, regions, gpus)
+            found[name] = _price(
+                _network(plan, plan.resolve(name), input_channels, heads, regions),
+                gpus,
+                allow_import or (),
+            )
         except ResencPlansError as error:
             if configurations:
                 raise
             note(f"{name}: left out. {error}")
+    if measure:
+        from resenc_plans.cli.measurement import measure_networks
+
+        measure_networks(_measurable(found, gpus))
     if format is Format.JSON:
-        print_json({name: asdict(value) for name, value in found.items()})
+        print_json({name: asdict(priced.cost) for name, priced in found.items()})
         return
-    _print(found)
+    _print({name: priced.cost for name, priced in found.items()})
+    _print_workers(plan, dataset, [priced.network.config for priced in found.values()])
 
 
-def _cost(
+@dataclass(frozen=True)
+class Network:
+    """What a network is built from, in training."""
+
+    config: "ResolvedConfiguration"
+    input_channels: int
+    heads: int
+    regions: bool
+
+
+@dataclass(frozen=True)
+class _Priced:
+    network: Network
+    cost: "Cost | TraceCost"
+
+
+def _network(
     plan: "Plans",
     config: "ResolvedConfiguration",
     input_channels: int | None,
     heads: int | None,
     regions: bool | None,
-    gpus: int,
-) -> "Cost | TraceCost":
-    from resenc_plans.cost.estimate import estimate_cost
-    from resenc_plans.plans.architecture import OtherArchitecture
-
+) -> Network:
     if input_channels is None or heads is None:
         from resenc_plans.cli.scope import channels_and_heads, has_regions
 
@@ -93,11 +128,60 @@ def _cost(
         input_channels = known[0] if input_channels is None else input_channels
         heads = known[1] if heads is None else heads
         regions = has_regions(plan) if regions is None else regions
+    return Network(config, input_channels, heads, bool(regions))
+
+
+def _price(network: Network, gpus: int, allow_import: Sequence[str]) -> _Priced:
+    from resenc_plans.cli.measurement import calibration_in_use
+    from resenc_plans.cost.estimate import estimate_cost
+    from resenc_plans.plans.architecture import OtherArchitecture
+
+    config, channels, heads = network.config, network.input_channels, network.heads
     if isinstance(config.architecture, OtherArchitecture):
         from resenc_plans.networks.trace import trace_configuration
 
-        return trace_configuration(config, input_channels, heads, regions=bool(regions))
-    return estimate_cost(config, input_channels, heads, gpus=gpus, regions=bool(regions))
+        traced = trace_configuration(
+            *(config, channels, heads),
+            gpus=gpus,
+            regions=network.regions,
+            allow_import=allow_import,
+        )
+        return _Priced(network, traced)
+    calibration = calibration_in_use()
+    estimated = estimate_cost(
+        *(config, channels, heads), gpus=gpus, regions=network.regions, calibration=calibration
+    )
+    return _Priced(network, estimated)
+
+
+def _measurable(found: Mapping[str, _Priced], gpus: int) -> "list[tuple[Network, Cost]]":
+    from resenc_plans.cost.estimate import Cost
+
+    if gpus > 1:
+        raise ResencPlansError("--measure runs on one GPU: leave --gpus away.")
+    return [(p.network, p.cost) for p in found.values() if isinstance(p.cost, Cost)]
+
+
+def _print_workers(
+    plan: "Plans", dataset: str | None, configs: "Sequence[ResolvedConfiguration]"
+) -> None:
+    """The memory of a process that preprocesses, where the images are there to be asked."""
+    from resenc_plans.cli.scope import find_scope
+    from resenc_plans.errors import DatasetError
+
+    try:
+        data = find_scope(dataset).dataset()
+    except DatasetError:
+        return
+    if not configs or not any(case.images for case in data.cases):
+        return
+    from resenc_plans.preprocessing.preprocessor import Preprocessor
+
+    most = max(Preprocessor(config, plan).memory_per_worker(data) for config in configs)
+    say(
+        f"Preprocessing takes at most {_gib(most)} GiB per worker, by the headers of "
+        f"{len(data.cases)} cases."
+    )
 
 
 def _print(found: "dict[str, Cost | TraceCost]") -> None:

@@ -65,6 +65,16 @@ WorkersOption = Annotated[
         show_default=False,
     ),
 ]
+AllowImportOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-import",
+        metavar="MODULE",
+        help="Let the plans name networks and operators of this module, whose code then runs. "
+        "May be given several times.",
+        show_default=False,
+    ),
+]
 FormatOption = Annotated[Format, typer.Option("--format", help="A table for people, or JSON.")]
 
 

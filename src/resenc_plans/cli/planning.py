@@ -205,7 +205,11 @@ def _fingerprint(scope: "Scope", workers: int | None) -> "tuple[Fingerprint, boo
 def _target(scope: "Scope", output: Path | None, name: str) -> Path:
     if output is None:
         return scope.preprocessed / f"{name}.json"
-    return output if output.suffix == ".json" else output / f"{name}.json"
+    if output.is_dir() or not output.suffix:
+        return output / f"{name}.json"
+    if output.suffix != ".json":
+        raise PlanningError(f"--output {output}: plans are a file that ends in .json, or a folder.")
+    return output
 
 
 def _announce(result: "PlanningResult") -> None:
@@ -218,10 +222,10 @@ def _announce(result: "PlanningResult") -> None:
 
 
 def _print_plans(result: "PlanningResult", dataset: "Dataset") -> None:
-    from resenc_plans.cost.calibration import PUBLISHED
+    from resenc_plans.cli.measurement import calibration_in_use
     from resenc_plans.cost.estimate import estimate_cost
 
-    labels = dataset.labels
+    labels, calibration = dataset.labels, calibration_in_use()
     rows = []
     for name in result.plans.configurations:
         config = result.plans.resolve(name)
@@ -229,7 +233,11 @@ def _print_plans(result: "PlanningResult", dataset: "Dataset") -> None:
         channels = len(config.normalization_schemes)
         if config.previous_stage is not None:
             channels += len(labels.foreground_labels)
-        cost = estimate_cost(config, channels, labels.num_heads, regions=labels.has_regions)
+        cost = estimate_cost(
+            *(config, channels, labels.num_heads),
+            regions=labels.has_regions,
+            calibration=calibration,
+        )
         rows.append(
             [
                 name,
@@ -260,7 +268,7 @@ def _print_plans(result: "PlanningResult", dataset: "Dataset") -> None:
     say("Share: of the dataset's voxels, per batch. Limited by: what stopped the patch; the batch.")
     say(
         "GB: GPU memory in training, an estimate from and to, as nvidia-smi shows it. "
-        f"Calibrated to: {PUBLISHED.name}."
+        f"Calibrated to: {calibration.name}."
     )
     for remark in result.remarks:
         say(remark)

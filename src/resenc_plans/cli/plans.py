@@ -145,6 +145,7 @@ def derive(
 def diff(
     before: Annotated[str, typer.Argument(show_default=False, help="Plans: name or path.")],
     after: Annotated[str, typer.Argument(show_default=False, help="Plans: name or path.")],
+    dataset: DatasetOption = None,
     raw: Annotated[
         bool, typer.Option("--raw", help="Compare as written, inheritance not applied.")
     ] = False,
@@ -156,7 +157,7 @@ def diff(
     """
     from resenc_plans.cli.scope import find_plans
 
-    found = find_plans(before).diff(find_plans(after), resolved=not raw)
+    found = find_plans(before, dataset).diff(find_plans(after, dataset), resolved=not raw)
     if format is Format.JSON:
         print_json(found.to_dict())
     else:

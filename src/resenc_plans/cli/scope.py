@@ -1,6 +1,7 @@
 """Which dataset and which plans a command is about, from its options and the current folder."""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from resenc_plans.datasets.dataset import Dataset
@@ -109,8 +110,11 @@ def find_plans(plans: str | None, dataset: str | None = None) -> Plans:
             raise PlansError(f"Plans {plans!r}: there are several. Give the path: {paths}.")
         if named:
             return Plans.load(named[0])
-        there = ", ".join(path.stem for path in found) or "none"
-        raise PlansError(f"Plans {plans!r}: not found. In scope: {there}.")
+        stems = [path.stem for path in found]
+        close = get_close_matches(plans, stems, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        there = ", ".join(stems) or "none"
+        raise PlansError(f"Plans {plans!r}: not found. In scope: {there}.{hint}")
     if len(found) == 1:
         return Plans.load(next(iter(found)))
     if found:

@@ -1,21 +1,42 @@
 """Parameters and arithmetic of a U-Net, exact, from the walk over its layers."""
 
-from resenc_plans.cost.layers import Convolution, UNetLayers
+from resenc_plans.cost.layers import (
+    Convolution,
+    DecoderStage,
+    ResidualBlock,
+    Surroundings,
+    UNetLayers,
+)
 
 
 def count_parameters(layers: UNetLayers) -> int:
     """Trainable parameters, each counted once."""
     around = layers.around
-    total = 0
-    for unit in layers.convolutions():
-        total += unit.inputs * unit.outputs * unit.kernel_volume + unit.bias * unit.outputs
-        total += 2 * unit.outputs * (unit.norm and around.norm_affine)
-        total += around.activation_parameters * unit.activation
-    for block in layers.blocks():
-        total += around.activation_parameters * around.activation
-        if block.squeezed is not None:
-            outputs = block.convolutions[-1].outputs
-            total += 2 * outputs * block.squeezed + outputs + block.squeezed
+    stem = part_parameters(layers.stem, around) if layers.stem is not None else 0
+    encoder = sum(part_parameters(part, around) for stage in layers.encoder for part in stage)
+    decoder = sum(decoder_parameters(stage, around) for stage in layers.decoder)
+    return stem + encoder + decoder
+
+
+def decoder_parameters(stage: DecoderStage, around: Surroundings) -> int:
+    """Of a decoder stage with its upsampling and its segmentation head."""
+    parts = (stage.upsampling, *stage.convolutions, stage.head)
+    return sum(part_parameters(part, around) for part in parts)
+
+
+def part_parameters(part: Convolution | ResidualBlock, around: Surroundings) -> int:
+    """Of a convolution with what follows it, or of a residual block."""
+    if isinstance(part, Convolution):
+        weights = part.inputs * part.outputs * part.kernel_volume + part.bias * part.outputs
+        scales = 2 * part.outputs * (part.norm and around.norm_affine)
+        return weights + scales + around.activation_parameters * part.activation
+    total = around.activation_parameters * around.activation
+    total += sum(part_parameters(unit, around) for unit in part.convolutions)
+    if part.projection is not None:
+        total += part_parameters(part.projection, around)
+    if part.squeezed is not None:
+        outputs = part.convolutions[-1].outputs
+        total += 2 * outputs * part.squeezed + outputs + part.squeezed
     return total
 
 

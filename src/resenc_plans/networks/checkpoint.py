@@ -103,7 +103,7 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
 
 
 def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
-    """Write a checkpoint that nnU-Net reads; the old file stays until the new one is complete.
+    """Write a checkpoint that nnU-Net reads; the old file stays until the new one is proven whole.
 
     Raises
     ------
@@ -112,7 +112,15 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
     """
     document = {key: getattr(checkpoint, attribute) for key, attribute in _KEYS.items()}
     with replace_file(path) as stream:
-        torch.save(document | dict(checkpoint.extra), stream)
+        try:
+            torch.save(document | dict(checkpoint.extra), stream)
+        except RuntimeError as error:  # torch's writer hides the system's error
+            raise FileError(f"{path}: not written ({_line(error)}). Is the disk full?") from error
+        stream.flush()
+        with zipfile.ZipFile(stream.name) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise FileError(f"{path}: not written, {damaged} came out damaged. Check the disk.")
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:

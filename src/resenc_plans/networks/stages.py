@@ -1,12 +1,11 @@
 """A U-Net stage by stage: resolution, features, parameters, in closed form; no torch."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
-from typing import Any, Literal
+from typing import Literal
 
-from resenc_plans.networks.layout import UNetLayout, fault, layout_of
-from resenc_plans.plans.architecture import ResidualEncoderUNetArguments, UNetArguments
+from resenc_plans.cost.counts import decoder_parameters, part_parameters
+from resenc_plans.cost.layers import unet_layers
+from resenc_plans.networks.layout import UNetLayout, layout_of
 from resenc_plans.plans.models import ResolvedConfiguration
 
 
@@ -42,9 +41,9 @@ def network_stages(
         The network is none of nnU-Net's U-Nets, or its arguments do not fit.
     """
     layout = layout_of(config)
-    arguments = config.architecture.arch_kwargs
-    assert isinstance(arguments, UNetArguments)
-    counter = _Counter(config, arguments, layout)
+    layers = unet_layers(config, input_channels, output_heads)
+    around = layers.around
+    stem = part_parameters(layers.stem, around) if layers.stem is not None else 0
     shapes = _shapes(config.patch_size, layout)
     lowest = layout.n_stages - 1
     encoder = tuple(
@@ -56,9 +55,9 @@ def network_stages(
             layout.encoder_depths[level],
             layout.kernel_sizes[level],
             layout.strides[level],
-            counter.encoder(level, input_channels),
+            sum(part_parameters(part, around) for part in parts) + (0 if level else stem),
         )
-        for level, features in enumerate(layout.features)
+        for level, (features, parts) in enumerate(zip(layout.features, layers.encoder, strict=True))
     )
     decoder = tuple(
         NetworkStage(
@@ -69,102 +68,13 @@ def network_stages(
             depth,
             layout.kernel_sizes[level],
             layout.strides[level + 1],
-            counter.decoder(level, depth, output_heads),
+            decoder_parameters(stage, around),
         )
-        for level, depth in zip(reversed(range(lowest)), layout.decoder_depths, strict=True)
+        for level, depth, stage in zip(
+            reversed(range(lowest)), layout.decoder_depths, layers.decoder, strict=True
+        )
     )
     return encoder + decoder
-
-
-class _Counter:
-    """Counts parameters of the parts of one U-Net."""
-
-    def __init__(
-        self, config: ResolvedConfiguration, arguments: UNetArguments, layout: UNetLayout
-    ) -> None:
-        self.layout = layout
-        self.bias = int(arguments.conv_bias)
-        self.norm = 2 * _affine(config, arguments)
-        activation = (arguments.nonlin or "").rpartition(".")[2]
-        settings: Mapping[str, Any] = arguments.nonlin_kwargs or {}
-        self.activation = settings.get("num_parameters", 1) if activation == "PReLU" else 0
-        self.residual = isinstance(arguments, ResidualEncoderUNetArguments)
-        extra: dict[str, Any] = arguments.model_extra or {}
-        self.stem = extra.get("stem_channels") or layout.features[0]
-        bottleneck = str(extra.get("block") or "").endswith("BottleneckD")
-        self.between = extra.get("bottleneck_channels") if bottleneck else None
-        self.excitation = (
-            extra.get("squeeze_excitation_reduction_ratio", 1 / 16)
-            if extra.get("squeeze_excitation")
-            else 0
-        )
-
-    def encoder(self, level: int, input_channels: int) -> int:
-        """An encoder stage; the first with the stem of a residual encoder."""
-        layout, total, inputs = self.layout, 0, input_channels
-        if self.residual and level == 0:
-            total += self._convolution(input_channels, self.stem, layout.kernel_sizes[0])
-        if self.residual:
-            inputs = self.stem
-        if level:
-            inputs = layout.features[level - 1]
-        for _ in range(layout.encoder_depths[level]):
-            part = self._residual_block if self.residual else self._plain_block
-            total += part(inputs, level)
-            inputs = layout.features[level]
-        return total
-
-    def decoder(self, level: int, depth: int, heads: int) -> int:
-        """A decoder stage with its upsampling and its segmentation head."""
-        layout, features = self.layout, self.layout.features[level]
-        kernel = layout.kernel_sizes[level]
-        below, stride = layout.features[level + 1], layout.strides[level + 1]
-        upsampling = below * features * prod(stride) + self.bias * features
-        convolutions = self._convolution(2 * features, features, kernel)
-        convolutions += (depth - 1) * self._convolution(features, features, kernel)
-        return upsampling + convolutions + features * heads + heads
-
-    def _plain_block(self, inputs: int, level: int) -> int:
-        layout = self.layout
-        return self._convolution(inputs, layout.features[level], layout.kernel_sizes[level])
-
-    def _residual_block(self, inputs: int, level: int) -> int:
-        outputs, kernel = self.layout.features[level], self.layout.kernel_sizes[level]
-        if self.between is None:
-            total = self._convolution(inputs, outputs, kernel)
-            total += self._convolution(outputs, outputs, kernel)
-        else:
-            is_same = isinstance(self.between, int)
-            between = self.between if is_same else self.between[level]
-            total = self._convolution(inputs, between, ()) + self._convolution(between, outputs, ())
-            total += self._convolution(between, between, kernel)
-        if inputs != outputs:
-            total += inputs * outputs + self.norm * outputs
-        if self.excitation:
-            reduced = max(8, int(outputs * self.excitation + 4) // 8 * 8)
-            total += 2 * outputs * reduced + outputs + reduced
-        return total
-
-    def _convolution(self, inputs: int, outputs: int, kernel: tuple[int, ...]) -> int:
-        """A convolution with its bias, normalisation and the activation behind it or the sum."""
-        weights = inputs * outputs * prod(kernel)
-        return weights + (self.bias + self.norm) * outputs + self.activation
-
-
-def _affine(config: ResolvedConfiguration, arguments: UNetArguments) -> bool:
-    """Whether the normalisation has a scale and a shift per channel."""
-    if arguments.norm_op is None:
-        return False
-    kwargs: Mapping[str, Any] = arguments.norm_op_kwargs or {}
-    name = arguments.norm_op.rpartition(".")[2]
-    if name.startswith("InstanceNorm"):
-        return bool(kwargs.get("affine", False))
-    if name.startswith(("BatchNorm", "SyncBatchNorm")):
-        return bool(kwargs.get("affine", True))
-    raise fault(
-        config,
-        f"architecture.arch_kwargs.norm_op is {arguments.norm_op}, whose parameters are not known.",
-    )
 
 
 def _shapes(patch_size: tuple[int, ...], layout: UNetLayout) -> list[tuple[int, ...]]:

@@ -53,18 +53,23 @@ def trace_configuration(
     input_channels: int,
     output_heads: int,
     *,
+    gpus: int = 1,
     regions: bool = False,
     allow_import: Collection[str] = (),
 ) -> TraceCost:
-    """What a training step of a configuration costs, at its batch and patch size.
+    """What a training step of a configuration costs on the GPU with the largest share of its batch.
 
     Raises
     ------
     ConfigurationError
-        As `build_network`, or the patch is too small for the network.
+        As `build_network`, the patch is too small for the network, or the batch for the GPUs.
     """
+    if not 1 <= gpus <= config.batch_size:
+        raise ConfigurationError(
+            f"{config.name}: batch_size {config.batch_size} cannot be split over {gpus} GPUs."
+        )
     build = partial(build_network, config, input_channels, output_heads, allow_import=allow_import)
-    shape = (config.batch_size, input_channels, *config.patch_size)
+    shape = (-(-config.batch_size // gpus), input_channels, *config.patch_size)
     try:
         return trace_cost(build, shape, output_heads, regions=regions)
     except (RuntimeError, ValueError) as error:
@@ -112,10 +117,10 @@ def trace_cost(
         network.parameters(), 0.01, 0.99, weight_decay=3e-5, nesterov=True, foreach=True
     )
     with FlopCounterMode(display=False) as flops:
-        logits = _as_list(network(image))
+        logits = as_list(network(image))
         with tensors:
-            targets = [_target(scale.shape, output_heads, regions) for scale in logits]
-        _weighted(loss, logits, targets).backward()  # type: ignore[no-untyped-call]
+            targets = [zero_target(scale.shape, output_heads, regions) for scale in logits]
+        deep_supervision_loss(loss, logits, targets).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     del logits
@@ -125,9 +130,9 @@ def trace_cost(
     before = counter.live
     with counter:
         with cuda_autocast() if half_precision else nullcontext():
-            logits = _as_list(network(image))
+            logits = as_list(network(image))
             activations = counter.live - before
-            value = _weighted(loss, logits, targets)
+            value = deep_supervision_loss(loss, logits, targets)
         value.backward()  # type: ignore[no-untyped-call]
         clip_grad_norm_(network.parameters(), 12)
         optimizer.step()
@@ -170,7 +175,9 @@ def _dice(probabilities: Tensor, one_hot: Tensor) -> Tensor:
     return -((2 * overlap + 1e-5) / (present + predicted + 1e-5).clamp_min(1e-8)).mean()
 
 
-def _weighted(loss: Loss, logits: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+def deep_supervision_loss(
+    loss: Loss, logits: Sequence[Tensor], targets: Sequence[Tensor]
+) -> Tensor:
     """The loss over the scales, each weighing half of the one before, the lowest nothing."""
     used = max(1, len(logits) - 1)
     weights = [2.0**-scale for scale in range(used)]
@@ -209,11 +216,13 @@ def _fake_twin(tensor: Tensor, fake: FakeTensorMode) -> Tensor:
     return twin
 
 
-def _target(shape: torch.Size, output_heads: int, regions: bool) -> Tensor:
+def zero_target(shape: torch.Size, output_heads: int, regions: bool) -> Tensor:
+    """A target of background alone for logits of this shape (batch, heads, *image)."""
     if regions:
         return torch.zeros((shape[0], output_heads, *shape[2:]), dtype=torch.bool)
     return torch.zeros((shape[0], 1, *shape[2:]), dtype=torch.int16)
 
 
-def _as_list(logits: Tensor | Sequence[Tensor]) -> list[Tensor]:
+def as_list(logits: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    """The logits of each scale, also of a network that knows but one."""
     return [logits] if isinstance(logits, Tensor) else list(logits)

@@ -26,18 +26,18 @@ def chain(configurations: Written, name: str) -> tuple[str, ...]:
     InheritanceError
         `name` or an ancestor does not exist, or the ancestors form a circle.
     """
-    found: list[str] = []
+    found: dict[str, None] = {}
     current: Any = name
     while True:
-        if current in found:
+        if isinstance(current, str) and current in found:
             circle = " -> ".join([*found, current])
             raise InheritanceError(
                 f"{name}: inherits_from leads in a circle: {circle}. "
                 "Give one of them the values it needs and remove its inherits_from."
             )
         if not isinstance(current, str) or current not in configurations:
-            raise InheritanceError(_unknown(configurations, current, found))
-        found.append(current)
+            raise InheritanceError(_unknown(configurations, current, [*found]))
+        found[current] = None
         if INHERITS_FROM not in configurations[current]:
             return tuple(found)
         current = configurations[current][INHERITS_FROM]

@@ -8,7 +8,9 @@ else is refused by name.
 import os
 import pickle
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -21,8 +23,12 @@ _PLAIN = (
 )
 
 
-def load_pickle(path: str | os.PathLike[str]) -> Any:
+def load_pickle(
+    path: str | os.PathLike[str], also: Mapping[tuple[str, str], Any] = MappingProxyType({})
+) -> Any:
     """Read a pickle that holds plain containers, numbers, strings and NumPy arrays.
+
+    `also` gives what stands for further names (module, name) that the pickle may use.
 
     Raises
     ------
@@ -32,7 +38,7 @@ def load_pickle(path: str | os.PathLike[str]) -> Any:
     path = Path(path)
     try:
         with path.open("rb") as stream:
-            return _PlainUnpickler(stream).load()
+            return _PlainUnpickler(stream, also).load()
     except FileNotFoundError:
         raise FileError(f"{path}: no such file.") from None
     except OSError as error:
@@ -58,9 +64,9 @@ class _RefusedError(Exception):
 class _PlainUnpickler(pickle.Unpickler):
     """An unpickler that knows nothing but plain data."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, also: Mapping[tuple[str, str], Any]) -> None:
         super().__init__(stream)
-        self._allowed = _allowed()
+        self._allowed = {**_allowed(), **also}
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._allowed:

@@ -121,6 +121,20 @@ def label_resampling(config: ResolvedConfiguration, rule: LabelRule = DEFAULT_RU
     return partial(family.labels, **arguments)
 
 
+def probability_resampling(config: ResolvedConfiguration) -> partial[Array]:
+    """The function that resamples the logits of a configuration's network, settings bound.
+
+    Raises
+    ------
+    ConfigurationError
+        The function or one of its settings is unknown.
+    """
+    key = f"{config.name}: resampling_fn_probabilities"
+    family = _family(config.resampling_fn_probabilities, key)
+    settings = config.resampling_fn_probabilities_kwargs
+    return partial(family.image, **_arguments(family, settings, key))
+
+
 def _family(name: str, key: str) -> ResamplingFamily:
     if name not in RESAMPLING_FAMILIES:
         raise ConfigurationError(

@@ -98,12 +98,7 @@ class CaseStore(Mapping[str, OpenCase]):
         FileError
             A file of it is missing or damaged.
         """
-        if name not in self:
-            raise KeyError(name)
-        if (self.folder / (name + IMAGE)).is_file():
-            image, labels = (_open_blosc2(self.folder / (name + s)) for s in (IMAGE, LABELS))
-        else:
-            image, labels = _open_numpy(self.folder, name)
+        image, labels = self.arrays(name)
         return OpenCase(name, image, labels, self.properties(name))
 
     def __contains__(self, name: object) -> bool:
@@ -120,6 +115,15 @@ class CaseStore(Mapping[str, OpenCase]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def arrays(self, name: str) -> tuple[LazyArray, LazyArray]:
+        """Image (c, z, y, x) and labels (1, z, y, x) of a case; raises as indexing does."""
+        if name not in self:
+            raise KeyError(name)
+        if (self.folder / (name + IMAGE)).is_file():
+            image, labels = (_open_blosc2(self.folder / (name + s)) for s in (IMAGE, LABELS))
+            return image, labels
+        return _open_numpy(self.folder, name)
 
     def properties(self, name: str) -> dict[str, Any]:
         """What is known of a case beside its arrays.
@@ -175,6 +179,27 @@ def write_case(
     finally:
         for path in staged.values():
             path.unlink(missing_ok=True)
+
+
+def write_labels(path: Path, labels: npt.NDArray[Any]) -> None:
+    """Store a segmentation (z, y, x) alone, whole or not at all.
+
+    Raises
+    ------
+    FileError
+        It cannot be written; what was there before is unchanged.
+    """
+    import blosc2
+
+    staged = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.b2nd")
+    try:
+        packing = {"codec": blosc2.Codec.ZSTD, "clevel": LABEL_PACKINGS[0].level}
+        blosc2.asarray(np.ascontiguousarray(labels), urlpath=str(staged), cparams=packing)
+        staged.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise FileError(f"{path}: not written: {error}. Is the disk full?") from error
+    finally:
+        staged.unlink(missing_ok=True)
 
 
 def _publish(folder: Path, name: str, staged: Mapping[str, Path]) -> tuple[Path, ...]:

@@ -1,1 +1,1 @@
-"""Stored cases to checkpoint: patches, augmentation, losses, the trainer."""
+"""Stored cases to a checkpoint: sampling, augmentation, loss, the trainer; it needs torch."""

@@ -1,4 +1,4 @@
-"""How the plans' batch, which is the global one, is split over processes."""
+"""How a batch is split over ranks: nnU-Net's `_set_batch_size_and_oversample`."""
 
 from dataclasses import dataclass
 
@@ -6,48 +6,45 @@ from resenc_plans.errors import ConfigurationError
 
 
 @dataclass(frozen=True)
-class BatchShare:
-    """The samples of the global batch that one process computes."""
+class RankShare:
+    """The samples of the global batch that one rank works on."""
 
     first: int
-    """Number of its first sample within the global batch."""
     size: int
-    oversampled: int
-    """How many of its samples, the last ones, are sure to contain foreground."""
+    foreground: int
+    """How many of this rank's samples, the last ones, show foreground for certain."""
 
     @property
-    def foreground_share(self) -> float:
-        """The share of its samples that are oversampled."""
-        return self.oversampled / self.size
+    def first_foreground(self) -> int:
+        """The first of this rank's samples, counted from 0, that shows foreground for certain."""
+        return self.size - self.foreground
 
 
-def split_batch(
-    batch_size: int, world: int, oversampled_foreground: float = 0.33
-) -> tuple[BatchShare, ...]:
-    """The share of every rank, as nnU-Net's `_set_batch_size_and_oversample` splits it.
+def split_batch(batch_size: int, world: int, foreground_share: float) -> tuple[RankShare, ...]:
+    """The share of each rank; those of lower rank get what is left over.
 
-    The first ranks have one sample more where the batch cannot be split evenly. The last samples
-    of the global batch are the oversampled ones, so the last ranks have most of them.
+    `foreground_share` is that of the global batch, whose last samples show foreground.
 
-    >>> [(share.size, share.oversampled) for share in split_batch(5, 3)]
-    [(2, 0), (2, 1), (1, 1)]
+    >>> [(share.size, share.first_foreground) for share in split_batch(5, 2, 0.33)]
+    [(3, 3), (2, 0)]
 
     Raises
     ------
     ConfigurationError
-        There are more processes than samples.
+        There are fewer samples than ranks.
     """
     if batch_size < world:
         raise ConfigurationError(
-            f"A batch of {batch_size} cannot be split over {world} processes, since each needs a "
-            f"sample. Use at most {batch_size}, or derive a configuration with a batch size of "
-            f"at least {world}."
+            f"A batch of {batch_size} cannot be split over {world} processes: each needs at least "
+            "one sample. Use fewer, or a configuration with a larger batch: "
+            f"resenc-plans derive --batch-size {world}."
         )
-    random = round(batch_size * (1 - oversampled_foreground))
-    shares, first = [], 0
+    anywhere = round(batch_size * (1 - foreground_share))
+    shares = []
+    first = 0
     for rank in range(world):
         size = batch_size // world + (rank < batch_size % world)
-        oversampled = first + size - min(max(random, first), first + size)
-        shares.append(BatchShare(first, size, oversampled))
+        foreground = min(size, max(0, first + size - anywhere))
+        shares.append(RankShare(first, size, foreground))
         first += size
     return tuple(shares)

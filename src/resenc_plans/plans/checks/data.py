@@ -119,9 +119,11 @@ def large_batch(subject: Subject) -> Found:
     cases = subject.dataset.num_training if subject.dataset else None
     if not cases:
         return
+    written = subject.document["configurations"]
     for name, config in subject.resolved.items():
         voxels = prod(config.median_image_size_in_voxels) * cases
-        if voxels <= 0 or config.dim < 3:
+        is_inherited = not written[name].keys() & {"batch_size", "patch_size"}
+        if voxels <= 0 or config.dim < 3 or is_inherited:
             continue
         share = prod(config.patch_size) * config.batch_size / voxels
         if share > 0.05:

@@ -1,0 +1,174 @@
+"""Does our trainer learn what nnU-Net's learns: the same plans, data, split; two seeds of each.
+
+    python benchmarks/convergence.py FOLDER [--epochs 40] [--figure docs/convergence.png]
+
+FOLDER takes data and results and may be used again: runs that are there are not repeated. Fold 0 of
+Dataset004_Hippocampus, the small configuration of the shared model's plans, on the CPU, one thread
+per run: ours in fp32 and in bf16, and nnU-Net's own trainer. 40 epochs of 25 iterations take about
+an hour. Prints the mean pseudo Dice of the last four epochs and draws all curves.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from side_by_side import PEER_PYTHON, SHARED
+
+DATASET, PLANS, CONFIGURATION = (
+    "Dataset004_Hippocampus",
+    "nnUNetResEncUNetMPlans",
+    "3d_fullres_small",
+)
+ITERATIONS, VALIDATION_ITERATIONS = 25, 10
+LAST_EPOCHS = 4
+SEEDS = (0, 1)
+COLORS = {"ours, fp32": "#c0392b", "ours, bf16": "#e59866", "nnU-Net": "#21618c"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training, and the curve that came of it."""
+
+    trainer: str
+    seed: int
+    dice: tuple[float, ...]
+    """Pseudo Dice per epoch, the mean over the classes."""
+    seconds: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--figure", type=Path)
+    options = parser.parse_args()
+    folder = options.folder.resolve()
+    prepare(folder)
+    runs = [run(folder, trainer, seed, options.epochs) for trainer in COLORS for seed in SEEDS]
+    print(f"{'trainer':<12}  seed  pseudo Dice of the last {LAST_EPOCHS} epochs  seconds per epoch")
+    for one in runs:
+        print(f"{one.trainer:<12}  {one.seed:>4}  {last(one):>34.3f}  {one.seconds:>17.1f}")
+    means = {
+        trainer: fmean(last(one) for one in runs if one.trainer == trainer) for trainer in COLORS
+    }
+    for trainer, mean in means.items():
+        print(f"{trainer}: {mean:.3f}, {mean - means['nnU-Net']:+.3f} against nnU-Net")
+    if options.figure:
+        draw(runs, options.figure)
+
+
+def prepare(folder: Path) -> None:
+    """Plans, and cases preprocessed by us, which both trainers read."""
+    preprocessed = folder / "preprocessed" / DATASET
+    if preprocessed.is_dir():
+        return
+    preprocessed.mkdir(parents=True)
+    model = SHARED / "oracle" / "model"
+    shutil.copy(model / "plans.json", preprocessed / f"{PLANS}.json")
+    for name in ("dataset.json", "dataset_fingerprint.json"):
+        shutil.copy(model / name, preprocessed)
+    _ours(folder, "preprocess", "-d", "4", "-p", PLANS, "-c", CONFIGURATION)
+
+
+def run(folder: Path, trainer: str, seed: int, epochs: int) -> Run:
+    """Train, unless the curves of this run lie in the folder already."""
+    curves_file = folder / f"{trainer.replace(', ', '_')}_{seed}.json"
+    if not curves_file.is_file():
+        curves = (
+            _train_nnunet(folder, seed, epochs)
+            if trainer == "nnU-Net"
+            else _train_ours(folder, trainer.partition(", ")[2], seed, epochs)
+        )
+        curves_file.write_text(json.dumps(curves))
+    curves = json.loads(curves_file.read_text())
+    dice = tuple(fmean(classes) for classes in curves["dice_per_class_or_region"])
+    begun, ended = curves["epoch_start_timestamps"], curves["epoch_end_timestamps"]
+    seconds = fmean(end - start for start, end in zip(begun, ended, strict=True))
+    return Run(trainer, seed, dice, seconds)
+
+
+def last(one: Run) -> float:
+    """Mean pseudo Dice at the end of a run."""
+    return fmean(one.dice[-LAST_EPOCHS:])
+
+
+def draw(runs: Sequence[Run], path: Path) -> None:
+    """All curves in one picture."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for one in runs:
+        iterations = [ITERATIONS * (epoch + 1) for epoch in range(len(one.dice))]
+        label = one.trainer if one.seed == SEEDS[0] else None
+        axes.plot(iterations, one.dice, color=COLORS[one.trainer], label=label, linewidth=1.4)
+    axes.set_xlabel("iterations")
+    axes.set_ylabel("pseudo Dice, mean of both labels")
+    axes.set_title(f"{DATASET}, fold 0, {CONFIGURATION}: {len(SEEDS)} seeds each", fontsize=10)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+
+
+def _train_ours(folder: Path, precision: str, seed: int, epochs: int) -> dict[str, list[float]]:
+    results = folder / f"results_ours_{precision}_{seed}"
+    settings = {
+        "epochs": epochs,
+        "iterations": ITERATIONS,
+        "validation_iterations": VALIDATION_ITERATIONS,
+        "precision": precision,
+        "seed": seed,
+    }
+    settings_file = folder / f"settings_{precision}_{seed}.json"
+    settings_file.write_text(json.dumps(settings))
+    _ours(
+        folder,
+        *("train", "4", CONFIGURATION, "0", "-p", PLANS, "--device", "cpu"),
+        *("--settings", str(settings_file), "--no-validation"),
+        nnUNet_results=str(results),
+    )
+    [checkpoint] = results.glob(f"{DATASET}/*/fold_0/checkpoint_final.pth")
+    from resenc_plans.networks.checkpoint import load_checkpoint
+
+    return dict(load_checkpoint(checkpoint).logging)
+
+
+def _train_nnunet(folder: Path, seed: int, epochs: int) -> dict[str, list[float]]:
+    script = Path(__file__).parent / "convergence_with_nnunet.py"
+    environment = _environment(folder, nnUNet_results=str(folder / f"results_nnunet_{seed}"))
+    done = subprocess.run(
+        [PEER_PYTHON, script, DATASET, PLANS, CONFIGURATION, str(seed), str(epochs)],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    curves: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
+    return curves
+
+
+def _ours(folder: Path, *arguments: str, **environment: str) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "resenc_plans", *arguments],
+        env=_environment(folder, **environment),
+        check=True,
+    )
+
+
+def _environment(folder: Path, **more: str) -> dict[str, str]:
+    folders = {"nnUNet_raw": SHARED / "data", "nnUNet_preprocessed": folder / "preprocessed"}
+    for results in more.values():
+        Path(results).mkdir(exist_ok=True)
+    return {**os.environ, **{k: str(v) for k, v in folders.items()}, **more, "OMP_NUM_THREADS": "1"}
+
+
+if __name__ == "__main__":
+    main()

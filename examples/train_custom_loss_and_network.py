@@ -1,0 +1,58 @@
+"""Train with a loss and a network of one's own: both are plain objects that the trainer takes.
+
+The dataset is made up, the network tiny, and two epochs of a few batches prove nothing but that it
+runs: on real data leave the settings at nnU-Net's.
+"""
+
+from pathlib import Path
+
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from resenc_plans import Dataset, Fingerprint, Preprocessor, Trainer, TrainingSettings, create_plans
+from resenc_plans.datasets.phantom import write_phantom
+from resenc_plans.plans.plans import Plans
+
+
+def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Focal loss of one scale: logits (b, heads, z, y, x), target (b, 1, z, y, x)."""
+    entropy = cross_entropy(logits, target[:, 0].long(), reduction="none")
+    return ((1 - (-entropy).exp()) ** 2 * entropy).mean()
+
+
+class PlainNetwork(nn.Sequential):
+    """Three convolutions; without deep supervision, so it gives one tensor of logits."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__(
+            nn.Conv3d(channels, 8, 3, padding=1),
+            nn.LeakyReLU(),
+            nn.Conv3d(8, 8, 3, padding=1),
+            nn.LeakyReLU(),
+            nn.Conv3d(8, heads, 1),
+        )
+
+
+def main() -> None:
+    dataset = Dataset.load(write_phantom(Path("Dataset900_Phantom"), cases=5))
+    plan = create_plans(Fingerprint.extract(dataset), dataset, preset="M")
+    plan.derive("small", from_="3d_fullres", batch_size=2, patch_size=[16, 32, 32])
+    path = dataset.folder / f"{plan.name}.json"
+    plan.save(path)
+    plan = Plans.load(path)
+    config = plan.resolve("small")
+    Preprocessor(config, plan).run(dataset, dataset.folder / config.data_identifier, workers=1)
+    trainer = Trainer(
+        config,
+        dataset,
+        fold=0,
+        settings=TrainingSettings(epochs=2, iterations=4, validation_iterations=2, workers=0),
+        network=PlainNetwork(len(dataset.channels), dataset.labels.num_heads),
+        loss=focal_loss,
+    )
+    for number, epoch in enumerate(trainer.fit().epochs):
+        print(f"epoch {number}: loss {epoch.training_loss:.3f}, pseudo Dice {epoch.mean_dice:.3f}")
+
+
+if __name__ == "__main__":
+    main()

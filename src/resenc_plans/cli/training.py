@@ -1,0 +1,259 @@
+"""The command that trains: train."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from resenc_plans.cli.options import AllowImportOption, PlansOption
+from resenc_plans.cli.render import note, numbers, print_table, say
+from resenc_plans.errors import ResencPlansError
+
+if TYPE_CHECKING:
+    from resenc_plans.datasets.dataset import Dataset
+    from resenc_plans.plans.models import ResolvedConfiguration
+    from resenc_plans.training.settings import TrainingSettings
+
+STOPPED = 75
+"""Exit code of a run that was stopped and can go on with --resume (sysexits' EX_TEMPFAIL)."""
+
+
+def train(
+    dataset: Annotated[str, typer.Argument(help="Dataset by id, name or path.")],
+    configuration: Annotated[str, typer.Argument(help="Such as 3d_fullres.")],
+    fold: Annotated[str, typer.Argument(help="Number of the fold, or all.")],
+    plans: PlansOption = None,
+    gpus: Annotated[
+        int, typer.Option("--gpus", "-num_gpus", min=1, help="Processes that share the batch.")
+    ] = 1,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            "-device",
+            help="cpu, cuda or mps. Without it: a GPU if there is one.",
+            show_default=False,
+        ),
+    ] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(help="Settings of the training, as JSON.", show_default=False),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Instead of 1000.", show_default=False)
+    ] = None,
+    iterations: Annotated[
+        int | None,
+        typer.Option(min=1, help="Per epoch, instead of 250.", show_default=False),
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp16, bf16, fp32 or auto.", show_default=False)
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes that load data, per GPU.", show_default=False),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, show_default=False)] = None,
+    max_time: Annotated[
+        float | None,
+        typer.Option(
+            "--max-time",
+            metavar="MINUTES",
+            help="End with a checkpoint after so long.",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", "--c", help="Go on from the last checkpoint.")
+    ] = False,
+    pretrained: Annotated[
+        Path | None,
+        typer.Option(
+            "--pretrained",
+            "-pretrained_weights",
+            help="Start from the weights of this checkpoint.",
+            show_default=False,
+        ),
+    ] = None,
+    validation: Annotated[
+        bool,
+        typer.Option(
+            "--validation/--no-validation",
+            help="Predict and evaluate the held-out cases at the end.",
+        ),
+    ] = True,
+    allow_import: AllowImportOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be trained, train nothing.")
+    ] = False,
+) -> None:
+    """Train a configuration on one fold, as nnU-Net does.
+
+    SIGTERM, SIGUSR1, Ctrl-C and --max-time end a run with a checkpoint and exit code 75; --resume
+    goes on. Under torchrun it is one of many. Example: resenc-plans train 4 3d_fullres 0
+    """
+    from resenc_plans.cli.scope import find_plans, find_scope
+
+    scope = find_scope(dataset)
+    config = find_plans(plans, dataset).resolve(configuration)
+    overrides = {
+        "epochs": epochs,
+        "iterations": iterations,
+        "precision": precision,
+        "workers": workers,
+        "seed": seed,
+        "max_minutes": max_time,
+    }
+    wanted = _settings(settings, {k: v for k, v in overrides.items() if v is not None})
+    chosen_fold: int | str = int(fold) if fold.isdigit() else fold
+    if chosen_fold != "all" and not isinstance(chosen_fold, int):
+        raise ResencPlansError(f"Fold {fold!r}: a number from 0, or all, is needed.")
+    if resume and pretrained is not None:
+        raise ResencPlansError("--resume and --pretrained contradict each other: give one.")
+    data = scope.dataset()
+    if gpus > 1 or dry_run:
+        _print_split(config, gpus, wanted)
+    if dry_run:
+        from resenc_plans.cli.training_preview import print_preview
+
+        print_preview(config, data, chosen_fold, wanted, gpus)
+        return
+    if gpus > 1 and "RANK" not in os.environ:
+        from resenc_plans.training.launch import launch
+
+        code = launch(gpus, _without_gpus(sys.argv[1:]))
+        raise typer.Exit(STOPPED if code == STOPPED else int(code != 0))
+    _train(
+        config,
+        data,
+        chosen_fold,
+        wanted,
+        device,
+        resume,
+        pretrained,
+        tuple(allow_import or ()),
+        validation,
+    )
+
+
+def _train(
+    config: "ResolvedConfiguration",
+    dataset: "Dataset",
+    fold: int | str,
+    settings: "TrainingSettings",
+    device: str | None,
+    resume: bool,
+    pretrained: Path | None,
+    allow_import: tuple[str, ...],
+    validation: bool,
+) -> None:
+    import torch
+
+    from resenc_plans.cli.training_progress import shown_progress
+    from resenc_plans.training.pretrained import load_pretrained
+    from resenc_plans.training.ranks import device_of_rank, is_lost_connection, joined_ranks
+    from resenc_plans.training.trainer import Trainer
+
+    with (
+        joined_ranks(device_of_rank(device)) as ranks,
+        shown_progress(settings.epochs) as on_progress,
+    ):
+        try:
+            trainer = Trainer(
+                config,
+                dataset,
+                fold,
+                settings,
+                ranks=ranks,
+                allow_import=allow_import,
+                on_progress=on_progress,
+            )
+            if resume:
+                note(f"Going on from {trainer.resume()}.")
+            elif trainer.folder.resumable() is not None and ranks.is_first:
+                note(
+                    f"{trainer.folder.path} has checkpoints of an earlier run, which will be "
+                    "replaced; --resume would go on from them."
+                )
+            if pretrained is not None:
+                skipped = load_pretrained(trainer.network, pretrained)
+                if skipped:
+                    note(f"Left as initialised, of another shape: {', '.join(skipped)}.")
+            result = trainer.fit()
+        except torch.OutOfMemoryError as error:
+            raise ResencPlansError(_out_of_memory(config, dataset, ranks.world)) from error
+        except RuntimeError as error:
+            if ranks.world == 1 or not is_lost_connection(error):
+                raise
+            raise ResencPlansError(f"Rank {ranks.rank} has lost another rank and ends.") from error
+    if not ranks.is_first:
+        return
+    if not result.is_complete:
+        note(f"Stopped, since {result.reason}. Go on with --resume from {result.checkpoint}.")
+        raise typer.Exit(STOPPED)
+    say(f"Trained {settings.epochs} epochs: {result.checkpoint}")
+    if validation:
+        from resenc_plans.cli.final_validation import validate
+
+        validate(trainer.folder, config, dataset, device, allow_import)
+
+
+def _settings(path: Path | None, overrides: dict[str, Any]) -> "TrainingSettings":
+    from pydantic import ValidationError
+
+    from resenc_plans.training.settings import TrainingSettings
+
+    chosen = TrainingSettings.load(path) if path is not None else TrainingSettings()
+    try:
+        return TrainingSettings.model_validate({**chosen.model_dump(), **overrides})
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise ResencPlansError(f"--{fault['loc'][0]}: {fault['msg']}.") from None
+
+
+def _print_split(config: "ResolvedConfiguration", gpus: int, settings: "TrainingSettings") -> None:
+    from resenc_plans.training.batch_split import split_batch
+
+    shares = split_batch(config.batch_size, gpus, settings.oversampled_foreground)
+    print_table(
+        ["rank", "samples", "foreground for certain"],
+        [[rank, s.size, s.foreground] for rank, s in enumerate(shares)],
+        title=f"Batch of {config.batch_size} over {gpus} processes",
+    )
+
+
+def _without_gpus(arguments: Sequence[str]) -> list[str]:
+    """The command line for one of the processes."""
+    kept, skip = [], False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument in ("--gpus", "-num_gpus"):
+            skip = True
+        elif not argument.startswith(("--gpus=", "-num_gpus=")):
+            kept.append(argument)
+    return kept
+
+
+def _out_of_memory(config: "ResolvedConfiguration", dataset: "Dataset", world: int) -> str:
+    from resenc_plans.cost.estimate import estimate_cost
+
+    channels = len(config.normalization_schemes)
+    text = f"{config.name}: the device's memory does not suffice."
+    try:
+        cost = estimate_cost(config, channels, dataset.labels.num_heads, gpus=world)
+        memory = cost.gpu_memory_gb
+        text += f" Expected are {memory.expected:.1f} GB ({memory.low:.1f}-{memory.high:.1f})."
+    except ResencPlansError:
+        pass
+    smaller = max(1, config.batch_size // 2)
+    return (
+        f"{text} Use a smaller batch: resenc-plans derive --from {config.name} "
+        f"--batch-size {smaller} (patch {numbers(config.patch_size)} stays)."
+    )
+
+
+COMMANDS = (train,)

@@ -1,0 +1,68 @@
+"""The option --dry-run of `train`: data, network, cost and hours before anything starts."""
+
+from typing import TYPE_CHECKING
+
+from resenc_plans.cli.render import numbers, say
+from resenc_plans.errors import ResencPlansError
+
+if TYPE_CHECKING:
+    from resenc_plans.datasets.dataset import Dataset
+    from resenc_plans.plans.models import ResolvedConfiguration
+    from resenc_plans.training.settings import TrainingSettings
+
+_STANDARD_ITERATIONS = 1000 * 250
+
+
+def print_preview(
+    config: "ResolvedConfiguration",
+    dataset: "Dataset",
+    fold: int | str,
+    settings: "TrainingSettings",
+    gpus: int,
+) -> None:
+    """Print what would be trained; missing or damaged data is an error as in training."""
+    from resenc_plans.cli.measurement import calibration_in_use
+    from resenc_plans.cost.estimate import estimate_cost
+    from resenc_plans.training.folds import fold_cases
+    from resenc_plans.training.usual_parts import (
+        check_headers,
+        input_channels,
+        open_store,
+        preprocessed_folder,
+        previous_predictions,
+        usual_run_folder,
+    )
+
+    store = open_store(config)
+    split = fold_cases(preprocessed_folder(config), store, fold)
+    cases = (*split.train, *split.val)
+    check_headers(store, cases, len(config.normalization_schemes))
+    previous_predictions(config, dataset, cases)
+    say(f"Data: {store.folder}, {len(split.train)} cases to train on, {len(split.val)} held out.")
+    network = config.architecture.network_class_name.rpartition(".")[2]
+    say(
+        f"Network: {network}, patch {numbers(config.patch_size)}, batch {config.batch_size}; "
+        f"{settings.epochs} epochs of {settings.iterations} iterations."
+    )
+    try:
+        cost = estimate_cost(
+            config,
+            input_channels(config, dataset.labels),
+            dataset.labels.num_heads,
+            gpus=gpus,
+            regions=dataset.labels.has_regions,
+            calibration=calibration_in_use(),
+        )
+    except ResencPlansError as error:
+        say(f"Cost: not estimated. {error}")
+    else:
+        memory = cost.gpu_memory_gb
+        say(
+            f"Cost: {cost.parameters / 1e6:.1f} M parameters, {memory.expected:.1f} GB of GPU "
+            f"memory ({memory.low:.1f}-{memory.high:.1f}), calibrated to {cost.calibration.name}."
+        )
+        if cost.hours is not None:
+            share = settings.epochs * settings.iterations / _STANDARD_ITERATIONS
+            low, high = cost.hours.low * share, cost.hours.high * share
+            say(f"Time: {low:.2g} to {high:.2g} hours on that GPU.")
+    say(f"Results: {usual_run_folder(config, dataset, fold).path}")

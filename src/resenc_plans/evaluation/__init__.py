@@ -1,0 +1,1 @@
+"""From segmentations to a judgement: figures, post-processing, choice of a model, pictures."""

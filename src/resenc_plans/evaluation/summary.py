@@ -1,0 +1,133 @@
+"""nnU-Net's summary.json: the figures of every case, their means, and the means' mean."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from resenc_plans.datasets.labels import Region
+from resenc_plans.errors import FileError
+from resenc_plans.evaluation.metrics import METRICS
+from resenc_plans.files import read_json, write_json
+
+Figures = Mapping[str, float]
+"""Figures by name, as in `metrics.METRICS`."""
+
+
+@dataclass(frozen=True)
+class CaseFigures:
+    """The figures of one case, by label or region."""
+
+    prediction_file: str
+    reference_file: str
+    metrics: Mapping[Region, Figures]
+
+    @property
+    def name(self) -> str:
+        """The prediction's file name."""
+        return Path(self.prediction_file).name
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What summary.json says."""
+
+    cases: tuple[CaseFigures, ...]
+    regions: tuple[Region, ...]
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a summary.json of nnU-Net or ours.
+
+        Raises
+        ------
+        FileError
+            The file cannot be read, or is not a summary.
+        """
+        document = read_json(path)
+        try:
+            cases = tuple(
+                CaseFigures(
+                    entry["prediction_file"],
+                    entry["reference_file"],
+                    {region_of_key(key): dict(m) for key, m in entry["metrics"].items()},
+                )
+                for entry in document["metric_per_case"]
+            )
+            regions = tuple(region_of_key(key) for key in document["mean"])
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise FileError(f"{os.fspath(path)}: not a summary.json of an evaluation.") from None
+        return cls(cases, regions)
+
+    @cached_property
+    def mean(self) -> dict[Region, Figures]:
+        """Per label or region the mean over cases; cases in which a figure is NaN are left out."""
+        return {
+            region: {name: _mean([c.metrics[region][name] for c in self.cases]) for name in METRICS}
+            for region in self.regions
+        }
+
+    @cached_property
+    def foreground_mean(self) -> Figures:
+        """The mean of the labels' means without background; NaN if one of them is NaN."""
+        foreground = [self.mean[region] for region in self.regions if region != 0]
+        return {name: float(np.mean([figures[name] for figures in foreground])) for name in METRICS}
+
+    def moved_to(self, folder: str | os.PathLike[str]) -> Self:
+        """The same figures for predictions of the same names in another folder."""
+        cases = tuple(
+            replace(case, prediction_file=os.path.join(folder, case.name))  # noqa: PTH118
+            for case in self.cases
+        )
+        return type(self)(cases, self.regions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document as nnU-Net writes it, with its order of keys."""
+        return {
+            "foreground_mean": dict(self.foreground_mean),
+            "mean": _by_key(self.mean),
+            "metric_per_case": [
+                {
+                    "metrics": _by_key(case.metrics),
+                    "prediction_file": case.prediction_file,
+                    "reference_file": case.reference_file,
+                }
+                for case in self.cases
+            ],
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write summary.json as nnU-Net does, whole or not at all.
+
+        Raises
+        ------
+        FileError
+            The file cannot be written; what was there before is unchanged.
+        """
+        write_json(path, self.to_dict())
+
+
+def region_of_key(key: str) -> Region:
+    """The label or region that a key of summary.json stands for.
+
+    >>> region_of_key("2"), region_of_key("(1, 2)"), region_of_key("(3,)")
+    (2, (1, 2), (3,))
+    """
+    if not key.startswith("("):
+        return int(key)
+    return tuple(int(part) for part in key.strip("()").split(",") if part.strip())
+
+
+def _by_key(figures: Mapping[Region, Figures]) -> dict[str, dict[str, float]]:
+    return dict(sorted((str(region), dict(values)) for region, values in figures.items()))
+
+
+def _mean(values: Sequence[float]) -> float:
+    if all(math.isnan(value) for value in values):
+        return float("nan")
+    return float(np.nanmean(values))

@@ -1,0 +1,115 @@
+"""The cases in a folder of images, and what each one's files hold."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from resenc_plans.datasets.dataset import file_names
+from resenc_plans.datasets.images import Image, check_same_grid, read_file, read_label
+from resenc_plans.errors import DatasetError, FileError
+
+_CHANNEL = re.compile(r"_\d{4}")
+_CHANNEL_LENGTH = len("_0000")
+
+
+@dataclass(frozen=True)
+class InputCase:
+    """An image to segment: its name, a file per channel, and the four digits of each."""
+
+    name: str
+    images: tuple[Path, ...]
+    numbers: tuple[str, ...]
+
+
+def find_cases(folder: Path, file_ending: str) -> tuple[InputCase, ...]:
+    """The cases of a folder by name, as nnU-Net finds them: CASE_0000.nii.gz, CASE_0001.nii.gz.
+
+    A file without a channel number makes a case without images, under the file's own name.
+
+    Raises
+    ------
+    FileError
+        There is no such folder, or no file has this ending.
+    """
+    if not folder.is_dir():
+        raise FileError(f"{folder}: no such folder. Images to segment were expected there.")
+    files = file_names(folder, file_ending)
+    if not files:
+        raise FileError(f"{folder}: has no files that end in {file_ending}, as the model's do.")
+    images: dict[str, list[Path]] = {}
+    for file in files:
+        stem = file.removesuffix(file_ending)
+        if _CHANNEL.fullmatch(stem[-_CHANNEL_LENGTH:]) and len(stem) > _CHANNEL_LENGTH:
+            images.setdefault(stem[:-_CHANNEL_LENGTH], []).append(folder / file)
+        else:
+            images.setdefault(file, [])
+    end = -len(file_ending)
+    return tuple(
+        InputCase(name, tuple(paths), tuple(path.name[:end][-4:] for path in paths))
+        for name, paths in sorted(images.items())
+    )
+
+
+def part_of(cases: tuple[InputCase, ...], part: tuple[int, int]) -> tuple[InputCase, ...]:
+    """Part k of n of the cases, k from 1: every n-th one, as nnU-Net splits them over machines.
+
+    Raises
+    ------
+    DatasetError
+        There is no such part.
+    """
+    number, parts = part
+    if not 1 <= number <= parts:
+        raise DatasetError(f"Part {number}/{parts}: give 1/{parts} to {parts}/{parts}.")
+    return cases[number - 1 :: parts]
+
+
+def read_case(case: InputCase, channels: tuple[str, ...], reader: str | None) -> Image:
+    """The image of a case, float32 (c, z, y, x), with the header of its first channel.
+
+    Raises
+    ------
+    DatasetError
+        A channel is missing or too many, a file is unreadable, grids differ, or voxels are not
+        finite.
+    """
+    if not case.images:
+        raise DatasetError(
+            "Its name has no channel number. Rename the file so that it ends like case_0000.nii.gz."
+        )
+    lacking = [
+        f"{number:04d} ({name})"
+        for number, name in enumerate(channels)
+        if f"{number:04d}" not in case.numbers
+    ]
+    if len(case.images) < len(channels):
+        raise DatasetError(
+            f"It has {len(case.images)} of {len(channels)} channels; there is no file for "
+            f"{', '.join(lacking)}."
+        )
+    images = [read_file(path, reader) for path in case.images]
+    for image, path in zip(images, case.images, strict=True):
+        if image.not_finite:
+            raise DatasetError(
+                f"{path}: has voxels that are {' or '.join(sorted(image.not_finite))}. "
+                "Replace them by a value that makes sense."
+            )
+    check_same_grid(images, case.images)
+    array = np.concatenate([image.array.astype(np.float32, copy=False) for image in images])
+    return Image(array, images[0].spacing, images[0].properties)
+
+
+def read_previous(folder: Path, case: str, file_ending: str, reader: str | None) -> Image:
+    """The segmentation that the previous stage made of a case.
+
+    Raises
+    ------
+    DatasetError
+        It is missing or unreadable.
+    """
+    path = folder / f"{case}{file_ending}"
+    if not path.is_file():
+        raise DatasetError(f"{path}: no such file; the previous stage has not predicted this case.")
+    return read_label(path, reader)

@@ -1,0 +1,208 @@
+"""Logits of a whole image from a network that sees one patch at a time.
+
+Tiling, weights, sums and their order are those of nnU-Net's predictor. It adds up in half
+precision, which moves a logit by up to some thousandths; adding up in single precision would be
+more exact, but labels would differ. So half is what is used here as well, unless asked otherwise.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from resenc_plans.inference.sum_storage import zeros
+
+Tile = tuple[slice | int, ...]
+"""An index into (z, y, x): three slices, or a plane's number and two slices for a 2D network."""
+OnTile = Callable[[int, int], None]
+"""Called with the number of tiles done and of all."""
+
+SIGMA_PER_PATCH = 1 / 8
+LARGEST_WEIGHT = 10.0
+"""Larger than 1, so that the smallest weights are not lost in half precision."""
+
+
+def tile_positions(length: int, patch: int, step_size: float) -> tuple[int, ...]:
+    """Where tiles start along an axis (nnU-Net's `compute_steps_for_sliding_window`).
+
+    Neighbours are at most `step_size` patches apart, all equally far but for rounding.
+
+    >>> tile_positions(110, 64, 0.5)
+    (0, 23, 46)
+    """
+    if length < patch or not 0 < step_size <= 1:
+        raise ValueError(f"an axis of {length}, a patch of {patch} and a step size of {step_size}")
+    last = length - patch
+    steps = int(np.ceil(last / (patch * step_size)))
+    return tuple(int(np.round(last / steps * i)) for i in range(steps + 1)) if steps else (0,)
+
+
+def tiles(shape: Sequence[int], patch_size: Sequence[int], step_size: float = 0.5) -> list[Tile]:
+    """All tiles of an image (z, y, x), x running fastest; a 2D patch is moved plane by plane."""
+    planes = len(shape) - len(patch_size)
+    starts = [
+        tile_positions(length, patch, step_size)
+        for length, patch in zip(shape[planes:], patch_size, strict=True)
+    ]
+    return [
+        (*index[:planes], *map(slice, index[planes:], np.add(index[planes:], patch_size).tolist()))
+        for index in itertools.product(*(range(length) for length in shape[:planes]), *starts)
+    ]
+
+
+@lru_cache(maxsize=4)
+def importance(patch_size: tuple[int, ...], dtype: torch.dtype = torch.float16) -> Tensor:
+    """The weight of each voxel of a patch: a Gaussian about its centre, 10 at most, never 0.
+
+    nnU-Net's `compute_gaussian`, with a standard deviation of an eighth of the patch. Not to be
+    written to.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    impulse = np.zeros(patch_size)
+    impulse[tuple(length // 2 for length in patch_size)] = 1
+    sigmas = [length * SIGMA_PER_PATCH for length in patch_size]
+    weights = gaussian_filter(impulse, sigmas, 0, mode="constant", cval=0)
+    rounded = torch.from_numpy(weights / (weights.max() / LARGEST_WEIGHT)).to(dtype)
+    rounded[rounded == 0] = rounded[rounded != 0].min()
+    return rounded
+
+
+def pad_to_patch(image: Tensor, patch_size: Sequence[int]) -> tuple[Tensor, tuple[slice, ...]]:
+    """An image (c, z, y, x) with zeros about it where it is smaller than the patch.
+
+    Returns
+    -------
+    The padded image, and where in its z, y, x the image lies. Of an odd number of zeros the
+    greater part is behind the image, as in `pad_nd_image` of nnU-Net's acvl_utils.
+    """
+    shape = image.shape[1:]
+    least = (*shape[: len(shape) - len(patch_size)], *patch_size)
+    missing = [max(wanted - length, 0) for wanted, length in zip(least, shape, strict=True)]
+    inner = tuple(slice(m // 2, m // 2 + length) for m, length in zip(missing, shape, strict=True))
+    if not any(missing):
+        return image, inner
+    widths = [width for m in reversed(missing) for width in (m // 2, m - m // 2)]
+    return nn.functional.pad(image, widths), inner
+
+
+def predict_mirrored(
+    network: Callable[[Tensor], Tensor], patches: Tensor, mirror_axes: Sequence[int]
+) -> Tensor:
+    """The mean of a network's logits over all combinations of mirrored axes, in float32.
+
+    `patches` are (n, c, z, y, x) or (n, c, y, x); axis 0 of `mirror_axes` is the first spatial one.
+    A single patch goes through the network together with its mirror image: on one thread of a CPU,
+    PyTorch convolves a batch of one by a routine that takes four times as long per patch.
+    """
+    axes = [axis + 2 for axis in mirror_axes]
+    flips = [
+        mirrored
+        for count in range(len(axes) + 1)
+        for mirrored in itertools.combinations(axes, count)
+    ]
+    at_once = 2 if len(patches) == 1 and patches.device.type == "cpu" else 1
+    total = torch.zeros(())
+    for start in range(0, len(flips), at_once):
+        group = flips[start : start + at_once]
+        stacked = torch.cat([torch.flip(patches, mirrored) for mirrored in group])
+        if len(stacked) < at_once:
+            stacked = stacked.expand(at_once, *stacked.shape[1:])
+        logits = network(stacked).float()[: len(group) * len(patches)]
+        for mirrored, part in zip(group, torch.chunk(logits, len(group)), strict=True):
+            total = total + torch.flip(part, mirrored)
+    total /= 2 ** len(axes)
+    return total
+
+
+@torch.no_grad()
+def predict_logits(
+    network: nn.Module,
+    image: Tensor,
+    patch_size: Sequence[int],
+    heads: int,
+    *,
+    step_size: float = 0.5,
+    mirror_axes: Sequence[int] = (),
+    device: str | torch.device = "cpu",
+    autocast: torch.dtype | None = None,
+    tiles_per_batch: int = 1,
+    sum_dtype: torch.dtype = torch.float16,
+    sum_device: str | torch.device | None = None,
+    on_tile: OnTile | None = None,
+) -> Tensor:
+    """Logits (heads, z, y, x) of a preprocessed image (c, z, y, x).
+
+    Parameters
+    ----------
+    network
+        On `device`, in evaluation mode, from patches (n, c, ...) to logits (n, heads, ...).
+    image
+        float32, on any device.
+    patch_size
+        Voxels, two for a network that takes planes.
+    heads
+        Outputs of the network.
+    step_size
+        Distance of neighbouring tiles in patches, above 0 and at most 1.
+    mirror_axes
+        Spatial axes of the patch to average over.
+    device, autocast
+        Where the network runs, and the type it computes in if that is not float32.
+    tiles_per_batch
+        Tiles that the network sees at once.
+    sum_dtype, sum_device
+        Of the sums; nnU-Net's are float16. The device of the network unless given. Sums that
+        overflow float16 are made anew in float32; those too large for the host's memory lie in a
+        temporary file (see `sum_storage`).
+    on_tile
+        Called after each batch.
+
+    Returns
+    -------
+    `sum_dtype`, or float32 after an overflow, on the device of the sums.
+    """
+    device = torch.device(device)
+    sum_device = device if sum_device is None else torch.device(sum_device)
+    padded, inner = pad_to_patch(image.to(sum_device), patch_size)
+    weights = importance(tuple(patch_size), sum_dtype).to(sum_device)
+    total = zeros((heads, *padded.shape[1:]), sum_dtype, sum_device)
+    weight = torch.zeros(padded.shape[1:], dtype=sum_dtype, device=sum_device)
+    todo, done = tiles(padded.shape[1:], patch_size, step_size), 0
+    with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
+        for batch in _batches(todo, tiles_per_batch):
+            patches = torch.stack([padded[:, *tile] for tile in batch]).to(device)
+            logits = predict_mirrored(network, patches, mirror_axes).to(sum_device)
+            logits *= weights
+            for tile, values in zip(batch, logits, strict=True):
+                total[:, *tile] += values
+                weight[tile] += weights
+            done += len(batch)
+            if on_tile is not None:
+                on_tile(done, len(todo))
+    total /= weight
+    if sum_dtype == torch.float16 and any(bool(torch.isinf(head).any()) for head in total):
+        del total, weight
+        return predict_logits(
+            network,
+            image,
+            patch_size,
+            heads,
+            step_size=step_size,
+            mirror_axes=mirror_axes,
+            device=device,
+            autocast=autocast,
+            tiles_per_batch=tiles_per_batch,
+            sum_dtype=torch.float32,
+            sum_device=sum_device,
+            on_tile=on_tile,
+        )
+    return total[:, *inner]
+
+
+def _batches(todo: Sequence[Tile], size: int) -> Iterator[Sequence[Tile]]:
+    for start in range(0, len(todo), size):
+        yield todo[start : start + size]

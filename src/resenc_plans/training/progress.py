@@ -1,0 +1,36 @@
+"""What a trainer reports while it runs, and at its end."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from resenc_plans.training.history import Epoch
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training is, after each batch and each epoch."""
+
+    epoch: int
+    iteration: int
+    """Batches of this epoch that are done."""
+    iterations: int
+    is_training: bool
+    """False in the validation after the epoch."""
+    loss: float
+    finished: Epoch | None = None
+    """The figures of the epoch, when it is over."""
+    waited: float = 0.0
+    """Share of the epoch's time that was spent waiting for data."""
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a run ended."""
+
+    is_complete: bool
+    """Whether all epochs are done; if not, it goes on with `resume`."""
+    reason: str | None
+    """Why it stopped early."""
+    checkpoint: Path
+    epochs: tuple[Epoch, ...]

@@ -1,0 +1,51 @@
+"""progress.png: losses, pseudo Dice, time per epoch and learning rate over the epochs."""
+
+from pathlib import Path
+
+from resenc_plans.files import replace_file
+from resenc_plans.training.history import Epoch
+
+_MANY_CLASSES = 8
+
+
+def draw_progress(epochs: tuple[Epoch, ...], path: Path, title: str) -> None:
+    """Draw what has been trained so far; Dice per class where there are few.
+
+    Raises
+    ------
+    FileError
+        The picture cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    numbers = range(1, len(epochs) + 1)
+    figure = Figure(figsize=(9, 9), layout="constrained")
+    loss, dice, rest = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.6))
+    figure.suptitle(title, fontsize=11)
+    loss.plot(numbers, [e.training_loss for e in epochs], color="#21618c", label="training")
+    loss.plot(numbers, [e.validation_loss for e in epochs], color="#c0392b", label="validation")
+    loss.set_ylabel("loss")
+    classes = len(epochs[0].dice)
+    if classes <= _MANY_CLASSES:
+        for index in range(classes):
+            values = [epoch.dice[index] for epoch in epochs]
+            dice.plot(numbers, values, linewidth=0.8, alpha=0.6, label=f"class {index + 1}")
+    dice.plot(numbers, [e.mean_dice for e in epochs], color="#7f8c8d", label="mean")
+    dice.plot(
+        numbers, [e.smoothed_dice for e in epochs], color="#1e8449", linewidth=2, label="smoothed"
+    )
+    dice.set_ylabel("pseudo Dice")
+    dice.set_ylim(0, 1)
+    rest.plot(numbers, [e.seconds for e in epochs], color="#6c3483")
+    rest.set_ylabel("seconds per epoch", color="#6c3483")
+    rest.set_ylim(bottom=0)
+    rate = rest.twinx()
+    rate.plot(numbers, [e.learning_rate for e in epochs], color="#b7950b", linestyle="--")
+    rate.set_ylabel("learning rate", color="#b7950b")
+    rest.set_xlabel("epoch")
+    for axes in (loss, dice):
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False, fontsize=8, loc="best")
+        axes.spines[["top", "right"]].set_visible(False)
+    with replace_file(path) as stream:
+        figure.savefig(stream, format="png", dpi=110)

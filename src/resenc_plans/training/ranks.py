@@ -1,0 +1,89 @@
+"""The processes that train together: torchrun's environment, or a world of one."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.nn.functional import all_reduce
+
+from resenc_plans.networks.device import find_device
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Where a process stands among those that train together."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and speaks."""
+        return self.rank == 0
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over all ranks, through which gradients flow."""
+        return all_reduce(tensor) if self.world > 1 else tensor  # type: ignore[no-untyped-call]
+
+    def total(self, values: Sequence[float]) -> list[float]:
+        """Sums over all ranks, of plain numbers."""
+        if self.world == 1:
+            return list(values)
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(tensor)
+        return [float(value) for value in tensor.tolist()]
+
+    def wait(self) -> None:
+        """Return when all ranks have come here."""
+        if self.world > 1:
+            dist.barrier()
+
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
+
+
+def world_size() -> int:
+    """The number of processes that torchrun started, 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def device_of_rank(name: str | None) -> torch.device:
+    """The device of this process: as named, else CUDA where there is one, else the CPU.
+
+    Under torchrun each process of a machine has a CUDA device of its own, by its local rank.
+
+    Raises
+    ------
+    ResencPlansError
+        There is no such device.
+    """
+    device = find_device(name)
+    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
+        return find_device(f"cuda:{os.environ['LOCAL_RANK']}")
+    return device
+
+
+@contextmanager
+def joined_ranks(device: torch.device) -> Iterator[Ranks]:
+    """Join the processes that torchrun started; on CUDA by NCCL, else by Gloo."""
+    world = world_size()
+    if world == 1:
+        yield Ranks(0, 1, device)
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Ranks(dist.get_rank(), world, device)
+    finally:
+        dist.destroy_process_group()
+
+
+def is_lost_connection(error: RuntimeError) -> bool:
+    """Whether an operation over all ranks failed because one of them is gone."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)

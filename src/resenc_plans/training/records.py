@@ -1,0 +1,64 @@
+"""What a training leaves for people to read: log, metrics, picture, TensorBoard."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from resenc_plans.errors import ResencPlansError
+from resenc_plans.training.history import Epoch
+from resenc_plans.training.progress_picture import draw_progress
+from resenc_plans.training.run_folder import RunFolder
+
+SECONDS_BETWEEN_PICTURES = 60
+
+
+def describe(number: int, epochs: int, epoch: Epoch, waited: float) -> str:
+    """One line about an epoch, counted from 0."""
+    per_class = " ".join(f"{dice:.3f}" for dice in epoch.dice)
+    return (
+        f"epoch {number + 1}/{epochs}: loss {epoch.training_loss:.4f}, "
+        f"validation {epoch.validation_loss:.4f}, pseudo Dice {epoch.mean_dice:.3f} ({per_class}), "
+        f"smoothed {epoch.smoothed_dice:.3f}, rate {epoch.learning_rate:.5f}, "
+        f"{epoch.seconds:.1f} s, {waited:.0%} waiting for data"
+    )
+
+
+class Records:
+    """Writes after each epoch; a picture now and then."""
+
+    def __init__(self, folder: RunFolder, title: str, epochs: int, *, tensorboard: bool) -> None:
+        self.folder, self.title, self.total = folder, title, epochs
+        self._drawn = -math.inf
+        self._board = _board(folder.path) if tensorboard else None
+
+    def add(self, epochs: tuple[Epoch, ...], waited: float) -> None:
+        """Write the last of the epochs."""
+        number, epoch = len(epochs) - 1, epochs[-1]
+        self.folder.log(
+            f"{time.strftime('%Y-%m-%d %H:%M:%S')} {describe(number, self.total, epoch, waited)}"
+        )
+        figures = {"epoch": number, **vars(epoch), "waited": waited}
+        self.folder.record(
+            {key: list(v) if isinstance(v, tuple) else v for key, v in figures.items()}
+        )
+        if self._board is not None:
+            for key in ("training_loss", "validation_loss", "learning_rate", "smoothed_dice"):
+                self._board.add_scalar(key, getattr(epoch, key), number)
+            for index, dice in enumerate(epoch.dice):
+                self._board.add_scalar(f"dice/{index + 1}", dice, number)
+        is_last = number + 1 == self.total
+        if is_last or time.monotonic() - self._drawn >= SECONDS_BETWEEN_PICTURES:
+            draw_progress(epochs, self.folder.path / "progress.png", self.title)
+            self._drawn = time.monotonic()
+
+
+def _board(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ResencPlansError(
+            "Writing for TensorBoard needs the extra tensorboard: "
+            "pip install 'resenc-plans[tensorboard]'."
+        ) from None
+    return SummaryWriter(str(folder))

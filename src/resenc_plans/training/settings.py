@@ -1,0 +1,80 @@
+"""`TrainingSettings`: everything about a training that the plans do not say."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from resenc_plans.errors import FileError
+from resenc_plans.files import read_json
+
+Precision = Literal["auto", "fp16", "bf16", "fp32"]
+Count = Annotated[int, Field(ge=1)]
+
+
+class TrainingSettings(BaseModel):
+    """nnU-Net 2.8.1's values, unless others are given.
+
+    >>> TrainingSettings(epochs=100).learning_rate
+    0.01
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    epochs: Count = 1000
+    """Epochs of `iterations` batches."""
+    iterations: Count = 250
+    """Training batches per epoch."""
+    validation_iterations: Count = 50
+    """Batches from held-out cases after each epoch, for the pseudo Dice."""
+    learning_rate: Annotated[float, Field(gt=0)] = 0.01
+    """At the beginning."""
+    poly_exponent: Annotated[float, Field(gt=0)] = 0.9
+    """The rate falls with (1 - epoch / epochs) to this power."""
+    weight_decay: Annotated[float, Field(ge=0)] = 3e-5
+    """Of SGD."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Nesterov's."""
+    oversampled_foreground: Annotated[float, Field(ge=0, le=1)] = 0.33
+    """Share of the samples of a batch that show foreground for certain."""
+    deep_supervision: bool = True
+    """Whether all but the lowest resolution of the decoder take part in the loss."""
+    gradient_clip: Annotated[float, Field(gt=0)] = 12
+    """Largest norm of all gradients together."""
+    precision: Precision = "auto"
+    """auto: fp16 with a gradient scaler on CUDA, bf16 on CPUs that have it, else fp32."""
+    compile: bool = False
+    """Whether the network goes through torch.compile."""
+    workers: Annotated[int, Field(ge=0)] | None = None
+    """Processes that make batches; without a number, as the CPUs allow. 0: in the main process."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the initial weights, patches and augmentation."""
+    checkpoint_epochs: Count = 50
+    """A checkpoint after every so many epochs …"""
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = 30
+    """… and whenever so much time has passed since the last."""
+    max_minutes: Annotated[float, Field(gt=0)] | None = None
+    """Time after which a run ends with a checkpoint, to be resumed."""
+
+    tensorboard: bool = False
+    """Whether curves are written for TensorBoard too (extra tensorboard)."""
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Settings from a JSON file; what it does not name keeps its value.
+
+        Raises
+        ------
+        FileError
+            The file cannot be read, or a setting is unknown or impossible; all are listed.
+        """
+        path = Path(path)
+        try:
+            return cls.model_validate(read_json(path))
+        except ValidationError as error:
+            faults = "; ".join(
+                f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}"
+                for fault in error.errors()
+            )
+            raise FileError(f"{path}: not settings of a training: {faults}.") from None

@@ -1,0 +1,92 @@
+"""The command predict."""
+
+import numpy as np
+import pytest
+
+from resenc_plans.datasets.images import read_label
+from tests.inference.models import write_model
+from tests.inference.test_predictor import noise, write_image
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for seed, case in enumerate(("one", "two")):
+        write_image(folder / f"{case}_0000.nii.gz", noise(seed))
+    return folder
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Two models of a dataset where nnU-Net puts them."""
+    folder = tmp_path / "results"
+    dataset = folder / "Dataset007_Made"
+    write_model(dataset / "nnUNetTrainer__madePlans__tested", folds=(0, 1))
+    write_model(dataset / "nnUNetTrainer__madePlans__2d", dim=2)
+    return folder
+
+
+def test_a_model_is_named_by_folder_or_as_nnunet_names_it(
+    run, images, results, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    model = results / "Dataset007_Made" / "nnUNetTrainer__madePlans__tested"
+    done = run(
+        "predict", "-i", images, "-o", tmp_path / "a", "-m", model, "--precision", "fp32",
+        "--probabilities", "--workers", "2", "--device", "cpu",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "2 cases written" in done.out
+    assert (tmp_path / "a" / "one.npz").is_file()
+    monkeypatch.setenv("nnUNet_results", str(results))
+    habit = run(
+        "predict", "-i", images, "-o", tmp_path / "b", "-d", "7", "-c", "tested", "-p", "madePlans",
+        "-f", "0", "1", "--precision", "fp32", "-device", "cpu",
+    )  # fmt: skip
+    assert habit.code == 0, habit.err
+    one, same = (read_label(tmp_path / out / "one.nii.gz").array for out in "ab")
+    np.testing.assert_array_equal(one, same)
+
+
+def test_failed_cases_are_listed_last_and_make_exit_code_1(run, images, results, tmp_path):
+    (images / "broken_0000.nii.gz").write_bytes(b"nothing")
+    model = results / "Dataset007_Made" / "nnUNetTrainer__madePlans__2d"
+    done = run("predict", "-i", images, "-o", tmp_path / "out", "-m", model, "--no-mirroring")
+    assert done.code == 1
+    assert "2 cases written" in done.out
+    assert done.out.splitlines()[-1].startswith("broken\t")
+    again = run("predict", "-i", images, "-o", tmp_path / "out", "-m", model, "--continue")
+    assert "0 cases written" in again.out
+    assert "2 were there" in again.out
+
+
+def test_parts_split_a_folder(run, images, results, tmp_path):
+    model = results / "Dataset007_Made" / "nnUNetTrainer__madePlans__2d"
+    done = run("predict", "-i", images, "-o", tmp_path / "out", "-m", model, "--part", "2/2")
+    assert done.code == 0
+    assert not (tmp_path / "out" / "one.nii.gz").exists()
+    assert (tmp_path / "out" / "two.nii.gz").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "-m"),
+        (("-d", "8"), "Dataset007_Made"),
+        (("-d", "7", "-c", "3d_lowres"), "madePlans__tested"),
+        (("-d", "7"), "several models fit"),
+        (("-d", "7", "-c", "tested", "-f", "4"), "fold_4"),
+        (("-d", "7", "-c", "tested", "--part", "one"), "--part"),
+        (("-d", "7", "-c", "tested", "--device", "toaster"), "toaster"),
+        (("-d", "7", "-c", "tested", "-m", "x"), "leave out"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_words(
+    run, images, results, tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.setenv("nnUNet_results", str(results))
+    done = run("predict", "-i", images, "-o", tmp_path / "out", *arguments)
+    assert done.code == 2
+    assert message in done.err
+    assert not (tmp_path / "out").exists()

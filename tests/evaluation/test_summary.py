@@ -1,0 +1,62 @@
+"""summary.json."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from resenc_plans.datasets.labels import Region
+from resenc_plans.errors import FileError
+from resenc_plans.evaluation.metrics import Counts
+from resenc_plans.evaluation.summary import CaseFigures, Summary
+
+
+def case(name: str, **counts: tuple[int, int, int, int]) -> CaseFigures:
+    metrics: dict[Region, dict[str, float]] = {
+        int(label[1:]): Counts(*values).to_dict() for label, values in counts.items()
+    }
+    return CaseFigures(f"pred/{name}", f"ref/{name}", metrics)
+
+
+EMPTY = (0, 0, 0, 9)
+
+
+def test_a_case_without_the_label_is_left_out_of_the_mean() -> None:
+    summary = Summary((case("a", _1=(1, 0, 0, 8)), case("b", _1=EMPTY)), (1,))
+    assert summary.mean[1]["Dice"] == 1
+    assert summary.mean[1]["TN"] == 8.5
+
+
+def test_a_label_that_no_case_has_makes_the_foreground_mean_nan() -> None:
+    summary = Summary((case("a", _1=(1, 0, 0, 8), _2=EMPTY),), (1, 2))
+    assert math.isnan(summary.mean[2]["Dice"])
+    assert math.isnan(summary.foreground_mean["Dice"])
+    assert summary.foreground_mean["TP"] == 0.5
+
+
+def test_background_takes_no_part_in_the_foreground_mean() -> None:
+    summary = Summary((case("a", _0=(1, 0, 0, 8), _1=(0, 1, 0, 8)),), (0, 1))
+    assert summary.foreground_mean["Dice"] == 0
+
+
+def test_a_saved_summary_is_read_back(tmp_path: Path) -> None:
+    counts = Counts(1, 1, 1, 6).to_dict()
+    figures: dict[Region, dict[str, float]] = {(1, 2): counts, (3,): counts, 10: counts}
+    summary = Summary((CaseFigures("pred/a", "ref/a", figures),), ((1, 2), (3,), 10))
+    summary.save(tmp_path / "summary.json")
+    again = Summary.load(tmp_path / "summary.json")
+    assert again.cases == summary.cases
+    assert again.foreground_mean == summary.foreground_mean
+    assert list(json.loads((tmp_path / "summary.json").read_text())["mean"]) == [
+        "(1, 2)",
+        "(3,)",
+        "10",
+    ]
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"mean": 1, "metric_per_case": [2]}'])
+def test_another_file_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text(text)
+    with pytest.raises(FileError, match=r"other\.json: not a summary\.json"):
+        Summary.load(tmp_path / "other.json")

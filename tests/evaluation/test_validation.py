@@ -1,0 +1,73 @@
+"""Validation of a fold with a predictor that answers from the references."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resenc_plans.datasets.dataset import Case, Dataset
+from resenc_plans.errors import DatasetError
+from resenc_plans.evaluation.validation import validate_fold
+from tests.evaluation.label_folders import write_dataset_json, write_labels
+
+
+class KnowAll:
+    """Gives the reference for every case but the last; remembers what it was asked."""
+
+    def __init__(self, references: Path) -> None:
+        self.references = references
+        self.asked: list[str] = []
+
+    def predict_folder(self, source: Path, target: Path, /, *, probabilities: bool = False) -> None:
+        del probabilities
+        self.asked = sorted(path.name for path in source.iterdir())
+        for path in source.glob("*_0000.nii.gz"):
+            name = path.name.replace("_0000", "")
+            if name != "c.nii.gz":
+                shutil.copy(self.references / name, target / name)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    folder = tmp_path / "Dataset009_Small"
+    for case in "abc":
+        array = np.zeros((3, 4, 5), np.uint8)
+        array[1] = 1
+        for channel in ("0000", "0001"):
+            write_labels(folder / "imagesTr" / f"{case}_{channel}.nii.gz", array)
+        write_labels(folder / "labelsTr" / f"{case}.nii.gz", array)
+    write_dataset_json(folder / "dataset.json", {"background": 0, "liver": 1}, None)
+    return Dataset.load(folder)
+
+
+def validate(dataset: Dataset, cases: tuple[Case, ...], model: Path) -> tuple[object, KnowAll]:
+    model.mkdir(exist_ok=True)
+    shutil.copy(dataset.folder / "dataset.json", model)
+    predictor = KnowAll(dataset.folder / "labelsTr")
+    return validate_fold(model, 0, cases, dataset.folder / "labelsTr", predictor), predictor
+
+
+def test_held_out_cases_are_predicted_and_scored(dataset: Dataset, tmp_path: Path) -> None:
+    model = tmp_path / "T__P__C"
+    stale = model / "fold_0" / "validation" / "old.nii.gz"
+    write_labels(stale, np.zeros((2, 2, 2), np.uint8))
+    found, predictor = validate(dataset, dataset.cases[:2], model)
+    assert predictor.asked == [f"{case}_{c}.nii.gz" for case in "ab" for c in ("0000", "0001")]
+    assert found.problems == ()
+    assert found.missing == ()
+    summary = json.loads((model / "fold_0" / "validation" / "summary.json").read_text())
+    assert summary["foreground_mean"]["Dice"] == 1
+    assert len(summary["metric_per_case"]) == 2
+
+
+def test_a_case_without_a_prediction_is_a_problem(dataset: Dataset, tmp_path: Path) -> None:
+    write_labels(tmp_path / "T__P__C/fold_0/validation/c.nii.gz", np.zeros((3, 4, 5), np.uint8))
+    found, _ = validate(dataset, dataset.cases, tmp_path / "T__P__C")
+    assert [problem.case for problem in found.problems] == ["c.nii.gz"]
+
+
+def test_a_fold_that_holds_out_nothing_is_an_error(dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="holds out no case"):
+        validate(dataset, (), tmp_path / "T__P__C")

@@ -1,0 +1,88 @@
+"""Small untrained models in nnU-Net's folder layout."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from resenc_plans.networks.build import build_network
+from resenc_plans.networks.checkpoint import Checkpoint, save_checkpoint
+from resenc_plans.plans.plans import Plans
+from tests.networks.configurations import residual
+from tests.preprocessing.datasets import PROPERTIES
+
+LABELS = {"background": 0, "a": 1, "b": 2}
+REGIONS = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "rest": 3}
+
+
+def write_model(
+    folder,
+    dim=3,
+    kind=residual,
+    channels=1,
+    labels=LABELS,
+    patch_size=None,
+    folds=(0,),
+    mirror_axes=(0, 1),
+    transpose=(0, 1, 2),
+    spacing=None,
+    previous_stage=None,
+    **arguments,
+) -> Path:
+    """A model of random weights that differ from fold to fold, trained with deep supervision."""
+    names = {str(c): f"channel {c}" for c in range(channels)}
+    dataset = {"channel_names": names, "labels": labels, "numTraining": 1, "file_ending": ".nii.gz"}
+    if labels is REGIONS:
+        dataset["regions_class_order"] = [1, 2, 3]
+    values = kind(dim, **arguments).to_dict() | {
+        "spacing": list(spacing or [1.0] * dim),
+        "normalization_schemes": ["ZScoreNormalization"] * channels,
+        "use_mask_for_norm": [False] * channels,
+        "previous_stage": previous_stage,
+    }
+    if patch_size is not None:
+        values["patch_size"] = list(patch_size)
+    for what in ("data", "seg", "probabilities"):
+        values[f"resampling_fn_{what}"] = "resample_data_or_seg_to_shape"
+        settings = {"is_seg": what == "seg", "order": 1, "order_z": 0, "force_separate_z": None}
+        values[f"resampling_fn_{what}_kwargs"] = settings
+    document = {
+        "dataset_name": "Dataset999_Made",
+        "plans_name": "madePlans",
+        "image_reader_writer": "SimpleITKIO",
+        "label_manager": "LabelManager",
+        "transpose_forward": list(transpose),
+        "transpose_backward": [transpose.index(axis) for axis in range(3)],
+        "foreground_intensity_properties_per_channel": dict.fromkeys(names, PROPERTIES),
+        "configurations": {"tested": values},
+    }
+    if previous_stage is not None:
+        document["configurations"][previous_stage] = values | {"previous_stage": None}
+    folder.mkdir(parents=True)
+    (folder / "plans.json").write_text(json.dumps(document))
+    (folder / "dataset.json").write_text(json.dumps(dataset))
+    config = Plans.from_dict(document).resolve("tested")
+    heads = 3
+    inputs = channels + (2 if previous_stage else 0)
+    for fold in folds:
+        torch.manual_seed(len(str(folder.name)) + (fold if isinstance(fold, int) else 99))
+        network = build_network(config, inputs, heads, deep_supervision=True)
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=0.3)
+        (folder / f"fold_{fold}").mkdir()
+        save_checkpoint(
+            folder / f"fold_{fold}" / "checkpoint_final.pth",
+            Checkpoint(
+                network_weights=network.state_dict(),
+                optimizer_state=None,
+                grad_scaler_state=None,
+                logging={},
+                best_ema=None,
+                current_epoch=0,
+                init_args={"configuration": "tested", "fold": fold},
+                trainer_name="nnUNetTrainer",
+                inference_allowed_mirroring_axes=mirror_axes,
+            ),
+        )
+    return folder

@@ -1,0 +1,138 @@
+"""Averages of probabilities; interop tests compare them with nnU-Net's."""
+
+import json
+
+import numpy as np
+import pytest
+
+from resenc_plans.datasets.images import read_label
+from resenc_plans.errors import DatasetError, FileError
+from resenc_plans.inference.ensemble import ensemble_folders
+from resenc_plans.preprocessing.pickles import dump_pickle, load_pickle
+
+LABELS = {"background": 0, "a": 1, "b": 2}
+REGIONS = {"background": 0, "whole": [1, 2], "core": 2}
+ITK = {"spacing": (0.9, 1.2, 3.0), "origin": (1.0, 2.0, 3.0), "direction": tuple(np.eye(3).ravel())}
+PROPERTIES = {"spacing": (3.0, 1.2, 0.9), "sitk_stuff": ITK}
+SHAPE = (5, 6, 7)
+
+
+def prediction(folder, seed, labels=LABELS, cases=("one", "two"), dtype=np.float32):
+    """A folder of random probabilities, as predict leaves it."""
+    folder.mkdir()
+    random = np.random.default_rng(seed)
+    heads = 3 if labels is LABELS else 2
+    document = {
+        "channel_names": {"0": "CT"},
+        "labels": labels,
+        "numTraining": 1,
+        "file_ending": ".nii.gz",
+    }
+    if labels is REGIONS:
+        document["regions_class_order"] = [1, 2]
+    (folder / "dataset.json").write_text(json.dumps(document))
+    for case in cases:
+        values = random.random((heads, *SHAPE)).astype(dtype)
+        np.savez_compressed(folder / f"{case}.npz", probabilities=values)
+        (folder / f"{case}.pkl").write_bytes(dump_pickle(PROPERTIES))
+    return folder
+
+
+def probabilities(folder, case="one"):
+    return np.load(folder / f"{case}.npz")["probabilities"]
+
+
+@pytest.fixture
+def folders(tmp_path):
+    return [prediction(tmp_path / str(seed), seed) for seed in range(3)]
+
+
+def test_the_largest_mean_wins(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr("resenc_plans.inference.ensemble.VALUES_AT_ONCE", 90)
+    result = ensemble_folders(folders, tmp_path / "out", probabilities=True, workers=2)
+    assert result.done == ("one", "two")
+    assert result.problems == ()
+    mean = sum(probabilities(folder) for folder in folders) / 3
+    np.testing.assert_allclose(probabilities(tmp_path / "out"), mean, rtol=1e-6)
+    written = read_label(tmp_path / "out" / "one.nii.gz")
+    np.testing.assert_array_equal(written.array[0], mean.argmax(axis=0))
+    assert written.properties["sitk_stuff"]["origin"] == ITK["origin"]
+    assert load_pickle(tmp_path / "out" / "one.pkl") == PROPERTIES
+
+
+def test_regions_paint_where_their_mean_passes_one_half(tmp_path):
+    folders = [prediction(tmp_path / str(seed), seed, REGIONS) for seed in range(2)]
+    ensemble_folders(folders, tmp_path / "out")
+    whole, core = sum(probabilities(folder) for folder in folders) / 2
+    expected = np.where(core > 0.5, 2, whole > 0.5)
+    np.testing.assert_array_equal(read_label(tmp_path / "out" / "one.nii.gz").array[0], expected)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "dataset.json", "one.nii.gz", "two.nii.gz",
+    ]  # fmt: skip
+
+
+def test_half_precision_and_fortran_order_are_read(tmp_path):
+    first = prediction(tmp_path / "first", 1, dtype=np.float16)
+    second = prediction(tmp_path / "second", 2)
+    turned = np.asfortranarray(probabilities(second))
+    np.savez(second / "one.npz", probabilities=turned)
+    ensemble_folders([first, second], tmp_path / "out", probabilities=True)
+    mean = (probabilities(first).astype(np.float32) + turned) / 2
+    np.testing.assert_allclose(probabilities(tmp_path / "out"), mean, rtol=1e-6)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "text", "other key", "no pickle", "flipped bits"])
+def test_a_damaged_case_is_named_and_the_others_are_done(folders, tmp_path, damage):
+    path = folders[1] / "two.npz"
+    content = path.read_bytes()
+    if damage == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "text":
+        path.write_text("no archive")
+    elif damage == "other key":
+        np.savez(path, softmax=np.zeros((3, *SHAPE)))
+    elif damage == "flipped bits":
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes(200) + content[middle + 200 :])
+    else:
+        path = folders[0] / "two.pkl"
+        path.unlink()
+    result = ensemble_folders(folders, tmp_path / "out", probabilities=True)
+    assert result.done == ("one",)
+    (problem,) = result.problems
+    assert problem.case == "two"
+    assert str(path) in problem.reason
+    assert not list((tmp_path / "out").glob("*two*"))
+
+
+def test_predictions_of_different_images_are_refused(folders, tmp_path):
+    np.savez(folders[2] / "two.npz", probabilities=np.zeros((3, 5, 6, 8), np.float32))
+    (problem,) = ensemble_folders(folders, tmp_path / "out").problems
+    assert "(3, 5, 6, 8)" in problem.reason
+    assert str(folders[2] / "two.npz") in problem.reason
+
+
+def test_predictions_of_another_number_of_labels_are_refused(folders, tmp_path):
+    for folder in folders:
+        np.savez(folder / "two.npz", probabilities=np.zeros((4, *SHAPE), np.float32))
+    (problem,) = ensemble_folders(folders, tmp_path / "out").problems
+    assert "the dataset's labels make (3, z, y, x)" in problem.reason
+
+
+def test_folders_with_different_cases_are_refused(folders, tmp_path):
+    (folders[1] / "two.npz").unlink()
+    with pytest.raises(FileError, match=r"different cases: .*1 lacks two\."):
+        ensemble_folders(folders, tmp_path / "out")
+
+
+def test_folders_that_cannot_be_averaged_are_named(folders, tmp_path):
+    with pytest.raises(FileError, match="no such folder"):
+        ensemble_folders([*folders, tmp_path / "nowhere"], tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileError, match="--probabilities"):
+        ensemble_folders([*folders, tmp_path / "empty"], tmp_path / "out")
+    with pytest.raises(FileError, match="one of the folders"):
+        ensemble_folders(folders, folders[0])
+    (folders[0] / "dataset.json").write_text("{}")
+    with pytest.raises(DatasetError, match=r"dataset\.json"):
+        ensemble_folders(folders, tmp_path / "out")

@@ -1,0 +1,254 @@
+"""Prediction of images and folders, against what nnU-Net 2.8.1 predicted with its own model."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import SimpleITK
+import torch
+
+from resenc_plans.datasets.images import read_image, read_label
+from resenc_plans.errors import DatasetError, FileError, ResencPlansError
+from resenc_plans.inference.folder_prediction import predict_folder
+from resenc_plans.inference.model_folder import ModelFolder
+from resenc_plans.inference.predictor import Predictor
+from tests.inference.models import REGIONS, write_model
+
+CASES = ("064", "130", "193", "249", "314", "367")
+CLOSE = 1e-4
+"""Where the two best probabilities are nearer than this, either label will do."""
+
+
+def images_of(shared):
+    return shared / "data" / "Dataset004_Hippocampus" / "imagesTr"
+
+
+def oracle_of(shared, name, case):
+    folder = shared / "oracle" / "predictions" / name
+    probabilities = np.load(folder / f"hippocampus_{case}.npz")["probabilities"]
+    return read_label(folder / f"hippocampus_{case}.nii.gz").array[0], probabilities
+
+
+def write_image(path, array, spacing=(1.0, 1.0, 1.0)):
+    image = SimpleITK.GetImageFromArray(array.astype(np.float32))
+    image.SetSpacing(spacing[::-1])
+    image.SetOrigin((3.0, -4.0, 5.5))
+    SimpleITK.WriteImage(image, str(path))
+
+
+def noise(seed=0, shape=(12, 14, 16)):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+@pytest.fixture
+def predictor(tmp_path):
+    return Predictor.from_folder(write_model(tmp_path / "model"), device="cpu", precision="fp32")
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Three images of one channel."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for seed, case in enumerate(("one", "two", "three words.1")):
+        write_image(folder / f"{case}_0000.nii.gz", noise(seed))
+    return folder
+
+
+@pytest.mark.parametrize(("name", "cases"), [("plain", CASES), ("mirrored", CASES[1:3])])
+def test_labels_are_nnunets_where_probabilities_are_not_all_but_equal(shared, name, cases):
+    predictor = Predictor.from_folder(
+        shared / "oracle" / "model", device="cpu", precision="fp32", mirroring=name == "mirrored"
+    )
+    for case in cases:
+        image = read_image([images_of(shared) / f"hippocampus_{case}_0000.nii.gz"])
+        labels = predictor.predict(image.array, image.spacing)
+        expected, probabilities = oracle_of(shared, name, case)
+        best = np.sort(probabilities, axis=0)
+        differs = labels != expected
+        assert labels.dtype == expected.dtype
+        assert not (differs & (best[-1] - best[-2] > CLOSE)).any(), case
+
+
+def test_a_folder_gives_nnunets_files(shared, tmp_path):
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    shutil.copy(images_of(shared) / "hippocampus_193_0000.nii.gz", inputs)
+    predictor = Predictor.from_folder(
+        shared / "oracle" / "model", (0,), device="cpu", precision="fp32", mirroring=False
+    )
+    report = predictor.predict_folder(inputs, tmp_path / "out", probabilities=True)
+    assert report.written == ("hippocampus_193",)
+    expected, probabilities = oracle_of(shared, "plain", "193")
+    out = tmp_path / "out" / "hippocampus_193.nii.gz"
+    np.testing.assert_array_equal(read_label(out).array[0], expected)
+    ours = np.load(out.parent / "hippocampus_193.npz")["probabilities"]
+    np.testing.assert_allclose(ours, probabilities, atol=1e-3)
+    theirs = shared / "oracle" / "predictions" / "plain" / out.name
+    assert read_label(out).properties == read_label(theirs).properties
+    for name in ("plans.json", "dataset.json"):
+        copied = json.loads((out.parent / name).read_text())
+        assert copied == json.loads((theirs.parent / name).read_text())
+
+
+def test_one_channel_needs_no_channel_axis(predictor):
+    image = noise()
+    labels = predictor.predict(image, (1.0, 0.9, 1.2))
+    assert labels.shape == image.shape
+    np.testing.assert_array_equal(labels, predictor.predict(image[None], (1.0, 0.9, 1.2)))
+
+
+def test_a_single_plane_is_predicted(predictor):
+    assert predictor.predict(noise(shape=(1, 20, 9)), (1.0, 1.0, 1.0)).shape == (1, 20, 9)
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8, 8), (8, 8)])
+def test_an_image_that_does_not_fit_is_refused(predictor, shape):
+    with pytest.raises(DatasetError):
+        predictor.predict(np.ones(shape), (1.0, 1.0, 1.0))
+
+
+def test_voxels_that_are_not_finite_are_refused(predictor):
+    image = noise()
+    image[3, 3, 3] = np.nan
+    with pytest.raises(DatasetError, match="NaN"):
+        predictor.predict(image, (1.0, 1.0, 1.0))
+
+
+def test_the_logits_of_folds_are_averaged(tmp_path):
+    folder = write_model(tmp_path / "model", folds=(0, 2), mirror_axes=None)
+    image = noise()[None].astype(np.float32)
+    first, second, both = (
+        Predictor.from_folder(folder, folds, device="cpu", precision="fp32").predict_logits(image)
+        for folds in (0, (2,), None)
+    )
+    assert not torch.equal(first, second)
+    torch.testing.assert_close(both, (first + second) / 2)
+
+
+def test_regions_paint_their_labels(tmp_path):
+    folder = write_model(tmp_path / "model", labels=REGIONS)
+    labels = Predictor.from_folder(folder, device="cpu").predict(noise(), (1.0, 1.0, 1.0))
+    assert set(np.unique(labels)) <= {0, 1, 2, 3}
+    assert labels.max() > 0
+
+
+def test_a_model_of_planes_predicts_every_plane_by_itself(tmp_path):
+    folder = write_model(tmp_path / "model", dim=2)
+    predictor = Predictor.from_folder(folder, device="cpu", precision="fp32")
+    data = noise(shape=(1, 3, 20, 16)).astype(np.float32)
+    whole = predictor.predict_logits(data)
+    assert torch.equal(whole[:, 1:2], predictor.predict_logits(data[:, 1:2]))
+
+
+def test_fold_all_is_taken_where_there_is_no_other(tmp_path):
+    alone = write_model(tmp_path / "alone", folds=("all",))
+    assert [path.split("/")[-2] for path in ModelFolder.open(alone).weights] == ["fold_all"]
+    beside = write_model(tmp_path / "beside", folds=("all", 1))
+    assert [path.split("/")[-2] for path in ModelFolder.open(beside).weights] == ["fold_1"]
+
+
+def test_what_is_missing_is_named(tmp_path):
+    with pytest.raises(FileError, match="no such folder"):
+        ModelFolder.open(tmp_path / "nowhere")
+    with pytest.raises(FileError, match=r"has no plans\.json"):
+        ModelFolder.open(tmp_path)
+    folder = write_model(tmp_path / "model")
+    with pytest.raises(FileError, match=r"fold_3.*There is: fold_0"):
+        ModelFolder.open(folder, 3)
+    with pytest.raises(FileError, match=r"There is: fold_0/checkpoint_final\.pth"):
+        ModelFolder.open(folder, checkpoint="checkpoint_best.pth")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"device": "toaster"}, {"device": "cpu", "precision": "fp16"}, {"step_size": 0}]
+)
+def test_a_wrong_setting_is_an_error_in_words(tmp_path, wrong):
+    with pytest.raises(ResencPlansError):
+        Predictor.from_folder(write_model(tmp_path / "model"), **wrong)
+
+
+def test_a_bad_case_stops_no_other(predictor, images, tmp_path):
+    (images / "broken_0000.nii.gz").write_bytes(b"nothing")
+    bad = noise()
+    bad[0] = np.nan
+    write_image(images / "bad_0000.nii.gz", bad)
+    write_image(images / "two_0001.nii.gz", noise())
+    write_image(images / "unnumbered.nii.gz", noise())
+    seen = []
+    report = predict_folder(predictor, images, tmp_path / "out", on_progress=seen.append)
+    assert report.written == ("one", "three words.1")
+    reasons = {problem.case: problem.reason for problem in report.problems}
+    assert list(reasons) == ["bad", "broken", "two", "unnumbered.nii.gz"]
+    assert "nan" in reasons["bad"]
+    assert "unreadable" in reasons["broken"]
+    assert "2 channels" in reasons["two"]
+    assert "channel number" in reasons["unnumbered.nii.gz"]
+    assert seen[-1].cases_done == seen[-1].cases == 6
+    segmentations = {path.name for path in (tmp_path / "out").iterdir()} - {
+        "plans.json", "dataset.json", "predict_from_raw_data_args.json"
+    }  # fmt: skip
+    assert segmentations == {"one.nii.gz", "three words.1.nii.gz"}
+
+
+def test_files_hold_what_predict_returns_on_the_images_grid(predictor, images, tmp_path):
+    predict_folder(predictor, images, tmp_path / "out", workers=2)
+    image = read_image([images / "three words.1_0000.nii.gz"])
+    written = read_label(tmp_path / "out" / "three words.1.nii.gz")
+    expected = predictor.predict(image.array, image.spacing)
+    np.testing.assert_array_equal(written.array[0], expected)
+    assert written.properties == image.properties
+
+
+def test_a_missing_channel_is_named(tmp_path, images):
+    folder = write_model(tmp_path / "model", channels=2)
+    predictor = Predictor.from_folder(folder, device="cpu")
+    write_image(images / "one_0001.nii.gz", noise(5))
+    report = predict_folder(predictor, images, tmp_path / "out")
+    assert report.written == ("one",)
+    assert "0001 (channel 1)" in report.problems[0].reason
+
+
+def test_parts_are_disjoint_and_whole_cases_are_kept(predictor, images, tmp_path):
+    out = tmp_path / "out"
+    first = predict_folder(predictor, images, out, part=(1, 2))
+    second = predict_folder(predictor, images, out, part=(2, 2))
+    assert first.written == ("one", "two")
+    assert second.written == ("three words.1",)
+    whole = (out / "one.nii.gz").read_bytes()
+    (out / "one.nii.gz").write_bytes(whole[: len(whole) // 2])
+    again = predict_folder(predictor, images, out, skip_existing=True)
+    assert again.written == ("one",)
+    assert again.skipped == ("three words.1", "two")
+    assert (out / "one.nii.gz").read_bytes() == whole
+    with pytest.raises(DatasetError, match="Part 3/2"):
+        predict_folder(predictor, images, out, part=(3, 2))
+
+
+def test_a_second_stage_takes_the_segmentations_of_the_first(predictor, images, tmp_path):
+    folder = write_model(tmp_path / "second", previous_stage="first")
+    second = Predictor.from_folder(folder, device="cpu", precision="fp32")
+    predict_folder(predictor, images, tmp_path / "first")
+    (tmp_path / "first" / "one.nii.gz").unlink()
+    report = predict_folder(second, images, tmp_path / "out", previous_stage=tmp_path / "first")
+    assert report.written == ("three words.1", "two")
+    assert "previous stage" in report.problems[0].reason
+    image = read_image([images / "two_0000.nii.gz"])
+    previous = read_label(tmp_path / "first" / "two.nii.gz").array[0]
+    data, _ = second.preprocess(image.array, image.properties, previous)
+    np.testing.assert_array_equal(data[1:], [previous == 1, previous == 2])
+    with pytest.raises(DatasetError, match="previous stage, first"):
+        second.predict(image.array, image.spacing)
+    with pytest.raises(DatasetError, match="--previous"):
+        predict_folder(second, images, tmp_path / "out")
+
+
+def test_the_folder_of_images_is_no_place_for_segmentations(predictor, images, tmp_path):
+    with pytest.raises(FileError, match="Name another"):
+        predict_folder(predictor, images, images)
+    with pytest.raises(FileError, match="no such folder"):
+        predict_folder(predictor, tmp_path / "nowhere", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileError, match="no files that end in"):
+        predict_folder(predictor, tmp_path / "empty", tmp_path / "out")

@@ -1,0 +1,124 @@
+"""Summaries, post-processing and model archives against the real nnU-Net."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+
+from resenc_plans.datasets.dataset_json import DatasetJson
+from resenc_plans.evaluation.folders import Question, evaluate_folder
+from resenc_plans.evaluation.postprocess import apply_postprocessing, determine_postprocessing
+from resenc_plans.evaluation.postprocessing_files import load_postprocessing, save_postprocessing
+from tests.evaluation.label_folders import write_random_folder
+
+pytestmark = pytest.mark.interop
+
+SCRIPT = Path(__file__).parent / "evaluate_with_nnunet.py"
+SEEDS = range(24)
+
+
+@pytest.fixture(scope="module")
+def folders(
+    tmp_path_factory: pytest.TempPathFactory, shared: Path, peer_python: Path
+) -> list[Path]:
+    """Random folders and the real predictions, evaluated and post-processed by nnU-Net."""
+    from subprocess import run
+
+    root = tmp_path_factory.mktemp("evaluation")
+    made = [root / f"random_{seed}" for seed in SEEDS]
+    for seed, folder in zip(SEEDS, made, strict=True):
+        write_random_folder(folder, seed)
+    dataset = shared / "data" / "Dataset004_Hippocampus"
+    for kind in ("plain", "mirrored"):
+        folder = root / kind
+        (folder / "ref").mkdir(parents=True)
+        (folder / "pred").mkdir()
+        shutil.copy(dataset / "dataset.json", folder)
+        for path in (shared / "oracle" / "predictions" / kind).glob("*.nii.gz"):
+            shutil.copy(path, folder / "pred")
+            shutil.copy(dataset / "labelsTr" / path.name, folder / "ref")
+        made.append(folder)
+    plans = shared / "oracle" / "model" / "plans.json"
+    done = run([peer_python, SCRIPT, plans, *made], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return made
+
+
+def question_of(folder: Path) -> Question:
+    return Question.of_dataset(DatasetJson.load(folder / "dataset.json"))
+
+
+def test_summary_json_is_text_equal(folders: list[Path]) -> None:
+    for folder in folders:
+        found = evaluate_folder(folder / "pred", folder / "ref", question_of(folder))
+        assert found.summary is not None
+        found.summary.save(folder / "summary_ours.json")
+        ours, theirs = folder / "summary_ours.json", folder / "summary_theirs.json"
+        assert ours.read_text() == theirs.read_text(), folder
+
+
+def test_postprocessing_is_determined_alike(folders: list[Path]) -> None:
+    decisions = set()
+    for folder in folders:
+        found = determine_postprocessing(folder / "pred", folder / "ref", question_of(folder))
+        save_postprocessing(found, folder / "pred")
+        ours = (folder / "pred" / "postprocessing.json").read_text()
+        theirs = (folder / "pred_theirs" / "postprocessing.json").read_text()
+        assert ours == theirs, folder
+        decisions |= {(type(trial.step), trial.taken) for trial in found.trials}
+    assert len(decisions) == 6, "steps of every kind are taken and left"
+
+
+def test_postprocessed_labels_are_equal_by_their_pickle(
+    folders: list[Path], tmp_path: Path
+) -> None:
+    for folder in folders:
+        theirs = folder / "pred_theirs"
+        steps = load_postprocessing(theirs / "postprocessing.pkl")
+        assert steps == load_postprocessing_as_tuples(theirs / "postprocessing.json", steps)
+        target = tmp_path / folder.name
+        assert apply_postprocessing(steps, folder / "pred", target, file_ending=".nii.gz") == ()
+        for path in target.glob("*.nii.gz"):
+            theirs_array = sitk.GetArrayFromImage(
+                sitk.ReadImage(str(theirs / "postprocessed" / path.name))
+            )
+            assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), theirs_array)
+
+
+def load_postprocessing_as_tuples(path: Path, like: object) -> object:
+    """JSON has no tuples: what the file says, with the types of the pickle where equal."""
+    read = load_postprocessing(path)
+    same = [
+        a if json.dumps(a) == json.dumps(b) else b
+        for a, b in zip(like.steps, read.steps, strict=True)
+    ]
+    return type(read)(tuple(same))
+
+
+APPLY = """
+import sys
+from batchgenerators.utilities.file_and_folder_operations import load_pickle
+from nnunetv2.postprocessing.remove_connected_components import apply_postprocessing
+import numpy as np
+functions, arguments = load_pickle(sys.argv[1])
+print(apply_postprocessing(np.load(sys.argv[2]), functions, arguments).tolist())
+"""
+
+
+def test_nnunet_applies_our_pickle(
+    folders: list[Path], peer: Callable[..., str], tmp_path: Path
+) -> None:
+    folder = folders[-2]
+    found = determine_postprocessing(folder / "pred", folder / "ref", question_of(folder))
+    assert found.postprocessing.steps
+    save_postprocessing(found, tmp_path)
+    labels = np.random.default_rng(0).integers(0, 3, (6, 6, 6)) * (
+        np.random.default_rng(1).random((6, 6, 6)) < 0.15
+    )
+    np.save(tmp_path / "labels.npy", labels)
+    theirs = peer(APPLY, tmp_path / "postprocessing.pkl", tmp_path / "labels.npy")
+    assert json.loads(theirs) == found.postprocessing.apply(labels).tolist()

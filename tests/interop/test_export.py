@@ -1,0 +1,181 @@
+"""Export: segmentations, probabilities and ensembles that the real nnU-Net makes of logits."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from resenc_plans import Plans
+from resenc_plans.datasets.dataset_json import DatasetJson
+from resenc_plans.datasets.images import read_label, write_label
+from resenc_plans.datasets.labels import Labels
+from resenc_plans.inference.case_export import ExportRecipe, export_case
+from resenc_plans.inference.ensemble import ensemble_folders
+from resenc_plans.inference.probabilities import write_probabilities
+from tests.preprocessing.datasets import plans
+
+pytestmark = pytest.mark.interop
+
+EXPORT = Path(__file__).parent / "export_with_nnunet.py"
+PLAIN = {"background": 0, "a": 1, "b": 2, "c": 3}
+REGIONS = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "rest": 3}
+TORCH = {"resampling_fn_probabilities": "resample_torch_fornnunet"}
+TORCH |= {"resampling_fn_probabilities_kwargs": {"is_seg": False}}
+
+
+def scenario(
+    spacing=(1.0, 1.0, 1.0),
+    image_spacing=(1.3, 0.8, 0.9),
+    shape=(18, 24, 20),
+    cropped=(14, 30, 22),
+    before=None,
+    transpose=(0, 1, 2),
+    dtype="float16",
+    labels=PLAIN,
+    **changes,
+):
+    """A case with logits on one grid and an image on another, both in the plans' axis order."""
+    before = before or cropped
+    dataset_json = {
+        "channel_names": {"0": "CT"},
+        "labels": labels,
+        "numTraining": 1,
+        "file_ending": ".nii.gz",
+    }
+    if labels is REGIONS:
+        dataset_json["regions_class_order"] = [1, 2, 3]
+    backward = [transpose.index(axis) for axis in range(3)]
+    file_spacing = [image_spacing[axis] for axis in backward]
+    bounds = [[n - m, n] for n, m in zip(before, cropped, strict=True)]
+    itk = {"origin": (1.0, 2.0, 3.0), "direction": (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0)}
+    properties = {
+        "sitk_stuff": {"spacing": tuple(file_spacing[::-1]), **itk},
+        "spacing": file_spacing,
+        "shape_before_cropping": tuple(before),
+        "bbox_used_for_cropping": bounds,
+        "shape_after_cropping_and_before_resampling": tuple(cropped),
+    }
+    return {
+        "plans": plans(transpose=transpose, spacing=list(spacing), **changes),
+        "configuration": "3d_fullres",
+        "dataset_json": dataset_json,
+        "properties": properties,
+        "shape": (3 if labels is REGIONS else 4, *shape),
+        "dtype": dtype,
+    }
+
+
+SCENARIOS = {
+    "half": scenario(),
+    "single": scenario(dtype="float32"),
+    "many_ties": scenario(dtype="float16", shape=(9, 12, 10)),
+    "unchanged": scenario(shape=(14, 30, 22)),
+    "regions": scenario(labels=REGIONS),
+    "ignore": scenario(labels=PLAIN | {"ignore": 4}),
+    "coarse_z": scenario(spacing=(5.0, 1.0, 1.0), image_spacing=(5.0, 0.8, 0.9)),
+    "coarse_z_of_image": scenario(image_spacing=(1.0, 6.0, 0.9)),
+    "coarse_y": scenario(spacing=(1.0, 1.0, 4.0), image_spacing=(1.1, 0.8, 4.0)),
+    "planar": scenario(
+        spacing=(1.0, 1.0), shape=(14, 24, 20), image_spacing=(3.5, 0.8, 0.9), patch_size=[16, 16]
+    ),
+    "cropped": scenario(before=(16, 33, 27)),
+    "transposed": scenario(before=(16, 33, 27), transpose=(2, 0, 1)),
+    "transposed_regions": scenario(before=(16, 33, 27), transpose=(1, 2, 0), labels=REGIONS),
+    "cubic": scenario(
+        dtype="float32",
+        resampling_fn_probabilities_kwargs={
+            "is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None,
+        },
+    ),
+    "torch": scenario(dtype="float32", **TORCH),
+    "torch_coarse": scenario(
+        dtype="float32", spacing=(5.0, 1.0, 1.0), image_spacing=(5.0, 0.8, 0.9), **TORCH
+    ),
+}  # fmt: skip
+
+
+def smooth_logits(seed, shape, dtype):
+    noise = np.random.default_rng(seed).standard_normal(shape)
+    return (12 * gaussian_filter(noise, (0, 1.5, 1.5, 1.5))).astype(dtype)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, request):
+    """A folder with what nnU-Net made of all scenarios, and of ensembles of two."""
+    folder = tmp_path_factory.mktemp("exported")
+    for seed, (name, made) in enumerate(SCENARIOS.items()):
+        logits = smooth_logits(seed, made["shape"], made["dtype"])
+        np.save(folder / f"{name}.npy", logits)
+        (folder / f"{name}.properties").write_bytes(pickle.dumps(made["properties"]))
+    for name in ("plain", "regions"):
+        labels = REGIONS if name == "regions" else PLAIN
+        for member in range(3):
+            inputs = folder / f"{name}_{member}"
+            made = scenario(labels=labels)
+            export_both(smooth_logits(50 + member, made["shape"], "float16"), made, inputs, "case")
+            (inputs / "dataset.json").write_text(json.dumps(made["dataset_json"]))
+            (inputs / "plans.json").write_text(json.dumps(made["plans"]))
+    ensembles = {
+        f"ensemble_{name}": {"folders": [str(folder / f"{name}_{member}") for member in range(3)]}
+        for name in ("plain", "regions")
+    }
+    (folder / "ensembles.json").write_text(json.dumps(ensembles))
+    documents = {
+        name: {key: made[key] for key in ("plans", "configuration", "dataset_json")}
+        for name, made in SCENARIOS.items()
+    }
+    (folder / "scenarios.json").write_text(json.dumps(documents))
+    return folder
+
+
+def export_both(logits, made, folder, name):
+    """Write the segmentation and the probabilities of a case."""
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = recipe_of(made)
+    labels = export_case(logits, made["properties"], recipe)
+    write_label(labels, folder / f"{name}.nii.gz", made["properties"])
+    write_probabilities(folder / f"{name}.npz", logits, made["properties"], recipe)
+    return labels
+
+
+def recipe_of(made):
+    plan = Plans.from_dict(made["plans"], source="plans.json")
+    labels = Labels.from_dataset(DatasetJson.from_dict(made["dataset_json"]))
+    return ExportRecipe.of(plan.resolve(made["configuration"]), plan, labels)
+
+
+def test_everything_equals_what_nnunet_exports(exported, peer, tmp_path):
+    peer(EXPORT, exported)
+    for name, made in SCENARIOS.items():
+        logits = np.load(exported / f"{name}.npy")
+        ours = export_both(logits, made, tmp_path / name, name)
+        theirs = read_label(exported / f"{name}_labels" / f"{name}.nii.gz")
+        np.testing.assert_array_equal(ours, theirs.array[0], err_msg=name)
+        assert ours.dtype == theirs.array.dtype
+        written = read_label(tmp_path / name / f"{name}.nii.gz")
+        assert written.properties == theirs.properties
+        assert_same_probabilities(
+            tmp_path / name / f"{name}.npz", exported / f"{name}_probabilities" / f"{name}.npz"
+        )
+    for name in ("plain", "regions"):
+        folders = [exported / f"{name}_{member}" for member in range(3)]
+        ours, theirs = tmp_path / f"ensemble_{name}", exported / f"ensemble_{name}"
+        assert ensemble_folders(folders, ours, probabilities=True).done == ("case",)
+        np.testing.assert_array_equal(
+            read_label(ours / "case.nii.gz").array, read_label(theirs / "case.nii.gz").array
+        )
+        assert_same_probabilities(ours / "case.npz", theirs / "case.npz", tolerance=0)
+        assert sorted(p.name for p in theirs.iterdir()) == sorted(p.name for p in ours.iterdir())
+
+
+def assert_same_probabilities(ours, theirs, tolerance=2e-6):
+    mine, other = np.load(ours)["probabilities"], np.load(theirs)["probabilities"]
+    assert mine.shape == other.shape
+    assert mine.dtype == other.dtype
+    np.testing.assert_allclose(mine, other, rtol=0, atol=tolerance, err_msg=str(ours))
+    properties = (path.with_suffix(".pkl").read_bytes() for path in (ours, theirs))
+    one, two = (pickle.loads(content) for content in properties)
+    assert one == two

@@ -1,0 +1,108 @@
+"""Prediction: logits and labels of the real nnU-Net, from models of ours that it loads."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from resenc_plans.inference.predictor import Predictor
+from resenc_plans.inference.sliding_window import importance, tile_positions
+from tests.inference.models import REGIONS, write_model
+from tests.networks.configurations import plain
+
+pytestmark = pytest.mark.interop
+
+PREDICT = Path(__file__).parent / "predict_with_nnunet.py"
+
+MODELS = {
+    "planes": {"dim": 2, "kind": plain, "patch_size": (16, 24)},
+    "regions": {"labels": REGIONS, "mirror_axes": (0, 1, 2)},
+    "anisotropic": {
+        "channels": 4,
+        "patch_size": (5, 32, 24),
+        "spacing": (3.0, 1.0, 1.0),
+        "transpose": (2, 0, 1),
+        "kernel_sizes": [[1, 3, 3], [3, 3, 3], [3, 3, 3]],
+        "strides": [[1, 1, 1], [1, 2, 2], [1, 2, 2]],
+        "folds": (0, 3),
+    },
+    "cascade": {"previous_stage": "first", "mirror_axes": None},
+}
+SHAPES = {
+    "planes": (3, 40, 21),
+    "regions": (30, 15, 37),
+    "anisotropic": (45, 31, 14),
+    "cascade": (20, 22, 24),
+}
+SPACINGS = {"planes": (3.0, 0.9, 1.1), "anisotropic": (1.0, 1.2, 2.5)}
+
+
+def noise(shape, seed):
+    """Smooth noise, so that predictions are not all borders."""
+    values = np.random.default_rng(seed).normal(size=shape)
+    return gaussian_filter(values, (0, 2, 2, 2)).astype(np.float32) * 10
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return {name: write_model(folder / name, **how) for name, how in MODELS.items()}
+
+
+def test_logits_and_labels_equal_nnunets(models, peer, tmp_path):
+    predictors, previous = {}, {}
+    for name, folder in models.items():
+        how = {"step_size": 0.7 if name == "cascade" else 0.5, "mirroring": name != "planes"}
+        folds = MODELS[name].get("folds", (0,))
+        predictors[name] = Predictor.from_folder(
+            folder, folds, device="cpu", precision="fp32", **how
+        )
+        image = noise((MODELS[name].get("channels", 1), *SHAPES[name]), 1)
+        spacing = SPACINGS.get(name, (1.0, 1.1, 0.9))
+        if name == "cascade":
+            previous[name] = (np.digitize(noise((1, *SHAPES[name]), 2), (-1, 1))[0]).astype(np.int8)
+            np.save(tmp_path / f"{name}_previous.npy", previous[name])
+        data, _ = predictors[name].preprocess(image, {"spacing": spacing}, previous.get(name))
+        np.save(tmp_path / f"{name}_data.npy", data)
+        np.save(tmp_path / f"{name}_image.npy", image)
+        wanted = {"folder": str(folder), "folds": folds, "spacing": spacing, **how}
+        (tmp_path / f"{name}.model.json").write_text(json.dumps(wanted))
+    peer(PREDICT, tmp_path)
+    for name, predictor in predictors.items():
+        ours = predictor.predict_logits(np.load(tmp_path / f"{name}_data.npy"))
+        theirs = torch.from_numpy(np.load(tmp_path / f"{name}_logits.npy"))
+        assert ours.dtype == theirs.dtype == torch.float16
+        assert ours.shape == theirs.shape
+        # Both add up in float16, in the same order; only a last bit of the network's float32, where
+        # it is compiled otherwise, could make a sum round the other way.
+        difference = (ours.float() - theirs.float()).abs()
+        assert (difference > 1e-4).float().mean() < 5e-3, name
+        assert (difference <= 0.01 * theirs.float().abs().clamp(min=1)).all(), name
+        image = np.load(tmp_path / f"{name}_image.npy")
+        spacing = SPACINGS.get(name, (1.0, 1.1, 0.9))
+        labels = predictor.predict(image, spacing, previous.get(name))
+        expected = np.load(tmp_path / f"{name}_labels.npy")
+        assert labels.dtype == expected.dtype
+        assert len(np.unique(expected)) > 1, name
+        # In a cascade, the first stage's labels may fall otherwise at ties (see LabelRule).
+        assert (labels != expected).sum() <= (5 if name == "cascade" else 0), name
+
+
+def test_tiles_and_weights_are_nnunets(peer, tmp_path):
+    random = np.random.default_rng(5)
+    grids = []
+    for number in range(30):
+        patch = random.integers(1, 40, 2 + number % 2).tolist()
+        shape = [size + int(random.integers(0, 90)) for size in patch]
+        grids.append((shape, patch, float(random.uniform(0.2, 1))))
+    (tmp_path / "grids.json").write_text(json.dumps(grids))
+    peer(PREDICT, tmp_path)
+    steps = json.loads((tmp_path / "steps.json").read_text())
+    for number, (shape, patch, step) in enumerate(grids):
+        ours = [list(tile_positions(n, p, step)) for n, p in zip(shape, patch, strict=True)]
+        assert ours == steps[number]
+        expected = np.load(tmp_path / f"gaussian_{number}.npy")
+        np.testing.assert_array_equal(importance(tuple(patch)).numpy(), expected)

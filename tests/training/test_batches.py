@@ -1,0 +1,148 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resenc_plans.datasets.labels import Labels
+from resenc_plans.errors import ConfigurationError, FileError
+from resenc_plans.training.augmentation import deep_supervision_scales, spatial_settings
+from resenc_plans.training.batch_split import split_batch
+from resenc_plans.training.batches import Batch, PatchBatches
+from resenc_plans.training.patch_sampling import PatchSampler, read_region
+from resenc_plans.training.usual_parts import open_store
+
+LABELS = Labels((0, 1, 2), None, None, None)
+IGNORING = Labels((0, 1, 2), None, None, 3)
+
+
+@pytest.fixture
+def source(config, dataset) -> PatchBatches:
+    store = open_store(config)
+    return PatchBatches(
+        store=store,
+        config=config,
+        labels=dataset.labels,
+        cases=tuple(store),
+        share=split_batch(4, 1, 0.33)[0],
+        purpose="training",
+        scales=deep_supervision_scales(config.architecture.arch_kwargs.strides),
+        seed=3,
+    )
+
+
+def batches(source: PatchBatches, first: int, count: int) -> list[Batch]:
+    stream = source.stream(first)
+    return [next(stream) for _ in range(count)]
+
+
+def test_a_batch_depends_on_its_number_alone(source):
+    run, late = batches(source, 0, 4), batches(source, 3, 1)
+    assert torch.equal(run[3].images, late[0].images)
+    assert all(torch.equal(a, b) for a, b in zip(run[3].targets, late[0].targets, strict=True))
+    assert run[3].cases == late[0].cases
+    assert not torch.equal(run[2].images, run[3].images)
+
+
+def test_the_number_of_workers_changes_nothing(source):
+    alone, helped = batches(source, 0, 4), batches(replace(source, workers=2), 0, 4)
+    for one, other in zip(alone, helped, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert one.cases == other.cases
+
+
+def test_ranks_share_the_batch_of_one_process(source):
+    [whole] = batches(source, 5, 1)
+    for world in (2, 4):
+        shares = [replace(source, share=share) for share in split_batch(4, world, 0.33)]
+        parts = [batches(share, 5, 1)[0] for share in shares]
+        assert torch.equal(torch.cat([part.images for part in parts]), whole.images)
+
+
+def test_shapes_and_types_are_what_the_network_takes(source):
+    [batch] = batches(source, 0, 1)
+    assert batch.images.shape == (4, 2, 8, 16, 16)
+    assert batch.images.dtype == torch.float32
+    assert [tuple(target.shape) for target in batch.targets] == [(4, 1, 8, 16, 16)]
+    assert batch.targets[0].min() >= 0
+
+
+def test_validation_samples_are_not_augmented(source):
+    config = source.config
+    validation = replace(source, purpose="validation", cases=source.cases[:1])
+    image = source.store.arrays(source.cases[0])[0][:]
+    windows = np.lib.stride_tricks.sliding_window_view(image, config.patch_size, axis=(1, 2, 3))
+    for sample in batches(validation, 0, 1)[0].images.numpy():
+        found = (windows[0] == sample[0]).all(axis=(-3, -2, -1))
+        assert found.any() or (sample == 0).any()
+
+
+def test_a_damaged_case_is_named(source, preprocessed):
+    case = source.cases[0]
+    path = source.store.folder / f"{case}.b2nd"
+    path.write_bytes(b"nothing")
+    for workers in (0, 1):
+        with pytest.raises(FileError, match=path.name):
+            batches(replace(source, cases=(case,), workers=workers), 0, 1)
+
+
+@given(
+    shape=st.tuples(*[st.integers(1, 30)] * 3),
+    first=st.tuples(*[st.integers(-20, 40)] * 3),
+    size=st.tuples(*[st.integers(1, 24)] * 3),
+)
+def test_a_region_is_the_padded_array_s(shape, first, size):
+    array = np.random.default_rng(0).integers(0, 100, (2, *shape))
+    margin = 64
+    padded = np.pad(array, ((0, 0), *[(margin, margin)] * 3), constant_values=-1)
+    expected = padded[
+        (
+            slice(None),
+            *(slice(f + margin, f + margin + s) for f, s in zip(first, size, strict=True)),
+        )
+    ]
+    np.testing.assert_array_equal(read_region(array, first, size, -1), expected)
+
+
+@given(st.data())
+def test_foreground_is_in_the_middle_of_what_is_read(data):
+    shape = data.draw(st.tuples(*[st.integers(4, 60)] * 3))
+    patch = data.draw(st.tuples(*[st.integers(2, 20)] * 3))
+    read = tuple(edge + data.draw(st.integers(0, 10)) for edge in patch)
+    voxel = [0, *(data.draw(st.integers(0, length - 1)) for length in shape)]
+    sampler = PatchSampler.of(patch, read, LABELS)
+    first = sampler.draw(shape, {1: np.array([voxel]), 2: []}, foreground=True)
+    for start, size, centre in zip(first, read, voxel[1:], strict=True):
+        assert start <= centre < start + size
+    anywhere = sampler.draw(shape, {}, foreground=False)
+    for start, size, edge, length in zip(anywhere, read, patch, shape, strict=True):
+        padding = max(size - edge, size - length)
+        assert -padding // 2 <= start <= length + padding // 2 + padding % 2 - size
+
+
+def test_where_there_is_an_ignore_label_every_patch_shows_what_is_annotated():
+    sampler = PatchSampler.of((4, 4, 4), (4, 4, 4), IGNORING)
+    locations = {1: [], 2: [], (-1, 0, 1, 2): np.array([[0, 30, 30, 30]])}
+    for foreground in (False, True):
+        assert sampler.draw((40, 40, 40), locations, foreground=foreground) == (28, 28, 28)
+
+
+@settings(max_examples=300)
+@given(st.integers(1, 64), st.integers(1, 64), st.floats(0, 1))
+def test_a_split_gives_every_sample_to_one_rank(batch_size, world, share):
+    if batch_size < world:
+        with pytest.raises(ConfigurationError, match="cannot be split over"):
+            split_batch(batch_size, world, share)
+        return
+    shares = split_batch(batch_size, world, share)
+    assert [s.first for s in shares[1:]] == [s.first + s.size for s in shares[:-1]]
+    assert shares[-1].first + shares[-1].size == batch_size
+    assert shares[0].size - shares[-1].size in (0, 1)
+    assert sum(s.foreground for s in shares) == batch_size - round(batch_size * (1 - share))
+
+
+def test_a_patch_is_read_larger_where_it_will_be_turned():
+    assert spatial_settings((40, 56, 40)).read_size == (73, 80, 64)
+    assert spatial_settings((20, 320, 256)).plane_wise

@@ -1,0 +1,214 @@
+import json
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from resenc_plans.errors import DatasetError, FileError, ResencPlansError
+from resenc_plans.networks.checkpoint import load_checkpoint
+from resenc_plans.training.batches import Batch, Batches
+from resenc_plans.training.pretrained import load_pretrained
+from resenc_plans.training.progress import Progress
+from resenc_plans.training.ranks import ALONE
+from resenc_plans.training.settings import TrainingSettings
+from resenc_plans.training.trainer import Trainer
+from resenc_plans.training.usual_parts import usual_batches, usual_run_folder
+
+SHORT = TrainingSettings(
+    epochs=3, iterations=3, validation_iterations=1, workers=0, precision="fp32"
+)
+
+
+@dataclass
+class Interrupting:
+    """Batches of which one comes with a signal."""
+
+    source: Batches
+    number: int
+    signal: int
+
+    def stream(self, first: int) -> Iterator[Batch]:
+        for number, batch in enumerate(self.source.stream(first), first):
+            if number == self.number:
+                os.kill(os.getpid(), self.signal)
+            yield batch
+
+
+def weights(path: Path) -> dict[str, Any]:
+    return dict(load_checkpoint(path).network_weights)
+
+
+def assert_equal_weights(first: Path, second: Path) -> None:
+    one, other = weights(first), weights(second)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_run_leaves_what_nnunet_leaves(config, dataset, preprocessed):
+    events: list[Progress] = []
+    result = Trainer(config, dataset, 0, SHORT, on_progress=events.append).fit()
+    assert result.is_complete
+    model = preprocessed / "nnUNet_results/Dataset900_Phantom"
+    model /= "nnUNetTrainer__nnUNetResEncUNetMPlans__tiny"
+    assert {path.name for path in model.iterdir()} == {
+        *("plans.json", "dataset.json", "dataset_fingerprint.json", "fold_0"),
+    }
+    assert {path.name for path in (model / "fold_0").iterdir()} == {
+        *("checkpoint_best.pth", "checkpoint_final.pth", "debug.json", "metrics.jsonl"),
+        *("progress.png", "training_log.txt"),
+    }
+    lines = (model / "fold_0" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [0, 1, 2]
+    assert json.loads((model / "plans.json").read_text()) == config.plans.to_dict()
+    assert [e.epoch for e in events if e.finished] == [0, 1, 2]
+    assert len(json.loads((preprocessed / "splits_final.json").read_text())) == 5
+
+
+def test_a_checkpoint_has_nnunets_keys_and_plain_values(config, dataset):
+    path = Trainer(config, dataset, 0, SHORT).fit().checkpoint
+    document = torch.load(path, weights_only=True)
+    assert {
+        *("network_weights", "optimizer_state", "grad_scaler_state", "logging", "_best_ema"),
+        *("current_epoch", "init_args", "trainer_name", "inference_allowed_mirroring_axes"),
+    } <= set(document)
+    assert document["trainer_name"] == "nnUNetTrainer"
+    assert document["current_epoch"] == 3
+    assert document["init_args"]["configuration"] == "tiny"
+    assert document["inference_allowed_mirroring_axes"] == (0, 1, 2)
+    assert {len(values) for values in document["logging"].values()} == {3}
+
+
+def test_the_loss_falls(config, dataset):
+    settings = SHORT.model_copy(update={"epochs": 6, "iterations": 6})
+    epochs = Trainer(config, dataset, 0, settings).fit().epochs
+    assert epochs[-1].training_loss < epochs[0].training_loss - 0.2
+    assert epochs[0].learning_rate == 0.01
+    assert epochs[-1].learning_rate < 0.003
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_a_stopped_run_goes_on_bit_for_bit(config, dataset, tmp_path, number):
+    undisturbed = Trainer(config, dataset, 0, SHORT).fit().checkpoint.rename(tmp_path / "u.pth")
+    training, validation = usual_batches(config, dataset, 0, SHORT, ALONE)
+    stopped = Trainer(
+        *(config, dataset, 0, SHORT),
+        training_batches=Interrupting(training, 4, number),
+        validation_batches=validation,
+    ).fit()
+    assert not stopped.is_complete
+    assert signal.Signals(number).name in (stopped.reason or "")
+    assert stopped.checkpoint.name == "checkpoint_latest.pth"
+    assert len(stopped.epochs) == 1
+    again = Trainer(config, dataset, 0, SHORT)
+    again.resume()
+    result = again.fit()
+    assert_equal_weights(undisturbed, result.checkpoint)
+    before, after = load_checkpoint(undisturbed), load_checkpoint(result.checkpoint)
+    for key in ("train_losses", "val_losses", "dice_per_class_or_region", "ema_fg_dice"):
+        assert str(before.logging[key]) == str(after.logging[key])
+    assert not stopped.checkpoint.exists()
+
+
+def test_the_time_budget_ends_a_run(config, dataset):
+    settings = SHORT.model_copy(update={"max_minutes": 1e-9})
+    result = Trainer(config, dataset, 0, settings).fit()
+    assert result.reason == "the time budget is spent"
+    assert load_checkpoint(result.checkpoint).extra["resenc_plans"]["iteration"] == 1
+
+
+def test_a_full_disk_costs_a_checkpoint_but_not_the_run(config, dataset, monkeypatch):
+    from resenc_plans.training import trainer as module
+
+    events: list[Progress] = []
+
+    def full(path: Path, *_: object) -> None:
+        raise FileError(f"{path}: not written, the disk is full.")
+
+    runner = Trainer(config, dataset, 0, SHORT, on_progress=events.append)
+    runner.folder.prepare(config, dataset)
+    old = runner.folder.checkpoint("checkpoint_best.pth")
+    old.write_bytes(b"the older one")
+    monkeypatch.setattr(module, "save_state", full)
+    runner.fit()
+    assert old.read_bytes() == b"the older one"
+    assert any("the disk is full" in (event.note or "") for event in events)
+
+
+def test_losses_that_are_no_numbers_end_the_run_and_name_the_cases(config, dataset):
+    def loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return logits.mean() * float("nan")
+
+    settings = SHORT.model_copy(update={"iterations": 20})
+    runner = Trainer(config, dataset, 0, settings, loss=loss)
+    with pytest.raises(ResencPlansError, match=r"5 batches in a row.*phantom_\d"):
+        runner.fit()
+    assert all(torch.isfinite(value).all() for value in runner.network.state_dict().values())
+
+
+def test_ones_own_network_and_loss_are_used(config, dataset):
+    network = torch.nn.Conv3d(2, 4, 1)
+    before = network.weight.detach().clone()
+
+    def loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        assert logits.shape[2:] == target.shape[2:]
+        return torch.nn.functional.cross_entropy(logits, target[:, 0].long())
+
+    Trainer(config, dataset, 0, SHORT, network=network, loss=loss).fit()
+    assert not torch.equal(before, network.weight)
+
+
+def test_a_checkpoint_of_another_run_is_refused(config, dataset):
+    path = Trainer(config, dataset, 0, SHORT).fit().checkpoint
+    with pytest.raises(FileError, match="is of fold 0, not 1"):
+        Trainer(config, dataset, 1, SHORT).resume(path)
+    with pytest.raises(FileError, match="trained with seed 0, not 5"):
+        Trainer(config, dataset, 0, SHORT.model_copy(update={"seed": 5})).resume(path)
+    usual_run_folder(config, dataset, 3)
+    with pytest.raises(FileError, match="no checkpoint to go on from"):
+        Trainer(config, dataset, 3, SHORT).resume()
+
+
+def test_weights_of_another_dataset_are_taken_but_for_the_heads(config, dataset):
+    from resenc_plans.networks.build import build_network
+
+    path = Trainer(config, dataset, 0, SHORT).fit().checkpoint
+    other = build_network(config, 2, 7)
+    heads = {name: value.clone() for name, value in other.state_dict().items() if "seg_" in name}
+    skipped = load_pretrained(other, path)
+    assert set(skipped) == set(heads)
+    assert all(torch.equal(other.state_dict()[name], heads[name]) for name in heads)
+    trained = weights(path)
+    assert all(
+        torch.equal(value, trained[name])
+        for name, value in other.state_dict().items()
+        if name not in heads
+    )
+    with pytest.raises(FileError, match="another architecture"):
+        load_pretrained(build_network(config, 1, 4), path)
+
+
+def test_missing_or_damaged_data_is_found_before_the_first_batch(config, dataset, preprocessed):
+    store = preprocessed / config.data_identifier
+    case = next(store.glob("*_seg.b2nd"))
+    case.write_bytes(b"nothing")
+    with pytest.raises(FileError, match=rf"{case.name}.*Preprocess the case again"):
+        Trainer(config, dataset, 0, SHORT)
+    case.unlink()
+    with pytest.raises(FileError, match="is missing"):
+        Trainer(config, dataset, 0, SHORT)
+    for path in store.glob("phantom_1*"):
+        path.unlink()
+    store.rename(store.with_name("elsewhere"))
+    with pytest.raises(FileError, match="Run the command preprocess"):
+        Trainer(config, dataset, 0, SHORT)
+
+
+def test_cases_of_a_split_that_are_not_stored_are_named(config, dataset, preprocessed):
+    (preprocessed / "splits_final.json").write_text('[{"train": ["a"], "val": ["b"]}]')
+    with pytest.raises(DatasetError, match=r"lacks 2 cases .*\(a, b\).*preprocess"):
+        Trainer(config, dataset, 0, SHORT)
