@@ -13,16 +13,15 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from resenc_plans.datasets.labels import Labels
-from resenc_plans.errors import ResencPlansError
+from resenc_plans.errors import FileError, ResencPlansError
 from resenc_plans.plans.models import ResolvedConfiguration
-from resenc_plans.preprocessing.store import CaseStore
+from resenc_plans.preprocessing.store import CaseStore, LazyArray
 from resenc_plans.training.augmentation import (
     plane_wise,
     spatial_settings,
@@ -35,12 +34,16 @@ from resenc_plans.training.patch_sampling import (
     OUTSIDE_IMAGE,
     OUTSIDE_LABEL,
     PatchSampler,
+    reached,
     read_region,
 )
 from resenc_plans.training.previous_stage import open_prediction
 
 Purpose = Literal["training", "validation"]
 _STREAMS: dict[Purpose, int] = {"training": 0, "validation": 1}
+
+MOST_OPEN = 64
+"""Cases whose files a process keeps open."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class PatchBatches:
             num_workers=self.workers,
             prefetch_factor=3 if self.workers else None,
             pin_memory=self.pin_memory,
+            generator=torch.Generator(),  # or it would draw from the generator of the training
         )
         try:
             for images, targets, cases, fault in loader:
@@ -107,7 +111,7 @@ class PatchBatches:
                     raise fault
                 yield Batch(images, targets, cases)
         except RuntimeError as error:
-            if "worker" not in str(error):
+            if not str(error).startswith("DataLoader worker (pid"):
                 raise
             raise ResencPlansError(
                 f"A process that loads data was killed, most likely for want of memory: {error}. "
@@ -125,6 +129,16 @@ class _Numbers:
         return count(self.first)
 
 
+@dataclass(frozen=True)
+class _OpenCase:
+    """A case of which nothing is read yet but the headers."""
+
+    case: str
+    image: LazyArray
+    labels: tuple[LazyArray, ...]
+    """The labels, and in a cascade those that the previous stage predicted."""
+
+
 class _Samples(Dataset[Any]):
     """Makes a batch of its number."""
 
@@ -136,11 +150,13 @@ class _Samples(Dataset[Any]):
         self.spatial = spatial_transform(patch_size, self.settings) if augmented else None
         read_size = self.settings.read_size if augmented else patch_size
         self.sampler = PatchSampler.of(patch_size, read_size, source.labels)
+        self.is_flat = source.config.dim == 2
+        self.kept: dict[str, _OpenCase] = {}
 
     def __getitem__(self, number: int) -> tuple[Any, ...]:
         share = self.source.share
         try:
-            with _one_thread():
+            with _one_thread(), _generators_kept():
                 samples = [self._sample(number, share, own) for own in range(share.size)]
         except ResencPlansError as error:
             return None, None, None, error
@@ -152,52 +168,75 @@ class _Samples(Dataset[Any]):
         source = self.source
         _seed_generators(source.seed, _STREAMS[source.purpose], number, share.first + own)
         case = source.cases[np.random.choice(len(source.cases))]
-        image, labels = source.store.arrays(case)
+        opened = self._opened(case)
         foreground = own >= share.first_foreground
         needs_locations = foreground or self.sampler.annotated is not None
-        locations = source.store.properties(case)["class_locations"] if needs_locations else {}
-        first = self.sampler.draw(image.shape[1:], locations, foreground=foreground)
-        previous = None
-        if source.previous_stage is not None:
-            previous = open_prediction(source.previous_stage, case, image.shape[1:])
-        data = self._spatially_transformed(image, labels, previous, first)
+        locations = source.store.class_locations(case) if needs_locations else {}
+        first = self.sampler.draw(opened.image.shape[1:], locations, foreground=foreground)
+        data = self._spatially_transformed(opened, first)
         result = self._transforms()(**data)
         target = result["segmentation"]
         return result["image"], target if isinstance(target, list) else [target], case
 
+    def _opened(self, case: str) -> _OpenCase:
+        """The files of a case; those of the last cases stay open."""
+        opened = self.kept.pop(case, None) or self._open(case)
+        self.kept[case] = opened
+        if len(self.kept) > MOST_OPEN:
+            del self.kept[next(iter(self.kept))]
+        return opened
+
+    def _open(self, case: str) -> _OpenCase:
+        source = self.source
+        image, labels = source.store.arrays(case)
+        if source.previous_stage is None:
+            return _OpenCase(case, image, (labels,))
+        previous = open_prediction(source.previous_stage, case, image.shape[1:])
+        return _OpenCase(case, image, (labels, previous))
+
     def _spatially_transformed(
-        self, image: Any, labels: Any, previous: Any, first: tuple[int, ...]
+        self, opened: _OpenCase, first: tuple[int, ...]
     ) -> dict[str, Tensor]:
-        """The patch after rotation and scaling; what these would cut off is not even read."""
+        """The patch after rotation and scaling; what these do not reach is not even read."""
         sampler = self.sampler
         if self.spatial is None:
-            return self._read(image, labels, previous, first, sampler.read_size)
+            return self._read(opened, first, sampler.read_size)
         axes = len(self.spatial.patch_size)
         extent = torch.empty(1).expand(1, *sampler.read_size[-axes:])
         parameters = self.spatial.get_parameters(image=extent)
         if parameters["grid"] is None:
             pairs = zip(first, sampler.read_size, sampler.patch_size, strict=True)
             centred = tuple(start + read // 2 - patch // 2 for start, read, patch in pairs)
-            return self._read(image, labels, previous, centred, sampler.patch_size)
-        data = self._read(image, labels, previous, first, sampler.read_size)
+            return self._read(opened, centred, sampler.patch_size)
+        part = reached(parameters["grid"], sampler.read_size[-axes:])
+        planes = tuple(slice(0, extent) for extent in sampler.read_size[:-axes])
+        data = self._read(opened, first, sampler.read_size, (*planes, *part))
+        drawn = parameters | {"part": part}
         if not self.settings.plane_wise:
-            return dict(self.spatial.apply(data, **parameters))
-        return dict(plane_wise(_Drawn(self.spatial, parameters))(**data))
+            return dict(self.spatial.apply(data, **drawn))
+        return dict(plane_wise(_Drawn(self.spatial, drawn))(**data))
 
     def _read(
-        self, image: Any, labels: Any, previous: Any, first: tuple[int, ...], size: tuple[int, ...]
+        self,
+        opened: _OpenCase,
+        first: tuple[int, ...],
+        size: tuple[int, ...],
+        part: tuple[slice, ...] | None = None,
     ) -> dict[str, Tensor]:
-        images = read_region(image, first, size, OUTSIDE_IMAGE).astype(np.float32, copy=False)
-        segmentation = [read_region(labels, first, size, OUTSIDE_LABEL).astype(np.int16)]
-        if previous is not None:
-            segmentation.append(read_region(previous, first, size, OUTSIDE_LABEL).astype(np.int16))
-        arrays: dict[str, npt.NDArray[Any]] = {
-            "image": images,
-            "segmentation": np.concatenate(segmentation),
+        """A region of the image, and of the labels as channels; see `read_region`."""
+        try:
+            image = read_region(opened.image, first, size, OUTSIDE_IMAGE, part)
+            labels = [read_region(a, first, size, OUTSIDE_LABEL, part) for a in opened.labels]
+        except (OSError, RuntimeError, ValueError) as error:
+            raise FileError(
+                f"{self.source.store.folder}: {opened.case} cannot be read ({error}). Preprocess "
+                "it again; `resenc-plans preprocess --check` finds all damaged cases."
+            ) from None
+        data = {
+            "image": torch.from_numpy(image).float(),
+            "segmentation": torch.cat([torch.from_numpy(channel).short() for channel in labels]),
         }
-        if self.source.config.dim == 2:
-            arrays = {key: array[:, 0] for key, array in arrays.items()}
-        return {key: torch.from_numpy(np.ascontiguousarray(a)) for key, a in arrays.items()}
+        return {key: array[:, 0] for key, array in data.items()} if self.is_flat else data
 
     def _transforms(self) -> ComposeTransforms:
         """Made anew for each sample, since some transforms keep a state."""
@@ -216,6 +255,18 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def _generators_kept() -> Iterator[None]:
+    """Leave the global generators as they were, for who else draws from them in this process."""
+    states = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.default_generator.set_state(states[2])
 
 
 class _Drawn:

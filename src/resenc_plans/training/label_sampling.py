@@ -5,6 +5,7 @@ the voxels around a point all have one label, that label it is; only where label
 indicators sampled. The scores there are the same numbers, and so are the labels.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,18 +18,26 @@ SCALE = 1000
 
 
 class LabelwiseSpatialTransform(SpatialTransform):  # type: ignore[misc]
-    """`SpatialTransform` with `padding_value_seg` around the labels, and ties to the nearest."""
+    """`SpatialTransform` with `padding_value_seg` around the labels, and ties to the nearest.
+
+    With the parameter `part`, a slice per axis, only that part of a segmentation is looked at; it
+    lies in the middle and contains all voxels around the points of the grid.
+    """
 
     def _apply_to_segmentation(self, segmentation: Tensor, **params: Any) -> Tensor:
         grid = params["grid"]
         if grid is None:
             cropped: Tensor = super()._apply_to_segmentation(segmentation, **params)
             return cropped
-        outside = int(self.padding_value_seg)
-        return torch.stack([sample_labels(channel, grid, outside) for channel in segmentation])
+        outside, part = int(self.padding_value_seg), params.get("part")
+        return torch.stack(
+            [sample_labels(channel, grid, outside, part) for channel in segmentation]
+        )
 
 
-def sample_labels(segmentation: Tensor, grid: Tensor, outside: int) -> Tensor:
+def sample_labels(
+    segmentation: Tensor, grid: Tensor, outside: int, part: Sequence[slice] | None = None
+) -> Tensor:
     """The label with the largest linearly interpolated indicator, at each point of a grid.
 
     Parameters
@@ -39,21 +48,27 @@ def sample_labels(segmentation: Tensor, grid: Tensor, outside: int) -> Tensor:
         (*size, axes) as `torch.nn.functional.grid_sample` takes it, `align_corners` False.
     outside
         The label beyond the edges.
+    part
+        Where around the middle of the segmentation all voxels lie that the grid needs.
     """
+    part = tuple(part or (slice(None),) * segmentation.ndim)
     several = torch.iinfo(segmentation.dtype).max
-    cells = _cells(segmentation, outside, several)
-    # Voxels i - 1 and i are corners of cell i: of cells there is one more than of voxels.
-    shrink = [length / (length + 1) for length in reversed(segmentation.shape)]
-    found = _at_points((cells - outside).float(), grid * torch.tensor(shrink), "nearest")
+    cells = _cells(segmentation[part], outside, several)
+    lengths = zip(reversed(segmentation.shape), reversed(cells.shape), strict=True)
+    to_cells = torch.tensor([voxels / cells for voxels, cells in lengths])
+    found = _at_points((cells - outside).float(), grid * to_cells, "nearest")
     result = found.add_(outside).to(segmentation.dtype)
     mixed = result == several
     if mixed.any():
-        result[mixed] = _likeliest(segmentation, grid[mixed], outside)
+        result[mixed] = _likeliest(segmentation, grid[mixed], outside, part)
     return result
 
 
 def _cells(segmentation: Tensor, outside: int, mixed: int) -> Tensor:
-    """The label that all corners of a cell have, or `mixed`."""
+    """The label that all corners of a cell have, or `mixed`.
+
+    Voxels i - 1 and i are corners of cell i, so that there is one more cell than there are voxels.
+    """
     cells = pad(segmentation, (1, 1) * segmentation.ndim, value=outside)
     for axis, length in enumerate(segmentation.shape):
         lower, upper = cells.narrow(axis, 0, length + 1), cells.narrow(axis, 1, length + 1)
@@ -61,22 +76,26 @@ def _cells(segmentation: Tensor, outside: int, mixed: int) -> Tensor:
     return cells
 
 
-def _likeliest(segmentation: Tensor, points: Tensor, outside: int) -> Tensor:
+def _likeliest(
+    segmentation: Tensor, points: Tensor, outside: int, part: tuple[slice, ...]
+) -> Tensor:
     """The label with the largest score at some points (n, axes)."""
-    labels = _present(segmentation, outside)
+    looked_at = segmentation[part]
+    labels = _present(looked_at, outside)
     scores = torch.empty((len(labels), len(points)), dtype=torch.float16)
-    indicator = torch.empty(segmentation.shape)
+    image = torch.zeros(segmentation.shape)
+    values = image[part]
     for score, label in zip(scores, labels, strict=True):
-        torch.eq(segmentation, label, out=indicator)
+        torch.eq(looked_at, label, out=values)
         beyond = SCALE if int(label) == outside else 0
-        sampled = _at_points(indicator.mul_(SCALE).sub_(beyond), points, "bilinear")
-        score.copy_(sampled.add_(beyond))
+        values.mul_(SCALE).sub_(beyond)
+        score.copy_(_at_points(image, points, "bilinear").add_(beyond))
     best, winner = scores.max(0)
     result = labels[winner]
     tied = (scores == best).sum(0) > 1
     if tied.any():
-        shifted = (segmentation - outside).float()
-        nearest = _at_points(shifted, points[tied], "nearest").to(labels.dtype) + outside
+        values.copy_(looked_at - outside)
+        nearest = _at_points(image, points[tied], "nearest").to(labels.dtype) + outside
         score = scores[:, tied].gather(0, torch.searchsorted(labels, nearest)[None])[0]
         result[tied] = torch.where(score == best[tied], nearest, result[tied])
     return result
