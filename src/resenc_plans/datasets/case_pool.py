@@ -55,10 +55,8 @@ def run_cases(
 
 def usable_cpus() -> int:
     """The number of CPUs that this process may use, which on a cluster is not what there is."""
-    if hasattr(os, "sched_getaffinity"):
-        cpus = len(os.sched_getaffinity(0))
-    else:
-        cpus = os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)
+    cpus = (os.cpu_count() or 1) if affinity is None else len(affinity(0))
     quota = cpu_quota()
     return cpus if quota is None else max(1, min(cpus, math.ceil(quota)))
 

@@ -5,6 +5,8 @@ a resumed run sees the batches that an undisturbed one sees, whatever the number
 """
 
 import random
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,7 +108,9 @@ class PatchBatches:
             generator=torch.Generator(),  # or it would draw from the generator of the training
         )
         try:
-            for images, targets, cases, fault in loader:
+            with _sigchld_kept():
+                made = iter(loader)
+            for images, targets, cases, fault in made:
                 if fault is not None:
                     raise fault
                 yield Batch(images, targets, cases)
@@ -255,6 +259,22 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def _sigchld_kept() -> Iterator[None]:
+    """Undo torch's handler of SIGCHLD, which raises wherever the training happens to be.
+
+    That a worker died is told when its batch is asked for, too.
+    """
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD) or signal.SIG_DFL
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 @contextmanager
