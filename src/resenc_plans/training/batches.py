@@ -5,6 +5,7 @@ a resumed run sees the batches that an undisturbed one sees, whatever the number
 """
 
 import random
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,6 +101,7 @@ class PatchBatches:
             num_workers=self.workers,
             prefetch_factor=3 if self.workers else None,
             pin_memory=self.pin_memory,
+            worker_init_fn=_leave_signals_to_the_trainer,
         )
         try:
             for images, targets, cases, fault in loader:
@@ -113,6 +115,17 @@ class PatchBatches:
                 f"A process that loads data was killed, most likely for want of memory: {error}. "
                 "Try fewer --workers."
             ) from error
+
+
+def _leave_signals_to_the_trainer(worker: int) -> None:
+    """Ctrl-C, SLURM and torchrun signal all processes of a group, and batches are still needed.
+
+    A worker ends when the trainer closes its queue, or is gone.
+    """
+    del worker
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 class _Numbers:
