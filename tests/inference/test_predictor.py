@@ -1,5 +1,6 @@
 """Prediction of images and folders, against what nnU-Net 2.8.1 predicted with its own model."""
 
+import dataclasses
 import json
 import shutil
 
@@ -252,3 +253,22 @@ def test_the_folder_of_images_is_no_place_for_segmentations(predictor, images, t
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileError, match="no files that end in"):
         predict_folder(predictor, tmp_path / "empty", tmp_path / "out")
+
+
+def test_parts_on_an_executor_give_what_one_run_gives(predictor, images, tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    from resenc_plans.inference.executor_prediction import PredictionJob, predict_on
+
+    predict_folder(predictor, images, tmp_path / "one")
+    job = PredictionJob(tmp_path / "model", images, tmp_path / "parts", None)
+    job = dataclasses.replace(job, device="cpu", precision="fp32")
+    with ThreadPoolExecutor(2) as executor:
+        report = predict_on(executor, job, 2)
+    assert report.written == ("one", "three words.1", "two")
+    assert report.problems == ()
+    for case in report.written:
+        one, parts = (
+            read_label(tmp_path / folder / f"{case}.nii.gz").array for folder in ("one", "parts")
+        )
+        np.testing.assert_array_equal(one, parts)

@@ -154,7 +154,7 @@ def described(transform: Any) -> Any:
         return {str(key): described(value) for key, value in transform.items()}
     hidden = ("_grid_cache", "training", "benchmark", "benchmark_use_fft")
     return [
-        type(transform).__name__,
+        type(transform).__name__.removeprefix("Labelwise"),
         {k: described(v) for k, v in vars(transform).items() if k not in hidden},
     ]
 

@@ -11,7 +11,8 @@ from resenc_plans.cli.render import note, print_table, progress, say, two_bars
 from resenc_plans.errors import DatasetError, FileError, ResencPlansError
 
 if TYPE_CHECKING:
-    from resenc_plans.inference.prediction_report import PredictionProgress
+    from resenc_plans.inference.executor_prediction import PredictionJob
+    from resenc_plans.inference.prediction_report import PredictionProgress, PredictionReport
     from resenc_plans.inference.predictor import Predictor
 
 
@@ -98,6 +99,14 @@ def predict(
     workers: Annotated[
         int, typer.Option("--workers", "-np", min=1, help="Cases to read, and to write, at a time.")
     ] = 1,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Scheduler of a Dask cluster (extra dask), whose workers share the cases.",
+            show_default=False,
+        ),
+    ] = None,
     overlay: Annotated[
         Path | None,
         typer.Option(
@@ -119,9 +128,30 @@ def predict(
     if model is not None and (dataset or configuration or plans or trainer):
         raise ResencPlansError("-m names the model's folder; leave out -d, -c, -p and -tr.")
     folder = model if model is not None else _find_model(dataset, configuration, plans, trainer)
+    chosen = [*(folds or []), *(more_folds or [])] or None
+    if dask is not None:
+        from resenc_plans.inference.executor_prediction import PredictionJob
+
+        job = PredictionJob(
+            folder.absolute(),
+            inputs.absolute(),
+            output.absolute(),
+            None if chosen is None else tuple(chosen),
+            checkpoint,
+            device,
+            precision,
+            not no_mirroring,
+            step_size,
+            tuple(allow_import or ()),
+            probabilities,
+            proceed,
+            None if previous is None else previous.absolute(),
+        )
+        _finish(_predict_on_cluster(dask, job), output)
+        return
     predictor = Predictor.from_folder(
         folder,
-        [*(folds or []), *(more_folds or [])] or None,
+        chosen,
         checkpoint=checkpoint,
         device=device,
         precision=precision,
@@ -148,11 +178,26 @@ def predict(
         )
     if overlay is not None:
         _draw_overlays(predictor, inputs, output, overlay, [*report.written, *report.skipped])
+    _finish(report, output)
+
+
+def _finish(report: "PredictionReport", output: Path) -> None:
+    """Say what became of the cases; exit code 1 where one failed."""
     kept = f", {len(report.skipped)} were there" if report.skipped else ""
     say(f"{len(report.written)} cases written to {output}{kept}, {len(report.problems)} failed.")
     if report.problems:
         print_table(["case", "why"], [[p.case, p.reason] for p in report.problems], fixed=1)
         raise typer.Exit(1)
+
+
+def _predict_on_cluster(address: str, job: "PredictionJob") -> "PredictionReport":
+    from resenc_plans.inference.executor_prediction import predict_on
+    from resenc_plans.preprocessing.dask_workers import dask_executor, worker_count
+
+    if "://" not in address:
+        raise ResencPlansError(f"--dask {address}: an address such as tcp://host:8786 is needed.")
+    with dask_executor(address) as executor:
+        return predict_on(executor, job, worker_count(executor))
 
 
 def _draw_overlays(

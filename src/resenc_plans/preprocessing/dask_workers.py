@@ -33,3 +33,9 @@ def dask_executor(address: str, timeout: str = "10s") -> Iterator[Executor]:
         raise ResencPlansError(f"No Dask scheduler answers at {address}: {error}") from None
     with client:
         yield client.get_executor(pure=False)
+
+
+def worker_count(executor: Any) -> int:
+    """How many workers the cluster of `dask_executor` has now, at least 1."""
+    client = executor._client
+    return max(1, len(client.scheduler_info(n_workers=-1)["workers"]))

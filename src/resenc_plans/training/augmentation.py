@@ -22,7 +22,6 @@ from batchgeneratorsv2.transforms.nnunet.seg_to_onehot import MoveSegAsOneHotToD
 from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
 from batchgeneratorsv2.transforms.spatial.low_resolution import SimulateLowResolutionTransform
 from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
-from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.deep_supervision_downsampling import (
     DownsampleSegForDSTransform,
@@ -38,6 +37,7 @@ from batchgeneratorsv2.transforms.utils.seg_to_regions import ConvertSegmentatio
 
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.training.label_sampling import LabelwiseSpatialTransform
 
 ANISOTROPY_THRESHOLD = 3
 """A patch whose first axis is this many times shorter than its longest is augmented plane-wise."""
@@ -87,10 +87,12 @@ def mirroring_axes(config: ResolvedConfiguration) -> tuple[int, ...]:
     return tuple(range(config.dim))
 
 
-def spatial_transform(patch_size: Sequence[int], settings: SpatialSettings) -> SpatialTransform:
+def spatial_transform(
+    patch_size: Sequence[int], settings: SpatialSettings
+) -> LabelwiseSpatialTransform:
     """Rotation and scaling of one patch; plane-wise it takes and gives two axes."""
     size = tuple(patch_size[1:]) if settings.plane_wise else tuple(patch_size)
-    return SpatialTransform(
+    return LabelwiseSpatialTransform(
         size,
         patch_center_dist_from_border=0,
         random_crop=False,
