@@ -15,6 +15,8 @@ import torch
 
 from resenc_plans.networks.checkpoint import load_checkpoint
 
+KILLS = int(os.environ.get("RESENC_PLANS_KILLS", "3"))
+"""How often a run is killed; with 10 the test takes two minutes."""
 STEP = {
     "epochs": 1,
     "iterations": 1,
@@ -106,20 +108,21 @@ def test_when_a_rank_dies_all_end_and_it_is_named(preprocessed):
 def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(preprocessed):
     settings = STEP | {
         "epochs": 3,
-        "iterations": 8,
+        "iterations": 6 * KILLS,
         "momentum": 0.99,
         "learning_rate": 0.01,
         "checkpoint_minutes": 1e-9,
     }
     assert finish(start(preprocessed, "undisturbed", settings))
     moments = random.Random(0)
-    for options in ((), ("--resume",), ("--resume",)):
-        process = start(preprocessed, "killed", settings, *options)
-        written = preprocessed / "killed"
-        while not list(written.glob("*/*/fold_0/checkpoint_latest.pth")):
+    written = preprocessed / "killed"
+    for kill in range(KILLS):
+        process = start(preprocessed, "killed", settings, *(["--resume"] if kill else []))
+        begun = time.time()
+        while not any(file.stat().st_mtime > begun for file in written.rglob("*.pth")):
             assert process.poll() is None
-            time.sleep(0.05)
-        time.sleep(moments.uniform(0, 8) if options else 0)
+            time.sleep(0.02)
+        time.sleep(moments.uniform(0, 0.4))
         os.killpg(process.pid, signal.SIGKILL)
         finish(process)
     process = start(preprocessed, "killed", settings, "--resume")
@@ -130,6 +133,23 @@ def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(preprocessed):
         for results in ("undisturbed", "killed")
     )
     assert all(torch.equal(value, resumed[name]) for name, value in undisturbed.items())
+    [metrics] = (preprocessed / "killed").rglob("metrics.jsonl")
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("options", [(), ("--gpus", "2")])
+def test_a_signal_to_all_processes_ends_a_run_with_a_checkpoint(preprocessed, options):
+    settings = STEP | {"iterations": 10_000, "checkpoint_minutes": 1e-9, "workers": 1}
+    process = start(preprocessed, "stopped", settings, *options)
+    while not list((preprocessed / "stopped").glob("*/*/fold_0/checkpoint_latest.pth")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGTERM)
+    said = finish(process)
+    assert process.returncode == 75, said
+    assert "SIGTERM was received. Go on with --resume" in said
+    assert "Traceback" not in said
 
 
 def test_a_terminated_run_has_an_exit_code_of_its_own(preprocessed):

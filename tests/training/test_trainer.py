@@ -162,6 +162,46 @@ def test_ones_own_network_and_loss_are_used(config, dataset):
     assert not torch.equal(before, network.weight)
 
 
+def test_gradients_that_are_no_numbers_end_the_run_too(config, dataset):
+    def loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return (logits - logits.detach()).abs().sum().sqrt()
+
+    settings = SHORT.model_copy(update={"iterations": 20})
+    with pytest.raises(ResencPlansError, match="gradients were not finite in 5 batches"):
+        Trainer(config, dataset, 0, settings, loss=loss).fit()
+
+
+def test_a_run_that_is_prolonged_or_begun_anew_goes_on_where_it_was(config, dataset):
+    Trainer(config, dataset, 0, SHORT).fit()
+    longer = SHORT.model_copy(update={"epochs": 5})
+    budget = longer.model_copy(update={"max_minutes": 1e-9})
+    prolonged = Trainer(config, dataset, 0, budget)
+    assert prolonged.resume().name == "checkpoint_final.pth"
+    assert not prolonged.fit().is_complete
+    again = Trainer(config, dataset, 0, longer)
+    assert again.resume().name == "checkpoint_latest.pth"
+    assert (len(again.epochs), again.iteration) == (3, 1)
+
+    Trainer(config, dataset, 0, budget).fit()
+    again = Trainer(config, dataset, 0, longer)
+    again.resume()
+    assert (len(again.epochs), again.iteration) == (0, 1)
+    result = again.fit()
+    metrics = (result.checkpoint.parent / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in metrics] == [0, 1, 2, 3, 4]
+
+
+def test_an_epoch_without_any_class_is_not_the_best_for_ever(config, dataset, monkeypatch):
+    from resenc_plans.training import trainer as module
+
+    dice = iter([(float("nan"),), (0.5,), (0.25,)])
+    monkeypatch.setattr(module, "dice_of", lambda *_: next(dice))
+    Trainer(config, dataset, 0, SHORT).fit()
+    best = usual_run_folder(config, dataset, 0).checkpoint("checkpoint_best.pth")
+    assert load_checkpoint(best).best_ema == 0.5
+    assert load_checkpoint(best).current_epoch == 2
+
+
 def test_a_checkpoint_of_another_run_is_refused(config, dataset):
     path = Trainer(config, dataset, 0, SHORT).fit().checkpoint
     with pytest.raises(FileError, match="is of fold 0, not 1"):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from resenc_plans.plans.models import ResolvedConfiguration
     from resenc_plans.training.settings import TrainingSettings
 
+_CPU_IS_FULL = "DefaultCPUAllocator"
+"""In the message of torch's error where the host's memory does not suffice."""
 STOPPED = 75
 """Exit code of a run that was stopped and can go on with --resume (sysexits' EX_TEMPFAIL)."""
 
@@ -172,7 +174,9 @@ def _train(
                 on_progress=on_progress,
             )
             if resume:
-                note(f"Going on from {trainer.resume()}.")
+                checkpoint = trainer.resume()
+                if ranks.is_first:
+                    note(f"Going on from {checkpoint}.")
             elif trainer.folder.resumable() is not None and ranks.is_first:
                 note(
                     f"{trainer.folder.path} has checkpoints of an earlier run, which will be "
@@ -180,12 +184,12 @@ def _train(
                 )
             if pretrained is not None:
                 skipped = load_pretrained(trainer.network, pretrained)
-                if skipped:
+                if skipped and ranks.is_first:
                     note(f"Left as initialised, of another shape: {', '.join(skipped)}.")
             result = trainer.fit()
-        except torch.OutOfMemoryError as error:
-            raise ResencPlansError(_out_of_memory(config, dataset, ranks.world)) from error
         except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError) or _CPU_IS_FULL in str(error):
+                raise ResencPlansError(_out_of_memory(config, dataset, ranks.world)) from error
             if ranks.world == 1 or not is_lost_connection(error):
                 raise
             raise ResencPlansError(f"Rank {ranks.rank} has lost another rank and ends.") from error
@@ -240,8 +244,9 @@ def _without_gpus(arguments: Sequence[str]) -> list[str]:
 
 def _out_of_memory(config: "ResolvedConfiguration", dataset: "Dataset", world: int) -> str:
     from resenc_plans.cost.estimate import estimate_cost
+    from resenc_plans.training.usual_parts import input_channels
 
-    channels = len(config.normalization_schemes)
+    channels = input_channels(config, dataset.labels)
     text = f"{config.name}: the device's memory does not suffice."
     try:
         cost = estimate_cost(config, channels, dataset.labels.num_heads, gpus=world)
@@ -249,10 +254,15 @@ def _out_of_memory(config: "ResolvedConfiguration", dataset: "Dataset", world: i
         text += f" Expected are {memory.expected:.1f} GB ({memory.low:.1f}-{memory.high:.1f})."
     except ResencPlansError:
         pass
-    smaller = max(1, config.batch_size // 2)
+    smaller = max(world, config.batch_size // 2)
+    derive = f"resenc-plans derive --from {config.name}"
+    if smaller == config.batch_size:
+        return (
+            f"{text} Use a patch smaller than {numbers(config.patch_size)}: {derive} --patch-size."
+        )
     return (
-        f"{text} Use a smaller batch: resenc-plans derive --from {config.name} "
-        f"--batch-size {smaller} (patch {numbers(config.patch_size)} stays)."
+        f"{text} Use a smaller batch: {derive} --batch-size {smaller} "
+        f"(patch {numbers(config.patch_size)} stays)."
     )
 
 

@@ -106,6 +106,7 @@ class PatchBatches:
             prefetch_factor=3 if self.workers else None,
             pin_memory=self.pin_memory,
             generator=torch.Generator(),  # or it would draw from the generator of the training
+            worker_init_fn=_leave_signals_to_the_trainer,
         )
         try:
             with _sigchld_kept():
@@ -121,6 +122,17 @@ class PatchBatches:
                 f"A process that loads data was killed, most likely for want of memory: {error}. "
                 "Try fewer --workers."
             ) from error
+
+
+def _leave_signals_to_the_trainer(worker: int) -> None:
+    """Ctrl-C, SLURM and torchrun signal all processes of a group, and batches are still needed.
+
+    A worker ends when the trainer closes its queue, or is gone.
+    """
+    del worker
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 class _Numbers:

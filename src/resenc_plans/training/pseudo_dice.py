@@ -22,7 +22,7 @@ class Overlap:
 
 
 def count_overlap(logits: Tensor, target: Tensor, labels: Labels) -> Overlap:
-    """Compare logits (b, heads, *size) with a target as the loss takes it; counts are float64."""
+    """Compare logits (b, heads, *size) with a target as the loss takes it; counts are int64."""
     mask = None
     if labels.has_regions:
         predicted = logits > 0
@@ -40,8 +40,7 @@ def count_overlap(logits: Tensor, target: Tensor, labels: Labels) -> Overlap:
         predicted, truth = predicted & mask, truth & mask
     axes = (0, *range(2, logits.ndim))
     tp, fp, fn = (
-        voxels.sum(axes).double()
-        for voxels in (predicted & truth, predicted & ~truth, ~predicted & truth)
+        voxels.sum(axes) for voxels in (predicted & truth, predicted & ~truth, ~predicted & truth)
     )
     return Overlap(tp, fp, fn)
 

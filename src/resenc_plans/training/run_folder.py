@@ -9,11 +9,12 @@ from typing import Any
 
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import FileError
-from resenc_plans.files import write_json
+from resenc_plans.files import replace_file, write_json
 from resenc_plans.folders import DATASET_JSON, FINGERPRINT_JSON
 from resenc_plans.plans.models import ResolvedConfiguration
 
 LATEST, BEST, FINAL = "checkpoint_latest.pth", "checkpoint_best.pth", "checkpoint_final.pth"
+METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,22 @@ class RunFolder:
         return self.path / name
 
     def resumable(self) -> Path | None:
-        """The checkpoint to go on from: final, else latest, else best, as nnU-Net chooses."""
-        paths = (self.checkpoint(name) for name in (FINAL, LATEST, BEST))
-        return next((path for path in paths if path.is_file()), None)
+        """The checkpoint to go on from: the one written last; all of them hold a whole state.
+
+        nnU-Net takes the final one if there is one, even where a run that was prolonged, or begun
+        anew, has got further since.
+        """
+        paths = [self.checkpoint(name) for name in (FINAL, LATEST, BEST)]
+        written = [path for path in paths if path.is_file()]
+        return max(written, key=lambda path: path.stat().st_mtime_ns, default=None)
+
+    def keep_records(self, epochs: int) -> None:
+        """Drop from metrics.jsonl all but the first `epochs`: the others are trained anew."""
+        path = self.path / METRICS
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            with replace_file(path) as stream:
+                stream.write("".join(line for line in lines if _is_of(line, epochs)).encode())
 
     def prepare(self, config: ResolvedConfiguration, dataset: Dataset) -> None:
         """Make the folder, with copies of what the model was made from.
@@ -66,5 +80,13 @@ class RunFolder:
 
     def record(self, figures: Mapping[str, Any]) -> None:
         """Append an object to metrics.jsonl."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as stream:
+        with (self.path / METRICS).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(figures) + "\n")
+
+
+def _is_of(line: str, epochs: int) -> bool:
+    """Whether a line of metrics.jsonl is whole, and about one of the first `epochs`."""
+    try:
+        return bool(json.loads(line)["epoch"] < epochs)
+    except (ValueError, KeyError, TypeError):
+        return False

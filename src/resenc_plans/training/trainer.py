@@ -166,6 +166,7 @@ class Trainer:
         if self.ranks.is_first:
             self.folder.prepare(self.config, self.dataset)
             self.folder.write_debug(self._facts())
+            self.folder.keep_records(len(self.epochs))
             records = self._records()
         with StopRequest(self.settings.max_minutes) as stop:
             training = self.training_batches.stream(self._batches_done())
@@ -223,7 +224,8 @@ class Trainer:
         elif torch.isfinite(norm):
             self.optimizer.step()
         value = loss.item()
-        self._count_bad_batches(batch, is_good=math.isfinite(value))
+        is_good = math.isfinite(value) and (scaler is not None or math.isfinite(norm.item()))
+        self._count_bad_batches(batch, is_good=is_good)
         return value
 
     def _validate(self, batches: Iterator[Batch]) -> tuple[float, tuple[float, ...]]:
@@ -283,7 +285,7 @@ class Trainer:
         epoch = Epoch(**{**vars(epoch), "smoothed_dice": smoothed(previous, epoch.mean_dice)})
         self.epochs += (epoch,)
         self.iteration, self.epoch_losses = 0, ()
-        is_best = self.best is None or epoch.smoothed_dice > self.best
+        is_best = self.best is None or math.isnan(self.best) or epoch.smoothed_dice > self.best
         if is_best:
             self.best = epoch.smoothed_dice
             self._save(BEST)
@@ -320,9 +322,10 @@ class Trainer:
         if len(self._bad_batches) >= NAN_PATIENCE:
             cases = ", ".join(sorted({case for cases in self._bad_batches for case in cases}))
             raise ResencPlansError(
-                f"Epoch {len(self.epochs)}: the loss was not a number in {NAN_PATIENCE} batches in "
-                f"a row; training stops, the last checkpoint is good. Cases: {cases}. Look at "
-                "their images, or use another --precision or a lower learning rate."
+                f"Epoch {len(self.epochs)}: loss or gradients were not finite in {NAN_PATIENCE} "
+                "batches in a row; training stops, the last checkpoint is good. Cases: "
+                f"{cases}. Look at their images, or use another --precision or a lower learning "
+                "rate."
             )
 
     def _in_parallel(self) -> nn.Module:

@@ -1,0 +1,86 @@
+"""The gradient of several ranks, averaged, is that of one process with the whole batch."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor
+
+from resenc_plans.training.batch_split import split_batch
+from resenc_plans.training.loss import (
+    DeepSupervision,
+    DiceBinaryCrossEntropy,
+    DiceCrossEntropy,
+    Loss,
+    deep_supervision_weights,
+)
+from resenc_plans.training.ranks import ALONE, Ranks
+
+BATCH, WORLD = 5, 3
+SCALES = (8, 4, 2)
+WEIGHTS = deep_supervision_weights(3, lowest=1e-6)
+
+
+def losses(ranks: Ranks) -> dict[str, Loss]:
+    made: dict[str, Loss] = {}
+    for batch_dice in (False, True):
+        made[f"labels {batch_dice}"] = DiceCrossEntropy(batch_dice, None, ranks)
+        made[f"labels ignored {batch_dice}"] = DiceCrossEntropy(batch_dice, 3, ranks)
+        made[f"regions {batch_dice}"] = DiceBinaryCrossEntropy(batch_dice, False, ranks)
+        made[f"regions ignored {batch_dice}"] = DiceBinaryCrossEntropy(batch_dice, True, ranks)
+    return made
+
+
+def samples(name: str) -> tuple[list[Tensor], list[Tensor]]:
+    """Logits and targets per scale, the ignored voxels spread unevenly over the samples."""
+    random = torch.Generator().manual_seed(0)
+    logits = [torch.randn(BATCH, 3, size, size, generator=random) for size in SCALES]
+    targets = []
+    for size in SCALES:
+        share = torch.linspace(0, 0.9, BATCH).view(BATCH, 1, 1, 1)
+        ignored = torch.rand(BATCH, 1, size, size, generator=random) < share
+        if name.startswith("labels"):
+            target = torch.randint(0, 3, (BATCH, 1, size, size), generator=random)
+            targets.append(torch.where(ignored, 3, target) if "ignored" in name else target)
+        else:
+            regions = torch.rand(BATCH, 3, size, size, generator=random) < 0.3
+            targets.append(torch.cat([regions, ignored], 1) if "ignored" in name else regions)
+    return logits, targets
+
+
+def gradients(name: str, ranks: Ranks, chosen: slice) -> tuple[float, list[Tensor]]:
+    logits, targets = samples(name)
+    mine = [scale[chosen].requires_grad_() for scale in logits]
+    loss = DeepSupervision(losses(ranks)[name], WEIGHTS)(mine, [t[chosen] for t in targets])
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.item(), [scale.grad for scale in mine if scale.grad is not None]
+
+
+def one_rank(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=WORLD)
+    ranks = Ranks(rank, WORLD, torch.device("cpu"))
+    share = split_batch(BATCH, WORLD, 0.33)[rank]
+    chosen = slice(share.first, share.first + share.size)
+    found: dict[str, Any] = {name: gradients(name, ranks, chosen) for name in losses(ALONE)}
+    torch.save(found, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def by_rank(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder: Path = tmp_path_factory.mktemp("ranks")
+    mp.spawn(one_rank, (str(folder),), nprocs=WORLD)  # type: ignore[no-untyped-call]
+    return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
+
+
+@pytest.mark.parametrize("name", list(losses(ALONE)))
+def test_an_uneven_split_has_the_gradient_of_the_whole_batch(by_rank, name):
+    value, alone = gradients(name, ALONE, slice(None))
+    assert sum(found[name][0] for found in by_rank) / WORLD == pytest.approx(value, abs=1e-5)
+    for scale, gradient in enumerate(alone):
+        together = torch.cat([found[name][1][scale] for found in by_rank]) / WORLD
+        assert torch.allclose(together, gradient, atol=1e-6), scale
