@@ -1,8 +1,10 @@
 import itertools
 import multiprocessing
-import os
-import signal
+import subprocess
+import sys
+import time
 from ast import literal_eval
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -46,6 +48,13 @@ def source(config, dataset) -> PatchBatches:
 def batches(source: PatchBatches, first: int, count: int) -> list[Batch]:
     stream = source.stream(first)
     return [next(stream) for _ in range(count)]
+
+
+def workers_of(stream: Iterator[Batch]) -> list[multiprocessing.Process]:
+    """The processes that a stream starts for its first batch."""
+    others = multiprocessing.active_children()
+    next(stream)
+    return [worker for worker in multiprocessing.active_children() if worker not in others]
 
 
 def test_a_batch_depends_on_its_number_alone(source):
@@ -121,38 +130,62 @@ def test_a_case_that_was_stored_without_labels_is_named(source):
 
 def test_a_killed_worker_is_an_error_and_not_a_hang(source):
     stream = replace(source, workers=1).stream(0)
-    next(stream)
-    [worker] = multiprocessing.active_children()
+    [worker] = workers_of(stream)
     worker.kill()
     worker.join()
     with pytest.raises(ResencPlansError, match="A process that loads data was killed"):
         list(itertools.islice(stream, 20))
 
 
-def test_workers_end_with_the_stream(source):
+@pytest.mark.parametrize("end", ["close", "fault"])
+def test_workers_end_with_the_stream(source, end):
     stream = replace(source, workers=2).stream(0)
-    next(stream)
-    workers = multiprocessing.active_children()
+    workers = workers_of(stream)
     assert len(workers) == 2
-    stream.close()
+    if end == "close":
+        stream.close()
+    else:
+        with pytest.raises(KeyError):
+            stream.throw(KeyError)
     assert not any(worker.is_alive() for worker in workers)
 
 
-def test_workers_end_when_the_training_is_killed(source):
-    stream = replace(source, workers=2).stream
-    reader, writer = os.pipe()
-    parent = os.fork()
-    if parent == 0:
-        batches_of_child = stream(0)
-        next(batches_of_child)
-        pids = [worker.pid for worker in multiprocessing.active_children()]
-        os.write(writer, repr(pids).encode())
-        os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(parent, 0)
-    workers = [psutil.Process(pid) for pid in literal_eval(os.read(reader, 100).decode())]
-    assert len(workers) == 2
-    _, alive = psutil.wait_procs(workers, timeout=30)
-    assert not alive
+ENDINGS = {
+    "killed": "os.kill(os.getpid(), signal.SIGKILL)",
+    "at an error": "raise RuntimeError",
+    "quietly": "",
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_workers_end_with_the_program(source, preprocessed, ending):
+    program = f"""
+import multiprocessing, os, signal, sys
+from resenc_plans import Dataset, Plans, TrainingSettings
+from resenc_plans.training.ranks import ALONE
+from resenc_plans.training.usual_parts import usual_batches
+config = Plans.load("nnUNetResEncUNetMPlans.json").resolve("tiny")
+settings = TrainingSettings(workers=2)
+source, _ = usual_batches(config, Dataset.load({str(preprocessed)!r}), "all", settings, ALONE)
+stream = source.stream(0)
+next(stream)
+print([worker.pid for worker in multiprocessing.active_children()], flush=True)
+{ENDINGS[ending]}
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=preprocessed,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=60,
+        check=False,
+    )
+    pids = literal_eval(done.stdout.decode())
+    assert len(pids) == 2
+    deadline = time.monotonic() + 30
+    while any(psutil.pid_exists(pid) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_random_numbers_of_the_training_are_left_alone(source):

@@ -4,6 +4,8 @@ Every random number of a sample comes from generators seeded with (seed, purpose
 a resumed run sees the batches that an undisturbed one sees, whatever the number of workers.
 """
 
+import atexit
+import multiprocessing
 import random
 import signal
 import threading
@@ -108,9 +110,8 @@ class PatchBatches:
             generator=torch.Generator(),  # or it would draw from the generator of the training
             worker_init_fn=_leave_signals_to_the_trainer,
         )
+        made = _begun(loader)
         try:
-            with _sigchld_kept():
-                made = iter(loader)
             for images, targets, cases, fault in made:
                 if fault is not None:
                     raise fault
@@ -122,6 +123,23 @@ class PatchBatches:
                 f"A process that loads data was killed, most likely for want of memory: {error}. "
                 "Try fewer --workers."
             ) from error
+        finally:
+            del made  # which ends the processes, whoever still holds a traceback with this frame
+
+
+def _begun(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Start a loader's processes; they will not outlive this one, even if nobody ends them.
+
+    What `multiprocessing` sends to processes that are left when the interpreter ends is a signal
+    that ours ignore, so it would wait for ever.
+    """
+    others = multiprocessing.active_children()
+    with _sigchld_kept():
+        made = iter(loader)
+    for worker in multiprocessing.active_children():
+        if worker not in others:
+            atexit.register(worker.kill)
+    return made
 
 
 def _leave_signals_to_the_trainer(worker: int) -> None:
