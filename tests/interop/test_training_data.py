@@ -21,9 +21,10 @@ from resenc_plans.planning.planner import create_plans
 from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing import CaseStore, Preprocessor
 from resenc_plans.preprocessing.store import write_case, write_labels
-from resenc_plans.training.augmentation import deep_supervision_scales
 from resenc_plans.training.batch_split import RankShare
 from resenc_plans.training.batches import PatchBatches
+from resenc_plans.training.folds import fold_cases
+from resenc_plans.training.patch_geometry import deep_supervision_scales
 from tests.networks.configurations import unet_arguments
 
 pytestmark = pytest.mark.interop
@@ -178,3 +179,38 @@ def test_equal_random_numbers_give_equal_samples(stored, theirs, name):
         for mine, other in zip(targets, segmentations, strict=True):
             assert mine.dtype == other.dtype
             assert torch.equal(mine, other[0])
+
+
+DO_SPLIT = """
+import json, os, sys
+for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+    os.environ[variable] = sys.argv[1]
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+class Trainer:
+    dataset_class, folder_with_segs_from_previous_stage = nnUNetDatasetBlosc2, None
+    preprocessed_dataset_folder, preprocessed_dataset_folder_base = sys.argv[2], sys.argv[1]
+    print_to_log_file = lambda *_, **__: None
+found = []
+for fold in json.loads(sys.argv[3]):
+    Trainer.fold = fold
+    found.append([[str(name) for name in names] for names in nnUNetTrainer.do_split(Trainer())])
+print(json.dumps(found))
+"""
+
+
+def test_folds_have_the_same_cases(peer, tmp_path):
+    store = tmp_path / "cases"
+    store.mkdir()
+    for number in range(13):
+        for suffix in (".b2nd", "_seg.b2nd", ".pkl"):
+            (store / f"case_{number}{suffix}").touch()
+    folds = [0, 3, 4, 5, 17, "all"]
+    made = [fold_cases(tmp_path, CaseStore(store), fold) for fold in folds]
+    ours = (tmp_path / "splits_final.json").read_text()
+    (tmp_path / "splits_final.json").unlink()
+    theirs = json.loads(peer(DO_SPLIT, tmp_path, store, json.dumps(folds)).splitlines()[-1])
+    assert json.loads(ours) == json.loads((tmp_path / "splits_final.json").read_text())
+    for split, (train, held_out) in zip(made[:-1], theirs, strict=False):
+        assert (list(split.train), list(split.val)) == (train, held_out)
+    assert sorted(theirs[-1][0]) == list(made[-1].train) == list(made[-1].val)

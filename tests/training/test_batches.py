@@ -20,9 +20,9 @@ from resenc_plans.errors import ConfigurationError, FileError, ResencPlansError
 from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing import CaseStore
 from resenc_plans.preprocessing.pickles import dump_pickle
-from resenc_plans.training.augmentation import deep_supervision_scales, spatial_settings
 from resenc_plans.training.batch_split import split_batch
 from resenc_plans.training.batches import Batch, PatchBatches
+from resenc_plans.training.patch_geometry import deep_supervision_scales, spatial_settings
 from resenc_plans.training.patch_sampling import PatchSampler, reached, read_region
 from resenc_plans.training.usual_parts import open_store
 

@@ -5,8 +5,9 @@ from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resenc_plans.training.augmentation import spatial_settings, spatial_transform
+from resenc_plans.training.augmentation import spatial_transform
 from resenc_plans.training.label_sampling import sample_labels
+from resenc_plans.training.patch_geometry import spatial_settings
 from resenc_plans.training.patch_sampling import reached
 
 
