@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from resenc_plans.errors import FileError
 from resenc_plans.preprocessing.store import LazyArray
@@ -75,9 +76,10 @@ class Samples:
         share = self.source.share
         with _one_thread(), _generators_kept():
             samples = [self._sample(number, share, own) for own in range(share.size)]
-        images, targets, cases = zip(*samples, strict=True)
-        scales = zip(*targets, strict=True)
-        return Batch(torch.stack(images), tuple(torch.stack(scale) for scale in scales), cases)
+        # In a worker, default_collate stacks into memory that is shared with the trainer.
+        images = default_collate([image for image, _, _ in samples])
+        targets = default_collate([scales for _, scales, _ in samples])
+        return Batch(images, tuple(targets), tuple(case for _, _, case in samples))
 
     def _sample(self, number: int, share: RankShare, own: int) -> tuple[Tensor, list[Tensor], str]:
         source = self.source
