@@ -29,6 +29,16 @@ def scattered_logits(seed, shape, dtype=np.float16):
     return logits.astype(dtype)
 
 
+def seesaw_logits(seed, shape, dtype=np.float16):
+    """Two heads that win in turns, the others in between: largest nowhere but between voxels."""
+    random = np.random.default_rng(seed)
+    turns = (-1.0) ** np.indices(shape[1:]).sum(axis=0)
+    logits = random.uniform(-0.2, 0.9, (shape[0], 1, 1, 1)) + random.normal(0, 0.01, shape)
+    logits[0] += turns
+    logits[-1] -= turns
+    return logits.astype(dtype)
+
+
 def resampled(logits, shape, axis=None):
     """Logits on the new grid, in double precision, rounded to their own type as nnU-Net does."""
     if logits.shape[1:] == tuple(shape):

@@ -15,6 +15,7 @@ from tests.inference.logits import (
     ISOTROPIC,
     resampled,
     scattered_logits,
+    seesaw_logits,
     smooth_logits,
     tied_logits,
 )
@@ -26,7 +27,7 @@ shapes = st.tuples(*[st.integers(1, 12)] * 3)
 
 @settings(max_examples=60, deadline=None)
 @given(
-    make=st.sampled_from([smooth_logits, tied_logits]),
+    make=st.sampled_from([smooth_logits, tied_logits, seesaw_logits]),
     seed=st.integers(0, 1000),
     heads=st.integers(1, 6),
     before=shapes,
@@ -69,6 +70,14 @@ def test_heads_that_are_far_away_are_left_out_without_a_difference(dtype):
     painted = export_labels(logits, (12, 70, 100), **SPACINGS, regions=regions)
     last = 20 - (values[::-1] > 0).argmax(axis=0)
     np.testing.assert_array_equal(painted, np.where((values > 0).any(axis=0), last, 0))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_head_may_win_between_voxels_that_it_wins_nowhere(dtype):
+    logits = seesaw_logits(2, (7, 20, 50, 60), dtype)
+    labels = export_labels(logits, (31, 77, 91), **SPACINGS)
+    assert set(np.unique(labels)) - {0, 6}
+    np.testing.assert_array_equal(labels, resampled(logits, (31, 77, 91)).argmax(axis=0))
 
 
 @pytest.mark.parametrize("make", [smooth_logits, tied_logits])

@@ -54,10 +54,21 @@ def decoded(bits: Any, half_values: Array) -> float:
     raise NotImplementedError("for compiled code only")
 
 
+def value_of(key: Any, half_values: Array) -> float:
+    """The value of the float whose `ordered` integer is given, as a double."""
+    raise NotImplementedError("for compiled code only")
+
+
+_INTEGERS: dict[Any, Any] = {
+    types.int16: np.int16,
+    types.int32: np.int32,
+    types.int64: np.int64,
+}
+
+
 @overload(ordered)
-def _ordered(bits: Any) -> Callable[[Any], Any] | None:
-    integer: Any = {types.int16: np.int16, types.int32: np.int32, types.int64: np.int64}.get(bits)
-    return None if integer is None else _ordered_by(integer, bits.bitwidth - 1)
+def _ordered(bits: Any) -> Callable[[Any], Any]:
+    return _ordered_by(_INTEGERS[bits], bits.bitwidth - 1)
 
 
 def _ordered_by(integer: Any, sign: int) -> Callable[[Any], Any]:
@@ -84,6 +95,17 @@ def _decoded(bits: Any, half_values: Any) -> Callable[[Any, Any], Any] | None:  
         return np.int64(bits).view(np.float64)
 
     return {types.int16: from_half, types.int32: from_single, types.int64: from_double}.get(bits)
+
+
+@overload(value_of)
+def _value_of(key: Any, half_values: Any) -> Callable[[Any, Any], Any]:  # noqa: ARG001
+    integer = _INTEGERS[key]
+    magnitude = integer((1 << (key.bitwidth - 1)) - 1)
+
+    def from_key(key: Any, half_values: Any) -> Any:
+        return decoded(key if key >= 0 else integer(key ^ magnitude), half_values)
+
+    return from_key
 
 
 @compiled

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from resenc_plans.inference.compiled import compiled
-from resenc_plans.inference.float_bits import decoded, ordered, rounded
+from resenc_plans.inference.float_bits import decoded, ordered, rounded, value_of
 from resenc_plans.inference.linear_sampling import Indices, Weights
 
 Array = npt.NDArray[Any]
@@ -21,9 +21,13 @@ CLOSE = 8
 """A head that leads by no more units of the last place may tie after rounding."""
 
 
+SLACK = 1e-12
+"""A mean of doubles may be larger than the largest of them by rounding, relatively."""
+
+
 @compiled
 def largest_heads(
-    bits: Array, plane: int, doubt: int, out: Array, peaks: Array, floors: Array
+    bits: Array, plane: int, doubt: int, out: Array, wins: Array, peaks: Array
 ) -> None:
     """The head with the largest value at each voxel of a plane (y, x), the first of equals.
 
@@ -33,8 +37,8 @@ def largest_heads(
     mean of the corners the lead is then more than 4 u |mean(a)|: too much for both to be rounded
     to the same value. Later heads lose ties anyway.
 
-    `peaks` (heads, tiles) gets the largest value of each head in each tile, `floors` (tiles) the
-    smallest of the winners' values there, both as `ordered` integers.
+    `wins` (heads, tiles) gets whether a head wins anywhere in a tile, `peaks` (heads, tiles) the
+    largest value of each head there, as an `ordered` integer.
     """
     heads = bits.shape[0]
     flat = bits.reshape((heads, bits.shape[1], bits.shape[2] * bits.shape[3]))
@@ -42,19 +46,20 @@ def largest_heads(
     best = np.empty(TILE, bits.dtype)
     before = np.empty(TILE, bits.dtype)
     head = np.empty(TILE, np.int16)
-    for tile in range(len(floors)):
+    for tile in range(wins.shape[1]):
         start = tile * TILE
         count = min(TILE, out.size - start)
         for i in range(count):
             best[i] = ordered(flat[0, plane, start + i])
             before[i] = best[i]
             head[i] = 0
+        wins[:, tile] = False
         peaks[0, tile] = best[:count].max()
         for h in range(1, heads):
             source = flat[h, plane, start : start + count]
             peaks[h, tile] = _take_larger(source, np.int16(h), best, before, head)
-        floors[tile] = best[:count].min()
         for i in range(count):
+            wins[head[i], tile] = True
             close = np.int64(best[i]) - np.int64(before[i]) <= CLOSE
             target[start + i] = doubt if doubt >= 0 and head[i] > 0 and close else head[i]
 
@@ -75,22 +80,19 @@ def _take_larger(source: Array, h: Any, best: Array, before: Array, head: Array)
 
 
 @compiled
-def last_positive_heads(
-    bits: Array, plane: int, infinity: int, out: Array, peaks: Array, floors: Array
-) -> None:
+def last_positive_heads(bits: Array, plane: int, infinity: int, out: Array, wins: Array) -> None:
     """One more than the last head whose value is above zero, at each voxel of a plane; else 0.
 
-    Read as integers, floats above zero are so too; beyond `infinity` they are no numbers. `peaks`
-    are those of `largest_heads`, as far as they are above zero; `floors` the least above zero.
+    Read as integers, floats above zero are so too; beyond `infinity` they are no numbers. `wins`
+    (heads, tiles) gets whether a head is positive anywhere in a tile.
     """
     heads = bits.shape[0]
     flat = bits.reshape((heads, bits.shape[1], bits.shape[2] * bits.shape[3]))
     target = out.reshape(out.size)
     target[:] = 0
-    for tile in range(len(floors)):
+    for tile in range(wins.shape[1]):
         start = tile * TILE
         count = min(TILE, out.size - start)
-        floors[tile] = 1 + CLOSE
         for h in range(heads):
             source = flat[h, plane, start : start + count]
             any_positive = False
@@ -98,7 +100,7 @@ def last_positive_heads(
                 positive = (source[i] > 0) & (source[i] <= infinity)
                 any_positive |= positive
                 target[start + i] = h + 1 if positive else target[start + i]
-            peaks[h, tile] = 1 + CLOSE if any_positive else 0
+            wins[h, tile] = any_positive
 
 
 @compiled
@@ -159,16 +161,18 @@ def settle_border(
     half_values: Array,
     size: int,
     by_region: bool,
+    wins: tuple[Array, Array],
     peaks: tuple[Array, Array],
-    floors: tuple[Array, Array],
     border: Array,
     out: Array,
 ) -> None:
     """Interpolate heads at the positions in `border`, and write the winners to `out` (y, x).
 
     Results are rounded to `size` bytes. Products and sums are taken in scipy's order, so that
-    ties and rounding fall as they do in nnU-Net. Heads are left out that are nowhere near as large
-    as the winners, by `peaks` and `floors` of the two planes.
+    ties and rounding fall as they do in nnU-Net. `wins` and `peaks` are those of the two planes:
+    heads that win nearby are interpolated first; another one only where its peak reaches the
+    smallest of their interpolated values, since a mean is no larger than the largest. With regions
+    a head that is positive nowhere is not so in between.
     """
     heads, width = bits.shape[0], bits.shape[3]
     flat = bits.reshape((heads, bits.shape[1], bits.shape[2] * width))
@@ -189,28 +193,34 @@ def settle_border(
                 along_x[end, n] = column_weights[end][x]
                 at[end, n] = rows[0][y] * width + columns[end][x]
                 at[2 + end, n] = rows[1][y] * width + columns[end][x]
-        first, last = at[0, :count].min() // TILE, at[3, :count].max() // TILE + 1
-        floor = np.int64(min(floors[0][first:last].min(), floors[1][first:last].min()))
-        for h in range(heads):
-            peak = np.int64(max(peaks[0][h, first:last].max(), peaks[1][h, first:last].max()))
-            if peak < floor - CLOSE:
-                continue
-            lower, upper = flat[h, planes[0]], flat[h, planes[1]]
-            for n in range(count):
-                value = 0.0
-                for c in range(4):
-                    weighted = decoded(lower[at[c, n]], half_values) * plane_weights[0]
-                    value += weighted * along_y[c >> 1, n] * along_x[c & 1, n]
-                if plane_weights[1] > 0:
+        tiles = slice(at[0, :count].min() // TILE, at[3, :count].max() // TILE + 1)
+        for others in range(1 if by_region else 2):
+            floor = best[:count].min() if others else 0.0
+            for h in range(heads):
+                is_near = wins[0][h, tiles].any() or wins[1][h, tiles].any()
+                if others:
+                    lower_peak = value_of(peaks[0][h, tiles].max(), half_values)
+                    upper_peak = value_of(peaks[1][h, tiles].max(), half_values)
+                    if is_near or max(lower_peak, upper_peak) < floor - SLACK * abs(floor):
+                        continue
+                elif not is_near:
+                    continue
+                lower, upper = flat[h, planes[0]], flat[h, planes[1]]
+                for n in range(count):
+                    value = 0.0
                     for c in range(4):
-                        weighted = decoded(upper[at[c, n]], half_values) * plane_weights[1]
+                        weighted = decoded(lower[at[c, n]], half_values) * plane_weights[0]
                         value += weighted * along_y[c >> 1, n] * along_x[c & 1, n]
-                value = rounded(value, size)
-                if by_region:
-                    winner[n] = h + 1 if value > 0 else winner[n]
-                else:
-                    better = value > best[n]
-                    best[n] = value if better else best[n]
-                    winner[n] = h if better else winner[n]
+                    if plane_weights[1] > 0:
+                        for c in range(4):
+                            weighted = decoded(upper[at[c, n]], half_values) * plane_weights[1]
+                            value += weighted * along_y[c >> 1, n] * along_x[c & 1, n]
+                    value = rounded(value, size)
+                    if by_region:
+                        winner[n] = h + 1 if value > 0 else winner[n]
+                    else:
+                        better = value > best[n] or (value == best[n] and h < winner[n])
+                        best[n] = value if better else best[n]
+                        winner[n] = h if better else winner[n]
         for n in range(count):
             target[border[start + n]] = winner[n]

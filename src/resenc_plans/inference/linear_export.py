@@ -43,10 +43,10 @@ class Slab:
     """Index of the slab's first plane among all."""
     winners: Array
     """(planes, y, x), the slab's planes only."""
+    wins: Array
+    """(planes, heads, tiles): whether a head wins anywhere in a tile, see `largest_heads`."""
     peaks: Array
-    """(planes, heads, tiles): the largest value of each head, see `largest_heads`."""
-    floors: Array
-    """(planes, tiles): the smallest of the winners' values."""
+    """(planes, heads, tiles): the largest value of each head."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,18 +72,18 @@ class LinearExport:
         winners = np.empty((planes + 1, height, width), np.uint8 if heads < 255 else np.uint16)
         tiles = -(-height * width // TILE)
         keys = np.dtype(f"i{logits.dtype.itemsize}")
+        wins = np.empty((planes + 1, heads, tiles), bool)
         peaks = np.empty((planes + 1, heads, tiles), keys)
-        floors = np.empty((planes + 1, tiles), keys)
         doubt = NO_DOUBT if unchanged else int(np.iinfo(winners.dtype).max)
         stop = count = 0
         with plane_threads(heads * length * height * width) as each:
             for window in windows(self.axes[0], length, planes):
                 array, offset = reader.read(window)
                 shared = int(window.start < stop)
-                for known in (winners, peaks, floors):
+                for known in (winners, wins, peaks):
                     known[:shared] = known[count - shared : count]
                 stop, count = window.stop, window.stop - window.start
-                slab = Slab(as_bits(array), offset, window.start, winners, peaks, floors)
+                slab = Slab(as_bits(array), offset, window.start, winners, wins, peaks)
 
                 def find(plane: int, slab: Slab = slab) -> None:
                     self._find_winners(slab, plane, doubt)
@@ -96,12 +96,11 @@ class LinearExport:
                 each(fill, window.new)
 
     def _find_winners(self, slab: Slab, plane: int, doubt: int) -> None:
-        results = slab.winners[plane], slab.peaks[plane], slab.floors[plane]
+        at, winners, wins = slab.offset + plane, slab.winners[plane], slab.wins[plane]
         if self.paint is not None:
-            infinity = infinity_bits(slab.bits)
-            last_positive_heads(slab.bits, slab.offset + plane, infinity, *results)
+            last_positive_heads(slab.bits, at, infinity_bits(slab.bits), winners, wins)
         else:
-            largest_heads(slab.bits, slab.offset + plane, doubt, *results)
+            largest_heads(slab.bits, at, doubt, winners, wins, slab.peaks[plane])
 
     def _at(self, z: int, slab: Slab, doubt: int) -> Array:
         """The winners in plane `z` of the new grid."""
@@ -124,8 +123,8 @@ class LinearExport:
             HALF_VALUES,
             self.rounded_to.itemsize,
             self.paint is not None,
+            (slab.wins[lower], slab.wins[upper]),
             (slab.peaks[lower], slab.peaks[upper]),
-            (slab.floors[lower], slab.floors[upper]),
             border[:found],
             result,
         )
