@@ -207,4 +207,7 @@ def make_operators(
 
 def _uninitialised(cls: type[nn.Module], *arguments: Any, **keywords: Any) -> nn.Module:
     layer = cls(*arguments, **keywords, device="meta")
-    return layer.to_empty(device=torch.get_default_device())
+    for name, parameter in layer.named_parameters(recurse=False):
+        values = torch.empty(parameter.shape, dtype=parameter.dtype)  # to_empty() imports sympy
+        setattr(layer, name, nn.Parameter(values))
+    return layer

@@ -29,6 +29,7 @@ from resenc_plans.training.loss import (
     Loss,
     deep_supervision_weights,
 )
+from resenc_plans.training.optimizer import MomentumSGD
 from resenc_plans.training.progress import Progress, TrainingResult
 from resenc_plans.training.pseudo_dice import count_overlap, dice_of
 from resenc_plans.training.ranks import ALONE, Ranks
@@ -107,12 +108,11 @@ class Trainer:
         )
         self.network.to(self.device)
         self.network.to(memory_format=self._memory_format())  # type: ignore[call-overload]
-        self.optimizer = torch.optim.SGD(
+        self.optimizer = MomentumSGD(
             self.network.parameters(),
             settings.learning_rate,
             settings.momentum,
-            weight_decay=settings.weight_decay,
-            nesterov=settings.momentum > 0,
+            settings.weight_decay,
         )
         self.scaler = torch.amp.GradScaler("cuda") if self.autocast is torch.float16 else None
         self.schedule = schedule or polynomial(
@@ -189,9 +189,7 @@ class Trainer:
     def _train_epoch(self, batches: Iterator[Batch], stop: StopRequest) -> str | None:
         """The rest of the current epoch; why it was left, None where it is done."""
         self._parallel.train()
-        rate = self.schedule(len(self.epochs))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        self.optimizer.learning_rate = self.schedule(len(self.epochs))
         if self.iteration == 0:
             self.epoch_begun = time.time()
         waited, begun = 0.0, time.perf_counter()
@@ -211,15 +209,15 @@ class Trainer:
         return None
 
     def _train_step(self, batch: Batch) -> float:
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss = self._loss_of(batch)[0]
         scaler = self.scaler
         (scaler.scale(loss) if scaler else loss).backward()  # type: ignore[no-untyped-call]
         if scaler:
-            scaler.unscale_(self.optimizer)
+            scaler.unscale_(self.optimizer)  # type: ignore[arg-type]
         norm = clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
         if scaler:
-            scaler.step(self.optimizer)
+            scaler.step(self.optimizer)  # type: ignore[arg-type]
             scaler.update()
         elif torch.isfinite(norm):
             self.optimizer.step()
@@ -278,7 +276,7 @@ class Trainer:
             validation_loss=validation[0],
             dice=validation[1],
             smoothed_dice=math.nan,
-            learning_rate=self.optimizer.param_groups[0]["lr"],
+            learning_rate=self.optimizer.learning_rate,
             begun=self.epoch_begun,
             ended=time.time(),
         )
