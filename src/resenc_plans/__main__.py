@@ -1,6 +1,19 @@
 """`python -m resenc_plans` is the command line `resenc-plans`."""
 
-from resenc_plans.cli.app import main
+import sys
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line; Ctrl-C while it is still being loaded ends it without a word."""
+    try:
+        from resenc_plans.cli.app import main as run
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
 
 if __name__ == "__main__":
     main()

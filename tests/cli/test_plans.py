@@ -217,6 +217,13 @@ def test_schemas_are_printed(run, name):
     assert json.loads(run("schema", name).out)["title"]
 
 
+def test_a_schema_is_written_alone_where_it_is_named(run, tmp_path):
+    run("schema", "plans", "-o", tmp_path / "one")
+    run("schema", "-o", tmp_path / "all")
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["plans.schema.json"]
+    assert len(list((tmp_path / "all").iterdir())) == 3
+
+
 def test_an_unknown_schema_lists_the_known(run):
     done = run("schema", "plan")
     assert done.code == 2

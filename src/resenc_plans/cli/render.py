@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+LONGEST_LINE = 100
+"""Of printed JSON."""
+
 LONGEST_WORD = 24
 """Longer words in a table, paths mostly, may be broken."""
 
@@ -64,8 +67,21 @@ def print_table(
 
 
 def print_json(value: Any) -> None:
-    """JSON on stdout, for pipes."""
-    sys.stdout.write(json.dumps(value, indent=4, ensure_ascii=False) + "\n")
+    """JSON on stdout; lists that fit into a line are written in one."""
+    sys.stdout.write(_json(value, "\n") + "\n")
+
+
+def _json(value: Any, newline: str) -> str:
+    line = json.dumps(value, ensure_ascii=False)
+    inner = newline + "    "
+    if isinstance(value, dict) and value:
+        entries = (
+            f"{json.dumps(str(k), ensure_ascii=False)}: {_json(v, inner)}" for k, v in value.items()
+        )
+        return "{" + inner + f",{inner}".join(entries) + newline + "}"
+    if isinstance(value, list | tuple) and ("{" in line or len(newline + line) > LONGEST_LINE):
+        return "[" + inner + f",{inner}".join(_json(v, inner) for v in value) + newline + "]"
+    return line
 
 
 def say(message: str, style: str | None = None) -> None:

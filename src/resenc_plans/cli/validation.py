@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _SARIF_LEVELS = {"error": "error", "warning": "warning", "note": "note"}
-SCHEMA_RULE, UNREADABLE_RULE = "S001", "S000"
+UNREADABLE_RULE = "S000"
 
 
 def validate(
@@ -61,16 +61,19 @@ def validate(
 def schema(
     name: Annotated[
         str | None,
-        typer.Argument(help="plans, dataset or fingerprint.", show_default=False),
+        typer.Argument(
+            help="plans, dataset or fingerprint. Without it: all, into a folder.",
+            show_default=False,
+        ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", help="Write all schemas into this folder.", show_default=False
+            "-o", "--output", help="Write NAME.schema.json into this folder.", show_default=False
         ),
     ] = None,
 ) -> None:
-    """Print a JSON Schema (2020-12), or write all of them into a folder.
+    """Print a JSON Schema (2020-12), or write it, or all of them, into a folder.
 
     Example: resenc-plans schema plans
     """
@@ -78,15 +81,15 @@ def schema(
     from resenc_plans.plans.schema import schemas
 
     known = schemas()
-    if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        for key, value in known.items():
-            with replace_file(output / f"{key}.schema.json") as stream:
-                stream.write((json.dumps(value, indent=2) + "\n").encode())
-        return
-    if name not in known:
+    if name not in known and (name is not None or output is None):
         raise ResencPlansError(f"Which schema? There is: {', '.join(known)}.")
-    print_json(known[name])
+    if output is None:
+        print_json(known[str(name)])
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    for key in known if name is None else (name,):
+        with replace_file(output / f"{key}.schema.json") as stream:
+            stream.write((json.dumps(known[key], indent=2) + "\n").encode())
 
 
 def _check(file: Path, dataset: "Dataset | None") -> "tuple[Finding, ...]":
@@ -95,12 +98,13 @@ def _check(file: Path, dataset: "Dataset | None") -> "tuple[Finding, ...]":
     from resenc_plans.files import read_json
     from resenc_plans.plans.findings import Finding
     from resenc_plans.plans.plans import Plans
+    from resenc_plans.plans.schema_faults import SCHEMA_RULE, schema_faults
 
     try:
         document = read_json(file)
     except FileError as error:
         return (Finding(UNREADABLE_RULE, "error", None, "", _without(file, error)),)
-    faults = _schema_faults(document)
+    faults = list(schema_faults(document))
     if dataset is None and (file.parent / DATASET_JSON).is_file():
         try:
             dataset = Dataset.load(str(file.parent))
@@ -115,24 +119,6 @@ def _check(file: Path, dataset: "Dataset | None") -> "tuple[Finding, ...]":
     beside = file.parent / FINGERPRINT_JSON
     fingerprint = Fingerprint.load(beside) if beside.is_file() else None
     return (*faults, *plan.validate_rules(dataset, fingerprint=fingerprint))
-
-
-def _schema_faults(document: Any) -> "list[Finding]":
-    from jsonschema import Draft202012Validator
-
-    from resenc_plans.plans.findings import Finding
-    from resenc_plans.plans.schema import schemas
-    from resenc_plans.plans.validation import location
-
-    found = []
-    for error in Draft202012Validator(schemas()["plans"]).iter_errors(document):
-        best = min(error.context, key=lambda e: -len(e.path)) if error.context else error
-        path = tuple(error.absolute_path)
-        name = path[1] if len(path) > 1 and path[0] == "configurations" else None
-        key = location(path[2:] if name else path)
-        message = best.message if len(best.message) <= 160 else best.message[:157] + "..."
-        found.append(Finding(SCHEMA_RULE, "error", name, key, f"{message}."))
-    return found
 
 
 def _dataset(dataset: str | None) -> "Dataset | None":
@@ -181,6 +167,7 @@ def _as_json(file: Path, finding: "Finding") -> dict[str, Any]:
 def _sarif(findings: "dict[Path, tuple[Finding, ...]]") -> dict[str, Any]:
     """The findings in SARIF 2.1.0, with the line on which a configuration begins."""
     from resenc_plans.plans.rules import RULES
+    from resenc_plans.plans.schema_faults import SCHEMA_RULE
 
     titles = {rule.id: rule.title for rule in RULES}
     titles |= {UNREADABLE_RULE: "the file can be read", SCHEMA_RULE: "the file fits the schema"}
