@@ -20,6 +20,7 @@ def validate(
     config: "ResolvedConfiguration",
     dataset: "Dataset",
     device: str | None,
+    precision: str,
     allow_import: tuple[str, ...],
 ) -> None:
     """Predict the fold's held-out cases from the store, score them, prepare a next stage."""
@@ -50,7 +51,12 @@ def validate(
             "the raw dataset, or train with --no-validation."
         )
     predictor = Predictor.from_folder(
-        folder.model, (folder.fold,), device=device, allow_import=allow_import, on_note=note
+        folder.model,
+        (folder.fold,),
+        device=device,
+        precision=None if precision == "auto" else precision,
+        allow_import=allow_import,
+        on_note=note,
     )
     following = _following(predictor, preprocessed)
     stored = StoredPredictor(

@@ -202,7 +202,7 @@ def _train(
     if validation:
         from resenc_plans.cli.final_validation import validate
 
-        validate(trainer.folder, config, dataset, device, allow_import)
+        validate(trainer.folder, config, dataset, device, settings.precision, allow_import)
 
 
 def _settings(path: Path | None, overrides: dict[str, Any]) -> "TrainingSettings":
