@@ -12,6 +12,9 @@ from torch.distributed.nn.functional import all_reduce
 
 from resenc_plans.networks.device import find_device
 
+LOST = 76
+"""Exit code of a process that ends because another one is gone."""
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -80,8 +83,11 @@ def joined_ranks(device: torch.device) -> Iterator[Ranks]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Ranks(dist.get_rank(), world, device)
-    finally:
-        dist.destroy_process_group()
+    except BaseException:
+        if device.type != "cuda":  # NCCL might wait for the others, which the launcher will end
+            dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()
 
 
 def is_lost_connection(error: RuntimeError) -> bool:
