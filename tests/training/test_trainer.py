@@ -114,6 +114,30 @@ def test_a_stopped_run_goes_on_bit_for_bit(config, dataset, tmp_path, number):
     assert not stopped.checkpoint.exists()
 
 
+@pytest.mark.parametrize("number", [0, 2, 3])
+def test_a_run_that_is_stopped_in_the_validation_goes_on_bit_for_bit(
+    config, dataset, tmp_path, number
+):
+    settings = SHORT.model_copy(update={"validation_iterations": 3, "epochs": 2})
+    undisturbed = Trainer(config, dataset, 0, settings).fit().checkpoint.rename(tmp_path / "u.pth")
+    training, validation = usual_batches(config, dataset, 0, settings, ALONE)
+    stopped = Trainer(
+        *(config, dataset, 0, settings),
+        training_batches=training,
+        validation_batches=Interrupting(validation, number, signal.SIGTERM),
+    ).fit()
+    assert not stopped.is_complete
+    assert len(stopped.epochs) == number // 3
+    again = Trainer(config, dataset, 0, settings)
+    again.resume()
+    assert again.iteration == 3
+    result = again.fit()
+    assert_equal_weights(undisturbed, result.checkpoint)
+    before, after = load_checkpoint(undisturbed), load_checkpoint(result.checkpoint)
+    for key in ("train_losses", "val_losses", "dice_per_class_or_region", "ema_fg_dice"):
+        assert str(before.logging[key]) == str(after.logging[key])
+
+
 def test_the_time_budget_ends_a_run(config, dataset):
     settings = SHORT.model_copy(update={"max_minutes": 1e-9})
     result = Trainer(config, dataset, 0, settings).fit()

@@ -48,6 +48,9 @@ from resenc_plans.training.usual_parts import (
 NAN_PATIENCE = 5
 """Batches in a row whose gradients are not finite, after which training stops."""
 
+Validation = tuple[float, tuple[float, ...]]
+"""Loss, and pseudo Dice per class."""
+
 
 class Trainer:
     """Trains one fold of a configuration.
@@ -153,7 +156,7 @@ class Trainer:
         """Train until all epochs are done, or until something asks to stop.
 
         SIGTERM, SIGUSR1, Ctrl-C and the time budget end a run after the batch that is being worked
-        on, with a checkpoint.
+        on, of training or validation, with a checkpoint.
 
         Raises
         ------
@@ -175,10 +178,11 @@ class Trainer:
             )
             while len(self.epochs) < self.settings.epochs:
                 reason = self._train_epoch(training, stop)
-                if reason is not None:
+                validated = reason or self._validate(validation, stop)
+                if isinstance(validated, str):
                     self._save(LATEST)
-                    return self._result(reason, LATEST)
-                self._finish_epoch(self._validate(validation))
+                    return self._result(validated, LATEST)
+                self._finish_epoch(validated)
                 if records is not None:
                     records.add(self.epochs, self._waited)
             self._save(FINAL)
@@ -228,8 +232,11 @@ class Trainer:
         self._count_bad_batches(batch, is_good=is_good)
         return value
 
-    def _validate(self, batches: Iterator[Batch]) -> tuple[float, tuple[float, ...]]:
-        """Loss and pseudo Dice per class, over all ranks."""
+    def _validate(self, batches: Iterator[Batch], stop: StopRequest) -> Validation | str:
+        """Loss and pseudo Dice per class, over all ranks; or why to stop.
+
+        A run that is stopped here validates the epoch anew when it goes on.
+        """
         self._parallel.eval()
         losses, overlap = [], None
         with torch.no_grad():
@@ -239,6 +246,9 @@ class Trainer:
                 losses.append(loss.item())
                 found = count_overlap(logits[0].float(), targets[0], self.dataset.labels)
                 overlap = found if overlap is None else overlap + found
+                reason = stop.reason(self.ranks)
+                if reason is not None:
+                    return reason
         assert overlap is not None
         counts = torch.cat([overlap.tp, overlap.fp, overlap.fn]).tolist()
         *summed, loss_sum = self.ranks.total([*counts, fmean(losses)])
@@ -270,7 +280,7 @@ class Trainer:
         lowest = LOWEST_WEIGHT_OF_RANKS if self.ranks.world > 1 else 0.0
         return deep_supervision_weights(scales, lowest=lowest)
 
-    def _finish_epoch(self, validation: tuple[float, tuple[float, ...]]) -> None:
+    def _finish_epoch(self, validation: Validation) -> None:
         [loss_sum] = self.ranks.total([fmean(self.epoch_losses)])
         previous = self.epochs[-1].smoothed_dice if self.epochs else None
         epoch = Epoch(
