@@ -18,6 +18,7 @@ from resenc_plans.training.ranks import ALONE
 from resenc_plans.training.settings import TrainingSettings
 from resenc_plans.training.trainer import Trainer
 from resenc_plans.training.usual_parts import usual_batches, usual_run_folder
+from tests.training.conftest import Fixed
 
 SHORT = TrainingSettings(
     epochs=3, iterations=3, validation_iterations=1, workers=0, precision="fp32"
@@ -184,6 +185,13 @@ def test_ones_own_network_and_loss_are_used(config, dataset):
 
     Trainer(config, dataset, 0, SHORT, network=network, loss=loss).fit()
     assert not torch.equal(before, network.weight)
+
+
+def test_ones_own_sampler_is_for_training_alone(config, dataset):
+    trainer = Trainer(config, dataset, 0, SHORT, sampler=Fixed("phantom_001", (0, 0, 0)))
+    assert set(next(trainer.training_batches.stream(0)).cases) == {"phantom_001"}
+    assert trainer.validation_batches.sampler is None
+    assert trainer.fit().is_complete
 
 
 def test_gradients_that_are_no_numbers_end_the_run_too(config, dataset):

@@ -1,7 +1,7 @@
 """`Trainer`: trains a configuration as nnU-Net 2.8.1 does, and can be stopped at any moment.
 
 The story is `fit` -> `_train_epoch` -> `_train_step`. What may be replaced by the caller: network,
-loss, batches, schedule.
+loss, sampler, augmentation, batches, schedule.
 """
 
 import math
@@ -21,7 +21,7 @@ from resenc_plans.errors import ResencPlansError
 from resenc_plans.networks.build import build_network
 from resenc_plans.networks.device import find_precision
 from resenc_plans.plans.models import ResolvedConfiguration
-from resenc_plans.training.batches import Batch, Batches
+from resenc_plans.training.batches import Augmentation, Batch, Batches, Sampler
 from resenc_plans.training.history import Epoch, smoothed
 from resenc_plans.training.loss import (
     LOWEST_WEIGHT_OF_RANKS,
@@ -69,8 +69,10 @@ class Trainer:
         Where the results go; by default as nnU-Net has it, see `usual_run_folder`.
     ranks
         The device, and where this process stands among those that train together.
-    network, loss, training_batches, validation_batches, schedule
+    network, loss, sampler, augmentation, schedule
         To be used instead of what the plans and nnU-Net say. `loss` is that of one scale.
+    training_batches, validation_batches
+        To be used instead of patches of the stored cases.
     on_progress
         Called after each batch and each epoch, by the first rank.
     """
@@ -86,6 +88,8 @@ class Trainer:
         ranks: Ranks = ALONE,
         network: nn.Module | None = None,
         loss: Loss | None = None,
+        sampler: Sampler | None = None,
+        augmentation: Augmentation | None = None,
         training_batches: Batches | None = None,
         validation_batches: Batches | None = None,
         schedule: Schedule | None = None,
@@ -124,7 +128,7 @@ class Trainer:
         self.loss = loss or usual_loss(config, labels, ranks)
         training, validation = training_batches, validation_batches
         if training is None or validation is None:
-            usual = usual_batches(config, dataset, fold, settings, ranks)
+            usual = usual_batches(config, dataset, fold, settings, ranks, sampler, augmentation)
             training, validation = training or usual[0], validation or usual[1]
         self.training_batches, self.validation_batches = training, validation
         self.epochs: tuple[Epoch, ...] = ()

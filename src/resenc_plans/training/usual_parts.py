@@ -12,7 +12,7 @@ from resenc_plans.folders import model_folder, results_folder
 from resenc_plans.plans.models import ResolvedConfiguration
 from resenc_plans.preprocessing.store import CaseStore
 from resenc_plans.training.batch_split import split_batch
-from resenc_plans.training.batches import PatchBatches
+from resenc_plans.training.batches import Augmentation, PatchBatches, Sampler
 from resenc_plans.training.folds import fold_cases
 from resenc_plans.training.loss import DiceBinaryCrossEntropy, DiceCrossEntropy, Loss
 from resenc_plans.training.patch_geometry import deep_supervision_scales
@@ -68,8 +68,12 @@ def usual_batches(
     fold: int | str,
     settings: TrainingSettings,
     ranks: Ranks,
+    sampler: Sampler | None = None,
+    augmentation: Augmentation | None = None,
 ) -> tuple[PatchBatches, PatchBatches]:
     """Training and validation batches of this rank.
+
+    A sampler or an augmentation is for training; the validation stays comparable.
 
     Raises
     ------
@@ -100,6 +104,7 @@ def usual_batches(
         pin_memory=ranks.device.type == "cuda",
     )
     validation = replace(training, cases=split.val, purpose="validation", workers=-(-workers // 3))
+    training = replace(training, sampler=sampler, augmentation=augmentation)
     return training, validation
 
 
