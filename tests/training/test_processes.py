@@ -207,6 +207,13 @@ def test_a_signal_to_all_processes_ends_a_run_with_a_checkpoint(preprocessed, op
     assert "Traceback" not in said
 
 
+def test_resuming_before_there_is_a_checkpoint_begins_at_the_start(preprocessed):
+    process = start(preprocessed, "fresh", STEP, "--resume")
+    said = finish(process)
+    assert process.returncode == 0, said
+    assert "has no checkpoint yet: training begins at the start" in " ".join(said.split())
+
+
 def test_a_terminated_run_has_an_exit_code_of_its_own(preprocessed):
     process = start(preprocessed, "stopped", ENDLESS)
     wait_for_checkpoint(process, preprocessed, "stopped")

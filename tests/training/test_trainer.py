@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 import torch
 
+from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import DatasetError, FileError, ResencPlansError
 from resenc_plans.networks.checkpoint import load_checkpoint
+from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.plans.plans import Plans
 from resenc_plans.training.batches import Batch, Batches
 from resenc_plans.training.pretrained import load_pretrained
 from resenc_plans.training.progress import Progress
@@ -243,6 +246,43 @@ def test_a_checkpoint_of_another_run_is_refused(config, dataset):
     usual_run_folder(config, dataset, 3)
     with pytest.raises(FileError, match="no checkpoint to go on from"):
         Trainer(config, dataset, 3, SHORT).resume()
+
+
+def changed(config: ResolvedConfiguration, **changes: object) -> ResolvedConfiguration:
+    document = config.plans.to_dict()
+    document["configurations"]["tiny"] |= changes
+    return Plans.from_dict(document, config.plans.source).resolve("tiny")
+
+
+def test_a_checkpoint_of_other_plans_of_the_same_name_is_refused(config, dataset):
+    path = Trainer(config, dataset, 0, SHORT).fit().checkpoint
+    other = Trainer(changed(config, patch_size=[8, 16, 32]), dataset, 0, SHORT)
+    with pytest.raises(FileError, match="another tiny: patch_size 8x16x16, now 8x16x32"):
+        other.resume(path)
+    architecture = config.to_dict()["architecture"]
+    arguments = architecture["arch_kwargs"] | {"features_per_stage": [4, 6]}
+    architecture |= {"arch_kwargs": arguments}
+    other = Trainer(changed(config, architecture=architecture), dataset, 0, SHORT)
+    with pytest.raises(FileError, match=r"features_per_stage 4x8, now 4x6\."):
+        other.resume(path)
+
+
+def test_a_checkpoint_of_other_labels_is_refused(config, dataset, preprocessed):
+    path = Trainer(config, dataset, 0, SHORT).fit().checkpoint
+    document = json.loads((preprocessed / "dataset.json").read_text())
+    *_, last = document["labels"]
+    document["labels"]["ignore"] = document["labels"].pop(last)
+    (preprocessed / "dataset.json").write_text(json.dumps(document))
+    other = Trainer(config, Dataset.load(str(preprocessed)), 0, SHORT)
+    with pytest.raises(FileError, match="all_labels 0x1x2x3, now 0x1x2; ignore_label None, now 3"):
+        other.resume(path)
+
+
+def test_the_batch_size_and_names_may_change_on_the_way(config, dataset):
+    path = Trainer(config, dataset, 0, SHORT).fit().checkpoint
+    spacing = [float(length) + 1e-9 for length in config.spacing]
+    other = changed(config, batch_size=2, spacing=spacing, median_image_size_in_voxels=[1, 2, 3])
+    assert Trainer(other, dataset, 0, SHORT).resume(path) == path
 
 
 def test_weights_of_another_dataset_are_taken_but_for_the_heads(config, dataset):

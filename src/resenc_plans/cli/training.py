@@ -69,7 +69,8 @@ def train(
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", "--c", help="Go on from the last checkpoint.")
+        bool,
+        typer.Option("--resume", "--c", help="Go on from the last checkpoint, if there is one."),
     ] = False,
     pretrained: Annotated[
         Path | None,
@@ -174,19 +175,22 @@ def _train(
             allow_import=allow_import,
             on_progress=on_progress,
         )
-        if resume:
-            checkpoint = trainer.resume()
-            if ranks.is_first:
-                note(f"Going on from {checkpoint}.")
-        elif trainer.folder.resumable() is not None and ranks.is_first:
-            note(
-                f"{trainer.folder.path} has checkpoints of an earlier run, which will be "
-                "replaced; --resume would go on from them."
-            )
+        told = note if ranks.is_first else lambda _: None
+        if trainer.folder.resumable() is not None:
+            if resume:
+                told(f"Going on from {trainer.folder.resumable()}.")
+                trainer.resume()
+            else:
+                told(
+                    f"{trainer.folder.path} has checkpoints of an earlier run, which will be "
+                    "replaced; --resume would go on from them."
+                )
+        elif resume:
+            told(f"{trainer.folder.path} has no checkpoint yet: training begins at the start.")
         if pretrained is not None:
             skipped = load_pretrained(trainer.network, pretrained)
-            if skipped and ranks.is_first:
-                note(f"Left as initialised, of another shape: {', '.join(skipped)}.")
+            if skipped:
+                told(f"Left as initialised, of another shape: {', '.join(skipped)}.")
         result = trainer.fit()
     if not ranks.is_first:
         return
