@@ -320,6 +320,34 @@ def test_missing_or_damaged_data_is_found_before_the_first_batch(config, dataset
         Trainer(config, dataset, 0, SHORT)
 
 
+def test_properties_that_are_damaged_or_missing_are_found_before_the_first_batch(
+    config, dataset, preprocessed
+):
+    path = preprocessed / config.data_identifier / "phantom_002.pkl"
+    content = path.read_bytes()
+    for damaged in (b"", content[:-20], bytes(len(content))):
+        path.write_bytes(damaged)
+        with pytest.raises(FileError, match=r"phantom_002\.pkl: is damaged. Preprocess the case"):
+            Trainer(config, dataset, 0, SHORT)
+    path.unlink()
+    with pytest.raises(FileError, match=r"phantom_002\.pkl: cannot be read \(No such file"):
+        Trainer(config, dataset, 0, SHORT)
+
+
+def test_metrics_are_json_where_a_class_has_no_dice(config, dataset, monkeypatch):
+    from resenc_plans.training import trainer as module
+
+    monkeypatch.setattr(module, "dice_of", lambda *_: (float("nan"), 0.5))
+    path = Trainer(config, dataset, 0, SHORT).fit().checkpoint.with_name("metrics.jsonl")
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    lines = path.read_text().splitlines()
+    figures = [json.loads(line, parse_constant=refuse) for line in lines]
+    assert [line["dice"] for line in figures] == [[None, 0.5]] * 3
+
+
 def test_cases_of_a_split_that_are_not_stored_are_named(config, dataset, preprocessed):
     (preprocessed / "splits_final.json").write_text('[{"train": ["a"], "val": ["b"]}]')
     with pytest.raises(DatasetError, match=r"lacks 2 cases .*\(a, b\).*preprocess"):

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from resenc_plans.plans.models import ResolvedConfiguration
     from resenc_plans.training.ranks import Ranks
     from resenc_plans.training.settings import TrainingSettings
+    from resenc_plans.training.trainer import Trainer
 
 _CPU_IS_FULL = "DefaultCPUAllocator"
 """In the message of torch's error where the host's memory does not suffice."""
+SPLIT_IS_PRINTED = "RESENC_PLANS_SPLIT_IS_PRINTED"
+"""Set for the processes that `train --gpus` starts."""
 
 
 def train(
@@ -117,16 +120,19 @@ def train(
     if resume and pretrained is not None:
         raise ResencPlansError("--resume and --pretrained contradict each other: give one.")
     data = scope.dataset()
-    if gpus > 1 or dry_run:
-        _print_split(config, gpus, wanted)
+    is_rank = "RANK" in os.environ
+    processes = int(os.environ["WORLD_SIZE"]) if is_rank else gpus
+    if processes > 1 or dry_run:
+        _print_split(config, processes, wanted)
     if dry_run:
         from resenc_plans.cli.training_preview import print_preview
 
         print_preview(config, data, chosen_fold, wanted, gpus)
         return
-    if gpus > 1 and "RANK" not in os.environ:
+    if gpus > 1 and not is_rank:
         from resenc_plans.training.launch import launch
 
+        os.environ[SPLIT_IS_PRINTED] = "1"
         end = launch(gpus, _without_gpus(sys.argv[1:]))
         if end.reason is not None:
             note(f"Error: {end.reason}", style="bold red")
@@ -175,22 +181,11 @@ def _train(
             allow_import=allow_import,
             on_progress=on_progress,
         )
-        told = note if ranks.is_first else lambda _: None
-        if trainer.folder.resumable() is not None:
-            if resume:
-                told(f"Going on from {trainer.folder.resumable()}.")
-                trainer.resume()
-            else:
-                told(
-                    f"{trainer.folder.path} has checkpoints of an earlier run, which will be "
-                    "replaced; --resume would go on from them."
-                )
-        elif resume:
-            told(f"{trainer.folder.path} has no checkpoint yet: training begins at the start.")
+        _begin(trainer, resume)
         if pretrained is not None:
             skipped = load_pretrained(trainer.network, pretrained)
-            if skipped:
-                told(f"Left as initialised, of another shape: {', '.join(skipped)}.")
+            if skipped and ranks.is_first:
+                note(f"Left as initialised, of another shape: {', '.join(skipped)}.")
         result = trainer.fit()
     if not ranks.is_first:
         return
@@ -202,6 +197,30 @@ def _train(
         from resenc_plans.cli.final_validation import validate
 
         validate(trainer.folder, config, dataset, device, settings.precision, allow_import)
+
+
+def _begin(trainer: "Trainer", resume: bool) -> None:
+    """Go on from a checkpoint if there is one, and say where training begins."""
+    checkpoint, ranks = trainer.folder.resumable(), trainer.ranks
+    said = ""
+    if resume:
+        [seen] = ranks.total([float(checkpoint is not None)])
+        if 0 < seen < ranks.world:
+            raise ResencPlansError(
+                f"{trainer.folder.path}: only {seen:.0f} of {ranks.world} processes see a "
+                "checkpoint there. All machines have to share the folder of results."
+            )
+        if checkpoint is None:
+            said = f"{trainer.folder.path} has no checkpoint yet: training begins at the start."
+        else:
+            said = f"Going on from {trainer.resume()}."
+    elif checkpoint is not None:
+        said = (
+            f"{trainer.folder.path} has checkpoints of an earlier run, which will be replaced; "
+            "--resume would go on from them."
+        )
+    if said and ranks.is_first:
+        note(said)
 
 
 @contextmanager
@@ -248,9 +267,12 @@ def _settings(path: Path | None, overrides: dict[str, Any]) -> "TrainingSettings
 
 
 def _print_split(config: "ResolvedConfiguration", gpus: int, settings: "TrainingSettings") -> None:
+    """Refuse a batch that is too small, and print once, for all processes, how it is split."""
     from resenc_plans.training.batch_split import split_batch
 
     shares = split_batch(config.batch_size, gpus, settings.oversampled_foreground)
+    if SPLIT_IS_PRINTED in os.environ or os.environ.get("RANK", "0") != "0":
+        return
     print_table(
         ["rank", "samples", "foreground for certain"],
         [[rank, s.size, s.foreground] for rank, s in enumerate(shares)],
