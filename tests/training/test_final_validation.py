@@ -71,7 +71,7 @@ def test_a_second_stage_is_validated_on_what_the_first_predicted(cascade, monkey
     [scored] = summary["metric_per_case"]
     assert Path(scored["reference_file"]) == Path("gt_segmentations") / f"{HELD_OUT}.nii.gz"
 
-    predictor = Predictor.from_folder(second, (0,), device="cpu")
+    predictor = Predictor.from_folder(second, (0,), device="cpu", precision="fp32")
     case = CaseStore(cascade / predictor.model.config.data_identifier)[HELD_OUT]
     labels = open_prediction(predicted, HELD_OUT, case.image.shape[1:])[:, :, :, :]
     channels = [case.image[:], labels == 1, labels == 2, labels == 3]

@@ -34,6 +34,7 @@ def launch(processes: int, arguments: Sequence[str]) -> End:
     When one of them fails, the others are ended within seconds.
     """
     logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(_SECONDS_TO_STOP))
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -45,7 +46,6 @@ def launch(processes: int, arguments: Sequence[str]) -> End:
         monitor_interval=0.2,
         signals_to_handle="SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
     )
-    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(_SECONDS_TO_STOP))
     try:
         elastic_launch(config, sys.executable)("-m", "resenc_plans", *arguments)
     except ChildFailedError as error:
