@@ -49,6 +49,7 @@ def start(
         "nnUNet_results": str(folder / results),
         "OMP_NUM_THREADS": "1",
         "PYTHONWARNINGS": "ignore",
+        "PYTHONFAULTHANDLER": "1",
     }
     command = [*python, "-m", "resenc_plans", "train", ".", "tiny", "0"]
     plans = ["-p", "nnUNetResEncUNetMPlans.json"]
@@ -65,8 +66,12 @@ def start(
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    said, _ = process.communicate(timeout=240)
-    return said
+    try:
+        return process.communicate(timeout=120)[0]
+    except subprocess.TimeoutExpired:
+        for hanging in (*psutil.Process(process.pid).children(recursive=True), process):
+            hanging.send_signal(signal.SIGABRT)  # which makes faulthandler print where it hangs
+        pytest.fail(f"does not end: {process.communicate()[0]}")
 
 
 def checkpoint(folder: Path, results: str, name: str = "checkpoint_final.pth") -> Path:

@@ -6,6 +6,7 @@ The network sees what it was trained on; images are not read again, nor need the
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,10 +58,16 @@ class StoredPredictor:
             if probabilities:
                 write_probabilities(npz_of(path), *predicted, recipe)
             write_label_whole(export_case(*predicted, recipe), path, predicted[1])
-            for stage in self.following:
-                stage.write(case, predicted[0], self.predictor)
+            with in_store:
+                for stage in self.following:
+                    stage.write(case, predicted[0], self.predictor)
 
-        outcomes = list(Pipeline(self._read, predict, write).run(cases))
+        def read(case: str) -> _Case:
+            with in_store:
+                return self._read(case)
+
+        in_store = Lock()  # blosc2 in one thread at a time
+        outcomes = list(Pipeline(read, predict, write).run(cases))
         return tuple(PredictionProblem(case, why) for case, why in outcomes if why is not None)
 
     def _read(self, case: str) -> _Case:
