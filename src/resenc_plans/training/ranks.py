@@ -1,6 +1,7 @@
 """The processes that train together: torchrun's environment, or a world of one."""
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from resenc_plans.networks.device import find_device
 
 LOST = 76
 """Exit code of a process that ends because another one is gone."""
+_SECONDS_TO_LET_GO = 0.3
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,18 @@ def joined_ranks(device: torch.device) -> Iterator[Ranks]:
         yield Ranks(dist.get_rank(), world, device)
     except BaseException:
         if device.type != "cuda":  # NCCL might wait for the others, which the launcher will end
-            dist.destroy_process_group()
+            _leave()
         raise
+    _leave()
+
+
+def _leave() -> None:
+    """Destroy the process group, when Gloo's threads have let go of the last tensors.
+
+    They need the interpreter for that, and the group's destructor waits for them without giving it
+    free: now and then, on busy cores, a run hung for ever after its last epoch.
+    """
+    time.sleep(_SECONDS_TO_LET_GO)
     dist.destroy_process_group()
 
 
