@@ -11,6 +11,7 @@
 #
 #     sbatch examples/slurm_train.sh 4 3d_fullres_bs16 0
 set -u
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=240  # seconds for the last batch and the checkpoint; else 30
 
 nodes=${SLURM_JOB_NUM_NODES:-1}
 launch=(torchrun --nnodes "$nodes" --nproc-per-node "${SLURM_GPUS_ON_NODE:-1}")

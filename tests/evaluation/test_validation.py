@@ -2,31 +2,33 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from resenc_plans.datasets.dataset import Case, Dataset
+from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import DatasetError
+from resenc_plans.evaluation.folders import Evaluation, Problem
 from resenc_plans.evaluation.validation import validate_fold
+from resenc_plans.inference.prediction_report import PredictionProblem
 from tests.evaluation.label_folders import write_dataset_json, write_labels
 
 
 class KnowAll:
-    """Gives the reference for every case but the last; remembers what it was asked."""
+    """Gives the reference for every case but c."""
 
     def __init__(self, references: Path) -> None:
         self.references = references
-        self.asked: list[str] = []
 
-    def predict_folder(self, source: Path, target: Path, /, *, probabilities: bool = False) -> None:
+    def predict_cases(
+        self, cases: Sequence[str], target: Path, /, *, probabilities: bool = False
+    ) -> tuple[PredictionProblem, ...]:
         del probabilities
-        self.asked = sorted(path.name for path in source.iterdir())
-        for path in source.glob("*_0000.nii.gz"):
-            name = path.name.replace("_0000", "")
-            if name != "c.nii.gz":
-                shutil.copy(self.references / name, target / name)
+        for name in set(cases) - {"c"}:
+            shutil.copy(self.references / f"{name}.nii.gz", target)
+        return (PredictionProblem("c", "too dark"),) if "c" in cases else ()
 
 
 @pytest.fixture
@@ -42,19 +44,18 @@ def dataset(tmp_path: Path) -> Dataset:
     return Dataset.load(folder)
 
 
-def validate(dataset: Dataset, cases: tuple[Case, ...], model: Path) -> tuple[object, KnowAll]:
+def validate(dataset: Dataset, cases: str, model: Path) -> Evaluation:
     model.mkdir(exist_ok=True)
     shutil.copy(dataset.folder / "dataset.json", model)
     predictor = KnowAll(dataset.folder / "labelsTr")
-    return validate_fold(model, 0, cases, dataset.folder / "labelsTr", predictor), predictor
+    return validate_fold(model, 0, tuple(cases), dataset.folder / "labelsTr", predictor)
 
 
 def test_held_out_cases_are_predicted_and_scored(dataset: Dataset, tmp_path: Path) -> None:
     model = tmp_path / "T__P__C"
     stale = model / "fold_0" / "validation" / "old.nii.gz"
     write_labels(stale, np.zeros((2, 2, 2), np.uint8))
-    found, predictor = validate(dataset, dataset.cases[:2], model)
-    assert predictor.asked == [f"{case}_{c}.nii.gz" for case in "ab" for c in ("0000", "0001")]
+    found = validate(dataset, "ab", model)
     assert found.problems == ()
     assert found.missing == ()
     summary = json.loads((model / "fold_0" / "validation" / "summary.json").read_text())
@@ -64,10 +65,12 @@ def test_held_out_cases_are_predicted_and_scored(dataset: Dataset, tmp_path: Pat
 
 def test_a_case_without_a_prediction_is_a_problem(dataset: Dataset, tmp_path: Path) -> None:
     write_labels(tmp_path / "T__P__C/fold_0/validation/c.nii.gz", np.zeros((3, 4, 5), np.uint8))
-    found, _ = validate(dataset, dataset.cases, tmp_path / "T__P__C")
-    assert [problem.case for problem in found.problems] == ["c.nii.gz"]
+    found = validate(dataset, "abc", tmp_path / "T__P__C")
+    assert found.problems == (Problem("c.nii.gz", "too dark"),)
+    assert found.summary is not None
+    assert len(found.summary.cases) == 2
 
 
 def test_a_fold_that_holds_out_nothing_is_an_error(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="holds out no case"):
-        validate(dataset, (), tmp_path / "T__P__C")
+        validate(dataset, "", tmp_path / "T__P__C")

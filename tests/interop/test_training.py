@@ -1,8 +1,6 @@
 """Training against the real nnU-Net: losses, transforms, the split over ranks, checkpoints."""
 
 import json
-import random
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.networks.checkpoint import load_checkpoint
 from resenc_plans.plans.plans import Plans
-from resenc_plans.preprocessing import Preprocessor
 from resenc_plans.training.augmentation import (
     plane_wise,
     spatial_transform,
@@ -213,35 +209,6 @@ maybe_load_checkpoint(trainer, True, False)
 print("from epoch", trainer.current_epoch)
 trainer.run_training()
 """
-
-
-@pytest.fixture
-def hippocampus(shared: Path, tmp_path: Path) -> tuple[Path, Plans, Dataset]:
-    """Five stored cases of the shared dataset, with the plans of the shared model."""
-    name = "Dataset004_Hippocampus"
-    folder = tmp_path / "nnUNet_preprocessed" / name
-    folder.mkdir(parents=True)
-    for variable in ("nnUNet_raw", "nnUNet_results"):
-        (tmp_path / variable).mkdir()
-    shutil.copy(shared / "oracle/model/plans.json", folder / "nnUNetResEncUNetMPlans.json")
-    for file in ("dataset.json", "dataset_fingerprint.json"):
-        shutil.copy(shared / "oracle/model" / file, folder)
-    plan = Plans.load(folder / "nnUNetResEncUNetMPlans.json")
-    config = plan.resolve("3d_fullres_small")
-    raw = Dataset.load(str(shared / "data" / name))
-    few = random.Random(0).sample(raw.cases, 5)
-    from resenc_plans.datasets.images import read_image, read_label
-    from resenc_plans.preprocessing.store import write_case
-
-    for case in few:
-        image, label = read_image(case.images), read_label(case.label)
-        done = Preprocessor(config, plan).preprocess_case(
-            image.array, label.array, image.properties, raw.labels
-        )
-        write_case(folder / config.data_identifier, case.name, done, config.patch_size)
-    names = sorted(case.name for case in few)
-    (folder / "splits_final.json").write_text(json.dumps([{"train": names[:4], "val": names[4:]}]))
-    return folder, plan, Dataset.load(str(folder))
 
 
 def test_nnunet_predicts_with_our_checkpoint_and_goes_on_from_it(peer, hippocampus, tmp_path):

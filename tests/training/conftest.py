@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,14 @@ def dataset(preprocessed: Path) -> Dataset:
 
 def splits(folder: Path) -> list[dict[str, list[str]]]:
     return json.loads((folder / "splits_final.json").read_text())
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A sampler that always draws the same."""
+
+    case: str
+    first: tuple[int, ...]
+
+    def draw(self, *_: object, **__: object) -> tuple[str, tuple[int, ...]]:
+        return self.case, self.first

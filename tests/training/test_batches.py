@@ -5,7 +5,7 @@ import sys
 import time
 from ast import literal_eval
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import psutil
@@ -25,6 +25,7 @@ from resenc_plans.training.batches import Batch, PatchBatches
 from resenc_plans.training.patch_geometry import deep_supervision_scales, spatial_settings
 from resenc_plans.training.patch_sampling import PatchSampler, reached, read_region
 from resenc_plans.training.usual_parts import open_store
+from tests.training.conftest import Fixed
 
 LABELS = Labels((0, 1, 2), None, None, None)
 IGNORING = Labels((0, 1, 2), None, None, 3)
@@ -96,6 +97,42 @@ def test_validation_samples_are_not_augmented(source):
     for sample in batches(validation, 0, 1)[0].images.numpy():
         found = (windows[0] == sample[0]).all(axis=(-3, -2, -1))
         assert found.any() or (sample == 0).any()
+
+
+@dataclass(frozen=True)
+class Turned:
+    """Takes the middle of what it is given, upside down."""
+
+    read_size: tuple[int, ...]
+    patch: tuple[slice, ...]
+
+    def __call__(self, *, image, segmentation):
+        middle = (slice(None), *self.patch)
+        return {"image": image.flip(1)[middle], "segmentation": segmentation.flip(1)[middle]}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_ones_own_sampler_and_augmentation_make_the_training_samples(source, workers):
+    turned = Turned((10, 20, 20), (slice(1, 9), slice(2, 18), slice(2, 18)))
+    own = replace(
+        source, workers=workers, sampler=Fixed(source.cases[1], (3, 4, 5)), augmentation=turned
+    )
+    [batch] = batches(own, 0, 1)
+    assert list(batch.cases) == [source.cases[1]] * 4
+    image, labels = source.store.arrays(source.cases[1])
+    region = (slice(4, 12), slice(6, 22), slice(7, 23))
+    expected = np.flip(image[(slice(None), *region)], 1)
+    np.testing.assert_array_equal(batch.images[0], expected)
+    expected = np.flip(labels[(slice(None), *region)], 1).clip(0)
+    np.testing.assert_array_equal(batch.targets[0][0], expected)
+
+
+def test_a_sampler_or_an_augmentation_that_gives_nonsense_is_an_error(source):
+    with pytest.raises(ResencPlansError, match="sampler drew 'nowhere' at"):
+        batches(replace(source, sampler=Fixed("nowhere", (0, 0, 0))), 0, 1)
+    too_large = Turned((10, 20, 20), (slice(None),) * 3)
+    with pytest.raises(ResencPlansError, match=r"gave \(2, 10, 20, 20\) as image"):
+        batches(replace(source, augmentation=too_large), 0, 1)
 
 
 def test_a_damaged_case_is_named(source, preprocessed):

@@ -21,9 +21,9 @@ def test_a_region_of_a_prediction_is_read_like_one_of_labels(tmp_path, form):
     write(tmp_path, form)
     prediction = open_prediction(tmp_path, "case", LABELS.shape)
     assert prediction.shape == (1, *LABELS.shape)
-    region = read_region(prediction, (2, -1, 3), (3, 5, 4), 9)
+    region = read_region(prediction, (2, -1, 3), (3, 5, 4), -1)
     np.testing.assert_array_equal(region[0, :, 1:], LABELS[2:5, :4, 3:7])
-    assert (region[0, :, 0] == 9).all()
+    assert (region[0, :, 0] == -1).all()
 
 
 def test_cases_without_a_prediction_are_listed(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -12,8 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from resenc_plans.networks.checkpoint import load_checkpoint
+from resenc_plans.training.launch import end_of
+from resenc_plans.training.ranks import LOST
 
 KILLS = int(os.environ.get("RESENC_PLANS_KILLS", "3"))
 """How often a run is killed; with 10 the test takes two minutes."""
@@ -30,7 +34,13 @@ STEP = {
 }
 
 
-def start(folder: Path, results: str, settings: dict, *options: str) -> subprocess.Popen[str]:
+def start(
+    folder: Path,
+    results: str,
+    settings: dict,
+    *options: str,
+    python: tuple[str, ...] = (sys.executable,),
+) -> subprocess.Popen[str]:
     """`resenc-plans train . tiny 0` in a process group of its own."""
     path = folder / f"{results}.json"
     path.write_text(json.dumps(settings))
@@ -39,8 +49,9 @@ def start(folder: Path, results: str, settings: dict, *options: str) -> subproce
         "nnUNet_results": str(folder / results),
         "OMP_NUM_THREADS": "1",
         "PYTHONWARNINGS": "ignore",
+        "PYTHONFAULTHANDLER": "1",
     }
-    command = [sys.executable, "-m", "resenc_plans", "train", ".", "tiny", "0"]
+    command = [*python, "-m", "resenc_plans", "train", ".", "tiny", "0"]
     plans = ["-p", "nnUNetResEncUNetMPlans.json"]
     fixed = ["--device", "cpu", "--no-validation", "--settings", str(path)]
     return subprocess.Popen(
@@ -55,8 +66,12 @@ def start(folder: Path, results: str, settings: dict, *options: str) -> subproce
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    said, _ = process.communicate(timeout=240)
-    return said
+    try:
+        return process.communicate(timeout=120)[0]
+    except subprocess.TimeoutExpired:
+        for hanging in (*psutil.Process(process.pid).children(recursive=True), process):
+            hanging.send_signal(signal.SIGABRT)  # which makes faulthandler print where it hangs
+        pytest.fail(f"does not end: {process.communicate()[0]}")
 
 
 def checkpoint(folder: Path, results: str, name: str = "checkpoint_final.pth") -> Path:
@@ -70,7 +85,7 @@ def test_ranks_take_the_step_of_one_process(preprocessed, world):
         process = start(preprocessed, results, STEP, *options)
         said = finish(process)
         assert process.returncode == 0, said
-    assert f"Batch of 4 over {world} processes" in said or f"{world - 1}\t" in said
+    assert said.count("foreground for certain") == 1
     alone, together = (
         load_checkpoint(checkpoint(preprocessed, results)).network_weights
         for results in ("alone", "together")
@@ -86,23 +101,90 @@ def test_more_ranks_than_samples_are_refused_before_any_starts(preprocessed):
     assert "A batch of 4 cannot be split over 5 processes" in said
 
 
-def test_when_a_rank_dies_all_end_and_it_is_named(preprocessed):
-    process = start(preprocessed, "dying", STEP | {"iterations": 10_000}, "--gpus", "2")
-    deadline = time.monotonic() + 120
-    ranks: list[psutil.Process] = []
-    while time.monotonic() < deadline and len(ranks) < 2:
-        ranks = [c for c in psutil.Process(process.pid).children() if "train" in c.cmdline()]
-        time.sleep(0.2)
-    begun = preprocessed / "dying"
-    while time.monotonic() < deadline and not list(begun.glob("*/*/fold_0/debug.json")):
-        time.sleep(0.2)
-    ranks[1].kill()
+def torchrun(processes: int) -> tuple[str, ...]:
+    return (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes))
+
+
+def test_torchrun_starts_it_too_and_the_split_is_printed_once(preprocessed):
+    process = start(preprocessed, "torchrun", STEP, python=torchrun(2))
+    said = finish(process)
+    assert process.returncode == 0, said
+    assert said.count("foreground for certain") == 1
+    assert said.index("foreground for certain") < said.index("epoch 1/1")
+    assert checkpoint(preprocessed, "torchrun").is_file()
+
+
+def test_torchrun_with_more_ranks_than_samples_is_refused(preprocessed):
+    process = start(preprocessed, "refused", STEP, python=torchrun(5))
+    said = finish(process)
+    assert process.returncode == 1
+    assert "A batch of 4 cannot be split over 5 processes" in said
+    assert not list((preprocessed / "refused").iterdir())
+
+
+def wait_for_checkpoint(process: subprocess.Popen[str], folder: Path, results: str) -> None:
+    while not list((folder / results).glob("*/*/fold_0/checkpoint_latest.pth")):
+        assert process.poll() is None
+        time.sleep(0.1)
+
+
+ENDLESS = STEP | {"iterations": 10_000, "checkpoint_minutes": 1e-9}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_when_a_rank_dies_all_end_and_it_is_named(preprocessed, number):
+    process = start(preprocessed, "dying", ENDLESS, "--gpus", "2")
+    wait_for_checkpoint(process, preprocessed, "dying")
+    children = psutil.Process(process.pid).children()
+    ranks = {c.environ()["RANK"]: c for c in children if "train" in c.cmdline()}
+    ranks["1"].send_signal(number)
     killed = time.monotonic()
     said = finish(process)
     assert time.monotonic() - killed < 60
-    assert "was killed by SIGKILL" in said
+    assert process.returncode == 1
+    assert f"Rank 1 (process {ranks['1'].pid}) was killed by {number.name}" in said
     assert "Traceback" not in said
-    assert not any(rank.is_running() for rank in ranks)
+    assert not any(rank.is_running() for rank in ranks.values())
+    assert load_checkpoint(checkpoint(preprocessed, "dying", "checkpoint_latest.pth"))
+
+
+def test_when_a_rank_fails_all_end_and_its_error_is_told(preprocessed):
+    process = start(preprocessed, "failing", ENDLESS, "--gpus", "2")
+    wait_for_checkpoint(process, preprocessed, "failing")
+    for path in preprocessed.glob("*/phantom_???.b2nd"):
+        with path.open("r+b") as stream:
+            stream.seek(1000)
+            stream.write(bytes(path.stat().st_size - 2000))
+    failed = time.monotonic()
+    said = finish(process)
+    assert time.monotonic() - failed < 60
+    assert process.returncode == 1
+    assert re.search(r"Error: Rank [01] of 2: .*phantom_\d+ cannot be\s+read", said, re.DOTALL), (
+        said
+    )
+    assert re.search(r"Rank [01] \(process \d+\) failed with exit code 1", said), said
+    assert "Traceback" not in said
+    assert load_checkpoint(checkpoint(preprocessed, "failing", "checkpoint_latest.pth"))
+
+
+@pytest.mark.parametrize(
+    ("codes", "end"),
+    [
+        ([LOST, -9], (1, "Rank 1 (process 1) was killed by SIGKILL")),
+        ([1, -15], (1, "Rank 0 (process 0) failed with exit code 1")),
+        ([-15, -11, LOST], (1, "Rank 1 (process 1) was killed by SIGSEGV")),
+        ([LOST, LOST], (1, None)),
+        ([75, -15], (75, None)),
+        ([-15, -15], (75, None)),
+    ],
+)
+def test_the_process_that_was_the_cause_is_named(codes, end):
+    failures = {
+        rank: ProcessFailure(rank, rank, code, error_file="") for rank, code in enumerate(codes)
+    }
+    found = end_of(failures)
+    assert found.code == end[0]
+    assert found.reason == end[1] or found.reason.startswith(end[1])
 
 
 def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(preprocessed):
@@ -138,27 +220,35 @@ def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(preprocessed):
     assert [line["epoch"] for line in lines] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("options", [(), ("--gpus", "2")])
-def test_a_signal_to_all_processes_ends_a_run_with_a_checkpoint(preprocessed, options):
-    settings = STEP | {"iterations": 10_000, "checkpoint_minutes": 1e-9, "workers": 1}
-    process = start(preprocessed, "stopped", settings, *options)
-    while not list((preprocessed / "stopped").glob("*/*/fold_0/checkpoint_latest.pth")):
-        assert process.poll() is None
-        time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGTERM)
+@pytest.mark.parametrize(
+    ("options", "number"),
+    [
+        ((), signal.SIGTERM),
+        (("--gpus", "2"), signal.SIGTERM),
+        (("--gpus", "2"), signal.SIGINT),
+        (("--gpus", "2"), signal.SIGUSR1),
+    ],
+)
+def test_a_signal_to_all_processes_ends_a_run_with_a_checkpoint(preprocessed, options, number):
+    process = start(preprocessed, "stopped", ENDLESS | {"workers": 1}, *options)
+    wait_for_checkpoint(process, preprocessed, "stopped")
+    os.killpg(process.pid, number)
     said = finish(process)
     assert process.returncode == 75, said
-    assert "SIGTERM was received. Go on with --resume" in said
+    assert f"{number.name} was received. Go on with --resume" in said
     assert "Traceback" not in said
 
 
+def test_resuming_before_there_is_a_checkpoint_begins_at_the_start(preprocessed):
+    process = start(preprocessed, "fresh", STEP, "--resume")
+    said = finish(process)
+    assert process.returncode == 0, said
+    assert "has no checkpoint yet: training begins at the start" in " ".join(said.split())
+
+
 def test_a_terminated_run_has_an_exit_code_of_its_own(preprocessed):
-    process = start(
-        preprocessed, "stopped", STEP | {"iterations": 10_000, "checkpoint_minutes": 1e-9}
-    )
-    while not list((preprocessed / "stopped").glob("*/*/fold_0/checkpoint_latest.pth")):
-        assert process.poll() is None
-        time.sleep(0.1)
+    process = start(preprocessed, "stopped", ENDLESS)
+    wait_for_checkpoint(process, preprocessed, "stopped")
     process.terminate()
     said = finish(process)
     assert process.returncode == 75, said

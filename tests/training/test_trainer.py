@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 import torch
 
+from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import DatasetError, FileError, ResencPlansError
 from resenc_plans.networks.checkpoint import load_checkpoint
+from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.plans.plans import Plans
 from resenc_plans.training.batches import Batch, Batches
 from resenc_plans.training.pretrained import load_pretrained
 from resenc_plans.training.progress import Progress
@@ -18,6 +21,7 @@ from resenc_plans.training.ranks import ALONE
 from resenc_plans.training.settings import TrainingSettings
 from resenc_plans.training.trainer import Trainer
 from resenc_plans.training.usual_parts import usual_batches, usual_run_folder
+from tests.training.conftest import Fixed
 
 SHORT = TrainingSettings(
     epochs=3, iterations=3, validation_iterations=1, workers=0, precision="fp32"
@@ -114,6 +118,30 @@ def test_a_stopped_run_goes_on_bit_for_bit(config, dataset, tmp_path, number):
     assert not stopped.checkpoint.exists()
 
 
+@pytest.mark.parametrize("number", [0, 2, 3])
+def test_a_run_that_is_stopped_in_the_validation_goes_on_bit_for_bit(
+    config, dataset, tmp_path, number
+):
+    settings = SHORT.model_copy(update={"validation_iterations": 3, "epochs": 2})
+    undisturbed = Trainer(config, dataset, 0, settings).fit().checkpoint.rename(tmp_path / "u.pth")
+    training, validation = usual_batches(config, dataset, 0, settings, ALONE)
+    stopped = Trainer(
+        *(config, dataset, 0, settings),
+        training_batches=training,
+        validation_batches=Interrupting(validation, number, signal.SIGTERM),
+    ).fit()
+    assert not stopped.is_complete
+    assert len(stopped.epochs) == number // 3
+    again = Trainer(config, dataset, 0, settings)
+    again.resume()
+    assert again.iteration == 3
+    result = again.fit()
+    assert_equal_weights(undisturbed, result.checkpoint)
+    before, after = load_checkpoint(undisturbed), load_checkpoint(result.checkpoint)
+    for key in ("train_losses", "val_losses", "dice_per_class_or_region", "ema_fg_dice"):
+        assert str(before.logging[key]) == str(after.logging[key])
+
+
 def test_the_time_budget_ends_a_run(config, dataset):
     settings = SHORT.model_copy(update={"max_minutes": 1e-9})
     result = Trainer(config, dataset, 0, settings).fit()
@@ -160,6 +188,13 @@ def test_ones_own_network_and_loss_are_used(config, dataset):
 
     Trainer(config, dataset, 0, SHORT, network=network, loss=loss).fit()
     assert not torch.equal(before, network.weight)
+
+
+def test_ones_own_sampler_is_for_training_alone(config, dataset):
+    trainer = Trainer(config, dataset, 0, SHORT, sampler=Fixed("phantom_001", (0, 0, 0)))
+    assert set(next(trainer.training_batches.stream(0)).cases) == {"phantom_001"}
+    assert trainer.validation_batches.sampler is None
+    assert trainer.fit().is_complete
 
 
 def test_gradients_that_are_no_numbers_end_the_run_too(config, dataset):
@@ -213,6 +248,43 @@ def test_a_checkpoint_of_another_run_is_refused(config, dataset):
         Trainer(config, dataset, 3, SHORT).resume()
 
 
+def changed(config: ResolvedConfiguration, **changes: object) -> ResolvedConfiguration:
+    document = config.plans.to_dict()
+    document["configurations"]["tiny"] |= changes
+    return Plans.from_dict(document, config.plans.source).resolve("tiny")
+
+
+def test_a_checkpoint_of_other_plans_of_the_same_name_is_refused(config, dataset):
+    path = Trainer(config, dataset, 0, SHORT).fit().checkpoint
+    other = Trainer(changed(config, patch_size=[8, 16, 32]), dataset, 0, SHORT)
+    with pytest.raises(FileError, match="another tiny: patch_size 8x16x16, now 8x16x32"):
+        other.resume(path)
+    architecture = config.to_dict()["architecture"]
+    arguments = architecture["arch_kwargs"] | {"features_per_stage": [4, 6]}
+    architecture |= {"arch_kwargs": arguments}
+    other = Trainer(changed(config, architecture=architecture), dataset, 0, SHORT)
+    with pytest.raises(FileError, match=r"features_per_stage 4x8, now 4x6\."):
+        other.resume(path)
+
+
+def test_a_checkpoint_of_other_labels_is_refused(config, dataset, preprocessed):
+    path = Trainer(config, dataset, 0, SHORT).fit().checkpoint
+    document = json.loads((preprocessed / "dataset.json").read_text())
+    *_, last = document["labels"]
+    document["labels"]["ignore"] = document["labels"].pop(last)
+    (preprocessed / "dataset.json").write_text(json.dumps(document))
+    other = Trainer(config, Dataset.load(str(preprocessed)), 0, SHORT)
+    with pytest.raises(FileError, match="all_labels 0x1x2x3, now 0x1x2; ignore_label None, now 3"):
+        other.resume(path)
+
+
+def test_the_batch_size_and_names_may_change_on_the_way(config, dataset):
+    path = Trainer(config, dataset, 0, SHORT).fit().checkpoint
+    spacing = [float(length) + 1e-9 for length in config.spacing]
+    other = changed(config, batch_size=2, spacing=spacing, median_image_size_in_voxels=[1, 2, 3])
+    assert Trainer(other, dataset, 0, SHORT).resume(path) == path
+
+
 def test_weights_of_another_dataset_are_taken_but_for_the_heads(config, dataset):
     from resenc_plans.networks.build import build_network
 
@@ -246,6 +318,34 @@ def test_missing_or_damaged_data_is_found_before_the_first_batch(config, dataset
     store.rename(store.with_name("elsewhere"))
     with pytest.raises(FileError, match="Run the command preprocess"):
         Trainer(config, dataset, 0, SHORT)
+
+
+def test_properties_that_are_damaged_or_missing_are_found_before_the_first_batch(
+    config, dataset, preprocessed
+):
+    path = preprocessed / config.data_identifier / "phantom_002.pkl"
+    content = path.read_bytes()
+    for damaged in (b"", content[:-20], bytes(len(content))):
+        path.write_bytes(damaged)
+        with pytest.raises(FileError, match=r"phantom_002\.pkl: is damaged. Preprocess the case"):
+            Trainer(config, dataset, 0, SHORT)
+    path.unlink()
+    with pytest.raises(FileError, match=r"phantom_002\.pkl: cannot be read \(No such file"):
+        Trainer(config, dataset, 0, SHORT)
+
+
+def test_metrics_are_json_where_a_class_has_no_dice(config, dataset, monkeypatch):
+    from resenc_plans.training import trainer as module
+
+    monkeypatch.setattr(module, "dice_of", lambda *_: (float("nan"), 0.5))
+    path = Trainer(config, dataset, 0, SHORT).fit().checkpoint.with_name("metrics.jsonl")
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    lines = path.read_text().splitlines()
+    figures = [json.loads(line, parse_constant=refuse) for line in lines]
+    assert [line["dice"] for line in figures] == [[None, 0.5]] * 3
 
 
 def test_cases_of_a_split_that_are_not_stored_are_named(config, dataset, preprocessed):

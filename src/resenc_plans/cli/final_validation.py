@@ -3,10 +3,14 @@
 from typing import TYPE_CHECKING
 
 from resenc_plans.cli.render import note, say
-from resenc_plans.errors import DatasetError
+from resenc_plans.errors import DatasetError, FileError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from resenc_plans.datasets.dataset import Dataset
+    from resenc_plans.evaluation.next_stage import NextStage
+    from resenc_plans.inference.predictor import Predictor
     from resenc_plans.plans.models import ResolvedConfiguration
     from resenc_plans.training.run_folder import RunFolder
 
@@ -16,39 +20,76 @@ def validate(
     config: "ResolvedConfiguration",
     dataset: "Dataset",
     device: str | None,
+    precision: str,
     allow_import: tuple[str, ...],
 ) -> None:
-    """Predict the fold's held-out cases from their images, score them, prepare a next stage."""
-    from resenc_plans.evaluation.next_stage import predict_next_stages
+    """Predict the fold's held-out cases from the store, score them, prepare a next stage."""
+    from functools import partial
+
+    from resenc_plans.datasets.readers import READERS
+    from resenc_plans.evaluation.stored_prediction import StoredPredictor
     from resenc_plans.evaluation.validation import validate_fold
     from resenc_plans.inference.predictor import Predictor
     from resenc_plans.preprocessing.ground_truth import GROUND_TRUTH
     from resenc_plans.training.folds import fold_cases
-    from resenc_plans.training.usual_parts import open_store, preprocessed_folder
-
-    preprocessed = preprocessed_folder(config)
-    held_out = fold_cases(preprocessed, open_store(config), folder.fold).val
-    cases = [case for case in dataset.cases if case.name in set(held_out) and case.images]
-    if config.previous_stage is not None:
-        note("A cascade's second stage is not validated yet; predict and evaluate it by hand.")
-        return
-    if not cases:
-        raise DatasetError(
-            f"{dataset.folder}: has no images, so the held-out cases cannot be predicted. Name the "
-            "raw dataset, or train with --no-validation."
-        )
-    predictor = Predictor.from_folder(
-        folder.model, (folder.fold,), device=device, allow_import=allow_import, on_note=note
+    from resenc_plans.training.previous_stage import open_prediction
+    from resenc_plans.training.usual_parts import (
+        open_store,
+        preprocessed_folder,
+        previous_predictions,
     )
+
+    preprocessed, store = preprocessed_folder(config), open_store(config)
+    cases = fold_cases(preprocessed, store, folder.fold).val
+    previous = previous_predictions(config, dataset, cases)
     references = preprocessed / GROUND_TRUTH
     if not references.is_dir():
         references = dataset.folder / "labelsTr"
-    found = validate_fold(folder.model, folder.fold, cases, references, predictor)
+    if not references.is_dir():
+        raise DatasetError(
+            f"{preprocessed}: has no {GROUND_TRUTH}, so the held-out cases cannot be scored. Name "
+            "the raw dataset, or train with --no-validation."
+        )
+    predictor = Predictor.from_folder(
+        folder.model,
+        (folder.fold,),
+        device=device,
+        precision=None if precision == "auto" else precision,
+        allow_import=allow_import,
+        on_note=note,
+    )
+    following = _following(predictor, preprocessed)
+    stored = StoredPredictor(
+        predictor,
+        store,
+        None if previous is None else partial(open_prediction, previous),
+        following,
+    )
+    reader = config.plans.document.image_reader_writer
+    found = validate_fold(
+        folder.model,
+        folder.fold,
+        cases,
+        references,
+        stored,
+        reader=reader if reader in READERS else None,
+    )
     for problem in found.problems:
         note(f"{problem.case}: {problem.reason}")
     if found.summary is not None:
         mean = found.summary.foreground_mean["Dice"]
         target = folder.path / "validation" / "summary.json"
         say(f"Dice of {len(cases)} held-out cases: {mean:.4f} ({target})")
-    for stage in predict_next_stages(predictor, preprocessed, folder.model, held_out):
-        say(f"Predicted {len(held_out)} cases for {stage}.")
+    for stage in following:
+        say(f"Predicted {len(cases)} cases for {stage.name}: {stage.folder}")
+
+
+def _following(predictor: "Predictor", preprocessed: "Path") -> "tuple[NextStage, ...]":
+    """The next stages; one that is not preprocessed must not cost the validation."""
+    from resenc_plans.evaluation.next_stage import next_stages
+
+    try:
+        return next_stages(predictor, preprocessed)
+    except FileError as error:
+        note(f"Nothing is predicted for the next stage. {error}")
+        return ()

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,12 +16,14 @@ from resenc_plans.errors import ResencPlansError
 if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset
     from resenc_plans.plans.models import ResolvedConfiguration
+    from resenc_plans.training.ranks import Ranks
     from resenc_plans.training.settings import TrainingSettings
+    from resenc_plans.training.trainer import Trainer
 
 _CPU_IS_FULL = "DefaultCPUAllocator"
 """In the message of torch's error where the host's memory does not suffice."""
-STOPPED = 75
-"""Exit code of a run that was stopped and can go on with --resume (sysexits' EX_TEMPFAIL)."""
+SPLIT_IS_PRINTED = "RESENC_PLANS_SPLIT_IS_PRINTED"
+"""Set for the processes that `train --gpus` starts."""
 
 
 def train(
@@ -69,7 +72,8 @@ def train(
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", "--c", help="Go on from the last checkpoint.")
+        bool,
+        typer.Option("--resume", "--c", help="Go on from the last checkpoint, if there is one."),
     ] = False,
     pretrained: Annotated[
         Path | None,
@@ -116,18 +120,23 @@ def train(
     if resume and pretrained is not None:
         raise ResencPlansError("--resume and --pretrained contradict each other: give one.")
     data = scope.dataset()
-    if gpus > 1 or dry_run:
-        _print_split(config, gpus, wanted)
+    is_rank = "RANK" in os.environ
+    processes = int(os.environ["WORLD_SIZE"]) if is_rank else gpus
+    if processes > 1 or dry_run:
+        _print_split(config, processes, wanted)
     if dry_run:
         from resenc_plans.cli.training_preview import print_preview
 
         print_preview(config, data, chosen_fold, wanted, gpus)
         return
-    if gpus > 1 and "RANK" not in os.environ:
+    if gpus > 1 and not is_rank:
         from resenc_plans.training.launch import launch
 
-        code = launch(gpus, _without_gpus(sys.argv[1:]))
-        raise typer.Exit(STOPPED if code == STOPPED else int(code != 0))
+        os.environ[SPLIT_IS_PRINTED] = "1"
+        end = launch(gpus, _without_gpus(sys.argv[1:]))
+        if end.reason is not None:
+            note(f"Error: {end.reason}", style="bold red")
+        raise typer.Exit(end.code)
     _train(
         config,
         data,
@@ -152,47 +161,32 @@ def _train(
     allow_import: tuple[str, ...],
     validation: bool,
 ) -> None:
-    import torch
-
     from resenc_plans.cli.training_progress import shown_progress
     from resenc_plans.training.pretrained import load_pretrained
-    from resenc_plans.training.ranks import device_of_rank, is_lost_connection, joined_ranks
+    from resenc_plans.training.ranks import device_of_rank, joined_ranks
+    from resenc_plans.training.stopping import STOPPED
     from resenc_plans.training.trainer import Trainer
 
     with (
         joined_ranks(device_of_rank(device)) as ranks,
         shown_progress(settings.epochs) as on_progress,
+        _named_faults(config, dataset, ranks),
     ):
-        try:
-            trainer = Trainer(
-                config,
-                dataset,
-                fold,
-                settings,
-                ranks=ranks,
-                allow_import=allow_import,
-                on_progress=on_progress,
-            )
-            if resume:
-                checkpoint = trainer.resume()
-                if ranks.is_first:
-                    note(f"Going on from {checkpoint}.")
-            elif trainer.folder.resumable() is not None and ranks.is_first:
-                note(
-                    f"{trainer.folder.path} has checkpoints of an earlier run, which will be "
-                    "replaced; --resume would go on from them."
-                )
-            if pretrained is not None:
-                skipped = load_pretrained(trainer.network, pretrained)
-                if skipped and ranks.is_first:
-                    note(f"Left as initialised, of another shape: {', '.join(skipped)}.")
-            result = trainer.fit()
-        except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError) or _CPU_IS_FULL in str(error):
-                raise ResencPlansError(_out_of_memory(config, dataset, ranks.world)) from error
-            if ranks.world == 1 or not is_lost_connection(error):
-                raise
-            raise ResencPlansError(f"Rank {ranks.rank} has lost another rank and ends.") from error
+        trainer = Trainer(
+            config,
+            dataset,
+            fold,
+            settings,
+            ranks=ranks,
+            allow_import=allow_import,
+            on_progress=on_progress,
+        )
+        _begin(trainer, resume)
+        if pretrained is not None:
+            skipped = load_pretrained(trainer.network, pretrained)
+            if skipped and ranks.is_first:
+                note(f"Left as initialised, of another shape: {', '.join(skipped)}.")
+        result = trainer.fit()
     if not ranks.is_first:
         return
     if not result.is_complete:
@@ -202,7 +196,61 @@ def _train(
     if validation:
         from resenc_plans.cli.final_validation import validate
 
-        validate(trainer.folder, config, dataset, device, allow_import)
+        validate(trainer.folder, config, dataset, device, settings.precision, allow_import)
+
+
+def _begin(trainer: "Trainer", resume: bool) -> None:
+    """Go on from a checkpoint if there is one, and say where training begins."""
+    checkpoint, ranks = trainer.folder.resumable(), trainer.ranks
+    said = ""
+    if resume:
+        [seen] = ranks.total([float(checkpoint is not None)])
+        if 0 < seen < ranks.world:
+            raise ResencPlansError(
+                f"{trainer.folder.path}: only {seen:.0f} of {ranks.world} processes see a "
+                "checkpoint there. All machines have to share the folder of results."
+            )
+        if checkpoint is None:
+            said = f"{trainer.folder.path} has no checkpoint yet: training begins at the start."
+        else:
+            said = f"Going on from {trainer.resume()}."
+    elif checkpoint is not None:
+        said = (
+            f"{trainer.folder.path} has checkpoints of an earlier run, which will be replaced; "
+            "--resume would go on from them."
+        )
+    if said and ranks.is_first:
+        note(said)
+
+
+@contextmanager
+def _named_faults(
+    config: "ResolvedConfiguration", dataset: "Dataset", ranks: "Ranks"
+) -> Iterator[None]:
+    """Say what is behind a fault; among many processes, of which rank it is, before all end."""
+    import torch
+
+    from resenc_plans.training.ranks import LOST, is_lost_connection
+
+    try:
+        yield
+    except Exception as error:
+        fault: Exception = error
+        if isinstance(error, torch.OutOfMemoryError) or _CPU_IS_FULL in str(error):
+            fault = ResencPlansError(_out_of_memory(config, dataset, ranks.world))
+        if ranks.world == 1:
+            if fault is error:
+                raise
+            raise fault from error
+        if isinstance(error, RuntimeError) and is_lost_connection(error):
+            note(f"Rank {ranks.rank} has lost another rank and ends.")
+            raise typer.Exit(LOST) from None
+        is_expected = isinstance(fault, ResencPlansError)
+        text = str(fault) if is_expected else f"{type(fault).__name__}: {fault}"
+        note(f"Error: Rank {ranks.rank} of {ranks.world}: {text}", style="bold red")
+        if is_expected:
+            raise typer.Exit(1) from None
+        raise
 
 
 def _settings(path: Path | None, overrides: dict[str, Any]) -> "TrainingSettings":
@@ -219,9 +267,12 @@ def _settings(path: Path | None, overrides: dict[str, Any]) -> "TrainingSettings
 
 
 def _print_split(config: "ResolvedConfiguration", gpus: int, settings: "TrainingSettings") -> None:
+    """Refuse a batch that is too small, and print once, for all processes, how it is split."""
     from resenc_plans.training.batch_split import split_batch
 
     shares = split_batch(config.batch_size, gpus, settings.oversampled_foreground)
+    if SPLIT_IS_PRINTED in os.environ or os.environ.get("RANK", "0") != "0":
+        return
     print_table(
         ["rank", "samples", "foreground for certain"],
         [[rank, s.size, s.foreground] for rank, s in enumerate(shares)],

@@ -3,11 +3,13 @@
 nnU-Net writes it in the final validation, to `predicted_next_stage/<configuration>/<case>.b2nd`.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import numpy.typing as npt
 
+from resenc_plans.errors import FileError
 from resenc_plans.inference.export import export_labels
 from resenc_plans.inference.interpolation import Interpolation
 from resenc_plans.preprocessing.store import CaseStore, write_labels
@@ -16,35 +18,60 @@ if TYPE_CHECKING:
     from resenc_plans.inference.predictor import Predictor
 
 
-def predict_next_stages(
-    predictor: "Predictor", preprocessed: Path, model_folder: Path, cases: tuple[str, ...]
-) -> tuple[str, ...]:
-    """Predict stored cases for each next stage; the names of those stages.
+@dataclass(frozen=True)
+class NextStage:
+    """A configuration that takes this one's segmentations as input."""
 
-    Logits are resampled to the next stage's grid, and the largest is the label.
+    name: str
+    folder: Path
+    """Where the segmentations go."""
+    grids: CaseStore
+    spacing: tuple[float, ...]
+
+    def write(self, case: str, logits: npt.NDArray[Any], predictor: "Predictor") -> None:
+        """Resample logits (heads, z, y, x) to the stage's grid, and store the largest as labels.
+
+        Raises
+        ------
+        FileError
+            The stage has no such stored case, or the folder cannot be written to.
+        """
+        try:
+            shape = self.grids.arrays(case)[0].shape[1:]
+        except KeyError:
+            raise FileError(
+                f"{self.grids.folder}: has no {case}, so there is nothing for {self.name} to "
+                "continue. Run `resenc-plans preprocess`, then validate again."
+            ) from None
+        config = predictor.model.config
+        labels = export_labels(
+            logits,
+            shape,
+            spacing=config.spacing,
+            new_spacing=self.spacing,
+            regions=predictor.model.labels.regions_class_order,
+            interpolation=Interpolation.of(config),
+        )
+        write_labels(self.folder / f"{case}.b2nd", labels)
+
+
+def next_stages(predictor: "Predictor", preprocessed: Path) -> tuple[NextStage, ...]:
+    """The next stages of a trained model, their folders made.
 
     Raises
     ------
     FileError
-        A stored case of either stage is missing, or the folder cannot be written to.
+        A stage has not been preprocessed, or its folder cannot be made.
     """
-    config, plan = predictor.model.config, predictor.model.plan
-    stages = config.next_stage
-    store = CaseStore(preprocessed / config.data_identifier)
-    for name in stages:
-        following = plan.resolve(name)
+    model = predictor.model
+    stages = []
+    for name in model.config.next_stage:
+        following = model.plan.resolve(name)
         grids = CaseStore(preprocessed / following.data_identifier)
-        folder = model_folder / "predicted_next_stage" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        for case in cases:
-            image = np.asarray(store.arrays(case)[0][:])
-            labels = export_labels(
-                predictor.predict_logits(image).numpy(),
-                grids.arrays(case)[0].shape[1:],
-                spacing=config.spacing,
-                new_spacing=following.spacing,
-                regions=predictor.model.labels.regions_class_order,
-                interpolation=Interpolation.of(config),
-            )
-            write_labels(folder / f"{case}.b2nd", labels)
-    return stages
+        folder = model.folder / "predicted_next_stage" / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(f"{folder}: cannot be made: {error.strerror}.") from None
+        stages.append(NextStage(name, folder, grids, following.spacing))
+    return tuple(stages)

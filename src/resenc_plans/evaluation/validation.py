@@ -1,34 +1,36 @@
 """Final validation: predict the cases that a fold held out, and score them."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from resenc_plans.datasets.dataset import Case
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.errors import DatasetError
-from resenc_plans.evaluation.folders import Evaluation, Question, evaluate_folder
+from resenc_plans.evaluation.folders import Evaluation, Problem, Question, evaluate_folder
 from resenc_plans.folders import DATASET_JSON
+from resenc_plans.inference.prediction_report import PredictionProblem
 
 
-class FolderPredictor(Protocol):
-    """What predicts a folder of images, such as `resenc_plans.inference.Predictor`."""
+class CasePredictor(Protocol):
+    """What predicts cases by their names, such as `StoredPredictor`."""
 
-    def predict_folder(self, source: Path, target: Path, /, *, probabilities: bool = False) -> Any:
-        """Write a segmentation into `target` for every case in `source` (files CASE_0000, …)."""
+    def predict_cases(
+        self, cases: Sequence[str], target: Path, /, *, probabilities: bool = False
+    ) -> Sequence[PredictionProblem]:
+        """Write a segmentation of every case into `target`; what failed, and why."""
+        ...
 
 
 def validate_fold(
     model_folder: str | os.PathLike[str],
     fold: int | str,
-    cases: Sequence[Case],
+    cases: Sequence[str],
     references: str | os.PathLike[str],
-    predictor: FolderPredictor,
+    predictor: CasePredictor,
     *,
+    reader: str | None = None,
     probabilities: bool = False,
     workers: int | None = None,
     on_case: Callable[[str], object] = lambda _: None,
@@ -36,8 +38,7 @@ def validate_fold(
     """Predict held-out cases into `fold_X/validation`, and write summary.json there.
 
     This is nnU-Net's `perform_actual_validation`. `summary.json` holds the cases given here and no
-    others that lie in the folder. A case whose images cannot be used is passed over by the
-    predictor, and is among the result's problems.
+    others that lie in the folder. A case that cannot be predicted is among the result's problems.
 
     Parameters
     ----------
@@ -46,11 +47,13 @@ def validate_fold(
     fold
         Its number, or "all".
     cases
-        The held-out cases with their image files.
+        The names of the held-out cases.
     references
         The folder of their segmentations, such as `gt_segmentations` of the preprocessed data.
     predictor
         It has loaded this fold's checkpoint.
+    reader
+        nnU-Net's reader for the segmentations; by default dataset.json and file ending decide.
     probabilities
         Whether probabilities are kept too, as ensembles need them.
     workers
@@ -66,39 +69,21 @@ def validate_fold(
     if not cases:
         raise DatasetError(f"Fold {fold}: holds out no case, so there is nothing to validate on.")
     dataset_json = DatasetJson.load(Path(model_folder) / DATASET_JSON)
-    ending = dataset_json.file_ending
     target = Path(model_folder) / f"fold_{fold}" / "validation"
     target.mkdir(parents=True, exist_ok=True)
-    names = [case.name + ending for case in cases]
+    names = [case + dataset_json.file_ending for case in cases]
     for name in names:
         (target / name).unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(prefix="resenc-plans-validation-") as folder:
-        for case in cases:
-            _offer(case, Path(folder), ending)
-        predictor.predict_folder(Path(folder), target, probabilities=probabilities)
-    question = Question.of_dataset(dataset_json, cases[0].images[0] if cases[0].images else None)
+    failed = predictor.predict_cases(cases, target, probabilities=probabilities)
+    question = Question.of_dataset(dataset_json)
+    if reader is not None:
+        question = replace(question, reader=reader)
     found = evaluate_folder(
         target, references, question, names=names, workers=workers, on_case=on_case
     )
     if found.summary is not None:
         found.summary.save(target / "summary.json")
-    return found
-
-
-def _offer(case: Case, folder: Path, ending: str) -> None:
-    """Put a case's files into a folder under the names that a predictor expects."""
-    for channel, image in enumerate(case.images):
-        _link(image, folder / f"{case.name}_{channel:04d}{ending}")
-    for image in case.images[:1]:
-        spacing = image.with_name(f"{case.name}.json")
-        if spacing.is_file():
-            _link(spacing, folder / spacing.name)
-
-
-def _link(file: Path, name: Path) -> None:
-    """A link where the system allows it, or else a copy; a file that is missing stays missing."""
-    try:
-        name.symlink_to(file.resolve())
-    except OSError:
-        with suppress(FileNotFoundError):
-            shutil.copy(file, name)
+    reasons = {problem.case + dataset_json.file_ending: problem.reason for problem in failed}
+    scored = {problem.case: problem.reason for problem in found.problems}
+    problems = tuple(Problem(case, reason) for case, reason in (scored | reasons).items())
+    return replace(found, problems=problems)

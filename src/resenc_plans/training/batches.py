@@ -4,7 +4,7 @@ Every random number of a sample comes from generators seeded with (seed, purpose
 a resumed run sees the batches that an undisturbed one sees, whatever the number of workers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -49,12 +49,45 @@ class Batches(Protocol):
         ...
 
 
+class Sampler(Protocol):
+    """Chooses what a training sample shows; pass your own to replace nnU-Net's."""
+
+    def draw(
+        self, cases: Sequence[str], store: CaseStore, size: Sequence[int], *, foreground: bool
+    ) -> tuple[str, Sequence[int]]:
+        """A case, and the first voxel (z, y, x) of a region of it of this size, to be read.
+
+        The region may reach over the edges of the case. `foreground` says whether the sample is one
+        of those that show foreground for certain. NumPy's global generator is seeded per sample.
+        """
+        ...
+
+
+class Augmentation(Protocol):
+    """Changes a training sample; pass your own to replace nnU-Net's."""
+
+    @property
+    def read_size(self) -> Sequence[int]:
+        """Voxels (z, y, x) or (y, x) it is given: the patch, or more where it rotates."""
+        ...
+
+    def __call__(self, *, image: Tensor, segmentation: Tensor) -> Mapping[str, Tensor]:
+        """Both, by name, of the patch size, as a transform of batchgeneratorsv2 gives them.
+
+        The image is (c, *read_size), float32; the segmentation (1, *read_size), int16, -1 outside
+        the case, in a cascade with the previous stage's as a second channel. The global generators
+        of NumPy, torch and Python are seeded per sample.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class PatchBatches:
     """Patches of stored cases, for one rank.
 
     `scales` are those of `deep_supervision_scales`, None without deep supervision. With `workers`
-    0 this process makes the batches itself.
+    0 this process makes the batches itself. A `sampler` or `augmentation` replaces nnU-Net's;
+    where there are workers, it has to be one that can be pickled.
     """
 
     store: CaseStore
@@ -68,6 +101,8 @@ class PatchBatches:
     workers: int = 0
     previous_stage: Path | None = None
     pin_memory: bool = False
+    sampler: Sampler | None = None
+    augmentation: Augmentation | None = None
 
     def stream(self, first: int) -> Iterator[Batch]:
         """The batches number `first`, `first + 1` and so on, without end.

@@ -1,29 +1,40 @@
 """Starting the processes that train together on this machine, by torchrun's own launcher."""
 
 import logging
+import os
 import signal
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from resenc_plans.errors import ResencPlansError
+from resenc_plans.training.ranks import LOST
+from resenc_plans.training.stopping import STOP_SIGNALS, STOPPED
+
+_SECONDS_TO_STOP = 600
+"""How long processes have for their batch and the checkpoint, when they are asked to stop."""
 
 
-def launch(processes: int, arguments: Sequence[str]) -> int:
-    """Run `python -m resenc_plans <arguments>` in so many processes; the exit code of the first.
+@dataclass(frozen=True)
+class End:
+    """How processes ended."""
+
+    code: int
+    """0: they are done. STOPPED: they were asked to stop, and can go on. 1: one of them failed."""
+    reason: str | None = None
+
+
+def launch(processes: int, arguments: Sequence[str]) -> End:
+    """Run `python -m resenc_plans <arguments>` in so many processes.
 
     When one of them fails, the others are ended within seconds.
-
-    Raises
-    ------
-    ResencPlansError
-        A process failed, which is named.
     """
     logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(_SECONDS_TO_STOP))
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -38,14 +49,34 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     try:
         elastic_launch(config, sys.executable)("-m", "resenc_plans", *arguments)
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        if failure.exitcode > 0:
-            return int(failure.exitcode)
-        name = signal.Signals(-failure.exitcode).name
-        raise ResencPlansError(
-            f"Rank {rank} (process {failure.pid}) was killed by {name}; the others were ended. "
-            "Go on with --resume."
-        ) from None
-    except SignalException:
-        return 75
-    return 0
+        return end_of(error.failures)
+    except SignalException as error:
+        if error.sigval in STOP_SIGNALS:
+            return End(STOPPED)
+        return End(1, f"{error.sigval.name} was received. Go on with --resume.")
+    return End(0)
+
+
+def end_of(failures: Mapping[int, ProcessFailure]) -> End:
+    """What ended processes of which some, by their rank, did not end well.
+
+    Those that were ended by the launcher, or ended for the loss of another, are not the cause.
+    """
+    codes = {failure.exitcode for failure in failures.values()}
+    if STOPPED in codes:
+        return End(STOPPED)
+    causes = [
+        f"rank {rank} (process {failure.pid}) {_what_happened(failure.exitcode)}"
+        for rank, failure in sorted(failures.items(), key=lambda item: item[1].timestamp)
+        if failure.exitcode not in (LOST, -signal.SIGTERM)
+    ]
+    if not causes:
+        return End(STOPPED if codes == {-signal.SIGTERM} else 1)
+    said = ", ".join(causes)
+    return End(1, f"{said[0].upper()}{said[1:]}; all were ended. Go on with --resume.")
+
+
+def _what_happened(exitcode: int) -> str:
+    if exitcode < 0:
+        return f"was killed by {signal.Signals(-exitcode).name}"
+    return f"failed with exit code {exitcode}, its error is above"

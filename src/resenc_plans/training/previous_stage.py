@@ -22,7 +22,10 @@ def missing_predictions(folder: Path, cases: Sequence[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Labels of the previous stage, stored (z, y, x), seen as (1, z, y, x) like other labels."""
+    """Labels of the previous stage, stored (z, y, x), seen as (1, z, y, x) like other labels.
+
+    They are stored unsigned, but come as int16, so that -1 can mark what lies outside.
+    """
 
     stored: Any
 
@@ -34,12 +37,11 @@ class Prediction:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type of the labels."""
-        dtype: np.dtype[Any] = self.stored.dtype
-        return dtype
+        return np.dtype(np.int16)
 
     def __getitem__(self, item: tuple[slice, ...], /) -> Any:
         """A part of the labels (1, z, y, x); of a file, only its blocks are read."""
-        return np.asarray(self.stored[item[1:]])[None]
+        return np.asarray(self.stored[item[1:]]).astype(np.int16)[None]
 
 
 def open_prediction(folder: Path, case: str, shape: Sequence[int]) -> Prediction:

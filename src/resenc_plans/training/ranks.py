@@ -1,6 +1,7 @@
 """The processes that train together: torchrun's environment, or a world of one."""
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,10 @@ from torch import Tensor
 from torch.distributed.nn.functional import all_reduce
 
 from resenc_plans.networks.device import find_device
+
+LOST = 76
+"""Exit code of a process that ends because another one is gone."""
+_SECONDS_TO_LET_GO = 0.3
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,21 @@ def joined_ranks(device: torch.device) -> Iterator[Ranks]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Ranks(dist.get_rank(), world, device)
-    finally:
-        dist.destroy_process_group()
+    except BaseException:
+        if device.type != "cuda":  # NCCL might wait for the others, which the launcher will end
+            _leave()
+        raise
+    _leave()
+
+
+def _leave() -> None:
+    """Destroy the process group, when Gloo's threads have let go of the last tensors.
+
+    They need the interpreter for that, and the group's destructor waits for them without giving it
+    free: now and then, on busy cores, a run hung for ever after its last epoch.
+    """
+    time.sleep(_SECONDS_TO_LET_GO)
+    dist.destroy_process_group()
 
 
 def is_lost_connection(error: RuntimeError) -> bool:

@@ -38,10 +38,7 @@ class Records:
         self.folder.log(
             f"{time.strftime('%Y-%m-%d %H:%M:%S')} {describe(number, self.total, epoch, waited)}"
         )
-        figures = {"epoch": number, **vars(epoch), "waited": waited}
-        self.folder.record(
-            {key: list(v) if isinstance(v, tuple) else v for key, v in figures.items()}
-        )
+        self.folder.record({"epoch": number, **vars(epoch), "waited": waited})
         if self._board is not None:
             for key in ("training_loss", "validation_loss", "learning_rate", "smoothed_dice"):
                 self._board.add_scalar(key, getattr(epoch, key), number)

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +80,17 @@ class RunFolder:
             stream.write(line + "\n")
 
     def record(self, figures: Mapping[str, Any]) -> None:
-        """Append an object to metrics.jsonl."""
+        """Append an object to metrics.jsonl; what is not finite becomes null, as JSON has it."""
         with (self.path / METRICS).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(figures) + "\n")
+            stream.write(json.dumps(_finite(figures), allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _is_of(line: str, epochs: int) -> bool:

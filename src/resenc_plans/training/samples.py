@@ -15,7 +15,7 @@ from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from resenc_plans.errors import FileError
+from resenc_plans.errors import FileError, ResencPlansError
 from resenc_plans.preprocessing.store import LazyArray
 from resenc_plans.training.augmentation import (
     plane_wise,
@@ -24,7 +24,7 @@ from resenc_plans.training.augmentation import (
     validation_transforms,
 )
 from resenc_plans.training.batch_split import RankShare
-from resenc_plans.training.batches import Batch, PatchBatches, Purpose
+from resenc_plans.training.batches import Augmentation, Batch, PatchBatches, Purpose
 from resenc_plans.training.patch_geometry import spatial_settings
 from resenc_plans.training.patch_sampling import (
     OUTSIDE_IMAGE,
@@ -58,9 +58,12 @@ class Samples:
         self.source = source
         patch_size = source.config.patch_size
         self.settings = spatial_settings(patch_size)
-        augmented = source.purpose == "training"
-        self.spatial = spatial_transform(patch_size, self.settings) if augmented else None
-        read_size = self.settings.read_size if augmented else patch_size
+        read_size, self.spatial = patch_size, None
+        if source.augmentation is not None:
+            read_size = tuple(source.augmentation.read_size)
+        elif source.purpose == "training":
+            read_size = self.settings.read_size
+            self.spatial = spatial_transform(patch_size, self.settings)
         self.sampler = PatchSampler.of(patch_size, read_size, source.labels)
         self.is_flat = source.config.dim == 2
         self.kept: dict[str, _OpenCase] = {}
@@ -84,16 +87,33 @@ class Samples:
     def _sample(self, number: int, share: RankShare, own: int) -> tuple[Tensor, list[Tensor], str]:
         source = self.source
         _seed_generators(source.seed, _STREAMS[source.purpose], number, share.first + own)
-        case = source.cases[np.random.choice(len(source.cases))]
-        opened = self._opened(case)
-        foreground = own >= share.first_foreground
-        needs_locations = foreground or self.sampler.annotated is not None
-        locations = source.store.class_locations(case) if needs_locations else {}
-        first = self.sampler.draw(opened.image.shape[1:], locations, foreground=foreground)
+        opened, first = self._drawn(foreground=own >= share.first_foreground)
         data = self._spatially_transformed(opened, first)
+        if source.augmentation is not None:
+            data = _augmented(source.augmentation, data, source.config.patch_size)
         result = self._transforms()(**data)
         target = result["segmentation"]
-        return result["image"], target if isinstance(target, list) else [target], case
+        return result["image"], target if isinstance(target, list) else [target], opened.case
+
+    def _drawn(self, *, foreground: bool) -> tuple[_OpenCase, tuple[int, ...]]:
+        """The case of a sample, and the first voxel of the region to read."""
+        source = self.source
+        if source.sampler is not None:
+            size = self.sampler.read_size
+            name, start = source.sampler.draw(
+                source.cases, source.store, size, foreground=foreground
+            )
+            if name not in source.cases or len(start) != len(size):
+                raise ResencPlansError(
+                    f"The sampler drew {name!r} at {tuple(start)}; one of the cases it was given, "
+                    "and a voxel (z, y, x), are needed."
+                )
+            return self._opened(name), tuple(int(voxel) for voxel in start)
+        case = source.cases[np.random.choice(len(source.cases))]
+        opened = self._opened(case)
+        needs_locations = foreground or self.sampler.annotated is not None
+        locations = source.store.class_locations(case) if needs_locations else {}
+        return opened, self.sampler.draw(opened.image.shape[1:], locations, foreground=foreground)
 
     def _opened(self, case: str) -> _OpenCase:
         """The files of a case; those of the last cases stay open."""
@@ -184,6 +204,20 @@ def _generators_kept() -> Iterator[None]:
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.default_generator.set_state(states[2])
+
+
+def _augmented(
+    augmentation: Augmentation, data: dict[str, Tensor], patch_size: tuple[int, ...]
+) -> dict[str, Tensor]:
+    result = dict(augmentation(**data))
+    for key, before in data.items():
+        wanted = (before.shape[0], *patch_size)
+        if key not in result or tuple(result[key].shape) != wanted:
+            found = tuple(result[key].shape) if key in result else "nothing"
+            raise ResencPlansError(
+                f"The augmentation gave {found} as {key}; the shape {wanted} is needed."
+            )
+    return result
 
 
 class _Drawn:

@@ -8,25 +8,29 @@ from typing import Any, Self
 
 from resenc_plans.training.ranks import Ranks
 
-_SIGNALS = tuple(
+STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name)
 )
+STOPPED = 75
+"""Exit code of a run that was stopped and can go on with --resume (sysexits' EX_TEMPFAIL)."""
+_SECONDS_OF_ONE_REQUEST = 1
 
 
 class StopRequest:
     """While it is entered, signals do not end the process but are noted.
 
-    A second Ctrl-C ends it at once.
+    A second Ctrl-C ends it at once, unless it comes so soon that the launcher passed on the first.
     """
 
     def __init__(self, max_minutes: float | None) -> None:
         self._deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
         self._signal: int | None = None
+        self._noted = 0.0
         self._former: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
+            for number in STOP_SIGNALS:
                 self._former[number] = signal.signal(number, self._note)
         return self
 
@@ -51,6 +55,8 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if number == signal.SIGINT and self._signal == signal.SIGINT:
+        is_again = number == signal.SIGINT and self._signal == signal.SIGINT
+        if is_again and time.monotonic() - self._noted > _SECONDS_OF_ONE_REQUEST:
             raise KeyboardInterrupt
-        self._signal = number
+        if not is_again:
+            self._signal, self._noted = number, time.monotonic()

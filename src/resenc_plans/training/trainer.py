@@ -1,7 +1,7 @@
 """`Trainer`: trains a configuration as nnU-Net 2.8.1 does, and can be stopped at any moment.
 
 The story is `fit` -> `_train_epoch` -> `_train_step`. What may be replaced by the caller: network,
-loss, batches, schedule.
+loss, sampler, augmentation, batches, schedule.
 """
 
 import math
@@ -21,7 +21,7 @@ from resenc_plans.errors import ResencPlansError
 from resenc_plans.networks.build import build_network
 from resenc_plans.networks.device import find_precision
 from resenc_plans.plans.models import ResolvedConfiguration
-from resenc_plans.training.batches import Batch, Batches
+from resenc_plans.training.batches import Augmentation, Batch, Batches, Sampler
 from resenc_plans.training.history import Epoch, smoothed
 from resenc_plans.training.loss import (
     LOWEST_WEIGHT_OF_RANKS,
@@ -49,6 +49,9 @@ from resenc_plans.training.usual_parts import (
 NAN_PATIENCE = 5
 """Batches in a row whose gradients are not finite, after which training stops."""
 
+Validation = tuple[float, tuple[float, ...]]
+"""Loss, and pseudo Dice per class."""
+
 
 class Trainer:
     """Trains one fold of a configuration.
@@ -67,8 +70,10 @@ class Trainer:
         Where the results go; by default as nnU-Net has it, see `usual_run_folder`.
     ranks
         The device, and where this process stands among those that train together.
-    network, loss, training_batches, validation_batches, schedule
+    network, loss, sampler, augmentation, schedule
         To be used instead of what the plans and nnU-Net say. `loss` is that of one scale.
+    training_batches, validation_batches
+        To be used instead of patches of the stored cases.
     on_progress
         Called after each batch and each epoch, by the first rank.
     """
@@ -84,6 +89,8 @@ class Trainer:
         ranks: Ranks = ALONE,
         network: nn.Module | None = None,
         loss: Loss | None = None,
+        sampler: Sampler | None = None,
+        augmentation: Augmentation | None = None,
         training_batches: Batches | None = None,
         validation_batches: Batches | None = None,
         schedule: Schedule | None = None,
@@ -121,7 +128,7 @@ class Trainer:
         self.loss = loss or usual_loss(config, labels, ranks)
         training, validation = training_batches, validation_batches
         if training is None or validation is None:
-            usual = usual_batches(config, dataset, fold, settings, ranks)
+            usual = usual_batches(config, dataset, fold, settings, ranks, sampler, augmentation)
             training, validation = training or usual[0], validation or usual[1]
         self.training_batches, self.validation_batches = training, validation
         self.epochs: tuple[Epoch, ...] = ()
@@ -153,7 +160,7 @@ class Trainer:
         """Train until all epochs are done, or until something asks to stop.
 
         SIGTERM, SIGUSR1, Ctrl-C and the time budget end a run after the batch that is being worked
-        on, with a checkpoint.
+        on, of training or validation, with a checkpoint.
 
         Raises
         ------
@@ -175,10 +182,11 @@ class Trainer:
             )
             while len(self.epochs) < self.settings.epochs:
                 reason = self._train_epoch(training, stop)
-                if reason is not None:
+                validated = reason or self._validate(validation, stop)
+                if isinstance(validated, str):
                     self._save(LATEST)
-                    return self._result(reason, LATEST)
-                self._finish_epoch(self._validate(validation))
+                    return self._result(validated, LATEST)
+                self._finish_epoch(validated)
                 if records is not None:
                     records.add(self.epochs, self._waited)
             self._save(FINAL)
@@ -226,8 +234,11 @@ class Trainer:
         self._count_bad_batches(batch, is_good=is_good)
         return value
 
-    def _validate(self, batches: Iterator[Batch]) -> tuple[float, tuple[float, ...]]:
-        """Loss and pseudo Dice per class, over all ranks."""
+    def _validate(self, batches: Iterator[Batch], stop: StopRequest) -> Validation | str:
+        """Loss and pseudo Dice per class, over all ranks; or why to stop.
+
+        A run that is stopped here validates the epoch anew when it goes on.
+        """
         self._parallel.eval()
         losses, overlap = [], None
         with torch.no_grad():
@@ -237,6 +248,9 @@ class Trainer:
                 losses.append(loss.item())
                 found = count_overlap(logits[0].float(), targets[0], self.dataset.labels)
                 overlap = found if overlap is None else overlap + found
+                reason = stop.reason(self.ranks)
+                if reason is not None:
+                    return reason
         assert overlap is not None
         counts = torch.cat([overlap.tp, overlap.fp, overlap.fn]).tolist()
         *summed, loss_sum = self.ranks.total([*counts, fmean(losses)])
@@ -268,7 +282,7 @@ class Trainer:
         lowest = LOWEST_WEIGHT_OF_RANKS if self.ranks.world > 1 else 0.0
         return deep_supervision_weights(scales, lowest=lowest)
 
-    def _finish_epoch(self, validation: tuple[float, tuple[float, ...]]) -> None:
+    def _finish_epoch(self, validation: Validation) -> None:
         [loss_sum] = self.ranks.total([fmean(self.epoch_losses)])
         previous = self.epochs[-1].smoothed_dice if self.epochs else None
         epoch = Epoch(

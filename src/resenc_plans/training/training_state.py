@@ -18,13 +18,12 @@ from resenc_plans.networks.checkpoint import (
     load_weights,
     save_checkpoint,
 )
+from resenc_plans.training.checkpoint_origin import OWN_KEY, check_origin
 from resenc_plans.training.history import Epoch, from_logging, to_logging
 from resenc_plans.training.patch_geometry import mirroring_axes
 
 if TYPE_CHECKING:
     from resenc_plans.training.trainer import Trainer
-
-OWN_KEY = "resenc_plans"
 
 
 @dataclass(frozen=True)
@@ -86,14 +85,14 @@ def load_state(path: Path | None, trainer: "Trainer") -> TrainingState:
     Raises
     ------
     FileError
-        There is none, it is damaged, or belongs to another configuration or fold.
+        There is none, it is damaged, or belongs to another run, see `check_origin`.
     """
     if path is None:
         raise FileError(
             f"{trainer.folder.path}: has no checkpoint to go on from. Train without --resume."
         )
     checkpoint = load_checkpoint(path)
-    _check_origin(path, checkpoint, trainer)
+    check_origin(path, checkpoint, trainer)
     load_weights(trainer.network, checkpoint.network_weights, str(path))
     if checkpoint.optimizer_state is None:
         raise FileError(f"{path}: holds weights only, so training cannot go on; use --pretrained.")
@@ -116,23 +115,3 @@ def load_state(path: Path | None, trainer: "Trainer") -> TrainingState:
         tuple(own.get("epoch_losses", ())),
         float(own.get("epoch_begun", 0.0)),
     )
-
-
-def _check_origin(path: Path, checkpoint: Checkpoint, trainer: "Trainer") -> None:
-    arguments = checkpoint.init_args
-    for key, mine in (("configuration", trainer.config.name), ("fold", trainer.fold)):
-        theirs = arguments.get(key)
-        if str(theirs) != str(mine):
-            raise FileError(
-                f"{path}: is of {key} {theirs}, not {mine}. Use --pretrained to start from its "
-                "weights, or name the right one."
-            )
-    own = checkpoint.extra.get(OWN_KEY, {})
-    before = own.get("settings", {})
-    now = trainer.settings.model_dump()
-    for key in ("iterations", "seed"):
-        if key in before and before[key] != now[key]:
-            raise FileError(
-                f"{path}: was trained with {key} {before[key]}, not {now[key]}. A run goes on with "
-                "the settings that it began with."
-            )

@@ -7,12 +7,12 @@ from pathlib import Path
 from resenc_plans.datasets.case_pool import usable_cpus
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.labels import Labels
-from resenc_plans.errors import DatasetError
+from resenc_plans.errors import DatasetError, FileError
 from resenc_plans.folders import model_folder, results_folder
 from resenc_plans.plans.models import ResolvedConfiguration
-from resenc_plans.preprocessing.store import CaseStore
+from resenc_plans.preprocessing.store import PROPERTIES, CaseStore
 from resenc_plans.training.batch_split import split_batch
-from resenc_plans.training.batches import PatchBatches
+from resenc_plans.training.batches import Augmentation, PatchBatches, Sampler
 from resenc_plans.training.folds import fold_cases
 from resenc_plans.training.loss import DiceBinaryCrossEntropy, DiceCrossEntropy, Loss
 from resenc_plans.training.patch_geometry import deep_supervision_scales
@@ -68,8 +68,12 @@ def usual_batches(
     fold: int | str,
     settings: TrainingSettings,
     ranks: Ranks,
+    sampler: Sampler | None = None,
+    augmentation: Augmentation | None = None,
 ) -> tuple[PatchBatches, PatchBatches]:
     """Training and validation batches of this rank.
+
+    A sampler or an augmentation is for training; the validation stays comparable.
 
     Raises
     ------
@@ -100,11 +104,14 @@ def usual_batches(
         pin_memory=ranks.device.type == "cuda",
     )
     validation = replace(training, cases=split.val, purpose="validation", workers=-(-workers // 3))
+    training = replace(training, sampler=sampler, augmentation=augmentation)
     return training, validation
 
 
 def check_headers(store: CaseStore, cases: tuple[str, ...], channels: int) -> None:
-    """Open every case, so that a damaged one is found before the first batch.
+    """Look at every case, so that a damaged one is found before the first batch.
+
+    Of the properties only the ends are read: class locations can be many megabytes.
 
     Raises
     ------
@@ -121,6 +128,22 @@ def check_headers(store: CaseStore, cases: tuple[str, ...], channels: int) -> No
                 f"{tuple(labels.shape)}; {channels} channels are expected. Preprocess it again: "
                 "resenc-plans preprocess --force."
             )
+        _check_pickle(store.folder / (case + PROPERTIES))
+
+
+def _check_pickle(path: Path) -> None:
+    """A pickle begins with PROTO and ends with STOP."""
+    try:
+        with path.open("rb") as stream:
+            first = stream.read(1)
+            stream.seek(max(0, path.stat().st_size - 1))
+            last = stream.read(1)
+    except OSError as error:
+        raise FileError(
+            f"{path}: cannot be read ({error.strerror}). Preprocess the case again."
+        ) from None
+    if (first, last) != (b"\x80", b"."):
+        raise FileError(f"{path}: is damaged. Preprocess the case again.")
 
 
 def previous_predictions(

@@ -1,0 +1,102 @@
+"""The end of `train`: held-out cases are predicted from the store, in a cascade too."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resenc_plans.cli.app import main
+from resenc_plans.datasets.images import read_label
+from resenc_plans.datasets.phantom import write_phantom
+from resenc_plans.inference.case_export import export_case
+from resenc_plans.inference.predictor import Predictor
+from resenc_plans.preprocessing.store import CaseStore
+from resenc_plans.training.previous_stage import open_prediction
+
+CASES, HELD_OUT = ["phantom_000", "phantom_001"], "phantom_002"
+PLANS = "nnUNetResEncUNetMPlans"
+SHORT = ["--device", "cpu", "--epochs", "1", "--iterations", "1", "--workers", "0"]
+
+
+@pytest.fixture
+def cascade(preprocessed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three stored cases, one held out; configuration `second` continues `first`."""
+    path = preprocessed / f"{PLANS}.json"
+    document = json.loads(path.read_text())
+    document["configurations"]["tiny"]["patch_size"] = [16, 48, 48]
+    document["configurations"]["first"] = {"inherits_from": "tiny", "next_stage": "second"}
+    document["configurations"]["second"] = {"inherits_from": "tiny", "previous_stage": "first"}
+    path.write_text(json.dumps(document))
+    (preprocessed / "splits_final.json").write_text(
+        json.dumps([{"train": CASES, "val": [HELD_OUT]}])
+    )
+    for name in ("003", "004", "005"):
+        for stored in preprocessed.glob(f"*/phantom_{name}*"):
+            stored.unlink()
+    raw = write_phantom(tmp_path / "raw", cases=3)
+    shutil.copytree(raw / "labelsTr", preprocessed / "gt_segmentations")
+    monkeypatch.chdir(preprocessed)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
+    return preprocessed
+
+
+def train(monkeypatch: pytest.MonkeyPatch, configuration: str, fold: str) -> int:
+    settings = Path("settings.json")
+    settings.write_text('{"validation_iterations": 1, "precision": "fp32"}')
+    options = ["-p", PLANS + ".json", "--settings", str(settings), *SHORT]
+    command = ["resenc-plans", "train", ".", configuration, fold, *options]
+    monkeypatch.setattr(sys, "argv", command)
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def model_folder(folder: Path, configuration: str) -> Path:
+    return folder / f"nnUNet_results/Dataset900_Phantom/nnUNetTrainer__{PLANS}__{configuration}"
+
+
+def test_a_second_stage_is_validated_on_what_the_first_predicted(cascade, monkeypatch):
+    assert train(monkeypatch, "first", "all") == 0
+    first, second = (model_folder(cascade, name) for name in ("first", "second"))
+    predicted = first / "predicted_next_stage" / "second"
+    assert sorted(path.stem for path in predicted.glob("*.b2nd")) == [*CASES, HELD_OUT]
+
+    assert train(monkeypatch, "second", "0") == 0
+    summary = json.loads((second / "fold_0/validation/summary.json").read_text())
+    [scored] = summary["metric_per_case"]
+    assert Path(scored["reference_file"]) == Path("gt_segmentations") / f"{HELD_OUT}.nii.gz"
+
+    predictor = Predictor.from_folder(second, (0,), device="cpu", precision="fp32")
+    case = CaseStore(cascade / predictor.model.config.data_identifier)[HELD_OUT]
+    labels = open_prediction(predicted, HELD_OUT, case.image.shape[1:])[:, :, :, :]
+    channels = [case.image[:], labels == 1, labels == 2, labels == 3]
+    logits = predictor.predict_logits(np.concatenate(channels)).numpy()
+    expected = export_case(logits, case.properties, predictor.export_recipe)
+    found = read_label(second / f"fold_0/validation/{HELD_OUT}.nii.gz").array[0]
+    np.testing.assert_array_equal(found, expected)
+    assert len(np.unique(found)) > 1
+
+
+def test_a_next_stage_that_is_not_preprocessed_does_not_cost_the_validation(
+    cascade, monkeypatch, capsys
+):
+    path = cascade / f"{PLANS}.json"
+    document = json.loads(path.read_text())
+    document["configurations"]["second"]["data_identifier"] = "elsewhere"
+    path.write_text(json.dumps(document))
+    assert train(monkeypatch, "first", "0") == 0
+    assert (model_folder(cascade, "first") / "fold_0/validation/summary.json").is_file()
+    assert "elsewhere: no such folder of preprocessed cases" in capsys.readouterr().err
+
+
+def test_a_case_without_reference_is_named_and_the_others_are_scored(cascade, monkeypatch, capsys):
+    (cascade / f"gt_segmentations/{CASES[0]}.nii.gz").unlink()
+    assert train(monkeypatch, "tiny", "all") == 0
+    assert f"{CASES[0]}.nii.gz: no such file" in capsys.readouterr().err
+    path = model_folder(cascade, "tiny") / "fold_all/validation/summary.json"
+    assert len(json.loads(path.read_text())["metric_per_case"]) == 2
