@@ -117,6 +117,20 @@ def test_voxels_that_are_not_finite_are_refused(predictor):
         predictor.predict(image, (1.0, 1.0, 1.0))
 
 
+@pytest.mark.parametrize("value", [0, 7, 0.1])
+def test_a_constant_channel_is_predicted_as_zero(tmp_path, value):
+    predictor = Predictor.from_folder(write_model(tmp_path / "model", channels=2), device="cpu")
+    image = np.stack([noise(), np.full((12, 14, 16), value)])
+    data, _ = predictor.preprocess(image, {"spacing": (1.0, 1.0, 1.0)})
+    assert not data[1].any()
+    assert abs(data[0].std() - 1) < 1e-3
+    assert predictor.predict(image, (1.0, 1.0, 1.0)).shape == image.shape[1:]
+
+
+def test_an_empty_image_is_predicted(predictor):
+    assert predictor.predict(np.zeros((5, 6, 7)), (1.0, 1.0, 1.0)).shape == (5, 6, 7)
+
+
 def test_the_logits_of_folds_are_averaged(tmp_path):
     folder = write_model(tmp_path / "model", folds=(0, 2), mirror_axes=None)
     image = noise()[None].astype(np.float32)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from resenc_plans.errors import DatasetError
 from resenc_plans.inference.cascade_input import network_input
 from resenc_plans.inference.case_export import ExportRecipe, export_case
+from resenc_plans.inference.constant_channels import allow_constant_channels
 from resenc_plans.inference.memory_fallback import Attempt, first_that_fits
 from resenc_plans.inference.model_folder import FINAL_CHECKPOINT, Fold, ModelFolder
 from resenc_plans.inference.sliding_window import OnTile, predict_logits
@@ -66,7 +67,7 @@ class Predictor:
         self.autocast = find_precision(precision, self.device)
         self.mirror_axes = model.mirror_axes if mirroring else ()
         self.step_size = step_size
-        self.recipe = Recipe.of(model.config, model.plan)
+        self.recipe = allow_constant_channels(Recipe.of(model.config, model.plan))
         self.export_recipe = ExportRecipe.of(model.config, model.plan, model.labels)
         self._on_note = on_note
         self._loaded = next(iter(model.weights))
