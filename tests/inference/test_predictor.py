@@ -225,6 +225,15 @@ def test_a_missing_channel_is_named(tmp_path, images):
     assert "0001 (channel 1)" in report.problems[0].reason
 
 
+def test_a_channel_that_is_there_under_another_number_is_missing(tmp_path, images):
+    folder = write_model(tmp_path / "model", channels=2)
+    write_image(images / "one_0002.nii.gz", noise(5))
+    report = predict_folder(Predictor.from_folder(folder, device="cpu"), images, tmp_path / "out")
+    assert "one" not in report.written
+    reasons = {problem.case: problem.reason for problem in report.problems}
+    assert "no file for 0001 (channel 1)" in reasons["one"]
+
+
 def test_parts_are_disjoint_and_whole_cases_are_kept(predictor, images, tmp_path):
     out = tmp_path / "out"
     first = predict_folder(predictor, images, out, part=(1, 2))

@@ -84,9 +84,9 @@ def read_case(case: InputCase, channels: tuple[str, ...], reader: str | None) ->
         for number, name in enumerate(channels)
         if f"{number:04d}" not in case.numbers
     ]
-    if len(case.images) < len(channels):
+    if lacking:
         raise DatasetError(
-            f"It has {len(case.images)} of {len(channels)} channels; there is no file for "
+            f"It lacks {len(lacking)} of {len(channels)} channels; there is no file for "
             f"{', '.join(lacking)}."
         )
     images = [read_file(path, reader) for path in case.images]
