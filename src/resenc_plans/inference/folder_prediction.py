@@ -29,7 +29,7 @@ from resenc_plans.inference.prediction_report import (
 )
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.inference.probabilities import write_probabilities
-from resenc_plans.inference.written_case import is_whole, npz_of, write_label_whole
+from resenc_plans.inference.segmentation_files import is_whole, npz_of, write_segmentation
 
 ARGUMENTS_JSON = "predict_from_raw_data_args.json"
 
@@ -115,7 +115,7 @@ def predict_folder(
         if probabilities:
             write_probabilities(npz_of(path_of(case)), *predicted, predictor.export_recipe)
         labels = export_case(*predicted, predictor.export_recipe)
-        write_label_whole(labels, path_of(case), predicted[1])
+        write_segmentation(labels, path_of(case), predicted[1])
 
     done = {
         case
