@@ -80,6 +80,7 @@ def test_parts_split_a_folder(run, images, results, tmp_path):
         (("-d", "7", "-c", "tested", "--part", "one"), "--part"),
         (("-d", "7", "-c", "tested", "--device", "toaster"), "toaster"),
         (("-d", "7", "-c", "tested", "-m", "x"), "leave out"),
+        (("-d", "7", "-c", "tested", "--dask", "tcp://x:1", "--part", "1/2"), "leave out --part"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_words(

@@ -30,6 +30,7 @@ class PredictionJob:
     probabilities: bool = False
     skip_existing: bool = False
     previous_stage: Path | None = None
+    workers: int = 1
 
     def run(self, part: tuple[int, int]) -> PredictionReport:
         """Predict part k of n, k from 1."""
@@ -51,6 +52,7 @@ class PredictionJob:
             skip_existing=self.skip_existing,
             probabilities=self.probabilities,
             previous_stage=self.previous_stage,
+            workers=self.workers,
         )
 
 
