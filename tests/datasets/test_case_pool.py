@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from resenc_plans.datasets import case_pool
 from resenc_plans.datasets.case_pool import CaseFailure, run_cases, usable_cpus
 from resenc_plans.datasets.dataset import Case
 from resenc_plans.errors import DatasetError
@@ -73,3 +74,8 @@ def test_an_interrupt_drops_the_cases_that_have_not_begun() -> None:
 
 def test_there_is_at_least_one_cpu() -> None:
     assert usable_cpus() >= 1
+
+
+def test_a_container_s_quota_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(case_pool, "cpu_quota", lambda: 0.5)
+    assert usable_cpus() == 1

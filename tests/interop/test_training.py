@@ -17,13 +17,13 @@ from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing import Preprocessor
 from resenc_plans.training.augmentation import (
     plane_wise,
-    spatial_settings,
     spatial_transform,
     training_transforms,
     validation_transforms,
 )
 from resenc_plans.training.batch_split import split_batch
 from resenc_plans.training.loss import DiceBinaryCrossEntropy, DiceCrossEntropy
+from resenc_plans.training.patch_geometry import spatial_settings
 from resenc_plans.training.pseudo_dice import count_overlap
 from resenc_plans.training.run_folder import RunFolder
 from resenc_plans.training.schedule import polynomial

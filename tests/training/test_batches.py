@@ -1,17 +1,29 @@
+import itertools
+import multiprocessing
+import subprocess
+import sys
+import time
+from ast import literal_eval
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 import torch
+from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resenc_plans.datasets.labels import Labels
-from resenc_plans.errors import ConfigurationError, FileError
-from resenc_plans.training.augmentation import deep_supervision_scales, spatial_settings
+from resenc_plans.errors import ConfigurationError, FileError, ResencPlansError
+from resenc_plans.plans.plans import Plans
+from resenc_plans.preprocessing import CaseStore
+from resenc_plans.preprocessing.pickles import dump_pickle
 from resenc_plans.training.batch_split import split_batch
 from resenc_plans.training.batches import Batch, PatchBatches
-from resenc_plans.training.patch_sampling import PatchSampler, read_region
+from resenc_plans.training.patch_geometry import deep_supervision_scales, spatial_settings
+from resenc_plans.training.patch_sampling import PatchSampler, reached, read_region
 from resenc_plans.training.usual_parts import open_store
 
 LABELS = Labels((0, 1, 2), None, None, None)
@@ -36,6 +48,13 @@ def source(config, dataset) -> PatchBatches:
 def batches(source: PatchBatches, first: int, count: int) -> list[Batch]:
     stream = source.stream(first)
     return [next(stream) for _ in range(count)]
+
+
+def workers_of(stream: Iterator[Batch]) -> list[multiprocessing.Process]:
+    """The processes that a stream starts for its first batch."""
+    others = multiprocessing.active_children()
+    next(stream)
+    return [worker for worker in multiprocessing.active_children() if worker not in others]
 
 
 def test_a_batch_depends_on_its_number_alone(source):
@@ -88,6 +107,133 @@ def test_a_damaged_case_is_named(source, preprocessed):
             batches(replace(source, cases=(case,), workers=workers), 0, 1)
 
 
+def test_a_case_whose_blocks_are_damaged_is_named(source):
+    case = source.cases[0]
+    path = source.store.folder / f"{case}.b2nd"
+    content = bytearray(path.read_bytes())
+    middle = slice(len(content) // 4, 3 * len(content) // 4)
+    content[middle] = bytes(len(content[middle]))
+    path.write_bytes(content)
+    for workers in (0, 1):
+        with pytest.raises(FileError, match=f"{case} cannot be read"):
+            batches(replace(source, cases=(case,), workers=workers), 0, 5)
+
+
+def test_a_case_that_was_stored_without_labels_is_named(source):
+    case = source.cases[0]
+    properties = source.store.properties(case)
+    del properties["class_locations"]
+    (source.store.folder / f"{case}.pkl").write_bytes(dump_pickle(properties))
+    with pytest.raises(FileError, match=rf"{case}\.pkl: has no class_locations"):
+        batches(replace(source, cases=(case,)), 0, 1)
+
+
+def test_a_killed_worker_is_an_error_and_not_a_hang(source):
+    stream = replace(source, workers=1).stream(0)
+    [worker] = workers_of(stream)
+    worker.kill()
+    worker.join()
+    with pytest.raises(ResencPlansError, match="A process that loads data was killed"):
+        list(itertools.islice(stream, 20))
+
+
+@pytest.mark.parametrize("end", ["close", "fault"])
+def test_workers_end_with_the_stream(source, end):
+    stream = replace(source, workers=2).stream(0)
+    workers = workers_of(stream)
+    assert len(workers) == 2
+    if end == "close":
+        stream.close()
+    else:
+        with pytest.raises(KeyError):
+            stream.throw(KeyError)
+    assert not any(worker.is_alive() for worker in workers)
+
+
+ENDINGS = {
+    "killed": "os.kill(os.getpid(), signal.SIGKILL)",
+    "at an error": "raise RuntimeError",
+    "quietly": "",
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_workers_end_with_the_program(source, preprocessed, ending):
+    program = f"""
+import multiprocessing, os, signal, sys
+from resenc_plans import Dataset, Plans, TrainingSettings
+from resenc_plans.training.ranks import ALONE
+from resenc_plans.training.usual_parts import usual_batches
+config = Plans.load("nnUNetResEncUNetMPlans.json").resolve("tiny")
+settings = TrainingSettings(workers=2)
+source, _ = usual_batches(config, Dataset.load({str(preprocessed)!r}), "all", settings, ALONE)
+stream = source.stream(0)
+next(stream)
+print([worker.pid for worker in multiprocessing.active_children()], flush=True)
+{ENDINGS[ending]}
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=preprocessed,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=60,
+        check=False,
+    )
+    pids = literal_eval(done.stdout.decode())
+    assert len(pids) == 2
+    deadline = time.monotonic() + 30
+    while any(psutil.pid_exists(pid) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_random_numbers_of_the_training_are_left_alone(source):
+    torch.manual_seed(1)
+    np.random.seed(1)
+    undisturbed = torch.rand(3), np.random.rand(3)
+    torch.manual_seed(1)
+    np.random.seed(1)
+    for workers in (0, 1):
+        batches(replace(source, workers=workers), 0, 1)
+    assert torch.equal(torch.rand(3), undisturbed[0])
+    np.testing.assert_array_equal(np.random.rand(3), undisturbed[1])
+
+
+def test_cases_of_nnunets_older_layout_are_read_and_not_written_to(source):
+    folder = source.store.folder
+    for case in source.cases:
+        image, labels = (array[:] for array in source.store.arrays(case))
+        np.save(folder / f"{case}.npy", image)
+        np.save(folder / f"{case}_seg.npy", labels)
+    [new] = batches(source, 0, 1)
+    for case in source.cases:
+        (folder / f"{case}.b2nd").unlink()
+        (folder / f"{case}.npz").touch()
+    for path in folder.glob("*.npy"):
+        path.chmod(0o444)
+    [old] = batches(replace(source, store=CaseStore(folder)), 0, 1)
+    assert torch.equal(old.images, new.images)
+
+
+def test_cases_that_nnunet_stored_are_read(shared):
+    folder = shared / "oracle" / "Dataset004_Hippocampus"
+    store = CaseStore(folder / "nnUNetPlans_3d_fullres")
+    source = PatchBatches(
+        store=store,
+        config=Plans.load(folder / "nnUNetPlans.json").resolve("3d_fullres"),
+        labels=LABELS,
+        cases=tuple(store),
+        share=split_batch(2, 1, 0.33)[0],
+        purpose="training",
+        scales=None,
+        seed=0,
+    )
+    [batch] = batches(source, 0, 1)
+    assert batch.images.shape == (2, 1, 40, 56, 40)
+    assert set(batch.targets[0].unique().tolist()) <= {0, 1, 2}
+
+
 @given(
     shape=st.tuples(*[st.integers(1, 30)] * 3),
     first=st.tuples(*[st.integers(-20, 40)] * 3),
@@ -104,6 +250,31 @@ def test_a_region_is_the_padded_array_s(shape, first, size):
         )
     ]
     np.testing.assert_array_equal(read_region(array, first, size, -1), expected)
+
+
+@settings(deadline=None)
+@given(
+    read=st.tuples(*[st.integers(4, 24)] * 3),
+    patch=st.tuples(*[st.integers(1, 12)] * 3),
+    angles=st.tuples(*[st.floats(-np.pi, np.pi)] * 3),
+    scale=st.floats(0.3, 1.6),
+)
+def test_what_a_patch_does_not_reach_may_be_anything(read, patch, angles, scale):
+    transform = SpatialTransform(
+        *(patch, 0, False),
+        **{"p_rotation": 1, "rotation": lambda dim, **_: angles[dim]},
+        **{"p_scaling": 1, "scaling": lambda **_: scale, "p_synchronize_scaling_across_axes": 1},
+    )
+    image = torch.rand(1, *read)
+    grid = transform.get_parameters(image=image)["grid"]
+    part = reached(grid, read)
+    unread = torch.full_like(image, torch.nan)
+    unread[(slice(None), *part)] = image[(slice(None), *part)]
+    whole, partial = (
+        torch.nn.functional.grid_sample(data[None], grid[None], align_corners=False)
+        for data in (image, unread)
+    )
+    assert torch.equal(whole, partial)
 
 
 @given(st.data())

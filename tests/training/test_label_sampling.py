@@ -5,8 +5,10 @@ from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resenc_plans.training.augmentation import spatial_settings, spatial_transform
+from resenc_plans.training.augmentation import spatial_transform
 from resenc_plans.training.label_sampling import sample_labels
+from resenc_plans.training.patch_geometry import spatial_settings
+from resenc_plans.training.patch_sampling import reached
 
 
 @settings(max_examples=60, deadline=None)
@@ -27,6 +29,11 @@ def test_labels_are_those_of_batchgeneratorsv2(dim, labels, seed):
     parameters = mine.get_parameters(image=segmentation.float())
     theirs = SpatialTransform._apply_to_segmentation(mine, segmentation, **parameters)
     assert torch.equal(mine._apply_to_segmentation(segmentation, **parameters), theirs)
+    part = reached(parameters["grid"], segmentation.shape[1:])
+    looked_at = torch.zeros_like(segmentation)
+    looked_at[(slice(None), *part)] = segmentation[(slice(None), *part)]
+    found = mine._apply_to_segmentation(looked_at, **parameters, part=part)
+    assert torch.equal(found, theirs)
 
 
 @pytest.mark.parametrize("dim", [2, 3])

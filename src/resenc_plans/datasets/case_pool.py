@@ -1,11 +1,13 @@
 """The same work for every case, on any executor; one damaged case stops no other."""
 
+import math
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import TypeVar
 
+from resenc_plans.datasets.cpu_quota import cpu_quota
 from resenc_plans.datasets.dataset import Case
 from resenc_plans.errors import ResencPlansError
 
@@ -53,9 +55,10 @@ def run_cases(
 
 def usable_cpus() -> int:
     """The number of CPUs that this process may use, which on a cluster is not what there is."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)
+    cpus = (os.cpu_count() or 1) if affinity is None else len(affinity(0))
+    quota = cpu_quota()
+    return cpus if quota is None else max(1, min(cpus, math.ceil(quota)))
 
 
 def _submit(executor: Executor, work: Callable[[Case], Result], case: Case) -> Future[Result]:

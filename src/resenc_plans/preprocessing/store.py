@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from resenc_plans.errors import FileError
 from resenc_plans.preprocessing.case import StoredCase
+from resenc_plans.preprocessing.class_locations import ClassLocations
 from resenc_plans.preprocessing.pickles import dump_pickle, load_pickle
 from resenc_plans.preprocessing.store_layout import store_layout
 
@@ -138,6 +139,22 @@ class CaseStore(Mapping[str, OpenCase]):
         if not isinstance(properties, dict):
             raise FileError(f"{path}: holds a {type(properties).__name__}, not properties.")
         return properties
+
+    def class_locations(self, name: str) -> ClassLocations:
+        """Sampled voxels of each class of a case, see `preprocessing.class_locations`.
+
+        Raises
+        ------
+        FileError
+            They cannot be read, or the case was stored without them.
+        """
+        locations = self.properties(name).get("class_locations")
+        if not isinstance(locations, dict):
+            raise FileError(
+                f"{self.folder / (name + PROPERTIES)}: has no class_locations, so the case was "
+                "stored without labels. Preprocess it again, with its labels."
+            )
+        return locations
 
 
 def write_case(

@@ -26,9 +26,11 @@ def fold_cases(preprocessed: Path, store: CaseStore, fold: int | str) -> Split:
     Raises
     ------
     DatasetError
-        Cases of the split are not in the store, there are too few for five folds, or the file is
-        damaged.
+        Cases of the split are not in the store, there are too few for five folds, the file is
+        damaged, or the fold is neither a number from 0 nor `all`.
     """
+    if fold != ALL and not (isinstance(fold, int) and fold >= 0):
+        raise DatasetError(f"Fold {fold!r}: a number from 0, or {ALL}, is needed.")
     names = list(store)
     if fold == ALL:
         return Split(tuple(names), tuple(names))

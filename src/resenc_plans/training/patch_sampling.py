@@ -5,10 +5,12 @@ Random numbers come from NumPy's global generator, in nnU-Net's order of drawing
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import floor
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.preprocessing.class_locations import ClassKey
@@ -90,25 +92,47 @@ class PatchSampler:
         return annotated if len(annotated) else None
 
 
+def reached(grid: Tensor, size: Sequence[int]) -> tuple[slice, ...]:
+    """The part of an image of this size that linear interpolation at the points of a grid takes.
+
+    The grid (*points, axes) is affine and centred, as `SpatialTransform` draws it, so its corners
+    reach farthest; a voxel is added for rounding. The part may be larger than the image.
+    """
+    corners = grid[tuple(slice(None, None, max(1, points - 1)) for points in grid.shape[:-1])]
+    extents = corners.abs().reshape(-1, len(size)).amax(0).flip(0).tolist()
+    part = []
+    for length, extent in zip(size, extents, strict=True):
+        unreached = max(0, floor((length - 1 - length * extent) / 2) - 1)
+        part.append(slice(unreached, length - unreached))
+    return tuple(part)
+
+
 def read_region(
-    array: Any, first: Sequence[int], size: Sequence[int], outside: int
+    array: Any,
+    first: Sequence[int],
+    size: Sequence[int],
+    outside: int,
+    part: Sequence[slice] | None = None,
 ) -> npt.NDArray[Any]:
     """A region of an array (c, z, y, x) on disk, filled with `outside` beyond its edges.
 
-    Only the part within the array is read.
+    Only what lies within the array is read; with `part`, only that part of the region, and the rest
+    of it is 0. The result may be written to.
     """
-    shape = array.shape[1:]
+    part = part or tuple(slice(0, extent) for extent in size)
     inside = tuple(
-        slice(min(max(0, start), length), max(0, min(start + extent, length)))
-        for start, extent, length in zip(first, size, shape, strict=True)
+        slice(min(max(0, start + wanted.start), length), max(0, min(start + wanted.stop, length)))
+        for start, wanted, length in zip(first, part, array.shape[1:], strict=True)
     )
-    part = np.asarray(array[(slice(None), *inside)])
-    if part.shape[1:] == tuple(size):
-        return part
-    result = np.full((array.shape[0], *size), outside, dtype=part.dtype)
+    found = np.asarray(array[(slice(None), *inside)])
+    if found.shape[1:] == tuple(size):
+        return np.require(found, requirements=["C", "W"])
+    result = np.zeros((len(found), *size), found.dtype)
+    if outside != 0:
+        result[(slice(None), *part)] = outside
     target = tuple(
         slice(within.start - start, within.start - start + length)
-        for within, start, length in zip(inside, first, part.shape[1:], strict=True)
+        for within, start, length in zip(inside, first, found.shape[1:], strict=True)
     )
-    result[(slice(None), *target)] = part
+    result[(slice(None), *target)] = found
     return result

@@ -4,7 +4,9 @@ nnU-Net keeps them in `<results of the previous stage>/predicted_next_stage/<con
 `<case>.b2nd` (or, by older versions, `<case>.npz`) per case, on the grid of the next stage.
 """
 
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,30 @@ def missing_predictions(folder: Path, cases: Sequence[str]) -> tuple[str, ...]:
     return tuple(case for case in cases if _prediction(folder, case) is None)
 
 
-def open_prediction(folder: Path, case: str, shape: Sequence[int]) -> Any:
-    """The labels (1, z, y, x) that the previous stage predicted for a case.
+@dataclass(frozen=True)
+class Prediction:
+    """Labels of the previous stage, stored (z, y, x), seen as (1, z, y, x) like other labels."""
+
+    stored: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape (1, z, y, x)."""
+        return (1, *self.stored.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the labels."""
+        dtype: np.dtype[Any] = self.stored.dtype
+        return dtype
+
+    def __getitem__(self, item: tuple[slice, ...], /) -> Any:
+        """A part of the labels (1, z, y, x); of a file, only its blocks are read."""
+        return np.asarray(self.stored[item[1:]])[None]
+
+
+def open_prediction(folder: Path, case: str, shape: Sequence[int]) -> Prediction:
+    """The labels that the previous stage predicted for a case.
 
     Raises
     ------
@@ -36,15 +60,18 @@ def open_prediction(folder: Path, case: str, shape: Sequence[int]) -> Any:
         else:
             import blosc2
 
-            labels = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})[:]
+            mapping: dict[str, Any] = {} if os.name == "nt" else {"mmap_mode": "r"}
+            labels = blosc2.open(str(path), mode="r", dparams={"nthreads": 1}, **mapping)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise FileError(f"{path}: damaged ({error}). Predict this case again.") from None
-    if labels.shape[-3:] != tuple(shape):
+    if tuple(labels.shape) == (1, *shape):
+        labels = labels[0]
+    if tuple(labels.shape) != tuple(shape):
         raise FileError(
-            f"{path}: has the shape {labels.shape[-3:]}, but the case is {tuple(shape)}. It was "
+            f"{path}: has the shape {tuple(labels.shape)}, but the case is {tuple(shape)}. It was "
             "predicted for other plans."
         )
-    return labels.reshape(1, *labels.shape[-3:])
+    return Prediction(labels)
 
 
 def _prediction(folder: Path, case: str) -> Path | None:

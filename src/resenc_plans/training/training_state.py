@@ -18,8 +18,8 @@ from resenc_plans.networks.checkpoint import (
     load_weights,
     save_checkpoint,
 )
-from resenc_plans.training.augmentation import mirroring_axes
 from resenc_plans.training.history import Epoch, from_logging, to_logging
+from resenc_plans.training.patch_geometry import mirroring_axes
 
 if TYPE_CHECKING:
     from resenc_plans.training.trainer import Trainer

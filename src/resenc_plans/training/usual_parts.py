@@ -11,11 +11,11 @@ from resenc_plans.errors import DatasetError
 from resenc_plans.folders import model_folder, results_folder
 from resenc_plans.plans.models import ResolvedConfiguration
 from resenc_plans.preprocessing.store import CaseStore
-from resenc_plans.training.augmentation import deep_supervision_scales
 from resenc_plans.training.batch_split import split_batch
 from resenc_plans.training.batches import PatchBatches
 from resenc_plans.training.folds import fold_cases
 from resenc_plans.training.loss import DiceBinaryCrossEntropy, DiceCrossEntropy, Loss
+from resenc_plans.training.patch_geometry import deep_supervision_scales
 from resenc_plans.training.previous_stage import missing_predictions
 from resenc_plans.training.ranks import Ranks
 from resenc_plans.training.run_folder import RunFolder

@@ -1,0 +1,49 @@
+import json
+
+import pytest
+
+from resenc_plans.errors import DatasetError
+from resenc_plans.preprocessing import CaseStore
+from resenc_plans.training.folds import fold_cases
+
+
+@pytest.fixture
+def store(tmp_path):
+    folder = tmp_path / "cases"
+    folder.mkdir()
+    for name in "abcdef":
+        (folder / f"{name}.b2nd").touch()
+    return CaseStore(folder)
+
+
+def test_folds_are_made_once_and_then_honoured(tmp_path, store):
+    split = fold_cases(tmp_path, store, 0)
+    assert sorted((*split.train, *split.val)) == list("abcdef")
+    path = tmp_path / "splits_final.json"
+    path.write_text(json.dumps([{"train": ["a"], "val": ["f"]}]))
+    assert fold_cases(tmp_path, store, 0).to_dict() == {"train": ["a"], "val": ["f"]}
+
+
+def test_a_fold_that_the_file_lacks_is_a_random_split(tmp_path, store):
+    (tmp_path / "splits_final.json").write_text(json.dumps([{"train": ["a"], "val": ["f"]}]))
+    split = fold_cases(tmp_path, store, 7)
+    assert (len(split.train), len(split.val)) == (4, 2)
+    assert not {*split.train} & {*split.val}
+    assert split == fold_cases(tmp_path, store, 7) != fold_cases(tmp_path, store, 8)
+
+
+def test_all_trains_and_validates_on_every_case(tmp_path, store):
+    assert fold_cases(tmp_path, store, "all").train == tuple("abcdef")
+    assert not (tmp_path / "splits_final.json").exists()
+
+
+def test_cases_that_are_not_stored_are_named(tmp_path, store):
+    (tmp_path / "splits_final.json").write_text(json.dumps([{"train": ["a", "z"], "val": ["f"]}]))
+    with pytest.raises(DatasetError, match=r"lacks 1 cases .*\(z\)"):
+        fold_cases(tmp_path, store, 0)
+
+
+@pytest.mark.parametrize("fold", [-1, "any", 0.5])
+def test_what_is_no_fold_is_refused(tmp_path, store, fold):
+    with pytest.raises(DatasetError, match="a number from 0, or all"):
+        fold_cases(tmp_path, store, fold)
