@@ -185,6 +185,8 @@ def predict(
 
 def _finish(report: "PredictionReport", output: Path) -> None:
     """Say what became of the cases; exit code 1 where one failed."""
+    for remark in report.remarks:
+        note(remark)
     kept = f", {len(report.skipped)} were there" if report.skipped else ""
     say(f"{len(report.written)} cases written to {output}{kept}, {len(report.problems)} failed.")
     if report.problems:

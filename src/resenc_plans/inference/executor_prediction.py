@@ -75,4 +75,5 @@ def predict_on(executor: Executor, job: PredictionJob, parts: int) -> Prediction
         tuple(sorted(case for report in reports for case in report.written)),
         tuple(sorted(case for report in reports for case in report.skipped)),
         tuple(problem for report in reports for problem in report.problems),
+        tuple(sorted(remark for report in reports for remark in report.remarks)),
     )

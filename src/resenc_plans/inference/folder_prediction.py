@@ -93,12 +93,13 @@ def predict_folder(
     reader = reader if reader in READERS else None
     tell = on_progress or (lambda _: None)
     outcomes: dict[str, str | None] = {}
+    remarks: list[str] = []
 
     def path_of(case: InputCase) -> Path:
         return target / f"{case.name}{ending}"
 
     def read(case: InputCase) -> Preprocessed:
-        image = read_case(case, model.dataset.channels, reader)
+        image = read_case(case, model.dataset.channels, reader, remarks.append)
         stage = None
         if previous is not None:
             stage = read_previous(previous, case.name, ending, reader).array[0]
@@ -131,6 +132,7 @@ def predict_folder(
         written=tuple(name for name, reason in results if reason is None),
         skipped=tuple(case.name for case in chosen if case in done),
         problems=tuple(PredictionProblem(name, why) for name, why in results if why is not None),
+        remarks=tuple(sorted(remarks)),
     )
 
 

@@ -1,6 +1,7 @@
 """The cases in a folder of images, and what each one's files hold."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from resenc_plans.datasets.dataset import file_names
 from resenc_plans.datasets.images import Image, check_same_grid, read_file, read_label
+from resenc_plans.datasets.readers import SIMPLEITK, SIMPLEITK_REORIENT
 from resenc_plans.errors import DatasetError, FileError
 
 _CHANNEL = re.compile(r"_\d{4}")
@@ -66,14 +68,22 @@ def part_of(cases: tuple[InputCase, ...], part: tuple[int, int]) -> tuple[InputC
     return cases[number - 1 :: parts]
 
 
-def read_case(case: InputCase, channels: tuple[str, ...], reader: str | None) -> Image:
+def read_case(
+    case: InputCase,
+    channels: tuple[str, ...],
+    reader: str | None,
+    on_remark: Callable[[str], None],
+) -> Image:
     """The image of a case, float32 (c, z, y, x), with the header of its first channel.
+
+    Where nnU-Net's `reader` makes zeros of voxels that are not finite, as ITK does in NIfTI files,
+    they are zeros here too, and `on_remark` is told so.
 
     Raises
     ------
     DatasetError
-        A channel is missing or too many, a file is unreadable, grids differ, or voxels are not
-        finite.
+        A channel is missing, a file is unreadable, grids differ, or voxels are not finite where
+        nnU-Net's labels would all be 0.
     """
     if not case.images:
         raise DatasetError(
@@ -92,10 +102,10 @@ def read_case(case: InputCase, channels: tuple[str, ...], reader: str | None) ->
     images = [read_file(path, reader) for path in case.images]
     for image, path in zip(images, case.images, strict=True):
         if image.not_finite:
-            raise DatasetError(
-                f"{path}: has voxels that are {' or '.join(sorted(image.not_finite))}. "
-                "Replace them by a value that makes sense."
-            )
+            kinds = f"{path}: has voxels that are {' or '.join(sorted(image.not_finite))}"
+            if reader not in (SIMPLEITK, SIMPLEITK_REORIENT) or not np.isfinite(image.array).all():
+                raise DatasetError(f"{kinds}. Replace them by a value that makes sense.")
+            on_remark(f"{kinds}; predicted with zeros there, as nnU-Net does.")
     check_same_grid(images, case.images)
     array = np.concatenate([image.array.astype(np.float32, copy=False) for image in images])
     return Image(array, images[0].spacing, images[0].properties)
