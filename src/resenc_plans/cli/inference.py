@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resenc_plans.cli.options import AllowImportOption
-from resenc_plans.cli.render import note, print_table, progress, say, two_bars
+from resenc_plans.cli.prediction_bars import prediction_bars
+from resenc_plans.cli.render import note, print_table, progress, say
 from resenc_plans.errors import DatasetError, FileError, ResencPlansError
 
 if TYPE_CHECKING:
     from resenc_plans.inference.executor_prediction import PredictionJob
-    from resenc_plans.inference.prediction_report import PredictionProgress, PredictionReport
+    from resenc_plans.inference.prediction_report import PredictionReport
 
 
 def predict(
@@ -162,11 +163,7 @@ def predict(
             allow_import=allow_import or (),
             on_note=note,
         )
-        with two_bars("Predicting", "cases") as show:
-
-            def on_progress(event: "PredictionProgress") -> None:
-                show(event.cases_done, event.cases, event.case, event.tiles_done, event.tiles)
-
+        with prediction_bars() as on_progress:
             report = predict_folder(
                 predictor,
                 inputs,

@@ -93,6 +93,7 @@ def predict_folder(
     reader = reader if reader in READERS else None
     tell = on_progress or (lambda _: None)
     outcomes: dict[str, str | None] = {}
+    finished: set[str] = set()
     remarks: list[str] = []
 
     def path_of(case: InputCase) -> Path:
@@ -107,7 +108,7 @@ def predict_folder(
 
     def predict(case: InputCase, read: Preprocessed) -> Predicted:
         def on_tile(done: int, tiles: int) -> None:
-            tell(PredictionProgress(case.name, len(outcomes), len(todo), done, tiles))
+            tell(PredictionProgress(case.name, len(finished), len(todo), done, tiles))
 
         image, properties = read
         return predictor.predict_logits(image, on_tile).numpy(), properties
@@ -117,6 +118,7 @@ def predict_folder(
             write_probabilities(npz_of(path_of(case)), *predicted, predictor.export_recipe)
         labels = export_case(*predicted, predictor.export_recipe)
         write_segmentation(labels, path_of(case), predicted[1])
+        finished.add(case.name)
 
     done = {
         case
@@ -126,7 +128,8 @@ def predict_folder(
     todo = [case for case in chosen if case not in done]
     for case, reason in Pipeline(read, predict, write, workers).run(todo):
         outcomes[case.name] = reason
-        tell(PredictionProgress(case.name, len(outcomes), len(todo), 0, 0))
+        finished.add(case.name)
+        tell(PredictionProgress(case.name, len(finished), len(todo), 0, 0))
     results = [(case.name, outcomes[case.name]) for case in todo]
     return PredictionReport(
         written=tuple(name for name, reason in results if reason is None),
