@@ -119,9 +119,11 @@ def write_label(array: Array, path: str | os.PathLike[str], properties: Mapping[
     if orientation is not None:
         image = itk.DICOMOrient(image, orientation)
     try:
-        itk.WriteImage(image, os.fspath(path), True)
+        itk.WriteImage(image, geometry.itk_name(path), True)
     except RuntimeError as error:
         raise DatasetError(f"{path}: cannot be written: {_reason(error)}") from None
+    if not _is_whole(path, image):
+        raise DatasetError(f"{path}: written in part only. Is the disk full?")
 
 
 def can_read(path: Path, reader: str) -> bool:
@@ -155,7 +157,9 @@ def _read_with_simpleitk(path: Path, reader: str) -> Image:
     lost = nifti.scan(path) if is_nifti else frozenset()
     itk = geometry.simpleitk()
     try:
-        original = itk.ReadImage(os.fspath(path), imageIO=nifti.ITK_READER if is_nifti else "")
+        original = itk.ReadImage(
+            geometry.itk_name(path), imageIO=nifti.ITK_READER if is_nifti else ""
+        )
     except RuntimeError as error:
         raise DatasetError(f"{path}: unreadable: {_reason(error)}") from None
     if original.GetNumberOfComponentsPerPixel() > 1:
@@ -182,9 +186,22 @@ def _read_with_simpleitk(path: Path, reader: str) -> Image:
     return Image(array, spacing, properties, lost.union(nifti.not_finite(array)))
 
 
+def _is_whole(path: Path, image: Any) -> bool:
+    """Whether a new file holds all of an image: ITK says nothing where the disk is full."""
+    itk = geometry.simpleitk()
+    try:
+        if path.name.lower().endswith(nifti.NIFTI_ENDINGS):
+            nifti.scan(path)
+            return True
+        written = itk.ReadImage(os.fspath(path))
+        return np.array_equal(itk.GetArrayViewFromImage(image), itk.GetArrayViewFromImage(written))
+    except (DatasetError, RuntimeError):
+        return False
+
+
 def _dimension(path: Path) -> int:
     reader = geometry.simpleitk().ImageFileReader()
-    reader.SetFileName(os.fspath(path))
+    reader.SetFileName(geometry.itk_name(path))
     reader.ReadImageInformation()
     dimension: int = reader.GetDimension()
     return dimension

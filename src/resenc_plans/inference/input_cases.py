@@ -28,7 +28,8 @@ class InputCase:
 def find_cases(folder: Path, file_ending: str) -> tuple[InputCase, ...]:
     """The cases of a folder by name, as nnU-Net finds them: CASE_0000.nii.gz, CASE_0001.nii.gz.
 
-    A file without a channel number makes a case without images, under the file's own name.
+    A file without a channel number makes a case without images, under the file's own name. A link
+    to a file that is not there is a channel that cannot be read, so that no case is lost silently.
 
     Raises
     ------
@@ -37,7 +38,12 @@ def find_cases(folder: Path, file_ending: str) -> tuple[InputCase, ...]:
     """
     if not folder.is_dir():
         raise FileError(f"{folder}: no such folder. Images to segment were expected there.")
-    files = file_names(folder, file_ending)
+    broken_links = (
+        path.name
+        for path in folder.iterdir()
+        if path.name.endswith(file_ending) and path.is_symlink() and not path.exists()
+    )
+    files = sorted((*file_names(folder, file_ending), *broken_links))
     if not files:
         raise FileError(f"{folder}: has no files that end in {file_ending}, as the model's do.")
     images: dict[str, list[Path]] = {}
@@ -63,6 +69,8 @@ def part_of(cases: tuple[InputCase, ...], part: tuple[int, int]) -> tuple[InputC
         There is no such part.
     """
     number, parts = part
+    if parts < 1:
+        raise DatasetError(f"Part {number}/{parts}: there is at least one part.")
     if not 1 <= number <= parts:
         raise DatasetError(f"Part {number}/{parts}: give 1/{parts} to {parts}/{parts}.")
     return cases[number - 1 :: parts]
