@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 LONGEST_WORD = 24
 """Longer words in a table, paths mostly, may be broken."""
 
+SLOWEST_CASE = 3600.0
+"""Seconds. Rich forgets cases that took longer than this together, and cannot tell the time left."""
+
 
 def console(*, error: bool = False) -> "Console":
     """A console on stdout, or on stderr for what is not the result."""
@@ -104,7 +107,7 @@ def short_json(value: Any) -> str:
 
 @contextmanager
 def progress(label: str, total: int) -> "Iterator[Callable[[str], None]]":
-    """A progress bar on stderr with rate and time left; call what it yields once per case."""
+    """A progress bar on stderr with the time left; call what it yields once per case."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -123,6 +126,7 @@ def progress(label: str, total: int) -> "Iterator[Callable[[str], None]]":
         TimeRemainingColumn(),
         console=console(error=True),
         transient=True,
+        speed_estimate_period=SLOWEST_CASE,
     ) as bar:
         task = bar.add_task(label, total=total)
         yield lambda _: bar.advance(task)
