@@ -16,7 +16,7 @@ LONGEST_WORD = 24
 """Longer words in a table, paths mostly, may be broken."""
 
 SLOWEST_CASE = 3600.0
-"""Seconds. Rich forgets cases that took longer than this together, and cannot tell the time left."""
+"""Seconds. Where a case takes longer than this, Rich cannot tell the time left."""
 
 
 def console(*, error: bool = False) -> "Console":
