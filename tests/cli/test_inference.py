@@ -1,5 +1,9 @@
 """The command predict."""
 
+import os
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -61,6 +65,28 @@ def test_failed_cases_are_listed_last_and_make_exit_code_1(run, images, results,
     assert "2 were there" in again.out
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems know no such names")
+def test_names_in_any_script_are_cases_and_those_in_no_encoding_are_named(
+    run, images, results, tmp_path
+):
+    image = (images / "one_0000.nii.gz").rename(images / "患者 山田 太郎 [bold]_0000.nii.gz")
+    no_text = Path(os.fsdecode(b"caf\xe9_0000.nii.gz"))
+    (images / no_text).write_bytes(image.read_bytes())
+    (images / "gone_0000.nii.gz").symlink_to(tmp_path / "nowhere")
+    model = results / "Dataset007_Made" / "nnUNetTrainer__madePlans__2d"
+    done = run(
+        "predict", "-i", images, "-o", tmp_path / "out", "-m", model, "--no-mirroring",
+        "--probabilities", "--overlay", tmp_path / "pictures",
+    )  # fmt: skip
+    assert done.code == 1
+    failed = dict(line.split("\t") for line in done.out.splitlines()[2:])
+    assert list(failed) == [r"caf\udce9", "gone"]
+    assert "not valid UTF-8" in failed[r"caf\udce9"]
+    assert "no such file" in failed["gone"]
+    assert (tmp_path / "out" / "患者 山田 太郎 [bold].nii.gz").is_file()
+    assert (tmp_path / "pictures" / "患者 山田 太郎 [bold].png").is_file()
+
+
 def test_parts_split_a_folder(run, images, results, tmp_path):
     model = results / "Dataset007_Made" / "nnUNetTrainer__madePlans__2d"
     done = run("predict", "-i", images, "-o", tmp_path / "out", "-m", model, "--part", "2/2")
@@ -78,8 +104,11 @@ def test_parts_split_a_folder(run, images, results, tmp_path):
         (("-d", "7"), "several models fit"),
         (("-d", "7", "-c", "tested", "-f", "4"), "fold_4"),
         (("-d", "7", "-c", "tested", "--part", "one"), "--part"),
+        (("-d", "7", "-c", "tested", "--part", "0/2"), "give 1/2 to 2/2"),
+        (("-d", "7", "-c", "tested", "--part", "1/0"), "at least one part"),
         (("-d", "7", "-c", "tested", "--device", "toaster"), "toaster"),
         (("-d", "7", "-c", "tested", "-m", "x"), "leave out"),
+        (("-d", "7", "-c", "tested", "--dask", "tcp://x:1", "--part", "1/2"), "leave out --part"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_words(

@@ -58,15 +58,21 @@ def write_model(
     }
     if previous_stage is not None:
         document["configurations"][previous_stage] = values | {"previous_stage": None}
+    return write_model_of(folder, document, dataset, "tested", folds, mirror_axes)
+
+
+def write_model_of(
+    folder, document, dataset, configuration, folds=(0,), mirror_axes=(0, 1)
+) -> Path:
+    """A model of random weights for a configuration of a plans document."""
     folder.mkdir(parents=True)
     (folder / "plans.json").write_text(json.dumps(document))
     (folder / "dataset.json").write_text(json.dumps(dataset))
-    config = Plans.from_dict(document).resolve("tested")
-    heads = 3
-    inputs = channels + (2 if previous_stage else 0)
+    config = Plans.from_dict(document).resolve(configuration)
+    channels = len(dataset["channel_names"]) + (2 if config.previous_stage else 0)
     for fold in folds:
         torch.manual_seed(len(str(folder.name)) + (fold if isinstance(fold, int) else 99))
-        network = build_network(config, inputs, heads, deep_supervision=True)
+        network = build_network(config, channels, 3, deep_supervision=True)
         for parameter in network.parameters():
             if parameter.ndim > 1:
                 torch.nn.init.normal_(parameter, std=0.3)
@@ -80,7 +86,7 @@ def write_model(
                 logging={},
                 best_ema=None,
                 current_epoch=0,
-                init_args={"configuration": "tested", "fold": fold},
+                init_args={"configuration": configuration, "fold": fold},
                 trainer_name="nnUNetTrainer",
                 inference_allowed_mirroring_axes=mirror_axes,
             ),

@@ -117,6 +117,20 @@ def test_voxels_that_are_not_finite_are_refused(predictor):
         predictor.predict(image, (1.0, 1.0, 1.0))
 
 
+@pytest.mark.parametrize("value", [0, 7, 0.1])
+def test_a_constant_channel_is_predicted_as_zero(tmp_path, value):
+    predictor = Predictor.from_folder(write_model(tmp_path / "model", channels=2), device="cpu")
+    image = np.stack([noise(), np.full((12, 14, 16), value)])
+    data, _ = predictor.preprocess(image, {"spacing": (1.0, 1.0, 1.0)})
+    assert not data[1].any()
+    assert abs(data[0].std() - 1) < 1e-3
+    assert predictor.predict(image, (1.0, 1.0, 1.0)).shape == image.shape[1:]
+
+
+def test_an_empty_image_is_predicted(predictor):
+    assert predictor.predict(np.zeros((5, 6, 7)), (1.0, 1.0, 1.0)).shape == (5, 6, 7)
+
+
 def test_the_logits_of_folds_are_averaged(tmp_path):
     folder = write_model(tmp_path / "model", folds=(0, 2), mirror_axes=None)
     image = noise()[None].astype(np.float32)
@@ -172,25 +186,55 @@ def test_a_wrong_setting_is_an_error_in_words(tmp_path, wrong):
 
 def test_a_bad_case_stops_no_other(predictor, images, tmp_path):
     (images / "broken_0000.nii.gz").write_bytes(b"nothing")
-    bad = noise()
-    bad[0] = np.nan
-    write_image(images / "bad_0000.nii.gz", bad)
     write_image(images / "two_0001.nii.gz", noise())
     write_image(images / "unnumbered.nii.gz", noise())
     seen = []
     report = predict_folder(predictor, images, tmp_path / "out", on_progress=seen.append)
     assert report.written == ("one", "three words.1")
     reasons = {problem.case: problem.reason for problem in report.problems}
-    assert list(reasons) == ["bad", "broken", "two", "unnumbered.nii.gz"]
-    assert "nan" in reasons["bad"]
+    assert list(reasons) == ["broken", "two", "unnumbered.nii.gz"]
     assert "unreadable" in reasons["broken"]
     assert "2 channels" in reasons["two"]
     assert "channel number" in reasons["unnumbered.nii.gz"]
-    assert seen[-1].cases_done == seen[-1].cases == 6
+    assert seen[-1].cases_done == seen[-1].cases == 5
     segmentations = {path.name for path in (tmp_path / "out").iterdir()} - {
         "plans.json", "dataset.json", "predict_from_raw_data_args.json"
     }  # fmt: skip
     assert segmentations == {"one.nii.gz", "three words.1.nii.gz"}
+
+
+def test_voxels_that_nnunets_reader_makes_zeros_are_zeros_and_told(predictor, images, tmp_path):
+    hollow = noise()
+    hollow[0] = 0
+    write_image(images / "one_0000.nii.gz", hollow)
+    hollow[0] = np.nan
+    write_image(images / "two_0000.nii.gz", hollow)
+    report = predict_folder(predictor, images, tmp_path / "out")
+    assert report.written == ("one", "three words.1", "two")
+    [remark] = report.remarks
+    assert "two_0000.nii.gz: has voxels that are nan; predicted with zeros" in remark
+    zeros, nans = (read_label(tmp_path / "out" / f"{case}.nii.gz") for case in ("one", "two"))
+    np.testing.assert_array_equal(zeros.array, nans.array)
+
+
+@pytest.mark.parametrize(("ending", "reader"), [(".nii.gz", "NibabelIO"), (".mha", "SimpleITKIO")])
+def test_voxels_that_spoil_nnunets_labels_are_a_reason(images, tmp_path, ending, reader):
+    folder = write_model(tmp_path / "model")
+    for name, key, value in (
+        ("plans.json", "image_reader_writer", reader),
+        ("dataset.json", "file_ending", ending),
+    ):
+        document = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(document | {key: value}))
+    bad = noise()
+    write_image(images / f"good_0000{ending}", bad)
+    bad[0] = np.inf
+    write_image(images / f"bad_0000{ending}", bad)
+    report = predict_folder(Predictor.from_folder(folder, device="cpu"), images, tmp_path / "out")
+    assert "good" in report.written
+    [problem] = report.problems
+    assert problem.case == "bad"
+    assert f"bad_0000{ending}: has voxels that are infinite. Replace" in problem.reason
 
 
 def test_files_hold_what_predict_returns_on_the_images_grid(predictor, images, tmp_path):
@@ -209,6 +253,15 @@ def test_a_missing_channel_is_named(tmp_path, images):
     report = predict_folder(predictor, images, tmp_path / "out")
     assert report.written == ("one",)
     assert "0001 (channel 1)" in report.problems[0].reason
+
+
+def test_a_channel_that_is_there_under_another_number_is_missing(tmp_path, images):
+    folder = write_model(tmp_path / "model", channels=2)
+    write_image(images / "one_0002.nii.gz", noise(5))
+    report = predict_folder(Predictor.from_folder(folder, device="cpu"), images, tmp_path / "out")
+    assert "one" not in report.written
+    reasons = {problem.case: problem.reason for problem in report.problems}
+    assert "no file for 0001 (channel 1)" in reasons["one"]
 
 
 def test_parts_are_disjoint_and_whole_cases_are_kept(predictor, images, tmp_path):

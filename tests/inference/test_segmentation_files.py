@@ -32,6 +32,20 @@ def test_a_failure_leaves_what_was_there(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".mha", ".nrrd", ".gipl"])
+def test_a_file_that_the_disk_cuts_short_is_not_kept(tmp_path, ending):
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    labels = np.random.default_rng(0).integers(0, 200, (20, 20, 20), np.uint8)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, limits[1]))
+    try:
+        with pytest.raises(DatasetError, match=rf"case{ending}: .*written"):
+            write_segmentation(labels, tmp_path / f"case{ending}", PROPERTIES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_cannot_be_written_is_named(tmp_path):
     with pytest.raises(DatasetError, match=f"{tmp_path}/case.xyz"):
         write_segmentation(LABELS, tmp_path / "case.xyz", PROPERTIES)

@@ -1,12 +1,15 @@
 """Predict with the real nnU-Net: `predict_with_nnunet.py FOLDER`, run in its environment.
 
-For each `<name>.json` there: the logits of `<name>_data.npy`, and labels of `<name>_image.npy`.
+For each `<name>.model.json` there: the logits of `<name>_data.npy`, summed in half precision as
+nnU-Net does and in single, and labels of `<name>_image.npy`; or segmentations of files.
 """
 
 import json
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -18,6 +21,8 @@ from nnunetv2.inference.sliding_window_prediction import (
     compute_gaussian,
     compute_steps_for_sliding_window,
 )
+
+PREDICTION = "nnunetv2.inference.predict_from_raw_data"
 
 
 def main() -> None:
@@ -43,9 +48,26 @@ def main() -> None:
             allow_tqdm=False,
         )
         predictor.initialize_from_trained_model_folder(wanted["folder"], wanted["folds"])
-        data = np.load(folder / f"{name}_data.npy")
-        logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data))
+        if "cases" in wanted:
+            out = folder / f"{name}_theirs"
+            out.mkdir()
+            predictor.predict_from_files_sequential(
+                [list(images) for images in wanted["cases"].values()],
+                [str(out / case) for case in wanted["cases"]],
+                save_probabilities=True,
+            )
+            continue
+        data = torch.from_numpy(np.load(folder / f"{name}_data.npy"))
+        logits = predictor.predict_logits_from_preprocessed_data(data)
         np.save(folder / f"{name}_logits.npy", logits.numpy())
+        with (
+            mock.patch.object(torch, "half", torch.float32),
+            mock.patch(
+                f"{PREDICTION}.compute_gaussian", partial(compute_gaussian, dtype=torch.float32)
+            ),
+        ):
+            logits = predictor.predict_logits_from_preprocessed_data(data)
+        np.save(folder / f"{name}_single.npy", logits.numpy())
         image = np.load(folder / f"{name}_image.npy")
         previous = folder / f"{name}_previous.npy"
         labels = predictor.predict_single_npy_array(

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.datasets.images import read_image, read_label
 from resenc_plans.datasets.labels import Labels
+from resenc_plans.inference.predictor import Predictor
 from resenc_plans.networks.checkpoint import load_checkpoint
 from resenc_plans.plans.plans import Plans
 from resenc_plans.training.augmentation import (
@@ -237,7 +240,9 @@ def test_nnunet_predicts_with_our_checkpoint_and_goes_on_from_it(peer, hippocamp
     assert len(again.fit().epochs) == 3
 
 
-def test_training_goes_on_from_nnunets_own_checkpoint(hippocampus, shared, tmp_path):
+def test_training_goes_on_from_nnunets_own_checkpoint_and_both_predict_alike(
+    peer, hippocampus, shared, tmp_path
+):
     _, plan, dataset = hippocampus
     config = plan.resolve("3d_fullres_small")
     settings = TrainingSettings(
@@ -248,3 +253,18 @@ def test_training_goes_on_from_nnunets_own_checkpoint(hippocampus, shared, tmp_p
     assert len(trainer.epochs) == 40
     last = trainer.fit().epochs[-1]
     assert last.mean_dice > 0.3
+
+    raw = Dataset.load(str(shared / "data" / dataset.folder.name))
+    files = {case.name: case.images for case in raw.cases[:4]}
+    wanted = {"folder": str(tmp_path / "run"), "folds": [0], "step_size": 0.5, "mirroring": True}
+    wanted["cases"] = {name: list(map(str, images)) for name, images in files.items()}
+    (tmp_path / "new.model.json").write_text(json.dumps(wanted))
+    peer(SCRIPT.with_name("predict_with_nnunet.py"), tmp_path)
+    predictor = Predictor.from_folder(tmp_path / "run", 0, device="cpu", precision="fp32")
+    for name, images in files.items():
+        theirs = read_label(tmp_path / "new_theirs" / f"{name}.nii.gz").array[0]
+        best = np.sort(np.load(tmp_path / "new_theirs" / f"{name}.npz")["probabilities"], axis=0)
+        image = read_image(images)
+        differs = predictor.predict(image.array, image.spacing) != theirs
+        assert set(np.unique(theirs)) == {0, 1, 2}
+        assert not (differs & (best[-1] - best[-2] > 1e-4)).any(), name

@@ -5,6 +5,7 @@ written; 130 it was interrupted.
 """
 
 import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -77,6 +78,8 @@ for module in (
 
 def main() -> None:
     """Run the command line; every expected error becomes one message on stderr."""
+    if isinstance(sys.stdout, TextIOWrapper):  # Names of files may be in no encoding at all.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except ResencPlansError as error:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resenc_plans.cli.options import AllowImportOption
-from resenc_plans.cli.render import note, print_table, progress, say, two_bars
+from resenc_plans.cli.prediction_bars import prediction_bars
+from resenc_plans.cli.render import note, print_table, progress, say
 from resenc_plans.errors import DatasetError, FileError, ResencPlansError
 
 if TYPE_CHECKING:
     from resenc_plans.inference.executor_prediction import PredictionJob
-    from resenc_plans.inference.prediction_report import PredictionProgress, PredictionReport
-    from resenc_plans.inference.predictor import Predictor
+    from resenc_plans.inference.prediction_report import PredictionReport
 
 
 def predict(
@@ -130,6 +130,8 @@ def predict(
     folder = model if model is not None else _find_model(dataset, configuration, plans, trainer)
     chosen = [*(folds or []), *(more_folds or [])] or None
     if dask is not None:
+        if _part(part) != (1, 1):
+            raise ResencPlansError("--dask shares the cases itself; leave out --part.")
         from resenc_plans.inference.executor_prediction import PredictionJob
 
         job = PredictionJob(
@@ -146,43 +148,42 @@ def predict(
             probabilities,
             proceed,
             None if previous is None else previous.absolute(),
+            workers,
         )
-        _finish(_predict_on_cluster(dask, job), output)
-        return
-    predictor = Predictor.from_folder(
-        folder,
-        chosen,
-        checkpoint=checkpoint,
-        device=device,
-        precision=precision,
-        mirroring=not no_mirroring,
-        step_size=step_size,
-        allow_import=allow_import or (),
-        on_note=note,
-    )
-    with two_bars("Predicting", "cases") as show:
-
-        def on_progress(event: "PredictionProgress") -> None:
-            show(event.cases_done, event.cases, event.case, event.tiles_done, event.tiles)
-
-        report = predict_folder(
-            predictor,
-            inputs,
-            output,
-            part=_part(part),
-            skip_existing=proceed,
-            probabilities=probabilities,
-            previous_stage=previous,
-            workers=workers,
-            on_progress=on_progress,
+        report = _predict_on_cluster(dask, job)
+    else:
+        predictor = Predictor.from_folder(
+            folder,
+            chosen,
+            checkpoint=checkpoint,
+            device=device,
+            precision=precision,
+            mirroring=not no_mirroring,
+            step_size=step_size,
+            allow_import=allow_import or (),
+            on_note=note,
         )
+        with prediction_bars() as on_progress:
+            report = predict_folder(
+                predictor,
+                inputs,
+                output,
+                part=_part(part),
+                skip_existing=proceed,
+                probabilities=probabilities,
+                previous_stage=previous,
+                workers=workers,
+                on_progress=on_progress,
+            )
     if overlay is not None:
-        _draw_overlays(predictor, inputs, output, overlay, [*report.written, *report.skipped])
+        _draw_overlays(folder, inputs, output, overlay, [*report.written, *report.skipped])
     _finish(report, output)
 
 
 def _finish(report: "PredictionReport", output: Path) -> None:
     """Say what became of the cases; exit code 1 where one failed."""
+    for remark in report.remarks:
+        note(remark)
     kept = f", {len(report.skipped)} were there" if report.skipped else ""
     say(f"{len(report.written)} cases written to {output}{kept}, {len(report.problems)} failed.")
     if report.problems:
@@ -201,14 +202,16 @@ def _predict_on_cluster(address: str, job: "PredictionJob") -> "PredictionReport
 
 
 def _draw_overlays(
-    predictor: "Predictor", inputs: Path, output: Path, target: Path, cases: Sequence[str]
+    model: Path, inputs: Path, output: Path, target: Path, cases: Sequence[str]
 ) -> None:
+    from resenc_plans.datasets.dataset_json import DatasetJson
     from resenc_plans.datasets.images import read_image, read_label
     from resenc_plans.evaluation.overlay import draw_overlay
+    from resenc_plans.folders import DATASET_JSON
 
-    ending = predictor.model.dataset.file_ending
-    labels = predictor.model.dataset.labels
-    names = {value: name for name, value in labels.items() if isinstance(value, int)}
+    dataset = DatasetJson.load(model / DATASET_JSON)
+    ending = dataset.file_ending
+    names = {value: name for name, value in dataset.labels.items() if isinstance(value, int)}
     target.mkdir(parents=True, exist_ok=True)
     with progress("Drawing", len(cases)) as on_case:
         for case in cases:

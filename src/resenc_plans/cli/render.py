@@ -18,6 +18,9 @@ LONGEST_LINE = 100
 LONGEST_WORD = 24
 """Longer words in a table, paths mostly, may be broken."""
 
+SLOWEST_CASE = 3600.0
+"""Seconds. Where a case takes longer than this, Rich cannot tell the time left."""
+
 
 def console(*, error: bool = False) -> "Console":
     """A console on stdout, or on stderr for what is not the result."""
@@ -120,7 +123,7 @@ def short_json(value: Any) -> str:
 
 @contextmanager
 def progress(label: str, total: int) -> "Iterator[Callable[[str], None]]":
-    """A progress bar on stderr with rate and time left; call what it yields once per case."""
+    """A progress bar on stderr with the time left; call what it yields once per case."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -139,47 +142,10 @@ def progress(label: str, total: int) -> "Iterator[Callable[[str], None]]":
         TimeRemainingColumn(),
         console=console(error=True),
         transient=True,
+        speed_estimate_period=SLOWEST_CASE,
     ) as bar:
         task = bar.add_task(label, total=total)
         yield lambda _: bar.advance(task)
-
-
-@contextmanager
-def two_bars(label: str, unit: str) -> "Iterator[Callable[[int, int, str, int, int], None]]":
-    """Two progress bars on stderr, with rate and time left: `unit` of the whole, and parts of one.
-
-    Call what it yields with the number done and of all, a name, and the same of its parts.
-    """
-    if not sys.stderr.isatty():
-        yield lambda *_: None
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=console(error=True),
-        transient=True,
-    ) as bar:
-        whole = bar.add_task(label, total=None, rate="")
-        one = bar.add_task("", total=None, rate="", visible=False)
-
-        def show(done: int, total: int, name: str, parts_done: int, parts: int) -> None:
-            elapsed = bar.tasks[whole].elapsed or 0
-            rate = f"{60 * done / elapsed:.3g} {unit}/min" if done and elapsed else ""
-            bar.update(whole, completed=done, total=total, rate=rate)
-            bar.update(one, description=name, completed=parts_done, total=parts, visible=parts > 0)
-
-        yield show
 
 
 def _plain(cell: Any) -> str:

@@ -4,14 +4,17 @@ SimpleITK counts axes x, y, z and points to the patient's left, posterior, super
 affines point to right, anterior, superior (RAS).
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resenc_plans.datasets import readers
+from resenc_plans.errors import DatasetError
 
 ItkImage = Any
 """A SimpleITK image: a library without types, and imported only where an image is read."""
@@ -26,6 +29,21 @@ def simpleitk() -> Any:
     import SimpleITK
 
     return SimpleITK
+
+
+def itk_name(path: Path) -> str:
+    """The path for SimpleITK, which ends the process at a name that is not valid UTF-8.
+
+    Raises
+    ------
+    DatasetError
+        The name is such a one.
+    """
+    try:
+        return os.fsencode(path).decode("utf-8")
+    except UnicodeDecodeError:
+        readable = os.fspath(path).encode("utf-8", "backslashreplace").decode()
+        raise DatasetError(f"{readable}: the name is not valid UTF-8. Rename the file.") from None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from resenc_plans.errors import DatasetError
 
 Array = NDArray[Any]
 
+GIPL_HEADER_BYTES = 256
+
 
 @dataclass(frozen=True)
 class Image:
@@ -119,9 +121,11 @@ def write_label(array: Array, path: str | os.PathLike[str], properties: Mapping[
     if orientation is not None:
         image = itk.DICOMOrient(image, orientation)
     try:
-        itk.WriteImage(image, os.fspath(path), True)
+        itk.WriteImage(image, geometry.itk_name(path), True)
     except RuntimeError as error:
         raise DatasetError(f"{path}: cannot be written: {_reason(error)}") from None
+    if not _is_whole(path, image):
+        raise DatasetError(f"{path}: written in part only. Is the disk full?")
 
 
 def can_read(path: Path, reader: str) -> bool:
@@ -155,7 +159,9 @@ def _read_with_simpleitk(path: Path, reader: str) -> Image:
     lost = nifti.scan(path) if is_nifti else frozenset()
     itk = geometry.simpleitk()
     try:
-        original = itk.ReadImage(os.fspath(path), imageIO=nifti.ITK_READER if is_nifti else "")
+        original = itk.ReadImage(
+            geometry.itk_name(path), imageIO=nifti.ITK_READER if is_nifti else ""
+        )
     except RuntimeError as error:
         raise DatasetError(f"{path}: unreadable: {_reason(error)}") from None
     if original.GetNumberOfComponentsPerPixel() > 1:
@@ -182,9 +188,24 @@ def _read_with_simpleitk(path: Path, reader: str) -> Image:
     return Image(array, spacing, properties, lost.union(nifti.not_finite(array)))
 
 
+def _is_whole(path: Path, image: Any) -> bool:
+    """Whether a new file holds all of an image: ITK says nothing where the disk is full."""
+    itk = geometry.simpleitk()
+    try:
+        if path.name.lower().endswith(nifti.NIFTI_ENDINGS):
+            nifti.scan(path)
+            return True
+        itk.ReadImage(os.fspath(path))
+    except (DatasetError, RuntimeError):
+        return False
+    # ITK reads GIPL files that end too early without a word; their voxels are never compressed.
+    voxels: int = itk.GetArrayViewFromImage(image).nbytes
+    return path.suffix.lower() != ".gipl" or path.stat().st_size == GIPL_HEADER_BYTES + voxels
+
+
 def _dimension(path: Path) -> int:
     reader = geometry.simpleitk().ImageFileReader()
-    reader.SetFileName(os.fspath(path))
+    reader.SetFileName(geometry.itk_name(path))
     reader.ReadImageInformation()
     dimension: int = reader.GetDimension()
     return dimension

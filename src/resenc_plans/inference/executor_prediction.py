@@ -30,6 +30,7 @@ class PredictionJob:
     probabilities: bool = False
     skip_existing: bool = False
     previous_stage: Path | None = None
+    workers: int = 1
 
     def run(self, part: tuple[int, int]) -> PredictionReport:
         """Predict part k of n, k from 1."""
@@ -51,6 +52,7 @@ class PredictionJob:
             skip_existing=self.skip_existing,
             probabilities=self.probabilities,
             previous_stage=self.previous_stage,
+            workers=self.workers,
         )
 
 
@@ -73,4 +75,5 @@ def predict_on(executor: Executor, job: PredictionJob, parts: int) -> Prediction
         tuple(sorted(case for report in reports for case in report.written)),
         tuple(sorted(case for report in reports for case in report.skipped)),
         tuple(problem for report in reports for problem in report.problems),
+        tuple(sorted(remark for report in reports for remark in report.remarks)),
     )

@@ -29,7 +29,7 @@ from resenc_plans.inference.prediction_report import (
 )
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.inference.probabilities import write_probabilities
-from resenc_plans.inference.written_case import is_whole, npz_of, write_label_whole
+from resenc_plans.inference.segmentation_files import is_whole, npz_of, write_segmentation
 
 ARGUMENTS_JSON = "predict_from_raw_data_args.json"
 
@@ -93,12 +93,14 @@ def predict_folder(
     reader = reader if reader in READERS else None
     tell = on_progress or (lambda _: None)
     outcomes: dict[str, str | None] = {}
+    finished: set[str] = set()
+    remarks: list[str] = []
 
     def path_of(case: InputCase) -> Path:
         return target / f"{case.name}{ending}"
 
     def read(case: InputCase) -> Preprocessed:
-        image = read_case(case, model.dataset.channels, reader)
+        image = read_case(case, model.dataset.channels, reader, remarks.append)
         stage = None
         if previous is not None:
             stage = read_previous(previous, case.name, ending, reader).array[0]
@@ -106,7 +108,7 @@ def predict_folder(
 
     def predict(case: InputCase, read: Preprocessed) -> Predicted:
         def on_tile(done: int, tiles: int) -> None:
-            tell(PredictionProgress(case.name, len(outcomes), len(todo), done, tiles))
+            tell(PredictionProgress(case.name, len(finished), len(todo), done, tiles))
 
         image, properties = read
         return predictor.predict_logits(image, on_tile).numpy(), properties
@@ -115,7 +117,8 @@ def predict_folder(
         if probabilities:
             write_probabilities(npz_of(path_of(case)), *predicted, predictor.export_recipe)
         labels = export_case(*predicted, predictor.export_recipe)
-        write_label_whole(labels, path_of(case), predicted[1])
+        write_segmentation(labels, path_of(case), predicted[1])
+        finished.add(case.name)
 
     done = {
         case
@@ -125,12 +128,14 @@ def predict_folder(
     todo = [case for case in chosen if case not in done]
     for case, reason in Pipeline(read, predict, write, workers).run(todo):
         outcomes[case.name] = reason
-        tell(PredictionProgress(case.name, len(outcomes), len(todo), 0, 0))
+        finished.add(case.name)
+        tell(PredictionProgress(case.name, len(finished), len(todo), 0, 0))
     results = [(case.name, outcomes[case.name]) for case in todo]
     return PredictionReport(
         written=tuple(name for name, reason in results if reason is None),
         skipped=tuple(case.name for case in chosen if case in done),
         problems=tuple(PredictionProblem(name, why) for name, why in results if why is not None),
+        remarks=tuple(sorted(remarks)),
     )
 
 

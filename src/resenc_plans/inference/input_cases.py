@@ -1,6 +1,7 @@
 """The cases in a folder of images, and what each one's files hold."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from resenc_plans.datasets.dataset import file_names
 from resenc_plans.datasets.images import Image, check_same_grid, read_file, read_label
+from resenc_plans.datasets.readers import SIMPLEITK, SIMPLEITK_REORIENT
 from resenc_plans.errors import DatasetError, FileError
 
 _CHANNEL = re.compile(r"_\d{4}")
@@ -26,7 +28,8 @@ class InputCase:
 def find_cases(folder: Path, file_ending: str) -> tuple[InputCase, ...]:
     """The cases of a folder by name, as nnU-Net finds them: CASE_0000.nii.gz, CASE_0001.nii.gz.
 
-    A file without a channel number makes a case without images, under the file's own name.
+    A file without a channel number makes a case without images, under the file's own name. A link
+    to a file that is not there is a channel that cannot be read, so that no case is lost silently.
 
     Raises
     ------
@@ -35,7 +38,12 @@ def find_cases(folder: Path, file_ending: str) -> tuple[InputCase, ...]:
     """
     if not folder.is_dir():
         raise FileError(f"{folder}: no such folder. Images to segment were expected there.")
-    files = file_names(folder, file_ending)
+    broken_links = (
+        path.name
+        for path in folder.iterdir()
+        if path.name.endswith(file_ending) and path.is_symlink() and not path.exists()
+    )
+    files = sorted((*file_names(folder, file_ending), *broken_links))
     if not files:
         raise FileError(f"{folder}: has no files that end in {file_ending}, as the model's do.")
     images: dict[str, list[Path]] = {}
@@ -61,19 +69,29 @@ def part_of(cases: tuple[InputCase, ...], part: tuple[int, int]) -> tuple[InputC
         There is no such part.
     """
     number, parts = part
+    if parts < 1:
+        raise DatasetError(f"Part {number}/{parts}: there is at least one part.")
     if not 1 <= number <= parts:
         raise DatasetError(f"Part {number}/{parts}: give 1/{parts} to {parts}/{parts}.")
     return cases[number - 1 :: parts]
 
 
-def read_case(case: InputCase, channels: tuple[str, ...], reader: str | None) -> Image:
+def read_case(
+    case: InputCase,
+    channels: tuple[str, ...],
+    reader: str | None,
+    on_remark: Callable[[str], None],
+) -> Image:
     """The image of a case, float32 (c, z, y, x), with the header of its first channel.
+
+    Where nnU-Net's `reader` makes zeros of voxels that are not finite, as ITK does in NIfTI files,
+    they are zeros here too, and `on_remark` is told so.
 
     Raises
     ------
     DatasetError
-        A channel is missing or too many, a file is unreadable, grids differ, or voxels are not
-        finite.
+        A channel is missing, a file is unreadable, grids differ, or voxels are not finite where
+        nnU-Net's labels would all be 0.
     """
     if not case.images:
         raise DatasetError(
@@ -84,18 +102,18 @@ def read_case(case: InputCase, channels: tuple[str, ...], reader: str | None) ->
         for number, name in enumerate(channels)
         if f"{number:04d}" not in case.numbers
     ]
-    if len(case.images) < len(channels):
+    if lacking:
         raise DatasetError(
-            f"It has {len(case.images)} of {len(channels)} channels; there is no file for "
+            f"It lacks {len(lacking)} of {len(channels)} channels; there is no file for "
             f"{', '.join(lacking)}."
         )
     images = [read_file(path, reader) for path in case.images]
     for image, path in zip(images, case.images, strict=True):
         if image.not_finite:
-            raise DatasetError(
-                f"{path}: has voxels that are {' or '.join(sorted(image.not_finite))}. "
-                "Replace them by a value that makes sense."
-            )
+            kinds = f"{path}: has voxels that are {' or '.join(sorted(image.not_finite))}"
+            if reader not in (SIMPLEITK, SIMPLEITK_REORIENT) or not np.isfinite(image.array).all():
+                raise DatasetError(f"{kinds}. Replace them by a value that makes sense.")
+            on_remark(f"{kinds}; predicted with zeros there, as nnU-Net does.")
     check_same_grid(images, case.images)
     array = np.concatenate([image.array.astype(np.float32, copy=False) for image in images])
     return Image(array, images[0].spacing, images[0].properties)

@@ -19,6 +19,8 @@ class PredictionReport:
     skipped: tuple[str, ...]
     """Those that were there already."""
     problems: tuple[PredictionProblem, ...]
+    remarks: tuple[str, ...] = ()
+    """What a person should know of cases that were predicted nonetheless."""
 
 
 @dataclass(frozen=True)

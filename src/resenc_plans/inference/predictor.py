@@ -12,15 +12,23 @@ from torch import Tensor, nn
 from resenc_plans.errors import DatasetError
 from resenc_plans.inference.cascade_input import network_input
 from resenc_plans.inference.case_export import ExportRecipe, export_case
+from resenc_plans.inference.constant_channels import allow_constant_channels
 from resenc_plans.inference.memory_fallback import Attempt, first_that_fits
 from resenc_plans.inference.model_folder import FINAL_CHECKPOINT, Fold, ModelFolder
 from resenc_plans.inference.sliding_window import OnTile, predict_logits
 from resenc_plans.networks.checkpoint import load_weights
 from resenc_plans.networks.device import find_device, find_precision
 from resenc_plans.preprocessing.case import Recipe
+from resenc_plans.preprocessing.label_resampling import LabelRule
 
 if TYPE_CHECKING:
     from resenc_plans.inference.prediction_report import PredictionReport
+
+PREVIOUS_STAGE_RULE: LabelRule = "argmax"
+"""How nnU-Net resamples a cascade's first segmentation, with batchgenerators from 0.25.4.
+
+No preprocessed case has to agree: in training, this segmentation comes from resampled logits.
+"""
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float32]
@@ -66,7 +74,8 @@ class Predictor:
         self.autocast = find_precision(precision, self.device)
         self.mirror_axes = model.mirror_axes if mirroring else ()
         self.step_size = step_size
-        self.recipe = Recipe.of(model.config, model.plan)
+        recipe = Recipe.of(model.config, model.plan, rule=PREVIOUS_STAGE_RULE)
+        self.recipe = allow_constant_channels(recipe)
         self.export_recipe = ExportRecipe.of(model.config, model.plan, model.labels)
         self._on_note = on_note
         self._loaded = next(iter(model.weights))

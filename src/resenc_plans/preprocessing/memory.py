@@ -7,7 +7,8 @@ from math import prod
 from pathlib import Path
 
 from resenc_plans.datasets.dataset import Case
-from resenc_plans.datasets.geometry import simpleitk
+from resenc_plans.datasets.geometry import itk_name, simpleitk
+from resenc_plans.errors import DatasetError
 from resenc_plans.preprocessing.case import Recipe
 from resenc_plans.preprocessing.resample import resampled_shape, scratch_bytes
 
@@ -34,10 +35,10 @@ def read_header(path: Path) -> ImageHeader | None:
     """The header of an image file, None where it cannot be read that way."""
     itk = simpleitk()
     reader = itk.ImageFileReader()
-    reader.SetFileName(str(path))
     try:
+        reader.SetFileName(itk_name(path))
         reader.ReadImageInformation()
-    except RuntimeError:
+    except (DatasetError, RuntimeError):
         return None
     shape, spacing = reader.GetSize()[::-1], reader.GetSpacing()[::-1]
     if len(shape) == 2:

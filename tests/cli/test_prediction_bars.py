@@ -1,0 +1,48 @@
+import io
+import re
+import sys
+
+import pytest
+from rich.cells import cell_len
+
+from resenc_plans.cli.prediction_bars import ending, prediction_bars
+from resenc_plans.inference.prediction_report import PredictionProgress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("columns", [60, 100])
+@pytest.mark.parametrize(
+    "name", ["case 17", "ward" * 50 + " 17", "患者 山田 太郎 脳の検査" * 3 + " 17"]
+)
+def test_bars_fit_the_terminal_and_show_the_end_of_names(monkeypatch, columns, name):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with prediction_bars() as show:
+        for done in range(1, 31):
+            show(PredictionProgress(name, 99, 120, done, 30))
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[\??[0-9;]*[A-Za-z]", "", terminal.getvalue()))
+    assert max(map(cell_len, lines)) <= columns
+    [shown] = [line for line in lines if "30/30 tiles" in line]
+    assert "17 " in shown
+    assert "/s" in shown
+    [whole] = [line for line in lines if "99/120 cases" in line][-1:]
+    assert re.search(r"\d:\d\d:\d\d$", whole.rstrip())
+
+
+def test_nothing_is_drawn_in_a_pipe(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with prediction_bars() as show:
+        show(PredictionProgress("case", 1, 2, 1, 1))
+    assert stream.getvalue() == ""
+
+
+def test_a_name_that_fits_is_whole():
+    assert ending("case", 4) == "case"
+    assert ending("a case", 4) == "…ase"
