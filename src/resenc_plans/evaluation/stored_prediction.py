@@ -17,7 +17,7 @@ from resenc_plans.inference.case_export import export_case
 from resenc_plans.inference.case_pipeline import Pipeline
 from resenc_plans.inference.prediction_report import PredictionProblem
 from resenc_plans.inference.probabilities import write_probabilities
-from resenc_plans.inference.written_case import npz_of, write_label_whole
+from resenc_plans.inference.segmentation_files import npz_of, write_segmentation
 from resenc_plans.preprocessing.store import CaseStore, LazyArray
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class StoredPredictor:
             path = target / f"{case}{ending}"
             if probabilities:
                 write_probabilities(npz_of(path), *predicted, recipe)
-            write_label_whole(export_case(*predicted, recipe), path, predicted[1])
+            write_segmentation(export_case(*predicted, recipe), path, predicted[1])
             with in_store:
                 for stage in self.following:
                     stage.write(case, predicted[0], self.predictor)
