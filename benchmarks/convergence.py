@@ -112,7 +112,10 @@ def draw(runs: Sequence[Run], path: Path) -> None:
     for one in runs:
         iterations = [ITERATIONS * (epoch + 1) for epoch in range(len(one.dice))]
         label = one.trainer if one.seed == SEEDS[0] else None
-        axes.plot(iterations, one.dice, color=COLORS[one.trainer], label=label, linewidth=1.4)
+        # Wide, or the curve of the same batches would hide it.
+        width, alpha = (5.0, 0.4) if one.trainer == NNUNET else (1.4, 1.0)
+        color = COLORS[one.trainer]
+        axes.plot(iterations, one.dice, color=color, label=label, linewidth=width, alpha=alpha)
     axes.set_xlabel("iterations")
     axes.set_ylabel("pseudo Dice, mean of both labels")
     axes.set_title(f"{DATASET}, fold 0, {CONFIGURATION}: {len(SEEDS)} seeds each", fontsize=10)
