@@ -11,7 +11,8 @@ import blosc2
 import numpy as np
 from numpy.typing import NDArray
 
-from resenc_plans.datasets.images import read_label, write_label
+from resenc_plans.datasets.images import read_label
+from resenc_plans.datasets.segmentation_files import write_segmentation
 from resenc_plans.errors import DatasetError, ResencPlansError
 from resenc_plans.evaluation.components import Selection, keep_largest_component
 from resenc_plans.evaluation.folders import (
@@ -148,7 +149,8 @@ def apply_postprocessing(
     def one(name: str) -> Problem | None:
         try:
             image = read_label(Path(source) / name, reader)
-            _write_whole(postprocessing.apply(image.array[0]), folder / name, image.properties)
+            labels = postprocessing.apply(image.array[0])
+            write_segmentation(labels, folder / name, image.properties)
         except ResencPlansError as error:
             return Problem(name, str(error))
         finally:
@@ -157,16 +159,6 @@ def apply_postprocessing(
 
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         return tuple(problem for problem in pool.map(one, names) if problem is not None)
-
-
-def _write_whole(labels: NDArray[Any], path: Path, properties: dict[str, Any]) -> None:
-    """Write a segmentation under a hidden name first, with the same ending, then rename it."""
-    hidden = path.with_name(f".partial_{path.name}")
-    try:
-        write_label(labels, hidden, properties)
-        hidden.replace(path)
-    finally:
-        hidden.unlink(missing_ok=True)
 
 
 def _load(

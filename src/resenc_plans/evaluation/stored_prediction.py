@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from resenc_plans.datasets.segmentation_files import npz_of, write_segmentation
 from resenc_plans.evaluation.next_stage import NextStage
 from resenc_plans.inference.case_export import export_case
 from resenc_plans.inference.case_pipeline import Pipeline
 from resenc_plans.inference.prediction_report import PredictionProblem
 from resenc_plans.inference.probabilities import write_probabilities
-from resenc_plans.inference.segmentation_files import npz_of, write_segmentation
 from resenc_plans.preprocessing.store import CaseStore, LazyArray
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from resenc_plans.datasets.readers import READERS
+from resenc_plans.datasets.segmentation_files import is_whole, npz_of, write_segmentation
 from resenc_plans.errors import DatasetError, FileError
 from resenc_plans.files import write_json
 from resenc_plans.folders import DATASET_JSON
@@ -29,7 +30,6 @@ from resenc_plans.inference.prediction_report import (
 )
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.inference.probabilities import write_probabilities
-from resenc_plans.inference.segmentation_files import is_whole, npz_of, write_segmentation
 
 ARGUMENTS_JSON = "predict_from_raw_data_args.json"
 

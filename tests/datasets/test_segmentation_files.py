@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from resenc_plans.datasets.images import read_label
+from resenc_plans.datasets.segmentation_files import write_segmentation
 from resenc_plans.errors import DatasetError, FileError
-from resenc_plans.inference.segmentation_files import write_segmentation
 from tests.inference.test_ensemble import PROPERTIES
 
 LABELS = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
