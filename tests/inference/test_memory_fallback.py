@@ -14,18 +14,34 @@ def test_a_gpu_is_asked_for_less_and_less():
     assert list(attempts(HOST, 12)) == [Attempt(1, HOST)]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError(),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GiB)"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+)
 @pytest.mark.parametrize(("fits", "notes"), [(Attempt(1, GPU), 0), (Attempt(1, HOST), 1)])
-def test_the_first_attempt_that_fits_counts(fits, notes, monkeypatch):
+def test_the_first_attempt_that_fits_counts(fits, notes, error, monkeypatch):
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     told = []
 
     def predict(attempt):
         if attempt != fits:
-            raise torch.OutOfMemoryError
+            raise error
         return torch.ones(1)
 
     assert first_that_fits(GPU, 12, predict, told.append) == 1
     assert len(told) == notes
+
+
+def test_another_error_is_not_taken_for_a_want_of_memory():
+    def predict(attempt):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        first_that_fits(GPU, 12, predict)
 
 
 def test_where_nothing_fits_it_is_said():

@@ -43,10 +43,10 @@ def cascade(preprocessed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return preprocessed
 
 
-def train(monkeypatch: pytest.MonkeyPatch, configuration: str, fold: str) -> int:
+def train(monkeypatch: pytest.MonkeyPatch, configuration: str, fold: str, *more: str) -> int:
     settings = Path("settings.json")
     settings.write_text('{"validation_iterations": 1, "precision": "fp32"}')
-    options = ["-p", PLANS + ".json", "--settings", str(settings), *SHORT]
+    options = ["-p", PLANS + ".json", "--settings", str(settings), *SHORT, *more]
     command = ["resenc-plans", "train", ".", configuration, fold, *options]
     monkeypatch.setattr(sys, "argv", command)
     try:
@@ -100,3 +100,23 @@ def test_a_case_without_reference_is_named_and_the_others_are_scored(cascade, mo
     assert f"{CASES[0]}.nii.gz: no such file" in capsys.readouterr().err
     path = model_folder(cascade, "tiny") / "fold_all/validation/summary.json"
     assert len(json.loads(path.read_text())["metric_per_case"]) == 2
+
+
+def test_a_trained_fold_is_validated_again_with_the_probabilities_that_select_averages(
+    cascade, monkeypatch, capsys
+):
+    assert train(monkeypatch, "first", "0") == 0
+    folder = model_folder(cascade, "first") / "fold_0"
+    weights = (folder / "checkpoint_final.pth").read_bytes()
+    assert not list(folder.glob("validation/*.npz"))
+
+    assert train(monkeypatch, "first", "0", "--resume", "--npz") == 0
+    assert (folder / "checkpoint_final.pth").read_bytes() == weights
+    probabilities = np.load(folder / f"validation/{HELD_OUT}.npz")["probabilities"]
+    labels = read_label(folder / f"validation/{HELD_OUT}.nii.gz").array[0]
+    np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-5)
+    np.testing.assert_array_equal(probabilities.argmax(0), labels)
+    assert (folder / f"validation/{HELD_OUT}.pkl").is_file()
+
+    assert train(monkeypatch, "first", "0", "--npz", "--no-validation") == 2
+    assert "contradict" in capsys.readouterr().err

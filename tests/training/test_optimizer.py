@@ -58,6 +58,27 @@ def test_states_go_to_torch_and_back():
     assert set(mine.state_dict()["param_groups"][0]) <= set(torchs.state_dict()["param_groups"][0])
 
 
+def test_a_gradient_scaler_steps_it_and_skips_what_overflows():
+    ours, theirs = network(), network()
+    mine = MomentumSGD(ours.parameters(), 0.01, **SETTINGS)
+    torchs = torch.optim.SGD(theirs.parameters(), 0.01, **SETTINGS, nesterov=True)
+    scalers = [torch.amp.GradScaler("cpu", growth_interval=2) for _ in range(2)]
+    pairs = zip((ours, theirs), (mine, torchs), scalers, strict=True)
+    for model, optimizer, scaler in pairs:
+        for seed in range(6):
+            torch.manual_seed(seed)
+            optimizer.zero_grad()
+            image = torch.randn(3, 4) * (torch.inf if seed == 3 else 1)
+            scaler.scale(model(image).square().sum()).backward()
+            scaler.unscale_(optimizer)
+            scaler.step(optimizer)
+            scaler.update()
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.isfinite(a).all()
+        assert torch.equal(a, b)
+    assert scalers[0].state_dict() == scalers[1].state_dict()
+
+
 def test_a_state_of_another_network_is_refused():
     optimizer = MomentumSGD(network().parameters(), 0.01, **SETTINGS)
     other = nn.Sequential(nn.Linear(4, 6))

@@ -7,8 +7,9 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from torch import Tensor
+from torch import Tensor, nn
 
+from resenc_plans.errors import ResencPlansError
 from resenc_plans.training.batch_split import split_batch
 from resenc_plans.training.loss import (
     DeepSupervision,
@@ -68,6 +69,21 @@ def one_rank(rank: int, folder: str) -> None:
     found: dict[str, Any] = {name: gradients(name, ranks, chosen) for name in losses(ALONE)}
     torch.save(found, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
+
+
+def test_batch_normalisation_counts_over_all_ranks_or_is_refused():
+    network = nn.Sequential(nn.Conv3d(1, 2, 3), nn.BatchNorm3d(2))
+    parameters = list(network.parameters())
+    assert ALONE.with_common_statistics(network) is network
+    with pytest.raises(ResencPlansError, match="batch normalisation"):
+        Ranks(0, 2, torch.device("cpu")).with_common_statistics(network)
+
+    common = Ranks(0, 2, torch.device("cuda", 0)).with_common_statistics(network)
+    assert [type(part) for part in common.children()] == [nn.Conv3d, nn.SyncBatchNorm]
+    assert all(a is b for a, b in zip(parameters, common.parameters(), strict=True))
+
+    plain = nn.Sequential(nn.Conv3d(1, 2, 3), nn.InstanceNorm3d(2, affine=True))
+    assert Ranks(0, 2, torch.device("cpu")).with_common_statistics(plain) is plain
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -140,6 +141,42 @@ def test_a_run_that_is_stopped_in_the_validation_goes_on_bit_for_bit(
     before, after = load_checkpoint(undisturbed), load_checkpoint(result.checkpoint)
     for key in ("train_losses", "val_losses", "dice_per_class_or_region", "ema_fg_dice"):
         assert str(before.logging[key]) == str(after.logging[key])
+
+
+def test_a_gradient_scaler_changes_nothing_and_goes_on_with_its_scale(config, dataset, tmp_path):
+    """The scaler of CUDA's half precision, here about single precision, where it is exact."""
+
+    def trainer(settings: TrainingSettings) -> Trainer:
+        made = Trainer(config, dataset, 0, settings)
+        made.scaler = torch.amp.GradScaler("cpu", 2.0**8, growth_interval=2)
+        return made
+
+    unscaled = Trainer(config, dataset, 0, SHORT).fit().checkpoint.rename(tmp_path / "plain.pth")
+    scaled = trainer(SHORT).fit().checkpoint.rename(tmp_path / "scaled.pth")
+    one, other = weights(unscaled), weights(scaled)
+    assert all(torch.allclose(one[name], other[name], rtol=1e-5, atol=1e-7) for name in one)
+    scale = load_checkpoint(scaled).grad_scaler_state
+    assert scale is not None
+    assert scale["scale"] == 2.0**12
+
+    budget = SHORT.model_copy(update={"max_minutes": 1e-9})
+    assert not trainer(budget).fit().is_complete
+    again = trainer(SHORT)
+    again.resume()
+    resumed = again.fit().checkpoint
+    assert_equal_weights(scaled, resumed)
+    assert load_checkpoint(resumed).grad_scaler_state == scale
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_compiled_network_learns_the_same(config, dataset, tmp_path):
+    settings = SHORT.model_copy(update={"epochs": 1, "iterations": 2})
+    plain = Trainer(config, dataset, 0, settings).fit().checkpoint.rename(tmp_path / "plain.pth")
+    settings = settings.model_copy(update={"compile": True})
+    one, other = weights(plain), weights(Trainer(config, dataset, 0, settings).fit().checkpoint)
+    assert one.keys() == other.keys()
+    assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in one)
 
 
 def test_the_time_budget_ends_a_run(config, dataset):

@@ -22,6 +22,8 @@ def validate(
     device: str | None,
     precision: str,
     allow_import: tuple[str, ...],
+    *,
+    probabilities: bool,
 ) -> None:
     """Predict the fold's held-out cases from the store, score them, prepare a next stage."""
     from functools import partial
@@ -73,6 +75,7 @@ def validate(
         references,
         stored,
         reader=reader if reader in READERS else None,
+        probabilities=probabilities,
     )
     for problem in found.problems:
         note(f"{problem.case}: {problem.reason}")

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from resenc_plans.training.settings import TrainingSettings
     from resenc_plans.training.trainer import Trainer
 
-_CPU_IS_FULL = "DefaultCPUAllocator"
-"""In the message of torch's error where the host's memory does not suffice."""
+_COMPILER = ("torch._dynamo", "torch._inductor")
 SPLIT_IS_PRINTED = "RESENC_PLANS_SPLIT_IS_PRINTED"
 """Set for the processes that `train --gpus` starts."""
 
@@ -91,6 +90,12 @@ def train(
             help="Predict and evaluate the held-out cases at the end.",
         ),
     ] = True,
+    probabilities: Annotated[
+        bool,
+        typer.Option(
+            "--probabilities", "--npz", help="Keep the held-out cases' probabilities, for select."
+        ),
+    ] = False,
     allow_import: AllowImportOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be trained, train nothing.")
@@ -119,6 +124,8 @@ def train(
         raise ResencPlansError(f"Fold {fold!r}: a number from 0, or all, is needed.")
     if resume and pretrained is not None:
         raise ResencPlansError("--resume and --pretrained contradict each other: give one.")
+    if probabilities and not validation:
+        raise ResencPlansError("--probabilities and --no-validation contradict each other.")
     data = scope.dataset()
     is_rank = "RANK" in os.environ
     processes = int(os.environ["WORLD_SIZE"]) if is_rank else gpus
@@ -147,6 +154,7 @@ def train(
         pretrained,
         tuple(allow_import or ()),
         validation,
+        probabilities,
     )
 
 
@@ -160,6 +168,7 @@ def _train(
     pretrained: Path | None,
     allow_import: tuple[str, ...],
     validation: bool,
+    probabilities: bool,
 ) -> None:
     from resenc_plans.cli.training_progress import shown_progress
     from resenc_plans.training.pretrained import load_pretrained
@@ -196,7 +205,15 @@ def _train(
     if validation:
         from resenc_plans.cli.final_validation import validate
 
-        validate(trainer.folder, config, dataset, device, settings.precision, allow_import)
+        validate(
+            trainer.folder,
+            config,
+            dataset,
+            device,
+            settings.precision,
+            allow_import,
+            probabilities=probabilities,
+        )
 
 
 def _begin(trainer: "Trainer", resume: bool) -> None:
@@ -228,16 +245,21 @@ def _named_faults(
     config: "ResolvedConfiguration", dataset: "Dataset", ranks: "Ranks"
 ) -> Iterator[None]:
     """Say what is behind a fault; among many processes, of which rank it is, before all end."""
-    import torch
-
+    from resenc_plans.networks.device import is_out_of_memory
     from resenc_plans.training.ranks import LOST, is_lost_connection
 
     try:
         yield
     except Exception as error:
         fault: Exception = error
-        if isinstance(error, torch.OutOfMemoryError) or _CPU_IS_FULL in str(error):
+        if is_out_of_memory(error):
             fault = ResencPlansError(_out_of_memory(config, dataset, ranks.world))
+        elif type(error).__module__.startswith(_COMPILER):
+            why = str(error).strip().partition("\n")[0].rstrip(".")
+            fault = ResencPlansError(
+                f'torch.compile failed: {why}. {{"compile": false}} in a file for --settings '
+                "trains without it."
+            )
         if ranks.world == 1:
             if fault is error:
                 raise

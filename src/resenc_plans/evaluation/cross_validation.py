@@ -126,7 +126,7 @@ def _by_name(model: TrainedModel, folds: Sequence[str], ending: str) -> dict[str
         if not names and ending == ".npz" and folder.is_dir():
             raise MissingProbabilitiesError(
                 f"{folder}: has no probabilities (.npz), so {model.identifier} cannot be part of "
-                "an ensemble. Validate it again with probabilities."
+                "an ensemble. `train --resume --probabilities` validates a trained fold again."
             )
         if not names:
             raise DatasetError(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from resenc_plans.networks.device import is_out_of_memory
+
 HOST = torch.device("cpu")
 
 MOST_TILES = 64
@@ -56,8 +58,9 @@ def first_that_fits(
             on_note(f"The memory of {device} does not suffice: sums are kept on the host.")
         try:
             return predict(attempt)
-        except torch.OutOfMemoryError:
-            pass  # What the attempt held is freed when this block ends.
+        except RuntimeError as error:  # what the attempt held is freed when this block ends
+            if not is_out_of_memory(error):
+                raise
         if device.type == "cuda":
             torch.cuda.empty_cache()
     raise MemoryError(f"{device}: not enough memory to predict one patch")

@@ -17,7 +17,7 @@ from resenc_plans.inference.memory_fallback import Attempt, first_that_fits
 from resenc_plans.inference.model_folder import FINAL_CHECKPOINT, Fold, ModelFolder
 from resenc_plans.inference.sliding_window import OnTile, predict_logits
 from resenc_plans.networks.checkpoint import load_weights
-from resenc_plans.networks.device import find_device, find_precision
+from resenc_plans.networks.device import find_device, find_precision, try_all_kernels
 from resenc_plans.preprocessing.case import Recipe
 from resenc_plans.preprocessing.label_resampling import LabelRule
 
@@ -72,6 +72,7 @@ class Predictor:
         self.model = model
         self.device = find_device(device)
         self.autocast = find_precision(precision, self.device)
+        try_all_kernels(self.device)
         self.mirror_axes = model.mirror_axes if mirroring else ()
         self.step_size = step_size
         recipe = Recipe.of(model.config, model.plan, rule=PREVIOUS_STAGE_RULE)

@@ -16,6 +16,8 @@ PRECISIONS: dict[str, torch.dtype | None] = {
 """The type that a network computes in under each name; None is float32 throughout."""
 
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+_MEMORY_FAULTS = ("out of memory", "DefaultCPUAllocator", "CUDNN_STATUS_ALLOC_FAILED")
+"""In the messages of errors that torch has no class for: of MPS, the CPU, cuDNN."""
 
 
 def find_device(name: str | torch.device | None) -> torch.device:
@@ -42,6 +44,22 @@ def find_device(name: str | torch.device | None) -> torch.device:
             f"{torch.cuda.device_count()} GPUs. Use --device cpu, or another build of PyTorch."
         )
     return device
+
+
+def try_all_kernels(device: torch.device) -> None:
+    """Let cuDNN try which of its convolutions is fastest for each shape, as nnU-Net does.
+
+    This holds for the whole process; other devices than CUDA's are left alone.
+    """
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory of a device did not suffice."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(fault in str(error) for fault in _MEMORY_FAULTS)
+    )
 
 
 def find_precision(name: str | None, device: torch.device) -> torch.dtype | None:

@@ -16,6 +16,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from resenc_plans.errors import ConfigurationError, ResencPlansError
 from resenc_plans.networks.build import build_network
+from resenc_plans.networks.device import try_all_kernels
 from resenc_plans.networks.trace import (
     as_list,
     deep_supervision_loss,
@@ -83,7 +84,7 @@ class CudaGpu:
             )
         self.device = torch.device("cuda", 0)
         self.name = torch.cuda.get_device_name(self.device)
-        torch.backends.cudnn.benchmark = True
+        try_all_kernels(self.device)
 
     def autocast(self) -> AbstractContextManager[object]:
         """CUDA's, with fp16."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
+from resenc_plans.errors import ResencPlansError
 from resenc_plans.networks.device import find_device
 
 LOST = 76
@@ -42,6 +43,26 @@ class Ranks:
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(tensor)
         return [float(value) for value in tensor.tolist()]
+
+    def with_common_statistics(self, network: nn.Module) -> nn.Module:
+        """The network, its batch normalisation over all ranks, if it has one, as in nnU-Net.
+
+        Raises
+        ------
+        ResencPlansError
+            There are several ranks, which torch does not let have common statistics on a CPU.
+        """
+        layers = nn.modules.batchnorm._BatchNorm
+        if self.world == 1 or not any(isinstance(part, layers) for part in network.modules()):
+            return network
+        if self.device.type != "cuda":
+            raise ResencPlansError(
+                "The network has batch normalisation, whose statistics several processes share on "
+                "CUDA only. Train in one process, or with InstanceNorm."
+            )
+        convert = nn.SyncBatchNorm.convert_sync_batchnorm
+        common: nn.Module = convert(network)  # type: ignore[no-untyped-call]
+        return common
 
     def wait(self) -> None:
         """Return when all ranks have come here."""

@@ -44,8 +44,8 @@ class TrainingSettings(BaseModel):
     """Largest norm of all gradients together."""
     precision: Precision = "auto"
     """auto: fp16 with a gradient scaler on CUDA, bf16 on CPUs that have it, else fp32."""
-    compile: bool = False
-    """Whether the network goes through torch.compile."""
+    compile: bool | None = None
+    """Whether the network goes through torch.compile; by itself on CUDA but under Windows."""
     workers: Annotated[int, Field(ge=0)] | None = None
     """Processes that make batches; without a number, as the CPUs allow. 0: in the main process."""
     seed: Annotated[int, Field(ge=0)] = 0

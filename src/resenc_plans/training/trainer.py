@@ -5,6 +5,7 @@ loss, sampler, augmentation, batches, schedule.
 """
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch.nn.utils import clip_grad_norm_
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import ResencPlansError
 from resenc_plans.networks.build import build_network
-from resenc_plans.networks.device import find_precision
+from resenc_plans.networks.device import find_precision, try_all_kernels
 from resenc_plans.plans.models import ResolvedConfiguration
 from resenc_plans.training.batches import Augmentation, Batch, Batches, Sampler
 from resenc_plans.training.history import Epoch, smoothed
@@ -102,18 +103,19 @@ class Trainer:
         self.ranks, self.device = ranks, ranks.device
         wanted = None if settings.precision == "auto" else settings.precision
         self.autocast = find_precision(wanted, self.device)
+        try_all_kernels(self.device)
         self.folder = run_folder or usual_run_folder(config, dataset, fold)
         self.on_progress = on_progress
         torch.manual_seed(settings.seed)
         labels = dataset.labels
-        self.network = network or build_network(
+        network = network or build_network(
             config,
             input_channels(config, labels),
             labels.num_heads,
             settings.deep_supervision,
             allow_import=allow_import,
         )
-        self.network.to(self.device)
+        self.network = ranks.with_common_statistics(network.to(self.device))
         self.network.to(memory_format=self._memory_format())  # type: ignore[call-overload]
         self.optimizer = MomentumSGD(
             self.network.parameters(),
@@ -342,12 +344,17 @@ class Trainer:
 
     def _in_parallel(self) -> nn.Module:
         network = self.network
-        if self.settings.compile:
+        if self._is_compiled():
             network = torch.compile(network)  # type: ignore[assignment]
         if self.ranks.world == 1:
             return network
         devices = [self.device] if self.device.type == "cuda" else None
         return DistributedDataParallel(network, device_ids=devices)
+
+    def _is_compiled(self) -> bool:
+        if self.settings.compile is None:
+            return self.device.type == "cuda" and sys.platform != "win32"
+        return self.settings.compile
 
     def _result(self, reason: str | None, checkpoint: str) -> TrainingResult:
         self.ranks.wait()
@@ -384,6 +391,7 @@ class Trainer:
             "fold": self.fold,
             "device": self.device,
             "precision": self.autocast or torch.float32,
+            "compiled": self._is_compiled(),
             "world": self.ranks.world,
             "torch": torch.__version__,
             "settings": self.settings.model_dump_json(),
