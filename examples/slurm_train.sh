@@ -26,7 +26,7 @@ fi
 
 stopped=0
 trap 'stopped=1; kill -TERM "$training"' USR1
-"${launch[@]}" -m resenc_plans train "$@" "${resume[@]}" &
+"${launch[@]}" -m resenc_plans train "$@" ${resume[@]+"${resume[@]}"} &
 training=$!
 wait "$training"
 code=$?

@@ -11,6 +11,9 @@ from hypothesis import settings
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
 
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+"""Bit for bit is a promise for CPUs, so tests compute there, on a machine with a GPU too."""
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from resenc_plans.errors import DatasetError
 from resenc_plans.preprocessing import CaseStore
-from resenc_plans.training.folds import fold_cases
+from resenc_plans.training.folds import fold_cases, is_random
 
 
 @pytest.fixture
@@ -30,6 +30,20 @@ def test_a_fold_that_the_file_lacks_is_a_random_split(tmp_path, store):
     assert (len(split.train), len(split.val)) == (4, 2)
     assert not {*split.train} & {*split.val}
     assert split == fold_cases(tmp_path, store, 7) != fold_cases(tmp_path, store, 8)
+
+
+def test_a_fold_beyond_those_of_the_split_is_known_to_be_random(tmp_path, store):
+    assert [is_random(tmp_path, fold) for fold in (0, 4, 5, "all")] == [False, False, True, False]
+    (tmp_path / "splits_final.json").write_text(json.dumps([{"train": ["a"], "val": ["f"]}]))
+    assert is_random(tmp_path, 1)
+
+
+def test_for_fewer_cases_than_folds_the_message_says_what_to_do(tmp_path, store):
+    for name in "ef":
+        (store.folder / f"{name}.b2nd").unlink()
+    with pytest.raises(DatasetError, match=r"4 cases are too few .* Train fold all, or write"):
+        fold_cases(tmp_path, store, 0)
+    assert fold_cases(tmp_path, store, "all").val == tuple("abcd")
 
 
 def test_all_trains_and_validates_on_every_case(tmp_path, store):

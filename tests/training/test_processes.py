@@ -18,6 +18,7 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 from resenc_plans.networks.checkpoint import load_checkpoint
 from resenc_plans.training.launch import end_of
 from resenc_plans.training.ranks import LOST
+from tests.networks.configurations import unet_arguments
 
 KILLS = int(os.environ.get("RESENC_PLANS_KILLS", "3"))
 """How often a run is killed; with 10 the test takes two minutes."""
@@ -92,6 +93,20 @@ def test_ranks_take_the_step_of_one_process(preprocessed, world):
     )
     for name, value in alone.items():
         assert torch.allclose(value, together[name], atol=1e-5), name
+
+
+def test_ranks_train_a_network_some_heads_of_which_are_idle(preprocessed):
+    path = preprocessed / "nnUNetResEncUNetMPlans.json"
+    document = json.loads(path.read_text())
+    three = {"n_blocks_per_stage": [1, 1, 1], "features_per_stage": [4, 8, 8]}
+    document["configurations"]["tiny"]["architecture"]["arch_kwargs"] = unet_arguments(
+        3, 3, **three
+    )
+    path.write_text(json.dumps(document))
+    settings = STEP | {"iterations": 3, "learning_rate": 0.01, "deep_supervision": False}
+    process = start(preprocessed, "idle", settings, "--gpus", "2")
+    said = finish(process)
+    assert process.returncode == 0, said
 
 
 def test_more_ranks_than_samples_are_refused_before_any_starts(preprocessed):
@@ -185,6 +200,18 @@ def test_the_process_that_was_the_cause_is_named(codes, end):
     found = end_of(failures)
     assert found.code == end[0]
     assert found.reason == end[1] or found.reason.startswith(end[1])
+
+
+def test_processes_that_were_ended_later_are_no_cause():
+    failures = {
+        rank: ProcessFailure(rank, rank, code, error_file="")
+        for rank, code in enumerate((1, -signal.SIGKILL, -signal.SIGABRT))
+    }
+    for failure in (failures[1], failures[2]):
+        failure.timestamp += 30
+    reason = end_of(failures).reason
+    assert reason.startswith("Rank 0 (process 0) failed with exit code 1")
+    assert "SIG" not in reason
 
 
 def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(preprocessed):

@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from resenc_plans.plans.plans import Plans
 from resenc_plans.training.batches import Batch, Batches
 from resenc_plans.training.pretrained import load_pretrained
 from resenc_plans.training.progress import Progress
-from resenc_plans.training.ranks import ALONE
+from resenc_plans.training.ranks import ALONE, Ranks
 from resenc_plans.training.settings import TrainingSettings
 from resenc_plans.training.trainer import Trainer
 from resenc_plans.training.usual_parts import usual_batches, usual_run_folder
@@ -192,7 +193,8 @@ def test_a_full_disk_costs_a_checkpoint_but_not_the_run(config, dataset, monkeyp
     events: list[Progress] = []
 
     def full(path: Path, *_: object) -> None:
-        raise FileError(f"{path}: not written, the disk is full.")
+        if path.name != "checkpoint_final.pth":
+            raise FileError(f"{path}: not written, the disk is full.")
 
     runner = Trainer(config, dataset, 0, SHORT, on_progress=events.append)
     runner.folder.prepare(config, dataset)
@@ -202,6 +204,81 @@ def test_a_full_disk_costs_a_checkpoint_but_not_the_run(config, dataset, monkeyp
     runner.fit()
     assert old.read_bytes() == b"the older one"
     assert any("the disk is full" in (event.note or "") for event in events)
+
+
+def test_where_the_last_checkpoint_is_not_written_the_one_before_it_stays(
+    config, dataset, monkeypatch
+):
+    from resenc_plans.training import trainer as module
+
+    written = module.save_state
+
+    def full(path: Path, *rest: Any) -> None:
+        if path.name == "checkpoint_final.pth":
+            raise FileError(f"{path}: not written, the disk is full.")
+        written(path, *rest)
+
+    monkeypatch.setattr(module, "save_state", full)
+    settings = SHORT.model_copy(update={"checkpoint_epochs": 2})
+    with pytest.raises(FileError, match=r"the disk is full\. Make room, then go on with --resume"):
+        Trainer(config, dataset, 0, settings).fit()
+    monkeypatch.undo()
+    again = Trainer(config, dataset, 0, settings)
+    assert again.resume().name in ("checkpoint_latest.pth", "checkpoint_best.pth")
+    assert again.fit().is_complete
+
+
+def test_a_checkpoint_that_is_not_written_is_told_without_a_listener_too(
+    config, dataset, monkeypatch
+):
+    from resenc_plans.training import trainer as module
+
+    def full(path: Path, *_: object) -> None:
+        if path.name == "checkpoint_best.pth":
+            raise FileError(f"{path}: not written, the disk is full.")
+
+    monkeypatch.setattr(module, "save_state", full)
+    with pytest.warns(UserWarning, match="the disk is full"):
+        Trainer(config, dataset, 0, SHORT).fit()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_a_log_that_cannot_be_written_does_not_end_the_run(config, dataset):
+    events: list[Progress] = []
+    runner = Trainer(config, dataset, 0, SHORT, on_progress=events.append)
+    runner.folder.prepare(config, dataset)
+    (runner.folder.path / "training_log.txt").symlink_to("/dev/full")
+    assert runner.fit().is_complete
+    assert any("No space left" in (event.note or "") for event in events)
+
+
+def test_the_pause_before_a_resume_is_no_part_of_the_epoch(config, dataset, monkeypatch):
+    from resenc_plans.training import trainer as module
+
+    budget = SHORT.model_copy(update={"max_minutes": 1e-9})
+    assert not Trainer(config, dataset, 0, budget).fit().is_complete
+    now, pause = time.time, 1e6
+    monkeypatch.setattr(module.time, "time", lambda: now() + pause)
+    again = Trainer(config, dataset, 0, SHORT)
+    again.resume()
+    assert max(epoch.seconds for epoch in again.fit().epochs) < pause / 10
+
+
+def test_the_device_is_chosen_by_name(config, dataset):
+    assert Trainer(config, dataset, 0, SHORT, device="cpu").device.type == "cpu"
+    with pytest.raises(ResencPlansError, match="Device 'toaster'"):
+        Trainer(config, dataset, 0, SHORT, device="toaster")
+    half = SHORT.model_copy(update={"precision": "fp16"})
+    with pytest.raises(ResencPlansError, match="no gradient scaler"):
+        Trainer(config, dataset, 0, half, ranks=Ranks(0, 1, torch.device("mps")))
+
+
+def test_the_validation_is_reported_too(config, dataset):
+    events: list[Progress] = []
+    settings = SHORT.model_copy(update={"validation_iterations": 2})
+    Trainer(config, dataset, 0, settings, on_progress=events.append).fit()
+    seen = [(e.iteration, e.iterations) for e in events if e.epoch == 1 and not e.is_training]
+    assert seen == [(1, 2), (2, 2)]
 
 
 def test_losses_that_are_no_numbers_end_the_run_and_name_the_cases(config, dataset):
@@ -241,6 +318,11 @@ def test_gradients_that_are_no_numbers_end_the_run_too(config, dataset):
     settings = SHORT.model_copy(update={"iterations": 20})
     with pytest.raises(ResencPlansError, match="gradients were not finite in 5 batches"):
         Trainer(config, dataset, 0, settings, loss=loss).fit()
+    scaled = Trainer(config, dataset, 0, settings, loss=loss)
+    scaled.scaler = torch.amp.GradScaler("cpu", 2.0**6)
+    with pytest.raises(ResencPlansError, match="gradients were not finite in 5 batches"):
+        scaled.fit()
+    assert scaled.iteration == 6 + 4
 
 
 def test_a_run_that_is_prolonged_or_begun_anew_goes_on_where_it_was(config, dataset):

@@ -2,15 +2,35 @@
 
 from typing import TYPE_CHECKING
 
-from resenc_plans.cli.render import numbers, say
+from resenc_plans.cli.render import note, numbers, say
 from resenc_plans.errors import ResencPlansError
 
 if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset
+    from resenc_plans.datasets.splits import Split
     from resenc_plans.plans.models import ResolvedConfiguration
     from resenc_plans.training.settings import TrainingSettings
 
 _STANDARD_ITERATIONS = 1000 * 250
+
+
+def print_task(
+    config: "ResolvedConfiguration", fold: int | str, settings: "TrainingSettings", split: "Split"
+) -> None:
+    """Print which data is trained on, and what network."""
+    from resenc_plans.training.folds import ALL, is_random
+    from resenc_plans.training.usual_parts import open_store, preprocessed_folder
+
+    held_out = "and the same" if fold == ALL else len(split.val)
+    folder = open_store(config).folder
+    say(f"Data: {folder}, {len(split.train)} cases to train on, {held_out} held out.")
+    if is_random(preprocessed_folder(config), fold):
+        note(f"Fold {fold} is beyond those of the split, so its cases are drawn at random, 80:20.")
+    network = config.architecture.network_class_name.rpartition(".")[2]
+    say(
+        f"Network: {network}, patch {numbers(config.patch_size)}, batch {config.batch_size}; "
+        f"{settings.epochs} epochs of {settings.iterations} iterations."
+    )
 
 
 def print_preview(
@@ -25,7 +45,7 @@ def print_preview(
     from resenc_plans.cost.estimate import estimate_cost
     from resenc_plans.training.folds import fold_cases
     from resenc_plans.training.usual_parts import (
-        check_headers,
+        check_stored_cases,
         input_channels,
         open_store,
         preprocessed_folder,
@@ -34,16 +54,11 @@ def print_preview(
     )
 
     store = open_store(config)
-    split = fold_cases(preprocessed_folder(config), store, fold)
+    split = fold_cases(preprocessed_folder(config), store, fold, write=False)
     cases = (*split.train, *split.val)
-    check_headers(store, cases, len(config.normalization_schemes))
+    check_stored_cases(store, cases, config, dataset)
     previous_predictions(config, dataset, cases)
-    say(f"Data: {store.folder}, {len(split.train)} cases to train on, {len(split.val)} held out.")
-    network = config.architecture.network_class_name.rpartition(".")[2]
-    say(
-        f"Network: {network}, patch {numbers(config.patch_size)}, batch {config.batch_size}; "
-        f"{settings.epochs} epochs of {settings.iterations} iterations."
-    )
+    print_task(config, fold, settings, split)
     try:
         cost = estimate_cost(
             config,
@@ -61,7 +76,9 @@ def print_preview(
             f"Cost: {cost.parameters / 1e6:.1f} M parameters, {memory.expected:.1f} GB of GPU "
             f"memory ({memory.low:.1f}-{memory.high:.1f}), calibrated to {cost.calibration.name}."
         )
-        if cost.hours is not None:
+        if cost.hours is None:
+            say("Time: not known, for want of figures for several GPUs or for so small a step.")
+        else:
             share = settings.epochs * settings.iterations / _STANDARD_ITERATIONS
             low, high = cost.hours.low * share, cost.hours.high * share
             say(f"Time: {low:.2g} to {high:.2g} hours on that GPU.")

@@ -1,6 +1,7 @@
 """What a person sees of a training: a bar on a terminal, one line per epoch everywhere."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,56 +17,81 @@ def shown_progress(epochs: int) -> "Iterator[Callable[[Progress], None]]":
     """Show what a trainer reports."""
     from resenc_plans.training.records import describe
 
-    def line(event: "Progress", left: str) -> None:
-        if event.note:
-            note(event.note)
+    def line(event: "Progress", left: str = "") -> None:
         if event.finished is not None:
             text = describe(event.epoch, epochs, event.finished, event.waited)
             sys.stdout.write(f"{text}{left}\n")
             sys.stdout.flush()
 
+    def show_lines(event: "Progress") -> None:
+        if event.note is not None:
+            note(event.note)
+        line(event)
+
     if not sys.stdout.isatty():
-        yield lambda event: line(event, "")
+        yield show_lines
         return
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         SpinnerColumn,
         TextColumn,
-        TimeElapsedColumn,
     )
     from rich.progress import (
         Progress as Bar,
     )
+    from rich.table import Column
 
     with Bar(
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(20),
         MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}"),
-        TimeElapsedColumn(),
+        TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True)),
         console=console(),
         transient=True,
     ) as bar:
-        task = bar.add_task("epoch 1", loss=float("nan"), total=None)
+        task = bar.add_task("epoch 1", figures="", total=None)
+        pace = Pace(epochs)
 
         def show(event: "Progress") -> None:
-            line(event, _left(event, epochs))
+            if event.note is not None:
+                bar.console.print(event.note, style="yellow", markup=False)
+                return
+            left = pace.left(event)
+            line(event, f", {left}" if left and event.finished is not None else "")
+            name = "epoch" if event.is_training else "validation"
+            figures = f"loss {event.loss:.3f}, rate {event.learning_rate:.5f}"
             bar.update(
                 task,
-                description=f"epoch {event.epoch + 1}/{epochs}",
+                description=f"{name} {event.epoch + 1}/{epochs}",
                 completed=event.iteration,
                 total=event.iterations,
-                loss=event.loss,
+                figures=", ".join(filter(None, [left, pace.speed, figures])),
             )
 
         yield show
 
 
-def _left(event: "Progress", epochs: int) -> str:
-    if event.finished is None:
-        return ""
-    seconds = event.finished.seconds * (epochs - event.epoch - 1)
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f", {hours} h {minutes:02} min left"
+class Pace:
+    """How fast a training goes by the events that it is shown, and how long it will take."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+        self.speed = ""
+        """Training batches per second, the time of validations included."""
+        self._first: tuple[float, int] | None = None
+        self._left = ""
+
+    def left(self, event: "Progress") -> str:
+        """The time until the last epoch is over."""
+        if not event.is_training or event.finished is not None:
+            return self._left
+        now, done = time.monotonic(), event.epoch * event.iterations + event.iteration
+        begun, before = self._first = self._first or (now, done)
+        if now > begun:
+            speed = (done - before) / (now - begun)
+            minutes = round((self.epochs * event.iterations - done) / speed / 60)
+            self.speed = f"{speed:.2f}/s"
+            self._left = f"{minutes // 60} h {minutes % 60:02} min left"
+        return self._left

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.errors import FileError
@@ -154,6 +154,23 @@ def recipe_digest(
         "rule": rule,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def stale_cases(
+    folder: Path,
+    cases: Iterable[str],
+    config: ResolvedConfiguration,
+    plan: Plans,
+    dataset_json: DatasetJson,
+) -> list[str]:
+    """Those of a store's cases that were made by another recipe than that of the plans now.
+
+    Cases without an entry in the manifest, such as nnU-Net's own, are not among them. Either rule
+    of resampling labels will do.
+    """
+    recipes = {recipe_digest(config, plan, dataset_json, rule) for rule in get_args(LabelRule)}
+    entries = Manifest(folder).read()
+    return [case for case in cases if case in entries and entries[case].recipe not in recipes]
 
 
 def _intensities(plans_document: Mapping[str, Any]) -> list[Any]:

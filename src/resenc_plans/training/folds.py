@@ -12,16 +12,19 @@ from resenc_plans.preprocessing.store import CaseStore
 
 SPLITS_JSON = "splits_final.json"
 ALL = "all"
+FOLDS = 5
 
 _SEED = 12345
 _SHARE_OF_TRAINING = 0.8
 
 
-def fold_cases(preprocessed: Path, store: CaseStore, fold: int | str) -> Split:
+def fold_cases(
+    preprocessed: Path, store: CaseStore, fold: int | str, *, write: bool = True
+) -> Split:
     """The split of a fold: of splits_final.json, which is made (5 folds) where there is none.
 
-    Fold `all` trains and validates on every case. A fold beyond those of the file is a random split
-    of 80 to 20, as nnU-Net makes it.
+    `write` is whether one that is made is written, too. Fold `all` trains and validates on every
+    case. A fold beyond those of the file is a random split of 80 to 20, as nnU-Net makes it.
 
     Raises
     ------
@@ -37,13 +40,26 @@ def fold_cases(preprocessed: Path, store: CaseStore, fold: int | str) -> Split:
     path = preprocessed / SPLITS_JSON
     if path.is_file():
         splits = load_splits(path)
+    elif len(names) < FOLDS:
+        raise DatasetError(
+            f"{store.folder}: {len(names)} cases are too few for nnU-Net's {FOLDS} folds. Train "
+            f"fold all, or write {path}: a list with "
+            '{"train": [cases], "val": [cases]} for each fold.'
+        )
     else:
-        splits = make_splits(names)
-        write_json(path, [split.to_dict() for split in splits])
+        splits = make_splits(names, FOLDS)
+        if write:
+            write_json(path, [split.to_dict() for split in splits])
     number = int(fold)
     split = splits[number] if number < len(splits) else _random_split(names, number)
     _check(split, names, store, path)
     return split
+
+
+def is_random(preprocessed: Path, fold: int | str) -> bool:
+    """Whether a fold is beyond those of splits_final.json, hence a random split."""
+    path = preprocessed / SPLITS_JSON
+    return isinstance(fold, int) and fold >= (len(load_splits(path)) if path.is_file() else FOLDS)
 
 
 def _random_split(names: Sequence[str], fold: int) -> Split:

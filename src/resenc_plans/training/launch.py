@@ -17,6 +17,8 @@ from resenc_plans.training.stopping import STOP_SIGNALS, STOPPED
 
 _SECONDS_TO_STOP = 600
 """How long processes have for their batch and the checkpoint, when they are asked to stop."""
+_SECONDS_OF_ONE_FAULT = 5
+"""Processes that fail by themselves do so about the same time."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +67,22 @@ def end_of(failures: Mapping[int, ProcessFailure]) -> End:
     codes = {failure.exitcode for failure in failures.values()}
     if STOPPED in codes:
         return End(STOPPED)
+    first = min((failure.timestamp for failure in failures.values()), default=0)
     causes = [
         f"rank {rank} (process {failure.pid}) {_what_happened(failure.exitcode)}"
         for rank, failure in sorted(failures.items(), key=lambda item: item[1].timestamp)
-        if failure.exitcode not in (LOST, -signal.SIGTERM)
+        if failure.exitcode not in (LOST, -signal.SIGTERM) and not _is_end(failure, first)
     ]
     if not causes:
         return End(STOPPED if codes == {-signal.SIGTERM} else 1)
     said = ", ".join(causes)
     return End(1, f"{said[0].upper()}{said[1:]}; all were ended. Go on with --resume.")
+
+
+def _is_end(failure: ProcessFailure, first: int) -> bool:
+    """Whether the launcher, or NCCL's watchdog, ended a process that did not notice the first."""
+    ends = (-signal.SIGKILL, -signal.SIGABRT)
+    return failure.exitcode in ends and failure.timestamp > first + _SECONDS_OF_ONE_FAULT
 
 
 def _what_happened(exitcode: int) -> str:

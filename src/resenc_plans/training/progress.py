@@ -8,15 +8,17 @@ from resenc_plans.training.history import Epoch
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training is, after each batch and each epoch."""
+    """Where a training is, after each batch, of training or validation, and each epoch."""
 
     epoch: int
     iteration: int
-    """Batches of this epoch that are done."""
+    """Batches of this epoch, or of its validation, that are done."""
     iterations: int
+    """All of them."""
     is_training: bool
     """False in the validation after the epoch."""
     loss: float
+    learning_rate: float
     finished: Epoch | None = None
     """The figures of the epoch, when it is over."""
     waited: float = 0.0

@@ -73,6 +73,17 @@ class Ranks:
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
+def alone(device: str | torch.device | None) -> Ranks:
+    """A process that trains by itself; None takes a GPU if there is one.
+
+    Raises
+    ------
+    ResencPlansError
+        There is no such device.
+    """
+    return Ranks(0, 1, find_device(device))
+
+
 def world_size() -> int:
     """The number of processes that torchrun started, 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
@@ -98,11 +109,11 @@ def device_of_rank(name: str | None) -> torch.device:
 def joined_ranks(device: torch.device) -> Iterator[Ranks]:
     """Join the processes that torchrun started; on CUDA by NCCL, else by Gloo."""
     world = world_size()
-    if world == 1:
-        yield Ranks(0, 1, device)
-        return
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    if world == 1:
+        yield alone(device)
+        return
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Ranks(dist.get_rank(), world, device)

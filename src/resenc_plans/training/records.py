@@ -3,12 +3,17 @@
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from resenc_plans.errors import ResencPlansError
 from resenc_plans.training.history import Epoch
 from resenc_plans.training.progress_picture import draw_progress
 from resenc_plans.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from resenc_plans.training.trainer import Trainer
 
 SECONDS_BETWEEN_PICTURES = 60
 
@@ -48,6 +53,35 @@ class Records:
         if is_last or time.monotonic() - self._drawn >= SECONDS_BETWEEN_PICTURES:
             draw_progress(epochs, self.folder.path / "progress.png", self.title)
             self._drawn = time.monotonic()
+
+
+def open_records(trainer: "Trainer") -> Records:
+    """Make a run's folder ready, with debug.json and the records of the epochs that are done.
+
+    Raises
+    ------
+    FileError
+        The folder cannot be written to.
+    """
+    config, dataset, settings = trainer.config, trainer.dataset, trainer.settings
+    facts = {
+        "configuration": config.name,
+        "plans": config.plans.name,
+        "dataset": dataset.name,
+        "fold": trainer.fold,
+        "device": trainer.device,
+        "precision": trainer.autocast or torch.float32,
+        "compiled": trainer.is_compiled,
+        "world": trainer.ranks.world,
+        "torch": torch.__version__,
+        "settings": settings.model_dump_json(),
+        "network": type(trainer.network).__name__,
+    }
+    trainer.folder.prepare(config, dataset)
+    trainer.folder.write_debug(facts)
+    trainer.folder.keep_records(len(trainer.epochs))
+    title = f"{dataset.name}, {config.plans.name}, {config.name}, {trainer.fold}"
+    return Records(trainer.folder, title, settings.epochs, tensorboard=settings.tensorboard)
 
 
 def _board(folder: Path) -> Any:

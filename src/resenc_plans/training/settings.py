@@ -1,13 +1,17 @@
 """`TrainingSettings`: everything about a training that the plans do not say."""
 
+import difflib
 import os
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resenc_plans.errors import FileError
 from resenc_plans.files import read_json
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Precision = Literal["auto", "fp16", "bf16", "fp32"]
 Count = Annotated[int, Field(ge=1)]
@@ -29,7 +33,7 @@ class TrainingSettings(BaseModel):
     validation_iterations: Count = 50
     """Batches from held-out cases after each epoch, for the pseudo Dice."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.01
-    """At the beginning."""
+    """Of the first epoch."""
     poly_exponent: Annotated[float, Field(gt=0)] = 0.9
     """The rate falls with (1 - epoch / epochs) to this power."""
     weight_decay: Annotated[float, Field(ge=0)] = 3e-5
@@ -45,15 +49,15 @@ class TrainingSettings(BaseModel):
     precision: Precision = "auto"
     """auto: fp16 with a gradient scaler on CUDA, bf16 on CPUs that have it, else fp32."""
     compile: bool | None = None
-    """Whether the network goes through torch.compile; by itself on CUDA but under Windows."""
+    """Whether the network goes through torch.compile. null: on CUDA, except under Windows."""
     workers: Annotated[int, Field(ge=0)] | None = None
-    """Processes that make batches; without a number, as the CPUs allow. 0: in the main process."""
+    """Processes that make batches. null: as the CPUs allow; 0: the main process makes them."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the initial weights, patches and augmentation."""
     checkpoint_epochs: Count = 50
-    """A checkpoint after every so many epochs …"""
+    """Epochs from one checkpoint to the next."""
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 30
-    """… and whenever so much time has passed since the last."""
+    """Time after which one is written in between."""
     max_minutes: Annotated[float, Field(gt=0)] | None = None
     """Time after which a run ends with a checkpoint, to be resumed."""
 
@@ -73,8 +77,13 @@ class TrainingSettings(BaseModel):
         try:
             return cls.model_validate(read_json(path))
         except ValidationError as error:
-            faults = "; ".join(
-                f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}"
-                for fault in error.errors()
-            )
+            faults = "; ".join(_in_words(fault) for fault in error.errors())
             raise FileError(f"{path}: not settings of a training: {faults}.") from None
+
+
+def _in_words(fault: "ErrorDetails") -> str:
+    name = ".".join(map(str, fault["loc"])) or "the file"
+    if fault["type"] != "extra_forbidden":
+        return f"{name}: {fault['msg']}"
+    close = difflib.get_close_matches(name, TrainingSettings.model_fields, 1)
+    return f"{name} is unknown{f', did you mean {close[0]}?' if close else ''}"

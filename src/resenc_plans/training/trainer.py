@@ -7,10 +7,10 @@ loss, sampler, augmentation, batches, schedule.
 import math
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from resenc_plans.datasets.dataset import Dataset
-from resenc_plans.errors import ResencPlansError
+from resenc_plans.errors import FileError, ResencPlansError
 from resenc_plans.networks.build import build_network
 from resenc_plans.networks.device import find_precision, try_all_kernels
 from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.training.bad_batches import BadBatches
 from resenc_plans.training.batches import Augmentation, Batch, Batches, Sampler
 from resenc_plans.training.history import Epoch, smoothed
 from resenc_plans.training.loss import (
@@ -33,8 +34,8 @@ from resenc_plans.training.loss import (
 from resenc_plans.training.optimizer import MomentumSGD
 from resenc_plans.training.progress import Progress, TrainingResult
 from resenc_plans.training.pseudo_dice import count_overlap, dice_of
-from resenc_plans.training.ranks import ALONE, Ranks
-from resenc_plans.training.records import Records
+from resenc_plans.training.ranks import Ranks, alone
+from resenc_plans.training.records import Records, open_records
 from resenc_plans.training.run_folder import BEST, FINAL, LATEST, RunFolder
 from resenc_plans.training.schedule import Schedule, polynomial
 from resenc_plans.training.settings import TrainingSettings
@@ -46,9 +47,6 @@ from resenc_plans.training.usual_parts import (
     usual_loss,
     usual_run_folder,
 )
-
-NAN_PATIENCE = 5
-"""Batches in a row whose gradients are not finite, after which training stops."""
 
 Validation = tuple[float, tuple[float, ...]]
 """Loss, and pseudo Dice per class."""
@@ -67,16 +65,20 @@ class Trainer:
         Number of the fold, or "all".
     settings
         All that the plans do not say.
+    device
+        "cpu", "cuda", "cuda:1", "mps"; None takes a GPU if there is one.
     run_folder
         Where the results go; by default as nnU-Net has it, see `usual_run_folder`.
     ranks
-        The device, and where this process stands among those that train together.
+        Instead of `device`: the device, and where this process stands among those that train
+        together (see `joined_ranks`).
     network, loss, sampler, augmentation, schedule
         To be used instead of what the plans and nnU-Net say. `loss` is that of one scale.
     training_batches, validation_batches
         To be used instead of patches of the stored cases.
     on_progress
-        Called after each batch and each epoch, by the first rank.
+        Called after each batch and each epoch, by the first rank. Without it, what should be known
+        of a run, such as a checkpoint that could not be written, is a Python warning.
     """
 
     def __init__(
@@ -86,8 +88,9 @@ class Trainer:
         fold: int | str = 0,
         settings: TrainingSettings | None = None,
         *,
+        device: str | torch.device | None = None,
         run_folder: RunFolder | None = None,
-        ranks: Ranks = ALONE,
+        ranks: Ranks | None = None,
         network: nn.Module | None = None,
         loss: Loss | None = None,
         sampler: Sampler | None = None,
@@ -100,9 +103,14 @@ class Trainer:
     ) -> None:
         self.config, self.dataset, self.fold = config, dataset, fold
         self.settings = settings = settings or TrainingSettings()
-        self.ranks, self.device = ranks, ranks.device
+        self.ranks = ranks = ranks or alone(device)
+        self.device = ranks.device
         wanted = None if settings.precision == "auto" else settings.precision
         self.autocast = find_precision(wanted, self.device)
+        if self.autocast is torch.float16 and self.device.type != "cuda":
+            raise ResencPlansError(
+                f"Precision 'fp16': training on {self.device} has no gradient scaler. Use fp32."
+            )
         try_all_kernels(self.device)
         self.folder = run_folder or usual_run_folder(config, dataset, fold)
         self.on_progress = on_progress
@@ -139,7 +147,8 @@ class Trainer:
         self.epoch_begun = 0.0
         self.best: float | None = None
         self._last_checkpoint = time.monotonic()
-        self._bad_batches: list[tuple[str, ...]] = []
+        self._waited = 0.0
+        self._bad_batches = BadBatches()
         self._parallel = self._in_parallel()
 
     def resume(self, checkpoint: Path | None = None) -> Path:
@@ -154,7 +163,7 @@ class Trainer:
         state = load_state(path, self)
         self.epochs, self.best = state.epochs, state.best
         self.iteration, self.epoch_losses = state.iteration, state.epoch_losses
-        self.epoch_begun = state.epoch_begun
+        self.epoch_begun = time.time() - state.epoch_seconds
         assert path is not None
         return path
 
@@ -169,14 +178,9 @@ class Trainer:
         ResencPlansError
             Gradients were not finite several times in a row, or a stored case is damaged.
         FileError
-            The folder of the run cannot be written to.
+            The folder of the run cannot be written to, or the checkpoint that ends a run.
         """
-        records = None
-        if self.ranks.is_first:
-            self.folder.prepare(self.config, self.dataset)
-            self.folder.write_debug(self._facts())
-            self.folder.keep_records(len(self.epochs))
-            records = self._records()
+        records = open_records(self) if self.ranks.is_first else None
         with StopRequest(self.settings.max_minutes) as stop:
             training = self.training_batches.stream(self._batches_done())
             validation = self.validation_batches.stream(
@@ -186,15 +190,11 @@ class Trainer:
                 reason = self._train_epoch(training, stop)
                 validated = reason or self._validate(validation, stop)
                 if isinstance(validated, str):
-                    self._save(LATEST)
-                    return self._result(validated, LATEST)
+                    return self._end(validated, LATEST)
                 self._finish_epoch(validated)
                 if records is not None:
-                    records.add(self.epochs, self._waited)
-            self._save(FINAL)
-            if self.ranks.is_first:
-                self.folder.checkpoint(LATEST).unlink(missing_ok=True)
-        return self._result(None, FINAL)
+                    self._record(records)
+            return self._end(None, FINAL)
 
     def _train_epoch(self, batches: Iterator[Batch], stop: StopRequest) -> str | None:
         """The rest of the current epoch; why it was left, None where it is done."""
@@ -232,8 +232,7 @@ class Trainer:
         elif torch.isfinite(norm):
             self.optimizer.step()
         value = loss.item()
-        is_good = math.isfinite(value) and (scaler is not None or math.isfinite(norm.item()))
-        self._count_bad_batches(batch, is_good=is_good)
+        self._bad_batches.count(value, norm.item(), batch.cases, scaler, len(self.epochs))
         return value
 
     def _validate(self, batches: Iterator[Batch], stop: StopRequest) -> Validation | str:
@@ -244,12 +243,13 @@ class Trainer:
         self._parallel.eval()
         losses, overlap = [], None
         with torch.no_grad():
-            for _ in range(self.settings.validation_iterations):
+            for number in range(1, self.settings.validation_iterations + 1):
                 batch = next(batches)
                 loss, logits, targets = self._loss_of(batch)
                 losses.append(loss.item())
                 found = count_overlap(logits[0].float(), targets[0], self.dataset.labels)
                 overlap = found if overlap is None else overlap + found
+                self._tell(losses[-1], validated=number)
                 reason = stop.reason(self.ranks)
                 if reason is not None:
                     return reason
@@ -302,10 +302,10 @@ class Trainer:
         is_best = self.best is None or math.isnan(self.best) or epoch.smoothed_dice > self.best
         if is_best:
             self.best = epoch.smoothed_dice
-            self._save(BEST)
+            self._try_to_save(BEST)
         is_last = len(self.epochs) == self.settings.epochs
         if not is_last and len(self.epochs) % self.settings.checkpoint_epochs == 0:
-            self._save(LATEST)
+            self._try_to_save(LATEST)
         self._tell(epoch.training_loss, finished=epoch)
 
     def _batches_done(self) -> int:
@@ -313,87 +313,86 @@ class Trainer:
 
     def _save_now_and_then(self) -> None:
         minutes = (time.monotonic() - self._last_checkpoint) / 60
-        if self.ranks.is_first and minutes >= self.settings.checkpoint_minutes:
-            self._save(LATEST)
+        if minutes >= self.settings.checkpoint_minutes:
+            self._try_to_save(LATEST)
+
+    def _try_to_save(self, name: str) -> None:
+        """Write a checkpoint in passing; where that fails, go on with the old one."""
+        try:
+            self._save(name)
+        except ResencPlansError as error:
+            self._note(f"{error} Training goes on with the older checkpoint.")
 
     def _save(self, name: str) -> None:
-        """Write a checkpoint; where that fails, say so and go on with the old one."""
         self._last_checkpoint = time.monotonic()
-        if not self.ranks.is_first:
-            return
-        try:
-            save_state(self.folder.checkpoint(name), self._state(), self)
-        except ResencPlansError as error:
-            self._tell(math.nan, note=f"{error} Training goes on with the older checkpoint.")
-
-    def _state(self) -> TrainingState:
-        return TrainingState(
-            self.epochs, self.best, self.iteration, self.epoch_losses, self.epoch_begun
-        )
-
-    def _count_bad_batches(self, batch: Batch, *, is_good: bool) -> None:
-        self._bad_batches = [] if is_good else [*self._bad_batches, batch.cases]
-        if len(self._bad_batches) >= NAN_PATIENCE:
-            cases = ", ".join(sorted({case for cases in self._bad_batches for case in cases}))
-            raise ResencPlansError(
-                f"Epoch {len(self.epochs)}: loss or gradients were not finite in {NAN_PATIENCE} "
-                "batches in a row; training stops, the last checkpoint is good. Cases: "
-                f"{cases}. Look at their images, or use another --precision or a lower learning "
-                "rate."
-            )
+        if self.ranks.is_first:
+            worked = time.time() - self.epoch_begun if self.iteration else 0.0
+            state = self.epochs, self.best, self.iteration, self.epoch_losses, worked
+            save_state(self.folder.checkpoint(name), TrainingState(*state), self)
 
     def _in_parallel(self) -> nn.Module:
         network = self.network
-        if self._is_compiled():
+        if self.is_compiled:
             network = torch.compile(network)  # type: ignore[assignment]
         if self.ranks.world == 1:
             return network
         devices = [self.device] if self.device.type == "cuda" else None
-        return DistributedDataParallel(network, device_ids=devices)
+        has_idle_heads = not self.settings.deep_supervision
+        return DistributedDataParallel(
+            network, device_ids=devices, find_unused_parameters=has_idle_heads
+        )
 
-    def _is_compiled(self) -> bool:
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the network goes through torch.compile."""
         if self.settings.compile is None:
             return self.device.type == "cuda" and sys.platform != "win32"
         return self.settings.compile
 
-    def _result(self, reason: str | None, checkpoint: str) -> TrainingResult:
+    def _end(self, reason: str | None, checkpoint: str) -> TrainingResult:
+        try:
+            self._save(checkpoint)
+        except ResencPlansError as error:
+            raise FileError(f"{error} Make room, then go on with --resume.") from error
+        if checkpoint == FINAL and self.ranks.is_first:
+            self.folder.checkpoint(LATEST).unlink(missing_ok=True)
         self.ranks.wait()
         path = self.folder.checkpoint(checkpoint)
         return TrainingResult(reason is None, reason, path, self.epochs)
 
-    def _tell(self, loss: float, *, finished: Epoch | None = None, note: str | None = None) -> None:
-        if self.on_progress is not None and self.ranks.is_first:
-            self.on_progress(
-                Progress(
-                    len(self.epochs) - (finished is not None),
-                    self.iteration,
-                    self.settings.iterations,
-                    finished is None,
-                    loss,
-                    finished,
-                    self._waited,
-                    note,
-                )
+    def _tell(
+        self,
+        loss: float,
+        *,
+        validated: int | None = None,
+        finished: Epoch | None = None,
+        note: str | None = None,
+    ) -> None:
+        if self.on_progress is None or not self.ranks.is_first:
+            return
+        settings, is_training = self.settings, validated is None
+        self.on_progress(
+            Progress(
+                epoch=len(self.epochs) - (finished is not None),
+                iteration=self.iteration if validated is None else validated,
+                iterations=settings.iterations if is_training else settings.validation_iterations,
+                is_training=is_training,
+                loss=loss,
+                learning_rate=self.optimizer.learning_rate,
+                finished=finished,
+                waited=self._waited,
+                note=note,
             )
+        )
 
-    _waited = 0.0
+    def _note(self, text: str) -> None:
+        if self.on_progress is None:
+            warnings.warn(text, stacklevel=2)
+        self._tell(math.nan, note=text)
 
-    def _records(self) -> Records:
-        title = f"{self.dataset.name}, {self.config.plans.name}, {self.config.name}, {self.fold}"
-        settings = self.settings
-        return Records(self.folder, title, settings.epochs, tensorboard=settings.tensorboard)
-
-    def _facts(self) -> dict[str, Any]:
-        return {
-            "configuration": self.config.name,
-            "plans": self.config.plans.name,
-            "dataset": self.dataset.name,
-            "fold": self.fold,
-            "device": self.device,
-            "precision": self.autocast or torch.float32,
-            "compiled": self._is_compiled(),
-            "world": self.ranks.world,
-            "torch": torch.__version__,
-            "settings": self.settings.model_dump_json(),
-            "network": type(self.network).__name__,
-        }
+    def _record(self, records: Records) -> None:
+        """Write the last epoch down; a log that cannot be written must not end the training."""
+        try:
+            records.add(self.epochs, self._waited)
+        except (OSError, FileError) as error:
+            self._note(f"{self.folder.path}: the records lack an epoch. {error}")

@@ -37,7 +37,8 @@ class TrainingState:
     """Batches of the current epoch that are done."""
     epoch_losses: tuple[float, ...]
     """Their losses."""
-    epoch_begun: float
+    epoch_seconds: float
+    """Time that the current epoch has taken so far, without pauses between runs."""
 
 
 def save_state(path: Path, state: TrainingState, trainer: "Trainer") -> None:
@@ -52,7 +53,7 @@ def save_state(path: Path, state: TrainingState, trainer: "Trainer") -> None:
     own: dict[str, Any] = {
         "iteration": state.iteration,
         "epoch_losses": list(state.epoch_losses),
-        "epoch_begun": state.epoch_begun,
+        "epoch_seconds": state.epoch_seconds,
         "settings": trainer.settings.model_dump(),
         "random_state": torch.get_rng_state(),
     }
@@ -113,5 +114,5 @@ def load_state(path: Path | None, trainer: "Trainer") -> TrainingState:
         checkpoint.best_ema,
         int(own.get("iteration", 0)),
         tuple(own.get("epoch_losses", ())),
-        float(own.get("epoch_begun", 0.0)),
+        float(own.get("epoch_seconds", 0.0)),
     )

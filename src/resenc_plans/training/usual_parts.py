@@ -10,6 +10,8 @@ from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import DatasetError, FileError
 from resenc_plans.folders import model_folder, results_folder
 from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.plans.plans import Plans
+from resenc_plans.preprocessing.manifest import stale_cases
 from resenc_plans.preprocessing.store import PROPERTIES, CaseStore
 from resenc_plans.training.batch_split import split_batch
 from resenc_plans.training.batches import Augmentation, PatchBatches, Sampler
@@ -82,7 +84,7 @@ def usual_batches(
     """
     store = open_store(config)
     split = fold_cases(preprocessed_folder(config), store, fold)
-    check_headers(store, (*split.train, *split.val), len(config.normalization_schemes))
+    check_stored_cases(store, (*split.train, *split.val), config, dataset)
     previous = previous_predictions(config, dataset, (*split.train, *split.val))
     share = split_batch(config.batch_size, ranks.world, settings.oversampled_foreground)[ranks.rank]
     scales = None
@@ -108,18 +110,32 @@ def usual_batches(
     return training, validation
 
 
-def check_headers(store: CaseStore, cases: tuple[str, ...], channels: int) -> None:
-    """Look at every case, so that a damaged one is found before the first batch.
+def check_stored_cases(
+    store: CaseStore, cases: tuple[str, ...], config: ResolvedConfiguration, dataset: Dataset
+) -> None:
+    """Look at every case, so that a damaged or stale one is found before the first batch.
 
-    Of the properties only the ends are read: class locations can be many megabytes.
+    Of the properties only the ends are read: class locations can be many megabytes. Whether a case
+    is stale is known of those that we have stored, not of nnU-Net's.
 
     Raises
     ------
     FileError
         A file is missing or damaged.
     DatasetError
-        A case has other channels than the plans, or image and labels differ in shape.
+        A case was preprocessed by other plans or labels, has other channels than the plans, or
+        image and labels differ in shape.
     """
+    plan = Plans.from_dict(config.plans.to_dict(), config.plans.source)
+    stale = stale_cases(store.folder, cases, config, plan, dataset.json)
+    if stale:
+        raise DatasetError(
+            f"{store.folder}: {len(stale)} of {len(cases)} cases were preprocessed before spacing, "
+            f"normalisation, resampling or labels of {config.name} were what they are now "
+            f"({', '.join(stale[:3])}{' …' if stale[3:] else ''}). Run: resenc-plans preprocess "
+            f"-c {config.name}."
+        )
+    channels = len(config.normalization_schemes)
     for case in cases:
         image, labels = store.arrays(case)
         if image.shape[0] != channels or image.shape[1:] != labels.shape[1:]:

@@ -1,0 +1,55 @@
+"""Cases that were preprocessed by other plans are found before the first batch."""
+
+import sys
+
+import pytest
+
+from resenc_plans.cli.app import main
+from resenc_plans.errors import DatasetError
+from resenc_plans.plans.plans import Plans
+from resenc_plans.preprocessing.manifest import Manifest, ManifestEntry, recipe_digest
+from resenc_plans.training.settings import TrainingSettings
+from resenc_plans.training.trainer import Trainer
+
+
+@pytest.fixture
+def recorded(config, dataset, preprocessed):
+    """The store, with a manifest as `preprocess` leaves it."""
+    store = preprocessed / config.data_identifier
+    plan = Plans.from_dict(config.plans.to_dict(), config.plans.source)
+    recipe = recipe_digest(config, plan, dataset.json, "threshold")
+    Manifest(store).write(
+        ManifestEntry(f"phantom_{number:03}", recipe, (), (), ()) for number in range(6)
+    )
+    return preprocessed
+
+
+def changed(config, **changes):
+    document = config.plans.to_dict()
+    document["configurations"]["tiny"] |= changes
+    return Plans.from_dict(document, config.plans.source).resolve("tiny")
+
+
+def test_a_case_of_another_spacing_is_stale(recorded, config, dataset):
+    settings = TrainingSettings(workers=0)
+    Trainer(config, dataset, 0, settings)
+    Trainer(changed(config, patch_size=[8, 16, 32]), dataset, 0, settings)
+    with pytest.raises(DatasetError, match=r"6 of 6 cases .*phantom_.*preprocess -c tiny"):
+        Trainer(changed(config, spacing=[9.0, 1.0, 1.0]), dataset, 0, settings)
+
+
+def test_a_dry_run_finds_it_too_and_writes_nothing(recorded, config, monkeypatch, capsys):
+    monkeypatch.chdir(recorded)
+    command = ["resenc-plans", "train", ".", "tiny", "0", "-p", f"{config.plans.name}.json"]
+    monkeypatch.setattr(sys, "argv", [*command, "--dry-run"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    assert "4 cases to train on, 2 held out" in capsys.readouterr().out
+    assert not (recorded / "splits_final.json").exists()
+    changed_plans = changed(config, spacing=[9.0, 1.0, 1.0]).plans
+    Plans.from_dict(changed_plans.to_dict()).save(recorded / f"{config.plans.name}.json")
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert "resenc-plans preprocess -c tiny" in capsys.readouterr().err.replace("\n", " ")
