@@ -1,5 +1,6 @@
 """The command that preprocesses a dataset: preprocess."""
 
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -26,9 +27,14 @@ def preprocess(
         typer.Option(
             "-c",
             "--configuration",
-            help="May be given several times. Without it: all that have data of their own.",
+            metavar="CONFIGURATION...",
+            help="One or several. Without it: all that have data of their own.",
             show_default=False,
         ),
+    ] = None,
+    more_configurations: Annotated[
+        list[str] | None,
+        typer.Argument(hidden=True, metavar="CONFIGURATION...", show_default=False),
     ] = None,
     workers: WorkersOption = None,
     dask: Annotated[
@@ -53,7 +59,8 @@ def preprocess(
     scope = find_scope(dataset)
     data, plan = scope.dataset(), find_plans(plans, dataset)
     problems: list[CaseProblem] = []
-    for config in _with_own_data(plan, configurations):
+    names = [*(configurations or []), *(more_configurations or [])]
+    for config in _with_own_data(plan, names):
         folder = scope.preprocessed / config.data_identifier
         if check:
             problems += _check(folder)
@@ -66,7 +73,7 @@ def preprocess(
         raise typer.Exit(1)
 
 
-def _with_own_data(plan: "Plans", names: list[str] | None) -> "list[ResolvedConfiguration]":
+def _with_own_data(plan: "Plans", names: Sequence[str]) -> "list[ResolvedConfiguration]":
     """The configurations asked for, one for each folder of preprocessed data."""
     by_folder: dict[str, ResolvedConfiguration] = {}
     for name in names or plan.configurations:

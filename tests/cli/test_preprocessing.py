@@ -1,0 +1,31 @@
+import shutil
+
+import pytest
+
+
+@pytest.fixture
+def raw(run, phantom, tmp_path, monkeypatch):
+    folder = tmp_path / phantom.name
+    shutil.copytree(phantom, folder)
+    monkeypatch.chdir(folder)
+    assert run("create", "--preset", "M", "--name", "Small").code == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    "several", [("-c", "2d", "3d_fullres"), ("-c", "2d", "-c", "3d_fullres")], ids=("list", "twice")
+)
+def test_configurations_are_given_as_to_nnunet_or_one_by_one(run, raw, several):
+    done = run("preprocess", *several, "--workers", "1")
+    assert done.code == 0, done.err
+    assert {path.name for path in raw.glob("nnUNetPlans_*")} == {
+        "nnUNetPlans_2d",
+        "nnUNetPlans_3d_fullres",
+    }
+
+
+def test_a_configuration_that_is_not_there_is_named(run, raw):
+    done = run("preprocess", "-c", "2d", "3d_fulres")
+    assert done.code == 2
+    assert "3d_fulres" in done.err
+    assert not list(raw.glob("nnUNetPlans_*"))
