@@ -101,6 +101,15 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove what `replace_file` could not, since the process was killed in the middle.
+
+    Nobody else may be writing to the folder.
+    """
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 class _DuplicateKeyError(ValueError):
     """A JSON object names one key twice."""
 

@@ -252,6 +252,20 @@ def test_a_log_that_cannot_be_written_does_not_end_the_run(config, dataset):
     assert any("No space left" in (event.note or "") for event in events)
 
 
+def test_half_a_checkpoint_of_a_killed_run_does_not_stay(config, dataset, monkeypatch):
+    from resenc_plans import files
+
+    runner = Trainer(config, dataset, 0, SHORT)
+    runner.folder.prepare(config, dataset)
+    monkeypatch.setattr(files.Path, "unlink", lambda *_, **__: None)  # as if it were killed
+    with pytest.raises(ZeroDivisionError), files.replace_file(runner.folder.checkpoint("a.pth")):
+        raise ZeroDivisionError
+    monkeypatch.undo()
+    assert [path.suffix for path in runner.folder.path.iterdir()] == [".tmp"]
+    runner.fit()
+    assert not list(runner.folder.path.glob(".*"))
+
+
 def test_the_pause_before_a_resume_is_no_part_of_the_epoch(config, dataset, monkeypatch):
     from resenc_plans.training import trainer as module
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import FileError
-from resenc_plans.files import replace_file, write_json
+from resenc_plans.files import remove_unfinished, replace_file, write_json
 from resenc_plans.folders import DATASET_JSON, FINGERPRINT_JSON
 from resenc_plans.plans.models import ResolvedConfiguration
 
@@ -53,7 +53,7 @@ class RunFolder:
                 stream.write("".join(line for line in lines if _is_of(line, epochs)).encode())
 
     def prepare(self, config: ResolvedConfiguration, dataset: Dataset) -> None:
-        """Make the folder, with copies of what the model was made from.
+        """Make the folder, with copies of what the model was made from and no half-written files.
 
         Raises
         ------
@@ -62,6 +62,7 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            remove_unfinished(self.path)
             write_json(self.model / "plans.json", config.plans.to_dict())
             write_json(self.model / DATASET_JSON, dataset.json.to_dict())
             fingerprint = Path(config.plans.source).parent / FINGERPRINT_JSON
