@@ -79,14 +79,53 @@ def test_ensembles_of_exported_models_come_along(model: Path, tmp_path: Path) ->
     assert "Dataset009_Small/inference_information.json" in names
 
 
-def test_an_installed_model_is_replaced_only_on_demand(archive: Path, results: Path) -> None:
+def test_an_installed_model_is_replaced_only_on_demand_and_loses_no_other_file(
+    archive: Path, results: Path
+) -> None:
     import_model(archive, results)
-    (results / MODEL / "mine.txt").write_text("notes")
+    summary = results / MODEL / "fold_0" / "validation" / "summary.json"
+    prediction = summary.with_name("case.nii.gz")
+    prediction.write_bytes(b"labels")
+    summary.write_text("mine")
     with pytest.raises(FileError, match=r"is there already\. Nothing was installed"):
         import_model(archive, results)
-    assert (results / MODEL / "mine.txt").exists()
+    assert summary.read_text() == "mine"
     import_model(archive, results, overwrite=True)
-    assert not (results / MODEL / "mine.txt").exists()
+    assert summary.read_text() == "{}"
+    assert prediction.read_bytes() == b"labels"
+    assert [path.name for path in (results / MODEL).parent.iterdir()] == [Path(MODEL).name]
+
+
+def test_a_second_model_of_a_dataset_leaves_the_choice_that_was_made(
+    archive: Path, model: Path, results: Path, tmp_path: Path
+) -> None:
+    import_model(archive, results)
+    choice = results / MODEL / ".." / "inference_information.json"
+    choice.write_text("mine")
+    other = model.rename(model.with_name("nnUNetTrainer__nnUNetPlans__3d_fullres"))
+    (other.parent / choice.name).write_text("{}")
+    export_model([other], tmp_path / "other.zip", ExportRequest(("0",)))
+    [installed] = import_model(tmp_path / "other.zip", results)
+    assert (installed / "fold_0" / "checkpoint_final.pth").is_file()
+    assert choice.read_text() == "mine"
+
+
+def test_a_model_that_cannot_be_put_in_its_place_leaves_the_old_one(
+    archive: Path, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_model(archive, results)
+    (results / MODEL / "plans.json").write_text("mine")
+    rename = Path.rename
+
+    def failing(path: Path, target: Path) -> Path:
+        if ".import-" in str(path):
+            raise OSError("the disk is gone")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(FileError, match="not installed"):
+        import_model(archive, results, overwrite=True)
+    assert (results / MODEL / "plans.json").read_text() == "mine"
     assert [path.name for path in (results / MODEL).parent.iterdir()] == [Path(MODEL).name]
 
 

@@ -83,6 +83,10 @@ def import_model(
 ) -> tuple[Path, ...]:
     """Install the models of an archive in the results folder; returns their folders.
 
+    What is said of a whole dataset, such as which configuration is best, is left as it is where
+    there is something. With `overwrite`, files of the archive replace those of the same name, and
+    no others.
+
     Everything is unpacked to a hidden folder first, checked there, and then renamed, so that an
     archive that is refused leaves nothing behind. Checked are all paths, that no entry is a link,
     the size, that plans.json and dataset.json are that, and that checkpoints and pickles hold plain
@@ -191,19 +195,40 @@ def _parts(unpacked: Path) -> Iterator[Path]:
 
 
 def _install(parts: Sequence[Path], unpacked: Path, results: Path, overwrite: bool) -> None:
-    targets = [results / part.relative_to(unpacked) for part in parts]
-    there = [target for target in targets if target.exists()]
+    targets = {part: results / part.relative_to(unpacked) for part in parts}
+    there = [target for part, target in targets.items() if part.is_dir() and target.exists()]
     if there and not overwrite:
         raise FileError(
-            f"{there[0]}: is there already. Nothing was installed; use --overwrite to replace it."
+            f"{there[0]}: is there already. Nothing was installed; use --overwrite to replace the "
+            "files that the archive holds."
         )
-    for part, target in zip(parts, targets, strict=True):
+    for part, target in targets.items():
         target.parent.mkdir(parents=True, exist_ok=True)
-        replaced = target.with_name(f".replaced-{secrets.token_hex(4)}")
-        if target.exists():
-            target.rename(replaced)
-        part.rename(target)
-        if replaced.is_dir():
-            shutil.rmtree(replaced)
-        else:
-            replaced.unlink(missing_ok=True)
+        if not target.exists():
+            part.rename(target)
+        elif overwrite:
+            _keep_others(target, part)
+            _swap(part, target)
+
+
+def _keep_others(old: Path, new: Path) -> None:
+    """Put the files that only the old model has, such as its validation, beside the new ones."""
+    for path in old.rglob("*"):
+        copy = new / path.relative_to(old)
+        if path.is_file() and not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, copy)
+
+
+def _swap(new: Path, target: Path) -> None:
+    replaced = target.with_name(f".replaced-{secrets.token_hex(4)}")
+    target.rename(replaced)
+    try:
+        new.rename(target)
+    except OSError:
+        replaced.rename(target)
+        raise
+    if replaced.is_dir():
+        shutil.rmtree(replaced)
+    else:
+        replaced.unlink()
