@@ -1,6 +1,7 @@
 """The command predict."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -8,6 +9,10 @@ import numpy as np
 import pytest
 
 from resenc_plans.datasets.images import read_label
+from resenc_plans.evaluation.postprocess import Determination, Postprocessing
+from resenc_plans.evaluation.selection import Candidate, Selection, instructions
+from resenc_plans.evaluation.summary import Summary
+from resenc_plans.evaluation.trained_models import TrainedModel
 from tests.inference.models import write_model
 from tests.inference.test_predictor import noise, write_image
 
@@ -51,6 +56,38 @@ def test_a_model_is_named_by_folder_or_as_nnunet_names_it(
     assert habit.code == 0, habit.err
     one, same = (read_label(tmp_path / out / "one.nii.gz").array for out in "ab")
     np.testing.assert_array_equal(one, same)
+
+
+def test_what_select_says_to_run_runs(run, images, results, tmp_path, monkeypatch):
+    monkeypatch.setenv("nnUNet_results", str(results))
+    model = TrainedModel(results / "Dataset007_Made" / "nnUNetTrainer__madePlans__tested")
+    best = Candidate(model.identifier, (model,), model.folder, 0.5)
+    nothing = Determination(Postprocessing(), (), Summary((), ()), Summary((), ()), ())
+    selection = Selection((best,), best, ("0", "1"), True, nothing, ())
+    [line] = [text for text in instructions(selection).splitlines() if "predict" in text]
+    named = {"INPUT_FOLDER": images, "OUTPUT_FOLDER": tmp_path / "out"}
+    program, *arguments = [named.get(word, word) for word in shlex.split(line)]
+    assert program == "resenc-plans"
+    assert run(*arguments).code == 0
+    assert run(*arguments, "-f", "0,1", "--continue").code == 0
+    assert (tmp_path / "out" / "two.nii.gz").is_file()
+
+
+def test_pictures_that_cannot_be_drawn_cost_nothing_else(run, images, results, tmp_path):
+    model = results / "Dataset007_Made" / "nnUNetTrainer__madePlans__2d"
+    options = ("-i", images, "-o", tmp_path / "out", "-m", model, "--no-mirroring")
+    (tmp_path / "file").touch()
+    done = run("predict", *options, "--overlay", tmp_path / "file")
+    assert done.code == 2
+    assert "--overlay names a folder" in done.err
+    assert not (tmp_path / "out").exists()
+
+    assert run("predict", *options).code == 0
+    (images / "one_0000.nii.gz").write_bytes(b"nothing")
+    done = run("predict", *options, "--continue", "--overlay", tmp_path / "pictures")
+    assert "one: is not drawn." in done.err
+    assert "2 were there" in done.out
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["two.png"]
 
 
 def test_failed_cases_are_listed_last_and_make_exit_code_1(run, images, results, tmp_path):

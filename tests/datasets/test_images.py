@@ -191,3 +191,13 @@ def test_a_label_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     for path, known in ((tmp_path / "no/a.nrrd", properties), (tmp_path / "no/a.png", None)):
         with pytest.raises(DatasetError, match=str(path)):
             write_label(label_array(0)[:1], path, known or {"spacing": (999, 1, 1)})
+
+
+def test_a_picture_that_might_be_a_bomb_is_refused_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "case_0000.png"
+    Pillow.new("L", (8, 8)).save(path)
+    monkeypatch.setattr(Pillow, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(DatasetError, match=r"case_0000\.png: unreadable: Image size \(64 pixels\)"):
+        read_image([path])

@@ -128,7 +128,10 @@ def predict(
     if model is not None and (dataset or configuration or plans or trainer):
         raise ResencPlansError("-m names the model's folder; leave out -d, -c, -p and -tr.")
     folder = model if model is not None else _find_model(dataset, configuration, plans, trainer)
-    chosen = [*(folds or []), *(more_folds or [])] or None
+    named = ",".join([*(folds or []), *(more_folds or [])])
+    chosen = named.replace(",", " ").split() or None
+    if overlay is not None and overlay.exists() and not overlay.is_dir():
+        raise FileError(f"{overlay}: is a file. --overlay names a folder for the pictures.")
     if dask is not None:
         if _part(part) != (1, 1):
             raise ResencPlansError("--dask shares the cases itself; leave out --part.")
@@ -212,20 +215,32 @@ def _draw_overlays(
     dataset = DatasetJson.load(model / DATASET_JSON)
     ending = dataset.file_ending
     names = {value: name for name, value in dataset.labels.items() if isinstance(value, int)}
-    target.mkdir(parents=True, exist_ok=True)
+
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        note(f"{target}: cannot be made ({error.strerror}), so nothing is drawn.")
+        return
+
+    def draw(case: str) -> None:
+        image = read_image([inputs / f"{case}_0000{ending}"])
+        label = read_label(output / f"{case}{ending}")
+        draw_overlay(
+            image.array[0],
+            label.array[0],
+            image.spacing,
+            target / f"{case}.png",
+            names=names,
+            direction=image.properties.get("sitk_stuff", {}).get("direction"),
+            title=case,
+        )
+
     with progress("Drawing", len(cases)) as on_case:
         for case in cases:
-            image = read_image([inputs / f"{case}_0000{ending}"])
-            label = read_label(output / f"{case}{ending}")
-            draw_overlay(
-                image.array[0],
-                label.array[0],
-                image.spacing,
-                target / f"{case}.png",
-                names=names,
-                direction=image.properties.get("sitk_stuff", {}).get("direction"),
-                title=case,
-            )
+            try:
+                draw(case)
+            except ResencPlansError as error:
+                note(f"{case}: is not drawn. {error}")
             on_case(case)
 
 

@@ -89,7 +89,7 @@ def _pixels(path: Path) -> NDArray[Any]:
             if image.mode == "P" and image.palette is not None:
                 return np.asarray(image.convert(image.palette.mode))
             return np.asarray(image)
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DatasetError(f"{path}: unreadable: {error}") from None
 
 

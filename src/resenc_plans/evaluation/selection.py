@@ -151,7 +151,7 @@ def select_configuration(
 def instructions(selection: Selection) -> str:
     """The commands that predict new cases with what was selected, to be pasted into a shell."""
     models, dataset = selection.best.models, selection.best.models[0].folder.parent.name
-    folds = ",".join(selection.folds)
+    folds = " ".join(selection.folds)
     outputs = [f"OUTPUT_FOLDER_MODEL_{n}" for n in range(1, len(models) + 1)]
     if len(models) == 1:
         outputs = ["OUTPUT_FOLDER"]

@@ -16,9 +16,6 @@ CASES_AHEAD = 2
 """Cases that are read while the network works; with one in the network and one per worker behind
 it, all that is held."""
 
-_FAULTS = (RuntimeError, MemoryError, OSError, ValueError, KeyError, TypeError)
-"""What a damaged file may raise deep in a library, beside our own errors."""
-
 
 @dataclass(frozen=True)
 class Pipeline(Generic[Case, Read, Predicted]):
@@ -57,7 +54,7 @@ class Pipeline(Generic[Case, Read, Predicted]):
     def _predicted(self, case: Case, future: "Future[Read]") -> "Predicted | _Failure":
         try:
             return self.predict(case, future.result())
-        except (ResencPlansError, *_FAULTS) as error:
+        except Exception as error:  # a damaged file may raise anything deep in a library
             return _Failure(_reason(error))
 
     def _ahead(
@@ -80,7 +77,7 @@ class _Failure:
 def _outcome(case: Case, future: "Future[None]") -> tuple[Case, str | None]:
     try:
         future.result()
-    except (ResencPlansError, *_FAULTS) as error:
+    except Exception as error:  # a damaged file may raise anything deep in a library
         return case, _reason(error)
     return case, None
 
