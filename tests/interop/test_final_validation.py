@@ -32,7 +32,14 @@ TIES = 1e-4
 """Share of voxels where two labels are equally likely, but for rounding."""
 
 
-def test_both_stages_are_validated_as_nnunet_does(peer, hippocampus, shared, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [((1.3, 1.4, 1.5), (1, 1, 1)), ((3.3, 1.65, 1.65), (4, 1, 1))],
+    ids=["isotropic", "anisotropic in the second"],
+)
+def test_both_stages_are_validated_as_nnunet_does(
+    peer, hippocampus, shared, tmp_path, monkeypatch, first, second
+):
     folder, plan, dataset = hippocampus
     monkeypatch.setenv("nnUNet_results", str(tmp_path / "nnUNet_results"))
     raw = Dataset.load(str(shared / "data" / folder.name))
@@ -50,15 +57,21 @@ def test_both_stages_are_validated_as_nnunet_does(peer, hippocampus, shared, tmp
         "first": {
             "inherits_from": "3d_fullres_small",
             "data_identifier": "first",
-            "spacing": [1.3, 1.4, 1.5],
+            "spacing": first,
             "next_stage": "second",
         },
-        "second": {"inherits_from": "3d_fullres_small", "previous_stage": "first"},
+        "second": {
+            "inherits_from": "3d_fullres_small",
+            "data_identifier": "second",
+            "spacing": second,
+            "previous_stage": "first",
+        },
     }
     path = folder / "nnUNetResEncUNetMPlans.json"
     Plans.from_dict(document).save(path)
     plan = Plans.load(path)
-    store(plan.resolve("first"), raw, names, folder)
+    for stage in ("first", "second"):
+        store(plan.resolve(stage), raw, names, folder)
 
     models = tmp_path / "nnUNet_results" / folder.name
     for configuration, fold in (("first", "all"), ("second", 0)):

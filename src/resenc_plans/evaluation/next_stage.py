@@ -3,6 +3,7 @@
 nnU-Net writes it in the final validation, to `predicted_next_stage/<configuration>/<case>.b2nd`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,6 @@ import numpy.typing as npt
 
 from resenc_plans.errors import FileError
 from resenc_plans.inference.export import export_labels
-from resenc_plans.inference.interpolation import Interpolation
 from resenc_plans.preprocessing.store import CaseStore, write_labels
 
 if TYPE_CHECKING:
@@ -26,10 +26,18 @@ class NextStage:
     folder: Path
     """Where the segmentations go."""
     grids: CaseStore
-    spacing: tuple[float, ...]
 
-    def write(self, case: str, logits: npt.NDArray[Any], predictor: "Predictor") -> None:
+    def write(
+        self,
+        case: str,
+        logits: npt.NDArray[Any],
+        properties: Mapping[str, Any],
+        predictor: "Predictor",
+    ) -> None:
         """Resample logits (heads, z, y, x) to the stage's grid, and store the largest as labels.
+
+        Whether an axis is resampled apart is decided, as in nnU-Net's `resample_and_save`, by the
+        spacing of the logits alone.
 
         Raises
         ------
@@ -43,14 +51,15 @@ class NextStage:
                 f"{self.grids.folder}: has no {case}, so there is nothing for {self.name} to "
                 "continue. Run `resenc-plans preprocess`, then validate again."
             ) from None
-        config = predictor.model.config
+        recipe = predictor.export_recipe
+        spacing, _ = recipe.spacings(properties)
         labels = export_labels(
             logits,
             shape,
-            spacing=config.spacing,
-            new_spacing=self.spacing,
-            regions=predictor.model.labels.regions_class_order,
-            interpolation=Interpolation.of(config),
+            spacing=spacing,
+            new_spacing=spacing,
+            regions=recipe.regions,
+            interpolation=recipe.interpolation,
         )
         write_labels(self.folder / f"{case}.b2nd", labels)
 
@@ -73,5 +82,5 @@ def next_stages(predictor: "Predictor", preprocessed: Path) -> tuple[NextStage, 
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FileError(f"{folder}: cannot be made: {error.strerror}.") from None
-        stages.append(NextStage(name, folder, grids, following.spacing))
+        stages.append(NextStage(name, folder, grids))
     return tuple(stages)

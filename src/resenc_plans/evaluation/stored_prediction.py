@@ -60,7 +60,7 @@ class StoredPredictor:
             write_segmentation(export_case(*predicted, recipe), path, predicted[1])
             with in_store:
                 for stage in self.following:
-                    stage.write(case, predicted[0], self.predictor)
+                    stage.write(case, *predicted, self.predictor)
 
         def read(case: str) -> _Case:
             with in_store:
