@@ -61,6 +61,27 @@ def test_a_cascade_is_preceded_by_its_first_stage(dataset: Path, shared: Path) -
     assert second.endswith("-prev_stage_predictions OUTPUT_FOLDER_PREVIOUS_STAGE")
 
 
+def test_results_that_cannot_be_replaced_stay(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (model, _) = in_nnunet_order(find_trained_models(dataset))
+    references = dataset.parent.parent / "ref"
+    target, _ = merge_folds(model, references, ("0", "1"))
+    before = sorted(path.name for path in target.iterdir())
+    rename = Path.rename
+
+    def failing(path: Path, to: Path) -> Path:
+        if path.name.endswith("-new"):
+            raise OSError("the disk is gone")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="the disk is gone"):
+        merge_folds(model, references, ("0", "1"))
+    assert sorted(path.name for path in target.iterdir()) == before
+    assert not list(model.folder.glob(".*"))
+
+
 def test_the_first_of_equals_wins(dataset: Path) -> None:
     models = in_nnunet_order(find_trained_models(dataset))
     shutil.rmtree(models[1].folder)

@@ -142,6 +142,24 @@ def test_the_logits_of_folds_are_averaged(tmp_path):
     torch.testing.assert_close(both, (first + second) / 2)
 
 
+def test_logits_of_folds_whose_sum_half_precision_cannot_hold_are_averaged(tmp_path, monkeypatch):
+    folder = write_model(tmp_path / "model", folds=(0, 1, 2), mirror_axes=None)
+    image = noise()[None].astype(np.float32)
+    of_folds = [
+        torch.full((3, 2, 2, 2), 40_000.0, dtype=torch.float16),
+        torch.full((3, 2, 2, 2), 30_000.0, dtype=torch.float16),
+        torch.full((3, 2, 2, 2), 200_000.0),
+    ]
+    made = iter(of_folds)
+    monkeypatch.setattr(
+        "resenc_plans.inference.predictor.predict_logits", lambda *_, **__: next(made)
+    )
+    predictor = Predictor.from_folder(folder, device="cpu", precision="fp32")
+    torch.testing.assert_close(
+        predictor.predict_logits(image), torch.full((3, 2, 2, 2), 90_000.0), rtol=1e-6, atol=0
+    )
+
+
 def test_regions_paint_their_labels(tmp_path):
     folder = write_model(tmp_path / "model", labels=REGIONS)
     labels = Predictor.from_folder(folder, device="cpu").predict(noise(), (1.0, 1.0, 1.0))

@@ -1,11 +1,14 @@
 """The sliding window by itself; interop tests compare it with nnU-Net's."""
 
+import errno
+import os
 from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from resenc_plans.inference.sliding_window import (
     importance,
@@ -103,6 +106,37 @@ def test_sums_too_large_for_half_precision_are_made_in_single():
     logits = predict_logits(Copies(), image, (4, 4, 4), 2)
     assert logits.dtype == torch.float32
     torch.testing.assert_close(logits[0], image[0], rtol=1e-5, atol=0)
+
+
+def test_infinite_sums_that_cancel_out_are_made_in_single_too():
+    class Alternating(nn.Module):
+        """Large logits, their sign another for every tile."""
+
+        sign = 1
+
+        def forward(self, patches):
+            self.sign = -self.sign
+            return torch.full_like(patches, self.sign * 60_000.0)
+
+    image = torch.ones(1, 4, 4, 8)
+    logits = predict_logits(Alternating(), image, (4, 4, 4), 1)
+    assert torch.isfinite(logits).all()
+    image[0, 0, 0, 0] = torch.nan
+    seen = []
+    predict_logits(Copies(), image, (4, 4, 4), 2, on_tile=lambda *at: seen.append(at))
+    assert len(seen) == 3
+
+
+def test_a_disk_without_room_for_sums_is_an_error(monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("resenc_plans.inference.sum_storage.free_memory", lambda: 100)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        predict_logits(Copies(), torch.randn(1, 9, 17, 12), (4, 8, 6), 2)
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_batch_of_tiles_is_reported():

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+import typer
+
 from resenc_plans.cli.render import note, say
 from resenc_plans.errors import DatasetError, FileError
 
@@ -25,7 +27,10 @@ def validate(
     *,
     probabilities: bool,
 ) -> None:
-    """Predict the fold's held-out cases from the store, score them, prepare a next stage."""
+    """Predict the fold's held-out cases from the store, score them, prepare a next stage.
+
+    Exit code 1 where a case could not be predicted or scored.
+    """
     from functools import partial
 
     from resenc_plans.datasets.readers import READERS
@@ -52,6 +57,7 @@ def validate(
             f"{preprocessed}: has no {GROUND_TRUTH}, so the held-out cases cannot be scored. Name "
             "the raw dataset, or train with --no-validation."
         )
+    say(f"Predicting {len(cases)} held-out cases.")
     predictor = Predictor.from_folder(
         folder.model,
         (folder.fold,),
@@ -77,14 +83,16 @@ def validate(
         reader=reader if reader in READERS else None,
         probabilities=probabilities,
     )
-    for problem in found.problems:
-        note(f"{problem.case}: {problem.reason}")
     if found.summary is not None:
         mean = found.summary.foreground_mean["Dice"]
         target = folder.path / "validation" / "summary.json"
-        say(f"Dice of {len(cases)} held-out cases: {mean:.4f} ({target})")
+        say(f"Dice of {len(found.summary.cases)} held-out cases: {mean:.4f} ({target})")
     for stage in following:
-        say(f"Predicted {len(cases)} cases for {stage.name}: {stage.folder}")
+        say(f"Predictions for {stage.name}: {stage.folder}")
+    for problem in found.problems:
+        note(f"{problem.case}: {problem.reason}")
+    if found.problems:
+        raise typer.Exit(1)
 
 
 def _following(predictor: "Predictor", preprocessed: "Path") -> "tuple[NextStage, ...]":

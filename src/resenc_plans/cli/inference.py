@@ -166,6 +166,8 @@ def predict(
             allow_import=allow_import or (),
             on_note=note,
         )
+        if chosen is None and len(predictor.model.weights) > 1:
+            note(f"Averages {len(predictor.model.weights)} folds; -f chooses among them.")
         with prediction_bars() as on_progress:
             report = predict_folder(
                 predictor,

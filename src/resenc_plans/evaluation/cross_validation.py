@@ -1,6 +1,5 @@
 """The segmentations of all folds of a model, or of an ensemble of two, in one folder."""
 
-import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -8,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from resenc_plans.datasets.case_pool import usable_cpus
 from resenc_plans.datasets.dataset import file_names
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.labels import Labels
@@ -77,7 +77,7 @@ def merge_ensemble(
     DatasetError
         A case is in two folds, the models' cases differ, or a case cannot be scored.
     """
-    from resenc_plans.inference.ensemble import ensemble_case
+    from resenc_plans.inference.ensemble import MOST_WORKERS, ensemble_case
 
     dataset_json = _dataset_json(first)
     labels = Labels.from_dataset(dataset_json)
@@ -97,7 +97,7 @@ def merge_ensemble(
             segmentation = folder / (name.removesuffix(".npz") + dataset_json.file_ending)
             ensemble_case([paths[name] for paths in files], segmentation, labels)
 
-        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        with ThreadPoolExecutor(workers or min(usable_cpus(), MOST_WORKERS)) as pool:
             list(pool.map(average, sorted(files[0])))
         summary = _score(folder, target, references, dataset_json, workers, on_case)
     return target, summary
@@ -170,7 +170,12 @@ def _replaced_folder(target: Path) -> Iterator[Path]:
         yield folder
         if target.exists():
             target.rename(old)
-        folder.rename(target)
+        try:
+            folder.rename(target)
+        except OSError:
+            if old.exists():
+                old.rename(target)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)

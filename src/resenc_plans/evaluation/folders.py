@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from resenc_plans.datasets.case_pool import usable_cpus
 from resenc_plans.datasets.dataset import file_names
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.images import Image, read_label
@@ -207,7 +208,7 @@ def _executor(executor: Executor | None, workers: int | None) -> Iterator[Execut
     if executor is not None:
         yield executor
         return
-    pool = ThreadPoolExecutor(workers or os.cpu_count())
+    pool = ThreadPoolExecutor(workers or usable_cpus())
     try:
         yield pool
     finally:

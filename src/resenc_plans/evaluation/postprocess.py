@@ -11,6 +11,7 @@ import blosc2
 import numpy as np
 from numpy.typing import NDArray
 
+from resenc_plans.datasets.case_pool import usable_cpus
 from resenc_plans.datasets.images import read_label
 from resenc_plans.datasets.segmentation_files import write_segmentation
 from resenc_plans.errors import DatasetError, ResencPlansError
@@ -157,7 +158,7 @@ def apply_postprocessing(
             on_case(name)
         return None
 
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(workers or usable_cpus()) as pool:
         return tuple(problem for problem in pool.map(one, names) if problem is not None)
 
 
@@ -182,7 +183,7 @@ def _load(
             name, paths[0], paths[1], _pack(prediction.array[0]), _pack(reference.array[0])
         )
 
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(workers or usable_cpus()) as pool:
         found = list(pool.map(one, names))
     return (
         tuple(case for case in found if isinstance(case, _PackedCase)),
@@ -206,7 +207,7 @@ def _score(
         counts = count_voxels(prediction, reference, question.regions, question.ignore_label)
         return _figures(case, question, counts), case
 
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(workers or usable_cpus()) as pool:
         found = list(pool.map(one, cases))
     summary = Summary(tuple(figures for figures, _ in found), question.regions)
     return summary, tuple(case for _, case in found)

@@ -38,7 +38,8 @@ def validate_fold(
     """Predict held-out cases into `fold_X/validation`, and write summary.json there.
 
     This is nnU-Net's `perform_actual_validation`. `summary.json` holds the cases given here and no
-    others that lie in the folder. A case that cannot be predicted is among the result's problems.
+    others that lie in the folder. A case that cannot be predicted or scored is among the result's
+    problems; where none can, there is no summary.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ def validate_fold(
     Raises
     ------
     DatasetError
-        There is no case, or nothing could be predicted.
+        There is no case.
     """
     if not cases:
         raise DatasetError(f"Fold {fold}: holds out no case, so there is nothing to validate on.")

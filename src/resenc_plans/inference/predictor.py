@@ -169,7 +169,7 @@ class Predictor:
                 load_weights(self._network, weights, source)
                 self._loaded = source
             logits = self._one_fold(data, on_tile)
-            total = total.add_(logits) if position else logits
+            total = _added(total, logits) if position else logits
         if len(self.model.weights) > 1:
             total /= len(self.model.weights)
         return total.contiguous()
@@ -200,3 +200,15 @@ class Predictor:
 
         batch_size = self.model.config.batch_size
         return first_that_fits(self.device, batch_size, predict, self._on_note)
+
+
+def _added(total: Tensor, logits: Tensor) -> Tensor:
+    """The sum, in float16 as nnU-Net's wherever that can hold it."""
+    if _largest(total) + _largest(logits) > torch.finfo(torch.float16).max:
+        total = total.float()
+    return total.to(torch.promote_types(total.dtype, logits.dtype)).add_(logits)
+
+
+def _largest(logits: Tensor) -> float:
+    least, most = torch.aminmax(logits)
+    return max(-least.item(), most.item())

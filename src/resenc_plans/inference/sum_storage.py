@@ -1,6 +1,7 @@
 """Where the sums of logits lie: in memory, or in a file where an image is larger than that."""
 
 import math
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,10 +27,18 @@ def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Ten
 
 
 def zeros_in_file(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """A tensor of zeros that is mapped to a temporary file."""
+    """A tensor of zeros that is mapped to a temporary file.
+
+    Raises
+    ------
+    OSError
+        The disk has no room for it; without all blocks a later write would kill the process.
+    """
     size = math.prod(shape)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "sums"
         with path.open("wb") as stream:
             stream.truncate(size * dtype.itemsize)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(stream.fileno(), 0, size * dtype.itemsize)
         return torch.from_file(str(path), shared=True, size=size, dtype=dtype).view(tuple(shape))

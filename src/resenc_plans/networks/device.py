@@ -16,8 +16,11 @@ PRECISIONS: dict[str, torch.dtype | None] = {
 """The type that a network computes in under each name; None is float32 throughout."""
 
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
-_MEMORY_FAULTS = ("out of memory", "DefaultCPUAllocator", "CUDNN_STATUS_ALLOC_FAILED")
-"""In the messages of errors that torch has no class for: of MPS, the CPU, cuDNN."""
+_MEMORY_FAULTS = (
+    *("out of memory", "DefaultCPUAllocator", "CUDNN_STATUS_ALLOC_FAILED"),
+    *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_INTERNAL_ERROR", "unable to find an engine"),
+)
+"""In the messages of errors without a class: of MPS, the CPU, a full GPU's libraries."""
 
 
 def find_device(name: str | torch.device | None) -> torch.device:
