@@ -75,6 +75,20 @@ def test_a_run_leaves_what_nnunet_leaves(config, dataset, preprocessed):
     assert len(json.loads((preprocessed / "splits_final.json").read_text())) == 5
 
 
+def test_the_picture_names_the_classes(config, dataset, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "resenc_plans.training.records.draw_progress", lambda *with_what: drawn.append(with_what)
+    )
+    Trainer(config, dataset, 0, SHORT).fit()
+    epochs, path, _, classes = drawn[-1]
+    assert len(epochs) == 3
+    assert path.name == "progress.png"
+    labels = dataset.json.labels
+    assert classes == tuple(sorted(set(labels) - {"background"}, key=labels.get))
+    assert len(classes) == len(epochs[0].dice)
+
+
 def test_a_checkpoint_has_nnunets_keys_and_plain_values(config, dataset):
     path = Trainer(config, dataset, 0, SHORT).fit().checkpoint
     document = torch.load(path, weights_only=True)

@@ -1,5 +1,6 @@
 """progress.png: losses, pseudo Dice, time per epoch and learning rate over the epochs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from resenc_plans.files import replace_file
@@ -8,8 +9,12 @@ from resenc_plans.training.history import Epoch
 _MANY_CLASSES = 8
 
 
-def draw_progress(epochs: tuple[Epoch, ...], path: Path, title: str) -> None:
+def draw_progress(
+    epochs: tuple[Epoch, ...], path: Path, title: str, classes: Sequence[str]
+) -> None:
     """Draw what has been trained so far; Dice per class where there are few.
+
+    `classes` are their names.
 
     Raises
     ------
@@ -25,11 +30,10 @@ def draw_progress(epochs: tuple[Epoch, ...], path: Path, title: str) -> None:
     loss.plot(numbers, [e.training_loss for e in epochs], color="#21618c", label="training")
     loss.plot(numbers, [e.validation_loss for e in epochs], color="#c0392b", label="validation")
     loss.set_ylabel("loss")
-    classes = len(epochs[0].dice)
-    if classes <= _MANY_CLASSES:
-        for index in range(classes):
-            values = [epoch.dice[index] for epoch in epochs]
-            dice.plot(numbers, values, linewidth=0.8, alpha=0.6, label=f"class {index + 1}")
+    if len(classes) <= _MANY_CLASSES:
+        by_class = zip(*(epoch.dice for epoch in epochs), strict=True)
+        for name, values in zip(classes, by_class, strict=False):
+            dice.plot(numbers, values, linewidth=0.8, alpha=0.6, label=name)
     dice.plot(numbers, [e.mean_dice for e in epochs], color="#7f8c8d", label="mean")
     dice.plot(
         numbers, [e.smoothed_dice for e in epochs], color="#1e8449", linewidth=2, label="smoothed"
@@ -43,6 +47,7 @@ def draw_progress(epochs: tuple[Epoch, ...], path: Path, title: str) -> None:
     rate.plot(numbers, [e.learning_rate for e in epochs], color="#b7950b", linestyle="--")
     rate.set_ylabel("learning rate", color="#b7950b")
     rest.set_xlabel("epoch")
+    rest.xaxis.get_major_locator().set_params(integer=True)
     for axes in (loss, dice):
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize=8, loc="best")

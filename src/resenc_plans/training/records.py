@@ -13,6 +13,7 @@ from resenc_plans.training.progress_picture import draw_progress
 from resenc_plans.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
+    from resenc_plans.datasets.dataset import Dataset
     from resenc_plans.training.trainer import Trainer
 
 SECONDS_BETWEEN_PICTURES = 60
@@ -32,8 +33,16 @@ def describe(number: int, epochs: int, epoch: Epoch, waited: float) -> str:
 class Records:
     """Writes after each epoch; a picture now and then."""
 
-    def __init__(self, folder: RunFolder, title: str, epochs: int, *, tensorboard: bool) -> None:
-        self.folder, self.title, self.total = folder, title, epochs
+    def __init__(
+        self,
+        folder: RunFolder,
+        title: str,
+        epochs: int,
+        classes: tuple[str, ...],
+        *,
+        tensorboard: bool,
+    ) -> None:
+        self.folder, self.title, self.total, self.classes = folder, title, epochs, classes
         self._drawn = -math.inf
         self._board = _board(folder.path) if tensorboard else None
 
@@ -47,11 +56,11 @@ class Records:
         if self._board is not None:
             for key in ("training_loss", "validation_loss", "learning_rate", "smoothed_dice"):
                 self._board.add_scalar(key, getattr(epoch, key), number)
-            for index, dice in enumerate(epoch.dice):
-                self._board.add_scalar(f"dice/{index + 1}", dice, number)
+            for name, dice in zip(self.classes, epoch.dice, strict=False):
+                self._board.add_scalar(f"dice/{name}", dice, number)
         is_last = number + 1 == self.total
         if is_last or time.monotonic() - self._drawn >= SECONDS_BETWEEN_PICTURES:
-            draw_progress(epochs, self.folder.path / "progress.png", self.title)
+            draw_progress(epochs, self.folder.path / "progress.png", self.title, self.classes)
             self._drawn = time.monotonic()
 
 
@@ -81,7 +90,17 @@ def open_records(trainer: "Trainer") -> Records:
     trainer.folder.write_debug(facts)
     trainer.folder.keep_records(len(trainer.epochs))
     title = f"{dataset.name}, {config.plans.name}, {config.name}, {trainer.fold}"
-    return Records(trainer.folder, title, settings.epochs, tensorboard=settings.tensorboard)
+    classes = _class_names(dataset)
+    return Records(
+        trainer.folder, title, settings.epochs, classes, tensorboard=settings.tensorboard
+    )
+
+
+def _class_names(dataset: "Dataset") -> tuple[str, ...]:
+    """The names that dataset.json gives to the foreground labels, or to the regions."""
+    names = {value: name for name, value in dataset.json.labels.items()}
+    foreground = dataset.labels.regions or dataset.labels.foreground_labels
+    return tuple(names.get(value, str(value)) for value in foreground)
 
 
 def _board(folder: Path) -> Any:
