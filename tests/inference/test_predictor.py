@@ -159,6 +159,16 @@ def test_logits_of_folds_whose_sum_half_precision_cannot_hold_are_averaged(tmp_p
         predictor.predict_logits(image), torch.full((3, 2, 2, 2), 90_000.0), rtol=1e-6, atol=0
     )
 
+    nan, zero = float("nan"), 0.0
+    for parts, dtype in (
+        ([[40_000, nan], [30_000, zero], [20_000, zero]], torch.float32),
+        ([[40_000, zero], [zero, 30_000], [zero, zero]], torch.float16),
+    ):
+        made = iter([torch.tensor(part, dtype=torch.float16)[None] for part in parts])
+        logits = predictor.predict_logits(image)
+        assert logits.dtype == dtype
+        assert not torch.isinf(logits).any()
+
 
 def test_regions_paint_their_labels(tmp_path):
     folder = write_model(tmp_path / "model", labels=REGIONS)

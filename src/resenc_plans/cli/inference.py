@@ -130,6 +130,8 @@ def predict(
     folder = model if model is not None else _find_model(dataset, configuration, plans, trainer)
     named = ",".join([*(folds or []), *(more_folds or [])])
     chosen = named.replace(",", " ").split() or None
+    if named and chosen is None:
+        raise ResencPlansError("-f names no fold. Give 0,1,2 or all, or leave it out.")
     if overlay is not None and overlay.exists() and not overlay.is_dir():
         raise FileError(f"{overlay}: is a file. --overlay names a folder for the pictures.")
     if dask is not None:
@@ -241,7 +243,7 @@ def _draw_overlays(
         for case in cases:
             try:
                 draw(case)
-            except ResencPlansError as error:
+            except Exception as error:  # whatever it is, the report of the predictions follows
                 note(f"{case}: is not drawn. {error}")
             on_case(case)
 

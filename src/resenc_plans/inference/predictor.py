@@ -203,10 +203,20 @@ class Predictor:
 
 
 def _added(total: Tensor, logits: Tensor) -> Tensor:
-    """The sum, in float16 as nnU-Net's wherever that can hold it."""
-    if _largest(total) + _largest(logits) > torch.finfo(torch.float16).max:
+    """The sum, in float16 as nnU-Net's unless a voxel's sum is beyond it."""
+    if _overflows(total, logits):
         total = total.float()
     return total.to(torch.promote_types(total.dtype, logits.dtype)).add_(logits)
+
+
+def _overflows(total: Tensor, logits: Tensor) -> bool:
+    """Whether a sum of float16 numbers is beyond them; NaN is not."""
+    if torch.float32 in (total.dtype, logits.dtype):
+        return False
+    if _largest(total) + _largest(logits) <= torch.finfo(torch.float16).max:
+        return False
+    sums = (one.float().add_(other) for one, other in zip(total, logits, strict=True))
+    return any(bool((head.abs_() > torch.finfo(torch.float16).max).any()) for head in sums)
 
 
 def _largest(logits: Tensor) -> float:

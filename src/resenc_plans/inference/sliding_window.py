@@ -184,7 +184,7 @@ def predict_logits(
             if on_tile is not None:
                 on_tile(done, len(todo))
     total /= weight
-    if sum_dtype == torch.float16 and _has_overflowed(total, image):
+    if sum_dtype == torch.float16 and any(bool(torch.isinf(head).any()) for head in total):
         del total, weight
         return predict_logits(
             network,
@@ -201,14 +201,6 @@ def predict_logits(
             on_tile=on_tile,
         )
     return total[:, *inner]
-
-
-def _has_overflowed(total: Tensor, image: Tensor) -> bool:
-    """Whether sums are infinite, or no numbers though the image has nothing but numbers."""
-    if any(bool(torch.isinf(head).any()) for head in total):
-        return True
-    has_nan = any(bool(torch.isnan(head).any()) for head in total)
-    return has_nan and bool(torch.isfinite(image).all())
 
 
 def _batches(todo: Sequence[Tile], size: int) -> Iterator[Sequence[Tile]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from resenc_plans.errors import FileError
 from resenc_plans.preprocessing.memory import free_memory
 
 SHARE_OF_MEMORY = 0.5
@@ -31,7 +32,7 @@ def zeros_in_file(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 
     Raises
     ------
-    OSError
+    FileError
         The disk has no room for it; without all blocks a later write would kill the process.
     """
     size = math.prod(shape)
@@ -40,5 +41,15 @@ def zeros_in_file(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         with path.open("wb") as stream:
             stream.truncate(size * dtype.itemsize)
             if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(stream.fileno(), 0, size * dtype.itemsize)
+                _allocate(stream.fileno(), size * dtype.itemsize, Path(folder).parent)
         return torch.from_file(str(path), shared=True, size=size, dtype=dtype).view(tuple(shape))
+
+
+def _allocate(descriptor: int, size: int, folder: Path) -> None:
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        raise FileError(
+            f"{folder}: has no room for the logits' sums, {size / 2**30:.1f} GiB "
+            f"({error.strerror}). Set TMPDIR to a folder that has."
+        ) from None
