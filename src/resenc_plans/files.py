@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -100,6 +101,30 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def put_in_place(new: Path, target: Path) -> None:
+    """Rename a file or folder to `target`; what is there is removed after that, or else put back.
+
+    Raises
+    ------
+    OSError
+        It cannot be renamed; `target` is what it was.
+    """
+    if not target.exists():
+        new.rename(target)
+        return
+    old = target.with_name(f".{secrets.token_hex(8)}.old")
+    target.rename(old)
+    try:
+        new.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    if old.is_dir():
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        old.unlink()
 
 
 def remove_unfinished(folder: Path) -> None:

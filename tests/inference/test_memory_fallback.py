@@ -20,6 +20,8 @@ def test_a_gpu_is_asked_for_less_and_less():
         torch.OutOfMemoryError(),
         RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GiB)"),
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
     ],
 )
 @pytest.mark.parametrize(("fits", "notes"), [(Attempt(1, GPU), 0), (Attempt(1, HOST), 1)])

@@ -15,8 +15,9 @@ import pytest
 import torch
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
+from resenc_plans.errors import ResencPlansError
 from resenc_plans.networks.checkpoint import load_checkpoint
-from resenc_plans.training.launch import end_of
+from resenc_plans.training.launch import check_gpus, end_of
 from resenc_plans.training.ranks import LOST
 from tests.networks.configurations import unet_arguments
 
@@ -107,6 +108,26 @@ def test_ranks_train_a_network_some_heads_of_which_are_idle(preprocessed):
     process = start(preprocessed, "idle", settings, "--gpus", "2")
     said = finish(process)
     assert process.returncode == 0, said
+
+
+def test_more_processes_than_gpus_are_refused_before_any_starts(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    check_gpus(2, None)
+    check_gpus(8, "cpu")
+    with pytest.raises(ResencPlansError, match="--gpus 8: PyTorch finds 2 GPUs"):
+        check_gpus(8, None)
+
+
+def test_a_compiler_that_is_missing_is_said_in_words(preprocessed, monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", "/nonexistent")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    process = start(preprocessed, "compiled", STEP | {"compile": True})
+    said = finish(process)
+    assert process.returncode == 2
+    assert "Error: torch.compile failed: " in said
+    assert '{"compile": false} in a file for --settings' in said
+    assert "Traceback" not in said
 
 
 def test_more_ranks_than_samples_are_refused_before_any_starts(preprocessed):

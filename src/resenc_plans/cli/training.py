@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from resenc_plans.training.trainer import Trainer
 
 _COMPILER = ("torch._dynamo", "torch._inductor")
+"""Where torch.compile's errors are defined."""
 SPLIT_IS_PRINTED = "RESENC_PLANS_SPLIT_IS_PRINTED"
 """Set for the processes that `train --gpus` starts."""
 
@@ -137,11 +138,9 @@ def train(
         print_preview(config, data, chosen_fold, wanted, gpus)
         return
     if gpus > 1 and not is_rank:
-        from resenc_plans.networks.device import find_device
-        from resenc_plans.training.launch import launch
+        from resenc_plans.training.launch import check_gpus, launch
 
-        if find_device(device).type == "cuda":
-            find_device(f"cuda:{gpus - 1}")
+        check_gpus(gpus, device)
         os.environ[SPLIT_IS_PRINTED] = "1"
         end = launch(gpus, _without_gpus(sys.argv[1:]))
         if end.reason is not None:
@@ -175,12 +174,10 @@ def _train(
 ) -> None:
     from resenc_plans.cli.training_preview import print_task
     from resenc_plans.cli.training_progress import shown_progress
-    from resenc_plans.training.folds import fold_cases
     from resenc_plans.training.pretrained import load_pretrained
     from resenc_plans.training.ranks import device_of_rank, joined_ranks
     from resenc_plans.training.stopping import STOPPED
     from resenc_plans.training.trainer import Trainer
-    from resenc_plans.training.usual_parts import open_store, preprocessed_folder
 
     with (
         joined_ranks(device_of_rank(device)) as ranks,
@@ -197,8 +194,7 @@ def _train(
             on_progress=on_progress,
         )
         if ranks.is_first:
-            split = fold_cases(preprocessed_folder(config), open_store(config), fold)
-            print_task(config, fold, settings, split)
+            print_task(config, fold, settings)
             kind = str(trainer.autocast or "float32").removeprefix("torch.")
             say(f"Device: {trainer.device}, {kind}. Results: {trainer.folder.path}")
         _begin(trainer, resume)

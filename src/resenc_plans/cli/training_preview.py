@@ -7,7 +7,6 @@ from resenc_plans.errors import ResencPlansError
 
 if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset
-    from resenc_plans.datasets.splits import Split
     from resenc_plans.plans.models import ResolvedConfiguration
     from resenc_plans.training.settings import TrainingSettings
 
@@ -15,16 +14,17 @@ _STANDARD_ITERATIONS = 1000 * 250
 
 
 def print_task(
-    config: "ResolvedConfiguration", fold: int | str, settings: "TrainingSettings", split: "Split"
+    config: "ResolvedConfiguration", fold: int | str, settings: "TrainingSettings"
 ) -> None:
     """Print which data is trained on, and what network."""
-    from resenc_plans.training.folds import ALL, is_random
+    from resenc_plans.training.folds import ALL, fold_cases, is_random
     from resenc_plans.training.usual_parts import open_store, preprocessed_folder
 
+    preprocessed, store = preprocessed_folder(config), open_store(config)
+    split = fold_cases(preprocessed, store, fold, write=False)
     held_out = "and the same" if fold == ALL else len(split.val)
-    folder = open_store(config).folder
-    say(f"Data: {folder}, {len(split.train)} cases to train on, {held_out} held out.")
-    if is_random(preprocessed_folder(config), fold):
+    say(f"Data: {store.folder}, {len(split.train)} cases to train on, {held_out} held out.")
+    if is_random(preprocessed, fold):
         note(f"Fold {fold} is beyond those of the split, so its cases are drawn at random, 80:20.")
     network = config.architecture.network_class_name.rpartition(".")[2]
     say(
@@ -58,7 +58,7 @@ def print_preview(
     cases = (*split.train, *split.val)
     check_stored_cases(store, cases, config, dataset)
     previous_predictions(config, dataset, cases)
-    print_task(config, fold, settings, split)
+    print_task(config, fold, settings)
     try:
         cost = estimate_cost(
             config,

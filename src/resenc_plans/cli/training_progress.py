@@ -89,7 +89,7 @@ class Pace:
             return self._left
         now, done = time.monotonic(), event.epoch * event.iterations + event.iteration
         begun, before = self._first = self._first or (now, done)
-        if now > begun:
+        if done > before and now > begun:
             speed = (done - before) / (now - begun)
             minutes = round((self.epochs * event.iterations - done) / speed / 60)
             self.speed = f"{speed:.2f}/s"

@@ -15,6 +15,7 @@ from resenc_plans.errors import DatasetError
 from resenc_plans.evaluation.folders import Question, evaluate_folder
 from resenc_plans.evaluation.summary import Summary
 from resenc_plans.evaluation.trained_models import TrainedModel
+from resenc_plans.files import put_in_place
 from resenc_plans.folders import DATASET_JSON
 
 PLANS_JSON = "plans.json"
@@ -163,19 +164,10 @@ def _score(
 @contextmanager
 def _replaced_folder(target: Path) -> Iterator[Path]:
     """A new folder that takes the place of `target` when the block ends well."""
-    mark = secrets.token_hex(4)
-    folder, old = (target.with_name(f".{mark}-{kind}") for kind in ("new", "old"))
+    folder = target.with_name(f".{secrets.token_hex(4)}-new")
     folder.mkdir()
     try:
         yield folder
-        if target.exists():
-            target.rename(old)
-        try:
-            folder.rename(target)
-        except OSError:
-            if old.exists():
-                old.rename(target)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+        put_in_place(folder, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from resenc_plans.errors import FileError
 from resenc_plans.evaluation.archive_check import check_contents, checked_entries
-from resenc_plans.files import replace_file
+from resenc_plans.files import put_in_place, replace_file
 
 MAX_BYTES = 100 * 1024**3
 """Unpacked size up to which an archive is installed."""
@@ -204,11 +204,9 @@ def _install(parts: Sequence[Path], unpacked: Path, results: Path, overwrite: bo
         )
     for part, target in targets.items():
         target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.exists():
-            part.rename(target)
-        elif overwrite:
+        if overwrite or not target.exists():
             _keep_others(target, part)
-            _swap(part, target)
+            put_in_place(part, target)
 
 
 def _keep_others(old: Path, new: Path) -> None:
@@ -218,17 +216,3 @@ def _keep_others(old: Path, new: Path) -> None:
         if path.is_file() and not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, copy)
-
-
-def _swap(new: Path, target: Path) -> None:
-    replaced = target.with_name(f".replaced-{secrets.token_hex(4)}")
-    target.rename(replaced)
-    try:
-        new.rename(target)
-    except OSError:
-        replaced.rename(target)
-        raise
-    if replaced.is_dir():
-        shutil.rmtree(replaced)
-    else:
-        replaced.unlink()

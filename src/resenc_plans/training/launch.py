@@ -8,10 +8,13 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from resenc_plans.errors import ResencPlansError
+from resenc_plans.networks.device import find_device
 from resenc_plans.training.ranks import LOST
 from resenc_plans.training.stopping import STOP_SIGNALS, STOPPED
 
@@ -28,6 +31,22 @@ class End:
     code: int
     """0: they are done. STOPPED: they were asked to stop, and can go on. 1: one of them failed."""
     reason: str | None = None
+
+
+def check_gpus(processes: int, device: str | None) -> None:
+    """Make sure, before any process starts, that each has a device of its own.
+
+    Raises
+    ------
+    ResencPlansError
+        There is no such device, or there are fewer GPUs than processes.
+    """
+    there = torch.cuda.device_count()
+    if find_device(device).type == "cuda" and processes > there:
+        raise ResencPlansError(
+            f"--gpus {processes}: PyTorch finds {there} GPUs here. Give as many at most, or train "
+            "on several machines with torchrun."
+        )
 
 
 def launch(processes: int, arguments: Sequence[str]) -> End:
