@@ -143,7 +143,7 @@ def _train_ours(folder: Path, precision: str, seed: int, epochs: int) -> dict[st
         nnUNet_results=str(results),
     )
     [checkpoint] = results.glob(f"{DATASET}/*/fold_0/checkpoint_final.pth")
-    from resenc_plans.networks.checkpoint import load_checkpoint
+    from resenc_plans.runs.checkpoint import load_checkpoint
 
     return dict(load_checkpoint(checkpoint).logging)
 

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from resenc_plans import Dataset, Plans, Trainer, TrainingSettings
-from resenc_plans.training.batches import Batch
+from resenc_plans.runs.run_folder import RunFolder
+from resenc_plans.training.batches.batches import Batch
 from resenc_plans.training.history import to_logging
-from resenc_plans.training.run_folder import RunFolder
 
 ITERATIONS, VALIDATION_ITERATIONS = 25, 10
 

@@ -100,8 +100,8 @@ def report(what: str, runs: Mapping[str, Callable[[], Any]], repeats: int) -> No
 
 
 def build_ours() -> Any:
-    from resenc_plans.networks.operators import find_operator
-    from resenc_plans.networks.residual_unet import ResidualEncoderUNet
+    from resenc_plans.networks.unet.operators import find_operator
+    from resenc_plans.networks.unet.residual import ResidualEncoderUNet
 
     classes = {key: find_operator(key, XL[key]) for key in IMPORTED if XL[key] is not None}
     return ResidualEncoderUNet(

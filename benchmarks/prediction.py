@@ -51,7 +51,7 @@ def main() -> None:
 
 def different_voxels(ours: Path, theirs: Path) -> str:
     """How many voxels of two folders of segmentations differ, in words."""
-    from resenc_plans.datasets.images import read_label
+    from resenc_plans.datasets.images.images import read_label
 
     differing = total = 0
     for path in sorted(theirs.glob("*.nii.gz")):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from resenc_plans import Dataset, Fingerprint, create_plans
-from resenc_plans.datasets.phantom import write_phantom
+from resenc_plans.datasets.demo import write_phantom
 
 
 def main() -> None:

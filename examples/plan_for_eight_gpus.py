@@ -7,7 +7,7 @@ then multiply the batch size in a configuration that inherits the rest.
 from pathlib import Path
 
 from resenc_plans import Dataset, Fingerprint, create_plans
-from resenc_plans.datasets.phantom import write_phantom
+from resenc_plans.datasets.demo import write_phantom
 
 
 def main() -> None:

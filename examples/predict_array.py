@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from resenc_plans import Dataset, Fingerprint, Plans, Predictor, build_network, create_plans
-from resenc_plans.datasets.images import read_image
-from resenc_plans.datasets.phantom import write_phantom
-from resenc_plans.networks.checkpoint import Checkpoint, save_checkpoint
+from resenc_plans.datasets.demo import write_phantom
+from resenc_plans.datasets.images.images import read_image
+from resenc_plans.runs.checkpoint import Checkpoint, save_checkpoint
 
 
 def write_untrained_model(dataset: Dataset) -> Path:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from resenc_plans import Dataset, Fingerprint, create_plans
-from resenc_plans.datasets.phantom import write_phantom
+from resenc_plans.datasets.demo import write_phantom
 from resenc_plans.planning.presets import find_preset, register_preset
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from resenc_plans import Dataset, Fingerprint, Preprocessor, Trainer, TrainingSettings, create_plans
-from resenc_plans.datasets.phantom import write_phantom
+from resenc_plans.datasets.demo import write_phantom
 from resenc_plans.plans.plans import Plans
 
 

@@ -23,10 +23,7 @@ if TYPE_CHECKING:
     from resenc_plans.errors import PlanningError as PlanningError
     from resenc_plans.errors import PlansError as PlansError
     from resenc_plans.errors import ResencPlansError as ResencPlansError
-    from resenc_plans.evaluation.folders import evaluate_folder as evaluate_folder
-    from resenc_plans.evaluation.model_archive import export_model as export_model
-    from resenc_plans.evaluation.model_archive import import_model as import_model
-    from resenc_plans.evaluation.overlay import draw_overlay as draw_overlay
+    from resenc_plans.evaluation.evaluate import evaluate_folder as evaluate_folder
     from resenc_plans.evaluation.summary import Summary as Summary
     from resenc_plans.inference.predictor import Predictor as Predictor
     from resenc_plans.networks.build import build_network as build_network
@@ -41,25 +38,28 @@ if TYPE_CHECKING:
     from resenc_plans.plans.architecture import (
         ResidualEncoderUNetArchitecture as ResidualEncoderUNetArchitecture,
     )
+    from resenc_plans.plans.checks.findings import Finding as Finding
+    from resenc_plans.plans.configuration import Configuration as Configuration
+    from resenc_plans.plans.configuration import ResamplingSettings as ResamplingSettings
+    from resenc_plans.plans.configuration import ResolvedConfiguration as ResolvedConfiguration
     from resenc_plans.plans.diff import PlansDiff as PlansDiff
-    from resenc_plans.plans.findings import Finding as Finding
-    from resenc_plans.plans.models import Configuration as Configuration
-    from resenc_plans.plans.models import ResamplingSettings as ResamplingSettings
-    from resenc_plans.plans.models import ResolvedConfiguration as ResolvedConfiguration
     from resenc_plans.plans.plans import Plans as Plans
     from resenc_plans.preprocessing.preprocessor import Preprocessor as Preprocessor
+    from resenc_plans.runs.archive import export_model as export_model
+    from resenc_plans.runs.archive import import_model as import_model
     from resenc_plans.training.settings import TrainingSettings as TrainingSettings
     from resenc_plans.training.trainer import Trainer as Trainer
+    from resenc_plans.visualization.overlay import draw_overlay as draw_overlay
 
 _MODULE_OF = {
-    "Configuration": "resenc_plans.plans.models",
+    "Configuration": "resenc_plans.plans.configuration",
     "ConfigurationError": "resenc_plans.errors",
     "Cost": "resenc_plans.cost.estimate",
     "Dataset": "resenc_plans.datasets.dataset",
     "DatasetError": "resenc_plans.errors",
     "DatasetJson": "resenc_plans.datasets.dataset_json",
     "FileError": "resenc_plans.errors",
-    "Finding": "resenc_plans.plans.findings",
+    "Finding": "resenc_plans.plans.checks.findings",
     "Fingerprint": "resenc_plans.datasets.fingerprint",
     "FingerprintError": "resenc_plans.errors",
     "InheritanceError": "resenc_plans.errors",
@@ -73,20 +73,20 @@ _MODULE_OF = {
     "Predictor": "resenc_plans.inference.predictor",
     "Preprocessor": "resenc_plans.preprocessing.preprocessor",
     "Preset": "resenc_plans.planning.presets",
-    "ResamplingSettings": "resenc_plans.plans.models",
+    "ResamplingSettings": "resenc_plans.plans.configuration",
     "ResencPlansError": "resenc_plans.errors",
     "ResidualEncoderUNetArchitecture": "resenc_plans.plans.architecture",
-    "ResolvedConfiguration": "resenc_plans.plans.models",
+    "ResolvedConfiguration": "resenc_plans.plans.configuration",
     "Summary": "resenc_plans.evaluation.summary",
     "Trainer": "resenc_plans.training.trainer",
     "TrainingSettings": "resenc_plans.training.settings",
     "build_network": "resenc_plans.networks.build",
     "create_plans": "resenc_plans.planning.planner",
-    "draw_overlay": "resenc_plans.evaluation.overlay",
+    "draw_overlay": "resenc_plans.visualization.overlay",
     "estimate_cost": "resenc_plans.cost.estimate",
-    "evaluate_folder": "resenc_plans.evaluation.folders",
-    "export_model": "resenc_plans.evaluation.model_archive",
-    "import_model": "resenc_plans.evaluation.model_archive",
+    "evaluate_folder": "resenc_plans.evaluation.evaluate",
+    "export_model": "resenc_plans.runs.archive",
+    "import_model": "resenc_plans.runs.archive",
     "register_architecture": "resenc_plans.networks.registry",
     "register_preset": "resenc_plans.planning.presets",
 }

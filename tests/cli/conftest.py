@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from resenc_plans.datasets.phantom import write_phantom
+from resenc_plans.datasets.demo import write_phantom
 
 
 @dataclass(frozen=True)

@@ -125,8 +125,8 @@ def test_a_measurement_is_printed_beside_the_estimate_and_calibrates_what_follow
     run, planned, monkeypatch
 ):
     from resenc_plans.cli import measurement
-    from resenc_plans.networks import measurement as networks_measurement
-    from resenc_plans.networks.measurement import StepMeasurement
+    from resenc_plans.profiling import gpu_step
+    from resenc_plans.profiling.gpu_step import StepMeasurement
 
     class Gpu:
         name = "Pretended GPU"
@@ -136,7 +136,7 @@ def test_a_measurement_is_printed_beside_the_estimate_and_calibrates_what_follow
         return StepMeasurement(gpu.name, "2.13.0", 3 * 2**30, 4 * 2**30, 20 * 2**30, 0.25)
 
     monkeypatch.setattr(measurement, "find_gpu", Gpu)
-    monkeypatch.setattr(networks_measurement, "measure_configuration", measured)
+    monkeypatch.setattr(gpu_step, "measure_configuration", measured)
     done = run("cost", "3d_fullres", "--measure")
     assert done.code == 0
     header, row = done.out.splitlines()[:2]

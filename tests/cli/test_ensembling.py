@@ -1,6 +1,6 @@
 """The command ensemble."""
 
-from resenc_plans.datasets.images import read_label
+from resenc_plans.datasets.images.images import read_label
 from tests.inference.test_ensemble import prediction
 
 

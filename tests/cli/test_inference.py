@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resenc_plans.datasets.images import read_label
-from resenc_plans.evaluation.postprocess import Determination, Postprocessing
+from resenc_plans.datasets.images.images import read_label
+from resenc_plans.evaluation.postprocessing.postprocess import Determination, Postprocessing
 from resenc_plans.evaluation.selection import Candidate, Selection, instructions
 from resenc_plans.evaluation.summary import Summary
-from resenc_plans.evaluation.trained_models import TrainedModel
+from resenc_plans.runs.find_model import TrainedModel
 from tests.inference.models import write_model
 from tests.inference.test_predictor import noise, write_image
 

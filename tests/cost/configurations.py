@@ -5,7 +5,7 @@ from typing import Any
 
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.labels import Labels
-from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from tests.networks.configurations import plain, residual
 

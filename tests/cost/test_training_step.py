@@ -7,8 +7,8 @@ import pytest
 from resenc_plans.cost.counts import count_flops, count_parameters
 from resenc_plans.cost.layers import unet_layers
 from resenc_plans.cost.training_step import inference_peak, simulate_training_step
-from resenc_plans.networks.trace import trace_configuration
-from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.profiling.trace import trace_configuration
 from tests.cost.configurations import of_oracle, residual_variants_of_ours, variants
 
 VARIANTS = variants()

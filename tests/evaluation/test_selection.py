@@ -8,7 +8,7 @@ import pytest
 from resenc_plans.errors import DatasetError
 from resenc_plans.evaluation.cross_validation import merge_folds
 from resenc_plans.evaluation.selection import in_nnunet_order, instructions, select_configuration
-from resenc_plans.evaluation.trained_models import TrainedModel, find_trained_models
+from resenc_plans.runs.find_model import TrainedModel, find_trained_models
 from tests.evaluation.trained_folders import write_model, write_references
 
 FOLDS = (("a", "b"), ("c",))

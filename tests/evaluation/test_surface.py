@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from resenc_plans.errors import ResencPlansError
-from resenc_plans.evaluation.folders import Question
+from resenc_plans.evaluation.evaluate import Question
 from resenc_plans.evaluation.surface import measure_folder, measure_surfaces
 from tests.evaluation.label_folders import write_labels
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from resenc_plans.datasets.images import read_label, write_label
+from resenc_plans.datasets.images.images import read_label, write_label
 from tests.evaluation.label_folders import write_dataset_json, write_labels
 
 LABELS = {"background": 0, "anterior": 1, "posterior": 2}

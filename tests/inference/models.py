@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from resenc_plans.networks.build import build_network
-from resenc_plans.networks.checkpoint import Checkpoint, save_checkpoint
 from resenc_plans.plans.plans import Plans
+from resenc_plans.runs.checkpoint import Checkpoint, save_checkpoint
 from tests.networks.configurations import residual
 from tests.preprocessing.datasets import PROPERTIES
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from resenc_plans.datasets.images import read_label
+from resenc_plans.datasets.images.images import read_label
+from resenc_plans.execution.dask import dask_executor, worker_count
 from resenc_plans.inference.executor_prediction import PredictionJob, predict_on
-from resenc_plans.preprocessing.dask_workers import dask_executor, worker_count
 
 
 def test_workers_share_the_cases(shared, tmp_path):

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from resenc_plans.datasets.images import read_label
+from resenc_plans.datasets.images.images import read_label
 from resenc_plans.errors import DatasetError, FileError
 from resenc_plans.inference.ensemble import ensemble_folders
-from resenc_plans.preprocessing.pickles import dump_pickle, load_pickle
+from resenc_plans.safe_pickle import dump_pickle, load_pickle
 
 LABELS = {"background": 0, "a": 1, "b": 2}
 REGIONS = {"background": 0, "whole": [1, 2], "core": 2}

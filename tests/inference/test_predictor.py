@@ -9,11 +9,11 @@ import pytest
 import SimpleITK
 import torch
 
-from resenc_plans.datasets.images import read_image, read_label
+from resenc_plans.datasets.images.images import read_image, read_label
 from resenc_plans.errors import DatasetError, FileError, ResencPlansError
-from resenc_plans.inference.folder_prediction import predict_folder
-from resenc_plans.inference.model_folder import ModelFolder
+from resenc_plans.inference.folder import predict_folder
 from resenc_plans.inference.predictor import Predictor
+from resenc_plans.runs.model_folder import ModelFolder
 from tests.inference.models import REGIONS, write_model
 
 CASES = ("064", "130", "193", "249", "314", "367")

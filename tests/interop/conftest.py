@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from resenc_plans.datasets.dataset import Dataset
-from resenc_plans.datasets.images import read_image, read_label
-from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.datasets.images.images import read_image, read_label
+from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing import Preprocessor
-from resenc_plans.preprocessing.store import write_case
+from resenc_plans.preprocessing.store.case_store import write_case
 
 collect_ignore_glob = ["*_with_nnunet.py", "compare_networks.py", "trace_training_steps.py"]
 

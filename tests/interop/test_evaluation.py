@@ -10,9 +10,12 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from resenc_plans.datasets.dataset_json import DatasetJson
-from resenc_plans.evaluation.folders import Question, evaluate_folder
-from resenc_plans.evaluation.postprocess import apply_postprocessing, determine_postprocessing
-from resenc_plans.evaluation.postprocessing_files import load_postprocessing, save_postprocessing
+from resenc_plans.evaluation.evaluate import Question, evaluate_folder
+from resenc_plans.evaluation.postprocessing.files import load_postprocessing, save_postprocessing
+from resenc_plans.evaluation.postprocessing.postprocess import (
+    apply_postprocessing,
+    determine_postprocessing,
+)
 from tests.evaluation.label_folders import write_random_folder
 
 pytestmark = pytest.mark.interop

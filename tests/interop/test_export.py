@@ -10,11 +10,11 @@ from scipy.ndimage import gaussian_filter
 
 from resenc_plans import Plans
 from resenc_plans.datasets.dataset_json import DatasetJson
-from resenc_plans.datasets.images import read_label, write_label
+from resenc_plans.datasets.images.images import read_label, write_label
 from resenc_plans.datasets.labels import Labels
-from resenc_plans.inference.case_export import ExportRecipe, export_case
 from resenc_plans.inference.ensemble import ensemble_folders
-from resenc_plans.inference.probabilities import write_probabilities
+from resenc_plans.inference.export.case import ExportRecipe, export_case
+from resenc_plans.inference.export.probabilities import write_probabilities
 from tests.preprocessing.datasets import plans
 
 pytestmark = pytest.mark.interop

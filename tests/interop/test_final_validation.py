@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from resenc_plans.datasets.dataset import Dataset
-from resenc_plans.datasets.images import read_label
-from resenc_plans.evaluation.next_stage import next_stages
-from resenc_plans.evaluation.stored_prediction import StoredPredictor
+from resenc_plans.datasets.images.images import read_label
 from resenc_plans.evaluation.summary import Summary
 from resenc_plans.evaluation.validation import validate_fold
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.plans.plans import Plans
-from resenc_plans.preprocessing.store import CaseStore
-from resenc_plans.training.previous_stage import open_prediction
-from resenc_plans.training.run_folder import RunFolder
+from resenc_plans.preprocessing.store.case_store import CaseStore
+from resenc_plans.runs.run_folder import RunFolder
+from resenc_plans.runs.stages import open_prediction
 from resenc_plans.training.settings import TrainingSettings
 from resenc_plans.training.trainer import Trainer
+from resenc_plans.workflows.next_stage import next_stages
+from resenc_plans.workflows.stored_prediction import StoredPredictor
 from tests.interop.conftest import store
 
 pytestmark = pytest.mark.interop

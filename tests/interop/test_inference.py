@@ -8,8 +8,8 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from resenc_plans.datasets.images import read_label
-from resenc_plans.inference.folder_prediction import predict_folder
+from resenc_plans.datasets.images.images import read_label
+from resenc_plans.inference.folder import predict_folder
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.inference.sliding_window import importance, predict_logits, tile_positions
 from tests.inference.models import REGIONS, write_model, write_model_of

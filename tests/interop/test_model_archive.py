@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from resenc_plans.evaluation.model_archive import ExportRequest, export_model, import_model
+from resenc_plans.runs.archive import ExportRequest, export_model, import_model
 
 pytestmark = pytest.mark.interop
 

@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 
 from resenc_plans import Dataset, Plans
 from resenc_plans.datasets.dataset_json import DatasetJson
-from resenc_plans.datasets.images import read_image, read_label
+from resenc_plans.datasets.images.images import read_image, read_label
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.preprocessing import (
     CaseStore,
@@ -27,7 +27,7 @@ from resenc_plans.preprocessing import (
 )
 from resenc_plans.preprocessing.class_locations import sample_class_locations
 from resenc_plans.preprocessing.ground_truth import copy_ground_truth
-from resenc_plans.preprocessing.store_layout import store_layout
+from resenc_plans.preprocessing.store.layout import store_layout
 from tests.preprocessing.comparison import assert_same_properties, image_difference
 from tests.preprocessing.datasets import kwargs, plans, volume
 

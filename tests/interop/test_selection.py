@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resenc_plans.datasets.images import read_label
+from resenc_plans.datasets.images.images import read_label
 from resenc_plans.evaluation.selection import in_nnunet_order, instructions, select_configuration
-from resenc_plans.evaluation.trained_models import find_trained_models
 from resenc_plans.files import to_json_text
+from resenc_plans.runs.find_model import find_trained_models
 from tests.evaluation.trained_folders import write_model, write_references
 
 pytestmark = pytest.mark.interop

@@ -9,22 +9,22 @@ import pytest
 import torch
 
 from resenc_plans.datasets.dataset import Dataset
-from resenc_plans.datasets.images import read_image, read_label
+from resenc_plans.datasets.images.images import read_image, read_label
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.inference.predictor import Predictor
-from resenc_plans.networks.checkpoint import load_checkpoint
 from resenc_plans.plans.plans import Plans
-from resenc_plans.training.augmentation import (
+from resenc_plans.runs.checkpoint import load_checkpoint
+from resenc_plans.runs.run_folder import RunFolder
+from resenc_plans.training.batch_split import split_batch
+from resenc_plans.training.batches.augmentation import (
     plane_wise,
     spatial_transform,
     training_transforms,
     validation_transforms,
 )
-from resenc_plans.training.batch_split import split_batch
-from resenc_plans.training.loss import DiceBinaryCrossEntropy, DiceCrossEntropy
-from resenc_plans.training.patch_geometry import spatial_settings
+from resenc_plans.training.batches.patch_geometry import spatial_settings
+from resenc_plans.training.losses import DiceBinaryCrossEntropy, DiceCrossEntropy
 from resenc_plans.training.pseudo_dice import count_overlap
-from resenc_plans.training.run_folder import RunFolder
 from resenc_plans.training.schedule import polynomial
 from resenc_plans.training.settings import TrainingSettings
 from resenc_plans.training.trainer import Trainer

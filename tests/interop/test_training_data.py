@@ -14,17 +14,17 @@ import pytest
 import torch
 
 from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.datasets.demo import write_phantom
 from resenc_plans.datasets.fingerprint import Fingerprint
-from resenc_plans.datasets.images import read_image, read_label
-from resenc_plans.datasets.phantom import write_phantom
+from resenc_plans.datasets.images.images import read_image, read_label
 from resenc_plans.planning.planner import create_plans
 from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing import CaseStore, Preprocessor
-from resenc_plans.preprocessing.store import write_case, write_labels
+from resenc_plans.preprocessing.store.case_store import write_case, write_labels
+from resenc_plans.runs.folds import fold_cases
 from resenc_plans.training.batch_split import RankShare
-from resenc_plans.training.batches import PatchBatches
-from resenc_plans.training.folds import fold_cases
-from resenc_plans.training.patch_geometry import deep_supervision_scales
+from resenc_plans.training.batches.batches import PatchBatches
+from resenc_plans.training.batches.patch_geometry import deep_supervision_scales
 from tests.networks.configurations import unet_arguments
 
 pytestmark = pytest.mark.interop

@@ -3,7 +3,7 @@
 from typing import Any
 
 from resenc_plans.plans.architecture import PLAIN_CONV_UNET, RESIDUAL_ENCODER_UNET
-from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 
 RESAMPLING = "resample_data_or_seg_to_shape"

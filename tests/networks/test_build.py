@@ -10,9 +10,9 @@ from torch import nn
 from resenc_plans.errors import ConfigurationError
 from resenc_plans.networks import registry
 from resenc_plans.networks.build import build_network
-from resenc_plans.networks.plain_unet import PlainConvUNet
 from resenc_plans.networks.registry import register_architecture
-from resenc_plans.networks.residual_unet import ResidualEncoderUNet
+from resenc_plans.networks.unet.plain import PlainConvUNet
+from resenc_plans.networks.unet.residual import ResidualEncoderUNet
 from resenc_plans.plans.plans import Plans
 from tests.networks.configurations import configuration, plain, residual, unet_arguments
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from resenc_plans import PlanningError, estimate_cost
-from resenc_plans.planning.gpu_at_hand import gpu_memory_at_hand
+from resenc_plans.execution.gpu import gpu_memory_at_hand
 from resenc_plans.planning.planner import PlanningResult, plan_dataset
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from resenc_plans import Dataset, Plans
-from resenc_plans.datasets.images import read_label
+from resenc_plans.datasets.images.images import read_label
 from resenc_plans.preprocessing import CaseStore, Recipe
 from resenc_plans.preprocessing.case import preprocess_own
-from resenc_plans.preprocessing.case_work import read_channels
+from resenc_plans.preprocessing.store_case import read_channels
 from tests.preprocessing.comparison import assert_same_properties, image_difference
 
 HIPPOCAMPUS = "Dataset004_Hippocampus"

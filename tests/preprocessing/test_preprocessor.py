@@ -10,8 +10,8 @@ from resenc_plans import Dataset, Plans
 from resenc_plans.errors import ConfigurationError, DatasetError, FileError
 from resenc_plans.preprocessing import CaseStore, Preprocessor
 from resenc_plans.preprocessing.normalize import NORMALIZATIONS
-from resenc_plans.preprocessing.store_check import check_store
-from resenc_plans.preprocessing.store_folder import open_for_writing
+from resenc_plans.preprocessing.store.check import check_store
+from resenc_plans.preprocessing.store.folder import open_for_writing
 from tests.preprocessing.datasets import (
     die_always,
     die_once,
@@ -140,7 +140,7 @@ class TestWhatIsDone:
         self, dataset, store, threads, monkeypatch
     ) -> None:
         run(dataset, store, threads)
-        monkeypatch.setattr("resenc_plans.preprocessing.manifest.RESULTS_VERSION", 99)
+        monkeypatch.setattr("resenc_plans.preprocessing.store.manifest.RESULTS_VERSION", 99)
 
         assert len(run(dataset, store, threads).stored) == 4
 

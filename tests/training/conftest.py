@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.datasets.demo import write_phantom
 from resenc_plans.datasets.fingerprint import Fingerprint
-from resenc_plans.datasets.images import read_image, read_label
-from resenc_plans.datasets.phantom import write_phantom
+from resenc_plans.datasets.images.images import read_image, read_label
 from resenc_plans.planning.planner import create_plans
-from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing import Preprocessor
-from resenc_plans.preprocessing.store import write_case
+from resenc_plans.preprocessing.store.case_store import write_case
 from tests.networks.configurations import residual, unet_arguments
 
 TINY = {"n_blocks_per_stage": [1, 1], "features_per_stage": [4, 8]}

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from resenc_plans.cli.app import main
-from resenc_plans.datasets.images import read_label
-from resenc_plans.datasets.phantom import write_phantom
-from resenc_plans.inference.case_export import export_case
+from resenc_plans.datasets.demo import write_phantom
+from resenc_plans.datasets.images.images import read_label
+from resenc_plans.inference.export.case import export_case
 from resenc_plans.inference.predictor import Predictor
-from resenc_plans.preprocessing.store import CaseStore
-from resenc_plans.training.previous_stage import open_prediction
+from resenc_plans.preprocessing.store.case_store import CaseStore
+from resenc_plans.runs.stages import open_prediction
 
 CASES, HELD_OUT = ["phantom_000", "phantom_001"], "phantom_002"
 PLANS = "nnUNetResEncUNetMPlans"

@@ -16,7 +16,7 @@ import torch
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from resenc_plans.errors import ResencPlansError
-from resenc_plans.networks.checkpoint import load_checkpoint
+from resenc_plans.runs.checkpoint import load_checkpoint
 from resenc_plans.training.launch import check_gpus, end_of
 from resenc_plans.training.ranks import LOST
 from tests.networks.configurations import unet_arguments

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from resenc_plans.errors import ResencPlansError
 from resenc_plans.training.batch_split import split_batch
-from resenc_plans.training.loss import (
+from resenc_plans.training.losses import (
     DeepSupervision,
     DiceBinaryCrossEntropy,
     DiceCrossEntropy,

@@ -7,7 +7,7 @@ import pytest
 from resenc_plans.cli.app import main
 from resenc_plans.errors import DatasetError
 from resenc_plans.plans.plans import Plans
-from resenc_plans.preprocessing.manifest import Manifest, ManifestEntry, recipe_digest
+from resenc_plans.preprocessing.store.manifest import Manifest, ManifestEntry, recipe_digest
 from resenc_plans.training.settings import TrainingSettings
 from resenc_plans.training.trainer import Trainer
 

@@ -13,10 +13,10 @@ import torch
 
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import DatasetError, FileError, ResencPlansError
-from resenc_plans.networks.checkpoint import load_checkpoint
-from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
-from resenc_plans.training.batches import Batch, Batches
+from resenc_plans.runs.checkpoint import load_checkpoint
+from resenc_plans.training.batches.batches import Batch, Batches
 from resenc_plans.training.pretrained import load_pretrained
 from resenc_plans.training.progress import Progress
 from resenc_plans.training.ranks import ALONE, Ranks

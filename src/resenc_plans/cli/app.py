@@ -11,22 +11,28 @@ from typing import Annotated
 import typer
 
 from resenc_plans import __version__
-from resenc_plans.cli import (
-    cost,
-    datasets,
-    ensembling,
-    evaluation,
-    inference,
-    models,
-    planning,
-    plans,
-    postprocessing,
-    preprocessing,
-    selection,
-    show,
-    training,
-    validation,
-)
+from resenc_plans.cli.commands.cost import cost
+from resenc_plans.cli.commands.create import create
+from resenc_plans.cli.commands.demo import demo
+from resenc_plans.cli.commands.derive import derive
+from resenc_plans.cli.commands.diff import diff
+from resenc_plans.cli.commands.ensemble import ensemble
+from resenc_plans.cli.commands.evaluate import evaluate
+from resenc_plans.cli.commands.export_model import export_model
+from resenc_plans.cli.commands.fingerprint import fingerprint
+from resenc_plans.cli.commands.import_model import import_model
+from resenc_plans.cli.commands.postprocess import postprocess
+from resenc_plans.cli.commands.predict import predict
+from resenc_plans.cli.commands.preprocess import preprocess
+from resenc_plans.cli.commands.presets import presets
+from resenc_plans.cli.commands.resolve import resolve
+from resenc_plans.cli.commands.schema import schema
+from resenc_plans.cli.commands.select import select
+from resenc_plans.cli.commands.show import show
+from resenc_plans.cli.commands.train import train
+from resenc_plans.cli.commands.upgrade import upgrade
+from resenc_plans.cli.commands.validate import validate
+from resenc_plans.cli.commands.verify import verify
 from resenc_plans.errors import ResencPlansError
 
 app = typer.Typer(
@@ -56,24 +62,31 @@ def resenc_plans(
     """Plans for nnU-Net's residual-encoder presets: make, derive, check and compare them."""
 
 
-for module in (
-    datasets,
-    planning,
+for command in (
+    verify,
+    fingerprint,
+    demo,
+    create,
+    presets,
     cost,
-    preprocessing,
-    training,
-    inference,
-    ensembling,
-    evaluation,
-    postprocessing,
-    selection,
-    models,
+    preprocess,
+    train,
+    predict,
+    ensemble,
+    evaluate,
+    postprocess,
+    select,
+    export_model,
+    import_model,
     show,
-    plans,
-    validation,
+    resolve,
+    derive,
+    diff,
+    upgrade,
+    validate,
+    schema,
 ):
-    for command in module.COMMANDS:
-        app.command()(command)
+    app.command()(command)
 
 
 def main() -> None:

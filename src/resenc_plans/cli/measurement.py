@@ -10,10 +10,10 @@ import typer
 from resenc_plans.cli.render import note, print_table, say
 
 if TYPE_CHECKING:
-    from resenc_plans.cli.cost import Network
+    from resenc_plans.cli.commands.cost import Network
     from resenc_plans.cost.calibration import Calibration
     from resenc_plans.cost.estimate import Cost
-    from resenc_plans.networks.measurement import Gpu, StepMeasurement
+    from resenc_plans.profiling.gpu_step import Gpu, StepMeasurement
 
 _GIB = 2**30
 
@@ -26,7 +26,7 @@ def measurements_file() -> Path:
 def calibration_in_use() -> "Calibration":
     """That of this machine's GPU where it was measured, else the published one."""
     from resenc_plans.cost.calibration import PUBLISHED
-    from resenc_plans.cost.local_calibration import calibrate, load_measurements
+    from resenc_plans.profiling.local_calibration import calibrate, load_measurements
 
     measurements = load_measurements(measurements_file())
     return calibrate(measurements) if measurements else PUBLISHED
@@ -34,15 +34,15 @@ def calibration_in_use() -> "Calibration":
 
 def find_gpu() -> "Gpu":
     """The GPU that is measured; a ResencPlansError where there is none."""
-    from resenc_plans.networks.measurement import CudaGpu
+    from resenc_plans.profiling.gpu_step import CudaGpu
 
     return CudaGpu()
 
 
 def measure_networks(wanted: "Sequence[tuple[Network, Cost]]") -> None:
     """Measure networks, print what came out beside the estimates, and keep it."""
-    from resenc_plans.cost.local_calibration import Measured, add_measurement
-    from resenc_plans.networks.measurement import measure_configuration
+    from resenc_plans.profiling.gpu_step import measure_configuration
+    from resenc_plans.profiling.local_calibration import Measured, add_measurement
 
     gpu = find_gpu()
     rows = []

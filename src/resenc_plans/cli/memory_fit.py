@@ -18,7 +18,7 @@ def memory_to_fit(text: str | None) -> float | None:
     if text is None:
         return None
     if text.casefold() == "auto":
-        from resenc_plans.planning.gpu_at_hand import gpu_memory_at_hand
+        from resenc_plans.execution.gpu import gpu_memory_at_hand
 
         return gpu_memory_at_hand()
     try:

@@ -15,7 +15,7 @@ from resenc_plans.folders import (
     environment_folder,
     find_dataset_folder,
 )
-from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 
 _NOT_PLANS = {DATASET_JSON, FINGERPRINT_JSON, "splits_final.json"}

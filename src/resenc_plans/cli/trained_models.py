@@ -9,7 +9,7 @@ from resenc_plans.errors import DatasetError, ResencPlansError
 from resenc_plans.folders import RESULTS, environment_folder
 
 if TYPE_CHECKING:
-    from resenc_plans.evaluation.trained_models import TrainedModel
+    from resenc_plans.runs.find_model import TrainedModel
 
 TrainedDatasetOption = Annotated[
     str | None,

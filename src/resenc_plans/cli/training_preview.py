@@ -7,7 +7,7 @@ from resenc_plans.errors import ResencPlansError
 
 if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset
-    from resenc_plans.plans.models import ResolvedConfiguration
+    from resenc_plans.plans.configuration import ResolvedConfiguration
     from resenc_plans.training.settings import TrainingSettings
 
 _STANDARD_ITERATIONS = 1000 * 250
@@ -17,7 +17,7 @@ def print_task(
     config: "ResolvedConfiguration", fold: int | str, settings: "TrainingSettings"
 ) -> None:
     """Print which data is trained on, and what network."""
-    from resenc_plans.training.folds import ALL, fold_cases, is_random
+    from resenc_plans.runs.folds import ALL, fold_cases, is_random
     from resenc_plans.training.usual_parts import open_store, preprocessed_folder
 
     preprocessed, store = preprocessed_folder(config), open_store(config)
@@ -43,7 +43,7 @@ def print_preview(
     """Print what would be trained; missing or damaged data is an error as in training."""
     from resenc_plans.cli.measurement import calibration_in_use
     from resenc_plans.cost.estimate import estimate_cost
-    from resenc_plans.training.folds import fold_cases
+    from resenc_plans.runs.folds import fold_cases
     from resenc_plans.training.usual_parts import (
         check_stored_cases,
         input_channels,

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from resenc_plans.cost.calibration import PUBLISHED, Calibration, Range
 from resenc_plans.cost.counts import count_flops, count_parameters
-from resenc_plans.cost.inference import InferenceCost, inference_cost
 from resenc_plans.cost.layers import UNetLayers, unet_layers
-from resenc_plans.cost.loss import LossKind
+from resenc_plans.cost.loss_memory import LossKind
+from resenc_plans.cost.prediction_memory import InferenceCost, inference_cost
 from resenc_plans.cost.training_step import simulate_training_step
 from resenc_plans.errors import ConfigurationError
-from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.plans.configuration import ResolvedConfiguration
 
 ITERATIONS = 1000 * 250
 """Training steps of nnU-Net's standard schedule."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from resenc_plans.errors import ConfigurationError
 from resenc_plans.plans.architecture import ResidualEncoderUNetArguments, UNetArguments
-from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.plans.configuration import ResolvedConfiguration
 
 _FROM_RESULT = {"ReLU", "ReLU6", "ELU", "SELU", "Sigmoid", "Tanh"}
 """Activations whose gradient needs their result, not their input."""

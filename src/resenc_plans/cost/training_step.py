@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from resenc_plans.cost.counts import count_parameters
 from resenc_plans.cost.layers import Convolution, UNetLayers
 from resenc_plans.cost.ledger import Buffer
-from resenc_plans.cost.loss import Logits, Loss, LossKind
+from resenc_plans.cost.loss_memory import Logits, Loss, LossKind
 from resenc_plans.cost.operations import SINGLE, Backward, Operations
 
 

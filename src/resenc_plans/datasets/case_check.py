@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from resenc_plans.datasets.bounding_box import nonzero_box
 from resenc_plans.datasets.dataset import Case
 from resenc_plans.datasets.finding import Finding, Severity
-from resenc_plans.datasets.geometry import Geometry, geometry_from_properties
-from resenc_plans.datasets.images import Image, read_file, read_label
+from resenc_plans.datasets.images.geometry import Geometry, geometry_from_properties
+from resenc_plans.datasets.images.images import Image, read_file, read_label
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import DatasetError
 

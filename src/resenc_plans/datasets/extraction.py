@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resenc_plans.datasets.bounding_box import nonzero_box
-from resenc_plans.datasets.case_pool import CaseFailure, run_cases, usable_cpus
 from resenc_plans.datasets.dataset import Case, Dataset
-from resenc_plans.datasets.images import Image, check_same_grid, read_file, read_label
+from resenc_plans.datasets.images.images import Image, check_same_grid, read_file, read_label
+from resenc_plans.datasets.images.readers import NIBABEL, NIBABEL_REORIENT
 from resenc_plans.datasets.intensities import (
     SAMPLES_PER_DATASET,
     CaseIntensities,
     case_intensities,
     intensity_properties,
 )
-from resenc_plans.datasets.readers import NIBABEL, NIBABEL_REORIENT
 from resenc_plans.errors import DatasetError, FingerprintError
+from resenc_plans.execution.cases import CaseFailure, run_cases, usable_cpus
 
 
 @dataclass(frozen=True)

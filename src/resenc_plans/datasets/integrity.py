@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from resenc_plans.datasets.case_check import CaseReport, check_case
-from resenc_plans.datasets.case_pool import CaseFailure, run_cases
 from resenc_plans.datasets.dataset import IMAGES, LABELS, Dataset, file_names
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.finding import Finding, Severity, worst_first
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import DatasetError
+from resenc_plans.execution.cases import CaseFailure, run_cases
 from resenc_plans.folders import DATASET_JSON
 
 

@@ -7,16 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from resenc_plans.datasets.case_pool import usable_cpus
 from resenc_plans.datasets.dataset import file_names
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import DatasetError
-from resenc_plans.evaluation.folders import Question, evaluate_folder
+from resenc_plans.evaluation.evaluate import Question, evaluate_folder
 from resenc_plans.evaluation.summary import Summary
-from resenc_plans.evaluation.trained_models import TrainedModel
+from resenc_plans.execution.cases import usable_cpus
 from resenc_plans.files import put_in_place
 from resenc_plans.folders import DATASET_JSON
+from resenc_plans.runs.find_model import TrainedModel
 
 PLANS_JSON = "plans.json"
 VALIDATION = "validation"

@@ -16,16 +16,16 @@ from resenc_plans.evaluation.cross_validation import (
     merge_ensemble,
     merge_folds,
 )
-from resenc_plans.evaluation.folders import Question, prediction_names
-from resenc_plans.evaluation.postprocess import (
+from resenc_plans.evaluation.evaluate import Question, prediction_names
+from resenc_plans.evaluation.postprocessing.files import save_postprocessing
+from resenc_plans.evaluation.postprocessing.postprocess import (
     Determination,
     apply_postprocessing,
     determine_postprocessing,
 )
-from resenc_plans.evaluation.postprocessing_files import save_postprocessing
-from resenc_plans.evaluation.trained_models import TrainedModel
 from resenc_plans.folders import DATASET_JSON
 from resenc_plans.plans.plans import Plans
+from resenc_plans.runs.find_model import TrainedModel
 
 NNUNET_ORDER = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
 """The order in which nnU-Net looks at configurations; the first of equals wins."""

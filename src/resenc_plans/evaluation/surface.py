@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from resenc_plans.datasets.labels import Region
 from resenc_plans.errors import ResencPlansError
-from resenc_plans.evaluation.folders import Problem, Question, prediction_names, read_pair
+from resenc_plans.evaluation.evaluate import Problem, Question, prediction_names, read_pair
 from resenc_plans.files import write_json
 
 SURFACE_METRICS = ("HD95", "ASSD", "NSD")

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.errors import DatasetError
-from resenc_plans.evaluation.folders import Evaluation, Problem, Question, evaluate_folder
+from resenc_plans.evaluation.evaluate import Evaluation, Problem, Question, evaluate_folder
 from resenc_plans.folders import DATASET_JSON
 from resenc_plans.inference.prediction_report import PredictionProblem
 

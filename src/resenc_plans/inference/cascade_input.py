@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import DatasetError
-from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.preprocessing.case import Recipe, preprocess_case
 
 Array = npt.NDArray[Any]

@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from resenc_plans.datasets.case_pool import usable_cpus
 from resenc_plans.datasets.dataset_json import DatasetJson
+from resenc_plans.datasets.images.segmentation_files import write_segmentation
 from resenc_plans.datasets.labels import Labels
-from resenc_plans.datasets.segmentation_files import write_segmentation
 from resenc_plans.errors import DatasetError, FileError, ResencPlansError
+from resenc_plans.execution.cases import usable_cpus
 from resenc_plans.files import replace_file
 from resenc_plans.folders import DATASET_JSON
-from resenc_plans.inference.npz_stream import ArrayReader, write_npz
-from resenc_plans.inference.probabilities import KEY
-from resenc_plans.preprocessing.pickles import dump_pickle, load_pickle
+from resenc_plans.inference.export.npz_stream import ArrayReader, write_npz
+from resenc_plans.inference.export.probabilities import KEY
+from resenc_plans.safe_pickle import dump_pickle, load_pickle
 
 FloatArray = npt.NDArray[np.float32]
 LabelMap = npt.NDArray[Any]

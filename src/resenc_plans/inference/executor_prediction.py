@@ -4,10 +4,10 @@ from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from resenc_plans.inference.folder_prediction import predict_folder
-from resenc_plans.inference.model_folder import FINAL_CHECKPOINT
+from resenc_plans.inference.folder import predict_folder
 from resenc_plans.inference.prediction_report import PredictionReport
 from resenc_plans.inference.predictor import Predictor
+from resenc_plans.runs.model_folder import FINAL_CHECKPOINT
 
 
 @dataclass(frozen=True)

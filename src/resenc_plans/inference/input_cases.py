@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from resenc_plans.datasets.dataset import file_names
-from resenc_plans.datasets.images import Image, check_same_grid, read_file, read_label
-from resenc_plans.datasets.readers import SIMPLEITK, SIMPLEITK_REORIENT
+from resenc_plans.datasets.images.images import Image, check_same_grid, read_file, read_label
+from resenc_plans.datasets.images.readers import SIMPLEITK, SIMPLEITK_REORIENT
 from resenc_plans.errors import DatasetError, FileError
 
 _CHANNEL = re.compile(r"_\d{4}")

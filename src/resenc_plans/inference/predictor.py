@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from resenc_plans.errors import DatasetError
 from resenc_plans.inference.cascade_input import network_input
-from resenc_plans.inference.case_export import ExportRecipe, export_case
 from resenc_plans.inference.constant_channels import allow_constant_channels
+from resenc_plans.inference.export.case import ExportRecipe, export_case
 from resenc_plans.inference.memory_fallback import Attempt, first_that_fits
-from resenc_plans.inference.model_folder import FINAL_CHECKPOINT, Fold, ModelFolder
 from resenc_plans.inference.sliding_window import OnTile, predict_logits
-from resenc_plans.networks.checkpoint import load_weights
 from resenc_plans.networks.device import find_device, find_precision, try_all_kernels
 from resenc_plans.preprocessing.case import Recipe
-from resenc_plans.preprocessing.label_resampling import LabelRule
+from resenc_plans.preprocessing.resampling.labels import LabelRule
+from resenc_plans.runs.checkpoint import load_weights
+from resenc_plans.runs.model_folder import FINAL_CHECKPOINT, Fold, ModelFolder
 
 if TYPE_CHECKING:
     from resenc_plans.inference.prediction_report import PredictionReport
@@ -178,7 +178,7 @@ class Predictor:
         self, inputs: str | os.PathLike[str], output: str | os.PathLike[str], **options: Any
     ) -> "PredictionReport":
         """Segment all images of a folder; see `folder_prediction.predict_folder`."""
-        from resenc_plans.inference.folder_prediction import predict_folder
+        from resenc_plans.inference.folder import predict_folder
 
         return predict_folder(self, inputs, output, **options)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from resenc_plans.errors import FileError
-from resenc_plans.preprocessing.memory import free_memory
+from resenc_plans.preprocessing.worker_memory import free_memory
 
 SHARE_OF_MEMORY = 0.5
 """Sums that take more of the free memory than this go to a file."""

@@ -7,8 +7,8 @@ from typing import Any
 from torch import nn
 
 from resenc_plans.errors import ConfigurationError
-from resenc_plans.networks.layout import fault
-from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.networks.unet.layout import fault
+from resenc_plans.plans.configuration import ResolvedConfiguration
 
 
 def call_network(

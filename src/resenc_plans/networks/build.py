@@ -8,27 +8,27 @@ from torch import nn
 
 from resenc_plans.errors import ConfigurationError
 from resenc_plans.networks.arguments import call_network
+from resenc_plans.networks.baselines.monai import register_monai
+from resenc_plans.networks.baselines.stunet import STUNet
 from resenc_plans.networks.imports import import_class, is_allowed
-from resenc_plans.networks.layout import check_patch, fault, layout_of
-from resenc_plans.networks.monai import register_monai
-from resenc_plans.networks.operators import OPERATORS, find_operator
-from resenc_plans.networks.plain_unet import PlainConvUNet
 from resenc_plans.networks.registry import (
     ENTRY_POINTS,
     architecture_names,
     find_builder,
     register_architecture,
 )
-from resenc_plans.networks.residual_unet import ResidualEncoderUNet
-from resenc_plans.networks.stunet import STUNet
+from resenc_plans.networks.unet.layout import check_patch, fault, layout_of
+from resenc_plans.networks.unet.operators import OPERATORS, find_operator
+from resenc_plans.networks.unet.plain import PlainConvUNet
+from resenc_plans.networks.unet.residual import ResidualEncoderUNet
 from resenc_plans.plans.architecture import (
     PLAIN_CONV_UNET,
     RESIDUAL_ENCODER_UNET,
     PlainConvUNetArchitecture,
     ResidualEncoderUNetArchitecture,
 )
+from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.frozen import thaw
-from resenc_plans.plans.models import ResolvedConfiguration
 
 _BLOCK_MODULE = "dynamic_network_architectures.building_blocks.residual"
 _BLOCKS = {
@@ -103,7 +103,7 @@ def build_stunet(
 
 
 register_architecture("STUNet", build_stunet)
-register_architecture("resenc_plans.networks.stunet.STUNet", build_stunet)
+register_architecture("resenc_plans.networks.baselines.stunet.STUNet", build_stunet)
 register_monai()
 
 

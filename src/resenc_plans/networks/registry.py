@@ -12,7 +12,7 @@ from torch import nn
 
 from resenc_plans.errors import ConfigurationError
 from resenc_plans.plans.architecture import architecture_kind
-from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.plans.configuration import ResolvedConfiguration
 
 ENTRY_POINTS = "resenc_plans.architectures"
 

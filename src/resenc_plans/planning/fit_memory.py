@@ -13,7 +13,7 @@ from typing import Any, Self
 from resenc_plans.cost.calibration import PUBLISHED, Calibration
 from resenc_plans.cost.estimate import MOST_HEADS
 from resenc_plans.cost.layers import UNetLayers, unet_layers
-from resenc_plans.cost.loss import LossKind
+from resenc_plans.cost.loss_memory import LossKind
 from resenc_plans.cost.training_step import simulate_training_step
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.labels import Labels
@@ -29,7 +29,7 @@ from resenc_plans.planning.fitting import (
     shortened,
 )
 from resenc_plans.planning.topology import Topology, topology
-from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.plans.configuration import ResolvedConfiguration
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from resenc_plans.errors import ConfigurationError
 from resenc_plans.plans.architecture import OtherArchitecture
-from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.plans.configuration import ResolvedConfiguration
 
 MIN_EDGE = 4
 """Voxels that the bottleneck keeps on every axis."""

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from resenc_plans.errors import ConfigurationError, PlansError
+from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.frozen import thaw
 from resenc_plans.plans.inheritance import INHERITS_FROM
-from resenc_plans.plans.models import ResolvedConfiguration
 
 if TYPE_CHECKING:
     from resenc_plans.plans.plans import Plans

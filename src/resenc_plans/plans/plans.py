@@ -12,6 +12,11 @@ from pydantic import ValidationError
 from resenc_plans.datasets.fingerprint import IntensityProperties
 from resenc_plans.errors import ConfigurationError, PlansError
 from resenc_plans.files import read_json, write_json
+from resenc_plans.plans.configuration import (
+    Configuration,
+    PlansDocument,
+    ResolvedConfiguration,
+)
 from resenc_plans.plans.inheritance import inherit
 from resenc_plans.plans.legacy import (
     INTENSITIES,
@@ -20,19 +25,14 @@ from resenc_plans.plans.legacy import (
     modernize,
     upgrade_document,
 )
-from resenc_plans.plans.models import (
-    Configuration,
-    PlansDocument,
-    ResolvedConfiguration,
-)
 from resenc_plans.plans.validation import sentences
 
 if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset
     from resenc_plans.datasets.dataset_json import DatasetJson
     from resenc_plans.datasets.fingerprint import Fingerprint
+    from resenc_plans.plans.checks.findings import Finding
     from resenc_plans.plans.diff import PlansDiff
-    from resenc_plans.plans.findings import Finding
 
 
 class Plans:
@@ -189,7 +189,7 @@ class Plans:
         whether it is the one that the plans were made from.
         """
         from resenc_plans.datasets.dataset import Dataset
-        from resenc_plans.plans.rules import check
+        from resenc_plans.plans.checks.rules import check
 
         dataset_json = dataset.json if isinstance(dataset, Dataset) else dataset
         return check(self, dataset_json, fingerprint.digest() if fingerprint else None)

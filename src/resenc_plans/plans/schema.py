@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.fingerprint import Fingerprint
-from resenc_plans.plans.models import PlansDocument
+from resenc_plans.plans.configuration import PlansDocument
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from resenc_plans.datasets.fingerprint import IntensityProperties
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import ConfigurationError, DatasetError, PlansError
-from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing.class_locations import (
     ClassKey,
@@ -18,14 +18,14 @@ from resenc_plans.preprocessing.class_locations import (
     sample_class_locations,
 )
 from resenc_plans.preprocessing.crop import crop, mark_outside, nonzero_bounds
-from resenc_plans.preprocessing.label_resampling import DEFAULT_RULE, LabelRule
 from resenc_plans.preprocessing.normalize import Normalization, find_normalization
-from resenc_plans.preprocessing.resample import resampled_shape
-from resenc_plans.preprocessing.resampling_functions import (
+from resenc_plans.preprocessing.resampling.functions import (
     Resample,
     image_resampling,
     label_resampling,
 )
+from resenc_plans.preprocessing.resampling.labels import DEFAULT_RULE, LabelRule
+from resenc_plans.preprocessing.resampling.resample import resampled_shape
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float32]

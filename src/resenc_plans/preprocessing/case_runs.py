@@ -5,9 +5,9 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future,
 from dataclasses import dataclass
 
 from resenc_plans.errors import ResencPlansError
-from resenc_plans.preprocessing.case_work import CaseTask, store_case
-from resenc_plans.preprocessing.manifest import ManifestEntry
-from resenc_plans.preprocessing.workers import WorkerDiedError, WorkersNotStartedError
+from resenc_plans.execution.processes import WorkerDiedError, WorkersNotStartedError
+from resenc_plans.preprocessing.store.manifest import ManifestEntry
+from resenc_plans.preprocessing.store_case import CaseTask, store_case
 
 
 @dataclass(frozen=True)

@@ -11,21 +11,21 @@ from typing import Any
 
 import numpy.typing as npt
 
-from resenc_plans.datasets.case_pool import usable_cpus
 from resenc_plans.datasets.dataset import Case, Dataset
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import ConfigurationError, DatasetError, FileError
-from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.execution.cases import usable_cpus
+from resenc_plans.execution.processes import LocalWorkers
+from resenc_plans.execution.signals import raise_on_termination
+from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing.case import Recipe, StoredCase, preprocess_case
 from resenc_plans.preprocessing.case_runs import CaseProblem, run_tasks
-from resenc_plans.preprocessing.case_work import CaseTask
-from resenc_plans.preprocessing.interruption import raise_on_termination
-from resenc_plans.preprocessing.label_resampling import DEFAULT_RULE, LabelRule
-from resenc_plans.preprocessing.manifest import Manifest, ManifestEntry, recipe_digest
-from resenc_plans.preprocessing.memory import free_memory, memory_of_case, workers_that_fit
-from resenc_plans.preprocessing.store_folder import open_for_writing, remove_case
-from resenc_plans.preprocessing.workers import LocalWorkers
+from resenc_plans.preprocessing.resampling.labels import DEFAULT_RULE, LabelRule
+from resenc_plans.preprocessing.store.folder import open_for_writing, remove_case
+from resenc_plans.preprocessing.store.manifest import Manifest, ManifestEntry, recipe_digest
+from resenc_plans.preprocessing.store_case import CaseTask
+from resenc_plans.preprocessing.worker_memory import free_memory, memory_of_case, workers_that_fit
 
 
 @dataclass(frozen=True)

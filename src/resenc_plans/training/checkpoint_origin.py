@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import FileError, ResencPlansError
-from resenc_plans.networks.checkpoint import Checkpoint
-from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
+from resenc_plans.runs.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from resenc_plans.training.trainer import Trainer

@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from resenc_plans.errors import FileError
-from resenc_plans.networks.checkpoint import load_checkpoint, load_weights
+from resenc_plans.runs.checkpoint import load_checkpoint, load_weights
 
 HEADS = ".seg_layers."
 """Part of the names of the parameters that make logits, in nnU-Net's networks."""

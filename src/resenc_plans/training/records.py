@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from resenc_plans.errors import ResencPlansError
+from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.training.history import Epoch
-from resenc_plans.training.progress_picture import draw_progress
-from resenc_plans.training.run_folder import RunFolder
+from resenc_plans.visualization.training_curves import draw_progress
 
 if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset

@@ -12,15 +12,15 @@ import torch
 
 from resenc_plans.errors import FileError
 from resenc_plans.folders import TRAINER_NAME
-from resenc_plans.networks.checkpoint import (
+from resenc_plans.runs.checkpoint import (
     Checkpoint,
     load_checkpoint,
     load_weights,
     save_checkpoint,
 )
+from resenc_plans.training.batches.patch_geometry import mirroring_axes
 from resenc_plans.training.checkpoint_origin import OWN_KEY, check_origin
 from resenc_plans.training.history import Epoch, from_logging, to_logging
-from resenc_plans.training.patch_geometry import mirroring_axes
 
 if TYPE_CHECKING:
     from resenc_plans.training.trainer import Trainer

@@ -4,23 +4,23 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from resenc_plans.datasets.case_pool import usable_cpus
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import DatasetError, FileError
+from resenc_plans.execution.cases import usable_cpus
 from resenc_plans.folders import model_folder, results_folder
-from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
-from resenc_plans.preprocessing.manifest import stale_cases
-from resenc_plans.preprocessing.store import PROPERTIES, CaseStore
+from resenc_plans.preprocessing.store.case_store import PROPERTIES, CaseStore
+from resenc_plans.preprocessing.store.manifest import stale_cases
+from resenc_plans.runs.folds import fold_cases
+from resenc_plans.runs.run_folder import RunFolder
+from resenc_plans.runs.stages import missing_predictions
 from resenc_plans.training.batch_split import split_batch
-from resenc_plans.training.batches import Augmentation, PatchBatches, Sampler
-from resenc_plans.training.folds import fold_cases
-from resenc_plans.training.loss import DiceBinaryCrossEntropy, DiceCrossEntropy, Loss
-from resenc_plans.training.patch_geometry import deep_supervision_scales
-from resenc_plans.training.previous_stage import missing_predictions
+from resenc_plans.training.batches.batches import Augmentation, PatchBatches, Sampler
+from resenc_plans.training.batches.patch_geometry import deep_supervision_scales
+from resenc_plans.training.losses import DiceBinaryCrossEntropy, DiceCrossEntropy, Loss
 from resenc_plans.training.ranks import Ranks
-from resenc_plans.training.run_folder import RunFolder
 from resenc_plans.training.settings import TrainingSettings
 
 MOST_WORKERS = 12

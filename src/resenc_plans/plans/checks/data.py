@@ -3,8 +3,8 @@
 from difflib import get_close_matches
 from math import prod
 
+from resenc_plans.plans.checks.findings import Found, Subject
 from resenc_plans.plans.derivation import PREPROCESSING_KEYS
-from resenc_plans.plans.findings import Found, Subject
 from resenc_plans.plans.inheritance import INHERITS_FROM, inherit
 from resenc_plans.plans.legacy import INTENSITIES, modernize
 from resenc_plans.plans.provenance import PROVENANCE

@@ -4,10 +4,10 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from resenc_plans.errors import PlansError
-from resenc_plans.plans.findings import Found, Subject
+from resenc_plans.plans.checks.findings import Found, Subject
+from resenc_plans.plans.configuration import Configuration, PlansDocument
 from resenc_plans.plans.inheritance import INHERITS_FROM
 from resenc_plans.plans.legacy import OLD_INTENSITIES, OLD_KEYS
-from resenc_plans.plans.models import Configuration, PlansDocument
 from resenc_plans.plans.provenance import PROVENANCE, STANDARD_TARGETS
 
 FILE_KEYS = {*PlansDocument.model_fields, OLD_INTENSITIES, PROVENANCE, "$schema"}

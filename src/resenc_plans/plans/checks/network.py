@@ -7,8 +7,8 @@ from itertools import zip_longest
 from math import prod
 
 from resenc_plans.plans.architecture import OtherArchitecture, UNetArguments
-from resenc_plans.plans.findings import Found, Subject
-from resenc_plans.plans.models import ResolvedConfiguration
+from resenc_plans.plans.checks.findings import Found, Subject
+from resenc_plans.plans.configuration import ResolvedConfiguration
 
 OTHER_ARGUMENTS = (
     "block",

@@ -1,0 +1,270 @@
+"""The command about cost: what configurations take in training and in use."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from resenc_plans.cli.options import (
+    AllowImportOption,
+    DatasetOption,
+    Format,
+    FormatOption,
+    PlansOption,
+)
+from resenc_plans.cli.render import note, numbers, print_json, print_table, say
+from resenc_plans.errors import ResencPlansError
+
+if TYPE_CHECKING:
+    from resenc_plans.cost.calibration import Range
+    from resenc_plans.cost.estimate import Cost
+    from resenc_plans.plans.configuration import ResolvedConfiguration
+    from resenc_plans.plans.plans import Plans
+    from resenc_plans.profiling.trace import TraceCost
+
+_GIB = 2**30
+
+
+def cost(
+    configurations: Annotated[
+        list[str] | None,
+        typer.Argument(help="Configurations. Without them: all.", show_default=False),
+    ] = None,
+    plans: PlansOption = None,
+    dataset: DatasetOption = None,
+    input_channels: Annotated[
+        int | None,
+        typer.Option(
+            help="Channels of the network's input. Without it: from dataset.json beside the plans.",
+            show_default=False,
+        ),
+    ] = None,
+    heads: Annotated[
+        int | None,
+        typer.Option(
+            help="Labels with the background, or regions. Without it: from dataset.json.",
+            show_default=False,
+        ),
+    ] = None,
+    regions: Annotated[
+        bool | None,
+        typer.Option(
+            "--regions/--labels",
+            help="Whether the loss is that of regions. Without it: from dataset.json.",
+            show_default=False,
+        ),
+    ] = None,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs that share the batch.")] = 1,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure",
+            help="Run a few training steps on the CUDA GPU here as well, print what they take, and "
+            "calibrate to it from then on.",
+        ),
+    ] = False,
+    allow_import: AllowImportOption = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Estimate GPU memory, hours and arithmetic of training, and the memory of prediction.
+
+    No GPU is needed. Figures are estimates with a range, from the calibration named below them.
+    Example: resenc-plans cost 3d_fullres
+    """
+    from resenc_plans.cli.scope import find_plans
+
+    plan = find_plans(plans, dataset)
+    found: dict[str, _Priced] = {}
+    for name in configurations or plan.configurations:
+        try:
+            found[name] = _price(
+                _network(plan, plan.resolve(name), input_channels, heads, regions),
+                gpus,
+                allow_import or (),
+            )
+        except ResencPlansError as error:
+            if configurations:
+                raise
+            note(f"{name}: left out. {error}")
+    if measure:
+        from resenc_plans.cli.measurement import measure_networks
+
+        measure_networks(_measurable(found, gpus))
+    if format is Format.JSON:
+        print_json({name: asdict(priced.cost) for name, priced in found.items()})
+        return
+    _print({name: priced.cost for name, priced in found.items()})
+    _print_workers(plan, dataset, [priced.network.config for priced in found.values()])
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a network is built from, in training."""
+
+    config: "ResolvedConfiguration"
+    input_channels: int
+    heads: int
+    regions: bool
+
+
+@dataclass(frozen=True)
+class _Priced:
+    network: Network
+    cost: "Cost | TraceCost"
+
+
+def _network(
+    plan: "Plans",
+    config: "ResolvedConfiguration",
+    input_channels: int | None,
+    heads: int | None,
+    regions: bool | None,
+) -> Network:
+    if input_channels is None or heads is None:
+        from resenc_plans.cli.scope import channels_and_heads, has_regions
+
+        known = channels_and_heads(plan, config)
+        input_channels = known[0] if input_channels is None else input_channels
+        heads = known[1] if heads is None else heads
+        regions = has_regions(plan) if regions is None else regions
+    return Network(config, input_channels, heads, bool(regions))
+
+
+def _price(network: Network, gpus: int, allow_import: Sequence[str]) -> _Priced:
+    from resenc_plans.cli.measurement import calibration_in_use
+    from resenc_plans.cost.estimate import estimate_cost
+    from resenc_plans.plans.architecture import OtherArchitecture
+
+    config, channels, heads = network.config, network.input_channels, network.heads
+    if isinstance(config.architecture, OtherArchitecture):
+        from resenc_plans.profiling.trace import trace_configuration
+
+        traced = trace_configuration(
+            *(config, channels, heads),
+            gpus=gpus,
+            regions=network.regions,
+            allow_import=allow_import,
+        )
+        return _Priced(network, traced)
+    calibration = calibration_in_use()
+    estimated = estimate_cost(
+        *(config, channels, heads), gpus=gpus, regions=network.regions, calibration=calibration
+    )
+    return _Priced(network, estimated)
+
+
+def _measurable(found: Mapping[str, _Priced], gpus: int) -> "list[tuple[Network, Cost]]":
+    from resenc_plans.cost.estimate import Cost
+
+    if gpus > 1:
+        raise ResencPlansError("--measure runs on one GPU: leave --gpus away.")
+    return [(p.network, p.cost) for p in found.values() if isinstance(p.cost, Cost)]
+
+
+def _print_workers(
+    plan: "Plans", dataset: str | None, configs: "Sequence[ResolvedConfiguration]"
+) -> None:
+    """The memory of a process that preprocesses, where the images are there to be asked."""
+    from resenc_plans.cli.scope import find_scope
+    from resenc_plans.errors import DatasetError
+
+    try:
+        data = find_scope(dataset).dataset()
+    except DatasetError:
+        return
+    if not configs or not any(case.images for case in data.cases):
+        return
+    from resenc_plans.preprocessing.preprocessor import Preprocessor
+
+    most = max(Preprocessor(config, plan).memory_per_worker(data) for config in configs)
+    say(
+        f"Preprocessing takes at most {_gib(most)} GiB per worker, by the headers of "
+        f"{len(data.cases)} cases."
+    )
+
+
+def _print(found: "dict[str, Cost | TraceCost]") -> None:
+    from resenc_plans.cost.estimate import Cost
+
+    estimates = {name: value for name, value in found.items() if isinstance(value, Cost)}
+    if estimates:
+        _print_estimates(estimates)
+    for name, value in found.items():
+        if not isinstance(value, Cost):
+            say(
+                f"{name}: {value.parameters / 1e6:.1f} M parameters, {value.flops / 1e12:.3g} "
+                f"TFLOP per step, at least {_gib(value.peak_bytes)} GiB of GPU memory in training "
+                "(tensors of one step on one GPU, traced; CUDA and its libraries come on top)."
+            )
+
+
+def _print_estimates(found: "dict[str, Cost]") -> None:
+    print_table(
+        ["configuration", "parameters", "batch", "memory (GB)", "hours", "step", "TFLOP"],
+        [_training_row(name, value) for name, value in found.items()],
+        title="Training",
+        fixed=7,
+    )
+    first = next(iter(found.values()))
+    calibration = first.calibration
+    per = "" if first.gpus == 1 else " Per GPU."
+    say(
+        f"Memory: of the GPU in training, as nvidia-smi shows it; expected (low-high).{per} "
+        f"Calibrated to: {calibration.name} ({calibration.source})."
+    )
+    if first.gpus == 1:
+        say(
+            "Hours: the standard 1000 epochs on that GPU. Step: its time, in steps of the default "
+            "preset."
+        )
+    if not all(value.hours for value in found.values()):
+        say(
+            "Where no hours are given, the network, its size or the number of GPUs is unlike those "
+            "of the calibration; the range of memory is wider there but for small networks."
+        )
+    print_table(
+        ["configuration", "median case", "GPU (GiB)", "main memory (GiB)", "export (GiB)"],
+        [_inference_row(name, value) for name, value in found.items()],
+        title="Prediction",
+        fixed=5,
+    )
+    say(
+        "Tensors and arrays alone, as nnU-Net 2.8.1 works; Python and CUDA come on top. "
+        "All figures are estimates."
+    )
+
+
+def _training_row(name: str, value: "Cost") -> Sequence[Any]:
+    return [
+        name,
+        f"{value.parameters / 1e6:.1f} M",
+        value.batch_size_per_gpu,
+        _memory(value.gpu_memory_gb),
+        _hours(value.hours) if value.hours else "-",
+        f"{value.relative_time:.2g}x" if value.relative_time else "-",
+        f"{value.flops / 1e12:.3g}",
+    ]
+
+
+def _inference_row(name: str, value: "Cost") -> Sequence[Any]:
+    inference = value.inference
+    return [
+        name,
+        numbers(inference.shape),
+        _gib(inference.device_bytes),
+        _gib(inference.host_bytes),
+        _gib(inference.export_bytes),
+    ]
+
+
+def _memory(memory: "Range") -> str:
+    return f"{memory.expected:.1f} ({memory.low:.1f}-{memory.high:.1f})"
+
+
+def _hours(hours: "Range") -> str:
+    return f"{hours.expected:.2g} ({hours.low:.2g}-{hours.high:.2g})"
+
+
+def _gib(size: int) -> str:
+    return f"{size / _GIB:.{1 if size >= _GIB else 2}f}"

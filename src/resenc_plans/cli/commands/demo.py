@@ -1,0 +1,27 @@
+"""Commands about a dataset: verify, fingerprint."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from resenc_plans.cli.render import say
+
+if TYPE_CHECKING:
+    pass
+
+
+def demo(
+    folder: Annotated[
+        Path, typer.Argument(help="A new folder, such as Dataset900_Phantom.", show_default=False)
+    ],
+    cases: Annotated[int, typer.Option(min=1, help="Number of cases.")] = 8,
+) -> None:
+    """Write a small made-up dataset, to try every command without data of one's own.
+
+    Example: resenc-plans demo Dataset900_Phantom
+    """
+    from resenc_plans.datasets.demo import write_phantom
+
+    write_phantom(folder, cases)
+    say(f"Wrote {cases} cases to {folder}.")

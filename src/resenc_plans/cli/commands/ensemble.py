@@ -1,0 +1,48 @@
+"""The command that averages predictions: ensemble."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resenc_plans.cli.options import WorkersOption
+from resenc_plans.cli.render import print_table, progress, say
+from resenc_plans.errors import ResencPlansError
+
+
+def ensemble(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write.")],
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="FOLDER...", help="Folders of probabilities.", show_default=False),
+    ] = None,
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Option("-i", "--input", help="The same; for nnU-Net's habit.", show_default=False),
+    ] = None,
+    probabilities: Annotated[
+        bool,
+        typer.Option("--probabilities", "--save_npz", help="Write the averaged probabilities too."),
+    ] = False,
+    workers: WorkersOption = None,
+) -> None:
+    """Average the probabilities of several predictions, as nnUNetv2_ensemble does.
+
+    Each folder comes from predict with --probabilities; labels are those of the first folder's
+    dataset.json. Exit code 1 if a case failed.
+    Example: resenc-plans ensemble predicted_2d predicted_3d -o ensembled
+    """
+    from resenc_plans.inference.ensemble import ensemble_folders
+
+    paths = [*(inputs or []), *(folders or [])]
+    if not paths:
+        raise ResencPlansError("No folder of probabilities was given. Name one or more.")
+    total = len(list(paths[0].glob("*.npz")))
+    with progress("Ensembling", total) as on_case:
+        result = ensemble_folders(
+            paths, output, probabilities=probabilities, workers=workers, on_case=on_case
+        )
+    say(f"{len(result.done)} cases written to {output}, {len(result.problems)} failed.")
+    if result.problems:
+        print_table(["case", "why"], [[p.case, p.reason] for p in result.problems], fixed=1)
+        raise typer.Exit(1)

@@ -1,0 +1,77 @@
+"""Commands that hand models on: export-model, import-model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resenc_plans.cli.options import OverwriteOption
+from resenc_plans.cli.render import say
+from resenc_plans.cli.trained_models import (
+    FoldsOption,
+    ResultsOption,
+    TrainedConfigurationsOption,
+    TrainedDatasetOption,
+    TrainedPlansOption,
+    TrainersOption,
+)
+
+
+def export_model(
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="ZIP", help="The archive.", show_default=False),
+    ],
+    dataset: TrainedDatasetOption = None,
+    plans: TrainedPlansOption = None,
+    configurations: TrainedConfigurationsOption = None,
+    trainers: TrainersOption = None,
+    folds: FoldsOption = None,
+    checkpoints: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-chk", "--checkpoint", help="Without it: checkpoint_final.pth.", show_default=False
+        ),
+    ] = None,
+    model_folders: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "-m", "--model", help="Folder of a model, instead of -d -p -c.", show_default=False
+        ),
+    ] = None,
+    predictions: Annotated[
+        bool,
+        typer.Option(
+            "--predictions", "--exp_cv_preds", help="The cross-validation's segmentations too."
+        ),
+    ] = False,
+    overwrite: OverwriteOption = False,
+    results: ResultsOption = None,
+) -> None:
+    """Put trained models of a dataset into a zip archive that nnU-Net installs too.
+
+    Example: resenc-plans export-model -d 4 -c 3d_fullres -o hippocampus.zip
+    """
+    from resenc_plans.cli.trained_models import chosen_folds, dataset_results
+    from resenc_plans.errors import FileError, ResencPlansError
+    from resenc_plans.runs.archive import ExportRequest
+    from resenc_plans.runs.archive import export_model as write_archive
+    from resenc_plans.runs.find_model import TrainedModel, find_trained_models
+
+    if model_folders and dataset is not None:
+        raise ResencPlansError("Give either -d or -m, not both.")
+    if model_folders:
+        models = tuple(TrainedModel(folder.resolve()) for folder in model_folders)
+    else:
+        models = find_trained_models(
+            dataset_results(dataset, results),
+            trainers=trainers or (), plans=plans or (), configurations=configurations or (),
+        )  # fmt: skip
+    if output.exists() and not overwrite:
+        raise FileError(f"{output}: is there already. Use --overwrite to replace it.")
+    chosen = chosen_folds(folds, models)
+    request = ExportRequest(chosen, tuple(checkpoints or ("checkpoint_final.pth",)), predictions)
+    names = write_archive([model.folder for model in models], output, request)
+    for model in models:
+        say(f"{model.identifier}: folds {', '.join(chosen)}")
+    say(f"Wrote {output}: {len(names)} files, {output.stat().st_size / 1e6:.1f} MB.")

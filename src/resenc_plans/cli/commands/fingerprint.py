@@ -1,0 +1,61 @@
+"""Commands about a dataset: verify, fingerprint."""
+
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+from resenc_plans.cli.options import (
+    DatasetOption,
+    OutputOption,
+    OverwriteOption,
+    WorkersOption,
+)
+from resenc_plans.cli.render import note, progress, say
+
+if TYPE_CHECKING:
+    from resenc_plans.cli.scope import Scope
+    from resenc_plans.datasets.fingerprint import Fingerprint
+
+
+def fingerprint(
+    dataset: DatasetOption = None,
+    workers: WorkersOption = None,
+    output: OutputOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Extract the dataset's fingerprint: shapes, spacings, intensities, as nnU-Net does.
+
+    Example: resenc-plans fingerprint -d 4
+    """
+    from resenc_plans.cli.scope import find_scope
+
+    scope = find_scope(dataset)
+    target = output or scope.fingerprint
+    if target.exists() and not overwrite:
+        say(f"{target} exists already; --overwrite extracts it anew.")
+        return
+    found = extract_fingerprint(scope, workers)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    found.save(target)
+    say(f"Wrote {target} ({len(found.spacings)} cases).")
+
+
+def extract_fingerprint(scope: "Scope", workers: int | None = None) -> "Fingerprint":
+    """The fingerprint of the scope's dataset, with a progress bar."""
+    from resenc_plans.datasets.fingerprint import Fingerprint
+
+    data = scope.dataset()
+    if not data.cases:
+        note(f"{data.name}: no cases in {data.folder}.")
+    bar = progress("Extracting the fingerprint", len(data.cases))
+    with bar as on_case, case_pool(workers) as executor:
+        return Fingerprint.extract(data, executor=executor, on_case=on_case)
+
+
+def case_pool(workers: int | None) -> AbstractContextManager[Executor | None]:
+    """Threads as wanted (reading and counting release the lock); None lets the library choose."""
+    if workers is None:
+        return nullcontext()
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(workers)

@@ -1,0 +1,35 @@
+"""Commands that hand models on: export-model, import-model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resenc_plans.cli.options import OverwriteOption
+from resenc_plans.cli.render import say
+from resenc_plans.cli.trained_models import (
+    ResultsOption,
+)
+
+
+def import_model(
+    archive: Annotated[Path, typer.Argument(metavar="ZIP", show_default=False)],
+    overwrite: OverwriteOption = False,
+    max_size: Annotated[
+        float, typer.Option(metavar="GIB", min=0, help="Largest size when unpacked.")
+    ] = 100,
+    results: ResultsOption = None,
+) -> None:
+    """Install an archive of trained models, of nnU-Net or ours, in the results folder.
+
+    Refused are archives with paths that lead elsewhere, links, and checkpoints or pickles that
+    would run something when loaded. Example: resenc-plans import-model hippocampus.zip
+    """
+    from resenc_plans.cli.trained_models import results_folder
+    from resenc_plans.runs.archive import import_model as install
+
+    models = install(
+        archive, results_folder(results), overwrite=overwrite, max_bytes=int(max_size * 1024**3)
+    )
+    for model in models:
+        say(f"Installed {model}.")

@@ -1,0 +1,120 @@
+"""The command that removes small components where that helps: postprocess."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from resenc_plans.cli.commands.evaluate import (
+    PredictionsArgument,
+    QuestionDatasetOption,
+    find_question,
+    label_text,
+)
+from resenc_plans.cli.options import OutputOption, WorkersOption
+from resenc_plans.cli.render import note, print_table, progress, say, styled
+
+if TYPE_CHECKING:
+    from resenc_plans.evaluation.evaluate import Problem, Question
+    from resenc_plans.evaluation.postprocessing.postprocess import Postprocessing
+
+_ALL = "all labels together"
+
+
+def postprocess(
+    predictions: PredictionsArgument,
+    references: Annotated[
+        Path | None,
+        typer.Option(
+            "-r",
+            "--reference",
+            metavar="GT",
+            help="Find out on these references what improves PRED, and do it.",
+            show_default=False,
+        ),
+    ] = None,
+    rules: Annotated[
+        Path | None,
+        typer.Option(
+            "--apply",
+            "-pp_pkl_file",
+            metavar="FILE",
+            help="Do what this postprocessing.json (or nnU-Net's .pkl) says.",
+            show_default=False,
+        ),
+    ] = None,
+    dataset: QuestionDatasetOption = None,
+    workers: WorkersOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Keep the largest component only, of all labels or of single ones, where that helps.
+
+    With -r it is determined as nnU-Net does and written to postprocessing.json in PRED; the results
+    go to PRED/postprocessed, or where -o says. With --apply the file's steps are done to PRED.
+    Exit code 1 if a case failed. Example: resenc-plans postprocess validation -r labelsTr -d 4
+    """
+    from resenc_plans.errors import ResencPlansError
+    from resenc_plans.evaluation.postprocessing.files import load_postprocessing
+    from resenc_plans.evaluation.postprocessing.postprocess import apply_postprocessing
+
+    if (references is None) == (rules is None):
+        raise ResencPlansError(
+            "Give either -r GT, to find out what helps, or --apply FILE, to do what was found out."
+        )
+    problems: dict[str, Problem] = {}
+    if references is not None:
+        target = output or predictions / "postprocessed"
+        steps, question = _determine(predictions, references, dataset, workers, target, problems)
+        reader, file_ending = question.reader, question.file_ending
+    else:
+        if output is None:
+            raise ResencPlansError("--apply needs -o OUT, the folder for the results.")
+        target, reader, file_ending = output, None, None
+        steps = load_postprocessing(rules or "")
+    for problem in apply_postprocessing(
+        steps, predictions, target, file_ending=file_ending, reader=reader, workers=workers
+    ):
+        problems[problem.case] = problem
+    say(f"Wrote {target}.")
+    for problem in problems.values():
+        note(f"{problem.case}: failed. {problem.reason}", style="red")
+    if problems:
+        raise typer.Exit(1)
+
+
+def _determine(
+    predictions: Path,
+    references: Path,
+    dataset: str | None,
+    workers: int | None,
+    target: Path,
+    problems: "dict[str, Problem]",
+) -> "tuple[Postprocessing, Question]":
+    """Determine, write the files and say what was found; failed cases go into `problems`."""
+    from resenc_plans.evaluation.evaluate import prediction_names
+    from resenc_plans.evaluation.postprocessing.files import save_postprocessing
+    from resenc_plans.evaluation.postprocessing.postprocess import determine_postprocessing
+
+    question, names = find_question(predictions, references, dataset, None, None)
+    total = len(prediction_names(predictions, question.file_ending))
+    with progress("Reading", total) as on_case:
+        found = determine_postprocessing(
+            predictions, references, question, workers=workers, on_case=on_case
+        )
+    problems.update({problem.case: problem for problem in found.problems})
+    save_postprocessing(found, predictions)
+    target.mkdir(parents=True, exist_ok=True)
+    found.after.moved_to(target).save(target / "summary.json")
+    rows = [
+        (
+            "all labels together"
+            if isinstance(trial.step, list)
+            else label_text(trial.step, names),
+            *(f"{value:.5f}" for value in (trial.before, trial.after)),
+            styled("kept", "green") if trial.taken else "no",
+        )
+        for trial in found.trials
+    ]
+    print_table(("largest component of", "Dice before", "after", "helps"), rows)
+    say(f"Wrote {predictions / 'postprocessing.json'}.")
+    return found.postprocessing, question

@@ -1,0 +1,303 @@
+"""The command that segments images: predict."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from resenc_plans.cli.options import AllowImportOption
+from resenc_plans.cli.prediction_bars import prediction_bars
+from resenc_plans.cli.render import note, print_table, progress, say
+from resenc_plans.errors import DatasetError, FileError, ResencPlansError
+
+if TYPE_CHECKING:
+    from resenc_plans.inference.executor_prediction import PredictionJob
+    from resenc_plans.inference.prediction_report import PredictionReport
+
+
+def predict(
+    inputs: Annotated[Path, typer.Option("-i", "--input", help="Folder of images.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write.")],
+    model: Annotated[
+        Path | None,
+        typer.Option("-m", "--model", help="Folder of the trained model.", show_default=False),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            "-d",
+            "--dataset",
+            help="Instead of -m: the dataset by id or name, in nnUNet_results.",
+            show_default=False,
+        ),
+    ] = None,
+    configuration: Annotated[
+        str | None, typer.Option("-c", "--configuration", help="With -d.", show_default=False)
+    ] = None,
+    plans: Annotated[
+        str | None, typer.Option("-p", "--plans", help="With -d.", show_default=False)
+    ] = None,
+    trainer: Annotated[
+        str | None, typer.Option("-tr", "--trainer", help="With -d.", show_default=False)
+    ] = None,
+    folds: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-f",
+            "--folds",
+            metavar="FOLD...",
+            help="Folds to average: 0 1 2, or all. Without it: every fold that is there.",
+            show_default=False,
+        ),
+    ] = None,
+    more_folds: Annotated[
+        list[str] | None, typer.Argument(hidden=True, metavar="FOLD...", show_default=False)
+    ] = None,
+    checkpoint: Annotated[
+        str, typer.Option("--checkpoint", "-chk", help="File in each fold's folder.")
+    ] = "checkpoint_final.pth",
+    device: Annotated[
+        str | None,
+        typer.Option("--device", "-device", help="cpu or cuda.", show_default="a GPU if there"),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="fp32, fp16 or bf16.", show_default="fp16 on a GPU; on a CPU what it is fast in"
+        ),
+    ] = None,
+    no_mirroring: Annotated[
+        bool,
+        typer.Option("--no-mirroring", "--disable_tta", help="Do not average over mirrored axes."),
+    ] = False,
+    step_size: Annotated[
+        float, typer.Option("--step-size", "-step_size", help="Distance of tiles in patches.")
+    ] = 0.5,
+    probabilities: Annotated[
+        bool,
+        typer.Option(
+            "--probabilities", "--save_probabilities", help="Write probabilities (npz) too."
+        ),
+    ] = False,
+    previous: Annotated[
+        Path | None,
+        typer.Option(
+            "--previous",
+            "-prev_stage_predictions",
+            help="For a cascade's second stage: segmentations of the first.",
+            show_default=False,
+        ),
+    ] = None,
+    part: Annotated[
+        str, typer.Option(metavar="K/N", help="Only every N-th case from the K-th, K from 1.")
+    ] = "1/1",
+    proceed: Annotated[
+        bool,
+        typer.Option("--continue", "--continue_prediction", help="Keep cases that are there."),
+    ] = False,
+    workers: Annotated[
+        int, typer.Option("--workers", "-np", min=1, help="Cases to read, and to write, at a time.")
+    ] = 1,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Scheduler of a Dask cluster (extra dask), whose workers share the cases.",
+            show_default=False,
+        ),
+    ] = None,
+    overlay: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Draw each case into this folder: three planes with outlines.",
+            show_default=False,
+        ),
+    ] = None,
+    allow_import: AllowImportOption = None,
+) -> None:
+    """Segment a folder of images with a trained model, as nnUNetv2_predict does.
+
+    The model is one that nnU-Net 2 trained, or that train did. Exit code 1 if a case failed.
+    Example: resenc-plans predict -i imagesTs -o predicted -d 4 -c 3d_fullres -f 0 1 2
+    """
+    from resenc_plans.inference.folder import predict_folder
+    from resenc_plans.inference.predictor import Predictor
+
+    if model is not None and (dataset or configuration or plans or trainer):
+        raise ResencPlansError("-m names the model's folder; leave out -d, -c, -p and -tr.")
+    folder = model if model is not None else _find_model(dataset, configuration, plans, trainer)
+    named = ",".join([*(folds or []), *(more_folds or [])])
+    chosen = named.replace(",", " ").split() or None
+    if named and chosen is None:
+        raise ResencPlansError("-f names no fold. Give 0,1,2 or all, or leave it out.")
+    if overlay is not None and overlay.exists() and not overlay.is_dir():
+        raise FileError(f"{overlay}: is a file. --overlay names a folder for the pictures.")
+    if dask is not None:
+        if _part(part) != (1, 1):
+            raise ResencPlansError("--dask shares the cases itself; leave out --part.")
+        from resenc_plans.inference.executor_prediction import PredictionJob
+
+        job = PredictionJob(
+            folder.absolute(),
+            inputs.absolute(),
+            output.absolute(),
+            None if chosen is None else tuple(chosen),
+            checkpoint,
+            device,
+            precision,
+            not no_mirroring,
+            step_size,
+            tuple(allow_import or ()),
+            probabilities,
+            proceed,
+            None if previous is None else previous.absolute(),
+            workers,
+        )
+        report = _predict_on_cluster(dask, job)
+    else:
+        predictor = Predictor.from_folder(
+            folder,
+            chosen,
+            checkpoint=checkpoint,
+            device=device,
+            precision=precision,
+            mirroring=not no_mirroring,
+            step_size=step_size,
+            allow_import=allow_import or (),
+            on_note=note,
+        )
+        if chosen is None and len(predictor.model.weights) > 1:
+            note(f"Averages {len(predictor.model.weights)} folds; -f chooses among them.")
+        with prediction_bars() as on_progress:
+            report = predict_folder(
+                predictor,
+                inputs,
+                output,
+                part=_part(part),
+                skip_existing=proceed,
+                probabilities=probabilities,
+                previous_stage=previous,
+                workers=workers,
+                on_progress=on_progress,
+            )
+    if overlay is not None:
+        _draw_overlays(folder, inputs, output, overlay, [*report.written, *report.skipped])
+    _finish(report, output)
+
+
+def _finish(report: "PredictionReport", output: Path) -> None:
+    """Say what became of the cases; exit code 1 where one failed."""
+    for remark in report.remarks:
+        note(remark)
+    kept = f", {len(report.skipped)} were there" if report.skipped else ""
+    say(f"{len(report.written)} cases written to {output}{kept}, {len(report.problems)} failed.")
+    if report.problems:
+        print_table(["case", "why"], [[p.case, p.reason] for p in report.problems], fixed=1)
+        raise typer.Exit(1)
+
+
+def _predict_on_cluster(address: str, job: "PredictionJob") -> "PredictionReport":
+    from resenc_plans.execution.dask import dask_executor, worker_count
+    from resenc_plans.inference.executor_prediction import predict_on
+
+    if "://" not in address:
+        raise ResencPlansError(f"--dask {address}: an address such as tcp://host:8786 is needed.")
+    with dask_executor(address) as executor:
+        return predict_on(executor, job, worker_count(executor))
+
+
+def _draw_overlays(
+    model: Path, inputs: Path, output: Path, target: Path, cases: Sequence[str]
+) -> None:
+    from resenc_plans.datasets.dataset_json import DatasetJson
+    from resenc_plans.datasets.images.images import read_image, read_label
+    from resenc_plans.folders import DATASET_JSON
+    from resenc_plans.visualization.overlay import draw_overlay
+
+    dataset = DatasetJson.load(model / DATASET_JSON)
+    ending = dataset.file_ending
+    names = {value: name for name, value in dataset.labels.items() if isinstance(value, int)}
+
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        note(f"{target}: cannot be made ({error.strerror}), so nothing is drawn.")
+        return
+
+    def draw(case: str) -> None:
+        image = read_image([inputs / f"{case}_0000{ending}"])
+        label = read_label(output / f"{case}{ending}")
+        draw_overlay(
+            image.array[0],
+            label.array[0],
+            image.spacing,
+            target / f"{case}.png",
+            names=names,
+            direction=image.properties.get("sitk_stuff", {}).get("direction"),
+            title=case,
+        )
+
+    with progress("Drawing", len(cases)) as on_case:
+        for case in cases:
+            try:
+                draw(case)
+            except Exception as error:  # whatever it is, the report of the predictions follows
+                note(f"{case}: is not drawn. {error}")
+            on_case(case)
+
+
+def _find_model(
+    dataset: str | None, configuration: str | None, plans: str | None, trainer: str | None
+) -> Path:
+    """The folder TRAINER__PLANS__CONFIGURATION of a dataset that fits what was given."""
+    from resenc_plans.cli.scope import find_scope
+    from resenc_plans.folders import RESULTS, dataset_id, environment_folder
+
+    if dataset is None:
+        raise ResencPlansError("No model was named. Give its folder with -m, or -d and -c.")
+    root = environment_folder(RESULTS)
+    name = Path(dataset).resolve().name
+    if root is None:
+        scope = find_scope(dataset)
+        root = scope.preprocessed / RESULTS
+        name = scope.preprocessed.resolve().name
+    if not root.is_dir():
+        raise DatasetError(
+            f"{RESULTS} is not set, and there is no {root}. Set it, or give the model's folder "
+            "with -m."
+        )
+    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    found = [path for path in folders if path.name == name]
+    if name.isdigit():
+        found = [path for path in folders if dataset_id(path.name) == int(name)]
+    if len(found) != 1:
+        there = ", ".join(path.name for path in folders[:10]) or "none"
+        raise DatasetError(
+            f"Dataset {dataset!r}: not found in {root} ({RESULTS}). There is: {there}."
+        )
+    models = sorted(path for path in found[0].glob("*__*__*") if path.is_dir())
+    wanted = (trainer, plans, configuration)
+    fitting = [
+        path
+        for path in models
+        if all(w in (None, part) for w, part in zip(wanted, path.name.split("__"), strict=False))
+    ]
+    if len(fitting) > 1 and trainer is None:
+        fitting = [path for path in fitting if path.name.startswith("nnUNetTrainer__")] or fitting
+    if len(fitting) != 1:
+        what = "no model fits" if not fitting else "several models fit"
+        there = ", ".join(path.name for path in fitting or models) or "none"
+        raise FileError(
+            f"{found[0]}: {what} what -tr, -p and -c say. There is: {there}. "
+            "Their names are TRAINER__PLANS__CONFIGURATION."
+        )
+    return fitting[0]
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, _, parts = text.partition("/")
+    if not (number.isdecimal() and parts.isdecimal()):
+        raise ResencPlansError(f"--part {text!r}: write K/N, such as 1/4 for the first of four.")
+    return int(number), int(parts)

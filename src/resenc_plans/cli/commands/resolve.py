@@ -1,0 +1,25 @@
+"""Commands that show what a plans file says: show, resolve."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from resenc_plans.cli.options import DatasetOption, PlansOption
+from resenc_plans.cli.render import print_json
+
+if TYPE_CHECKING:
+    pass
+
+
+def resolve(
+    configuration: Annotated[str, typer.Argument(show_default=False)],
+    plans: PlansOption = None,
+    dataset: DatasetOption = None,
+) -> None:
+    """Print a configuration as JSON, inheritance applied, in the current format.
+
+    Example: resenc-plans resolve 3d_fullres
+    """
+    from resenc_plans.cli.scope import find_plans
+
+    print_json(find_plans(plans, dataset).resolve(configuration).to_dict())

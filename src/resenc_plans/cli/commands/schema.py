@@ -1,0 +1,47 @@
+"""Commands that check plans files and print their schemas: validate, schema."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from resenc_plans.cli.render import print_json
+from resenc_plans.errors import ResencPlansError
+
+if TYPE_CHECKING:
+    pass
+
+
+def schema(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="plans, dataset or fingerprint. Without it: all, into a folder.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="Write NAME.schema.json into this folder.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Print a JSON Schema (2020-12), or write it, or all of them, into a folder.
+
+    Example: resenc-plans schema plans
+    """
+    from resenc_plans.files import replace_file
+    from resenc_plans.plans.schema import schemas
+
+    known = schemas()
+    if name not in known and (name is not None or output is None):
+        raise ResencPlansError(f"Which schema? There is: {', '.join(known)}.")
+    if output is None:
+        print_json(known[str(name)])
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    for key in known if name is None else (name,):
+        with replace_file(output / f"{key}.schema.json") as stream:
+            stream.write((json.dumps(known[key], indent=2) + "\n").encode())

@@ -1,0 +1,53 @@
+"""Commands that change or compare plans files: derive, diff, upgrade."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from resenc_plans.cli.commands.derive import output_of
+from resenc_plans.cli.options import (
+    DatasetOption,
+    DryRunOption,
+    OutputOption,
+    OverwriteOption,
+    PlansOption,
+)
+from resenc_plans.cli.render import (
+    note,
+    say,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+def upgrade(
+    plans: PlansOption = None,
+    dataset: DatasetOption = None,
+    output: OutputOption = None,
+    overwrite: OverwriteOption = False,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Rewrite a plans file of an older format to the current one; values stay the same.
+
+    Exit code 1 if a network has no current form and was left.
+    Example: resenc-plans upgrade --plans nnUNetPlans.json --dry-run
+    """
+    from resenc_plans.cli.scope import find_plans
+
+    plan = find_plans(plans, dataset)
+    report = plan.upgrade()
+    for line in report.changed:
+        say(line)
+    for line in report.left:
+        note(f"Left as it is: {line}")
+    if not report.changed:
+        say(f"{plan.source}: nothing to upgrade.")
+    elif dry_run:
+        say("Nothing was written (--dry-run).")
+    else:
+        target = output_of(plan, output, overwrite=overwrite)
+        plan.save(target)
+        say(f"Wrote {target}.")
+    if report.left:
+        raise typer.Exit(1)

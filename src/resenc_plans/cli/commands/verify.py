@@ -1,0 +1,58 @@
+"""Commands about a dataset: verify, fingerprint."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from resenc_plans.cli.commands.fingerprint import case_pool
+from resenc_plans.cli.options import (
+    DatasetOption,
+    Format,
+    FormatOption,
+    WorkersOption,
+)
+from resenc_plans.cli.render import print_json, print_table, progress, say, styled
+
+if TYPE_CHECKING:
+    pass
+
+
+_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
+
+
+def verify(
+    dataset: DatasetOption = None,
+    workers: WorkersOption = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Check a raw dataset: every file, header, label and voxel, all findings in one pass.
+
+    Exit code 1 if there is an error. Example: resenc-plans verify -d 4
+    """
+    from resenc_plans.cli.scope import find_scope
+    from resenc_plans.datasets.integrity import verify_dataset
+
+    data = find_scope(dataset).dataset()
+    with progress("Verifying", len(data.cases)) as on_case, case_pool(workers) as executor:
+        findings = verify_dataset(data, executor=executor, on_case=on_case)
+    if format is Format.JSON:
+        print_json([{key: _plain(value) for key, value in asdict(f).items()} for f in findings])
+    elif findings:
+        print_table(
+            ["severity", "check", "case", "what"],
+            [
+                [styled(f.severity, _STYLES[f.severity]), f.id, f.case or "(dataset)", f.message]
+                for f in findings
+            ],
+        )
+    if format is Format.TABLE:
+        counts = {s: sum(f.severity == s for f in findings) for s in _STYLES}
+        summary = ", ".join(f"{count} {s}s" for s, count in counts.items() if count)
+        say(f"{data.name}: {len(data.cases)} cases, {summary or 'no findings'}.")
+    if any(finding.severity == "error" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, int | float) else str(value)

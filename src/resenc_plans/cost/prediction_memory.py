@@ -1,0 +1,77 @@
+"""The memory of predicting a case, and of bringing the prediction back to the image's grid.
+
+As nnU-Net 2.8.1 does it with its results kept on the device: a sliding window over the whole case,
+one patch at a time, fp16 logits of all heads (`_internal_predict_sliding_window_return_logits`);
+then resampling in float64 on the host (`resample_data_or_seg`) and the arg max. Tensors and arrays
+only: add what CUDA and Python themselves take.
+"""
+
+from dataclasses import dataclass
+from math import prod
+
+from resenc_plans.cost.counts import count_parameters
+from resenc_plans.cost.layers import UNetLayers
+from resenc_plans.cost.training_step import inference_peak
+from resenc_plans.plans.configuration import ResolvedConfiguration
+
+
+@dataclass(frozen=True)
+class InferenceCost:
+    """Peak bytes for one case of `shape` (voxels at the configuration's spacing).
+
+    `device_bytes` in prediction on the GPU, `host_bytes` meanwhile in main memory, `export_bytes`
+    in main memory while the logits are resampled to `image_shape` and turned into labels.
+    """
+
+    shape: tuple[int, ...]
+    image_shape: tuple[int, ...]
+    device_bytes: int
+    host_bytes: int
+    export_bytes: int
+
+
+def inference_cost(
+    config: ResolvedConfiguration, layers: UNetLayers, *, regions: bool = False
+) -> InferenceCost:
+    """The cost of a case of the median shape."""
+    shape, image_shape = _shapes(config)
+    padding = len(shape) - config.dim
+    patch = (1,) * padding + config.patch_size
+    voxels = prod(max(size, edge) for size, edge in zip(shape, patch, strict=True))
+    heads, patch_voxels = layers.output_heads, prod(patch)
+    image = 4 * layers.input_channels * voxels
+    results = 2 * heads * voxels + 2 * voxels
+    tiles = 3 * 2 * heads * patch_voxels + 2 * 4 * layers.input_channels * patch_voxels
+    weights = 6 * count_parameters(layers)
+    at_a_patch = inference_peak(layers) + tiles + 2 * patch_voxels
+    finite_check = weights + 3 * heads * voxels
+    return InferenceCost(
+        shape,
+        image_shape,
+        image + results + max(at_a_patch, finite_check),
+        image + 2 * heads * voxels,
+        _export(heads, prod(shape), prod(image_shape), shape != image_shape, regions),
+    )
+
+
+def _export(heads: int, voxels: int, image_voxels: int, resampled: bool, regions: bool) -> int:
+    logits, result = 2 * heads * voxels, 2 * heads * image_voxels
+    resampling = logits + 8 * heads * voxels + result + 2 * 8 * image_voxels if resampled else 0
+    probabilities = 2 * 4 * heads * image_voxels if regions else 0
+    labels = logits + (result if resampled else 0) + probabilities + 8 * image_voxels
+    return max(resampling, labels)
+
+
+def _shapes(config: ResolvedConfiguration) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The median case at the configuration's spacing, and as the images have it.
+
+    A 2D configuration keeps the image's slices. Plans that do not say what images are like are
+    taken to leave them as they are.
+    """
+    shape = tuple(round(size) for size in config.median_image_size_in_voxels)
+    plans = getattr(config, "_plans", None)
+    original = plans.document.original_median_shape_after_transp if plans else None
+    image = tuple(round(size) for size in original) if original else shape
+    if len(image) == len(shape) + 1:
+        shape = (image[0], *shape)
+    return shape, image if len(image) == len(shape) else shape

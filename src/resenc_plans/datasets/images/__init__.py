@@ -1,0 +1,1 @@
+"""Image files: readers, geometry and writers."""

@@ -1,0 +1,218 @@
+"""Read and write images as arrays `(c, z, y, x)`, with the results of nnU-Net's readers."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resenc_plans.datasets.images import geometry, nifti, plain_images, readers
+from resenc_plans.errors import DatasetError
+
+Array = NDArray[Any]
+
+GIPL_HEADER_BYTES = 256
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image in memory."""
+
+    array: Array
+    """Voxels `(c, z, y, x)`; z has length 1 in 2D images."""
+    spacing: tuple[float, float, float]
+    """Voxel size in mm along z, y, x."""
+    properties: dict[str, Any]
+    """What nnU-Net keeps of the file, for writing a segmentation on the same grid."""
+    not_finite: frozenset[str] = frozenset()
+    """The kinds "nan" and "infinite", where the file has such voxels; ITK makes zeros of them."""
+
+
+def read_image(paths: Sequence[str | os.PathLike[str]], reader: str | None = None) -> Image:
+    """Read the files of one case, a channel (or several) each, as float32.
+
+    `reader` is the name of an nnU-Net reader; by default the file ending decides.
+
+    Raises
+    ------
+    DatasetError
+        A file is unreadable, or shapes or spacings of the files differ.
+    """
+    images = [read_file(path, reader) for path in paths]
+    if not images:
+        raise DatasetError("An image needs at least one file.")
+    check_same_grid(images, paths)
+    channels = [image.array.astype(np.float32, copy=False) for image in images]
+    array = channels[0] if len(channels) == 1 else np.concatenate(channels)
+    return Image(array, images[0].spacing, images[0].properties)
+
+
+def read_label(path: str | os.PathLike[str], reader: str | None = None) -> Image:
+    """Read a segmentation `(1, z, y, x)` in the file's own data type.
+
+    Raises
+    ------
+    DatasetError
+        The file is unreadable.
+    """
+    return read_file(path, reader, is_label=True)
+
+
+def read_file(
+    path: str | os.PathLike[str], reader: str | None = None, *, is_label: bool = False
+) -> Image:
+    """Read one file in its own data type.
+
+    Raises
+    ------
+    DatasetError
+        The file is unreadable.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DatasetError(f"{path}: no such file.")
+    name = reader or _reader_of(path)
+    if name in (readers.NATURAL_2D, readers.TIFF_3D):
+        array, spacing = plain_images.read(path, name, is_label=is_label)
+        size = (spacing[0], spacing[1], spacing[2])
+        return Image(array, size, {"spacing": spacing}, frozenset(nifti.not_finite(array)))
+    return _read_with_simpleitk(path, name)
+
+
+def check_same_grid(images: Sequence[Image], paths: Sequence[str | os.PathLike[str]]) -> None:
+    """Raise DatasetError unless all files of a case have one shape and one spacing."""
+    first = images[0]
+    for image, path in zip(images[1:], paths[1:], strict=True):
+        if image.array.shape != first.array.shape:
+            raise DatasetError(
+                f"{path}: has the shape {image.array.shape}, but {Path(paths[0]).name} has "
+                f"{first.array.shape} (channels, z, y, x)."
+            )
+        if not np.allclose(image.spacing, first.spacing):
+            raise DatasetError(
+                f"{path}: has the spacing {image.spacing} mm, but {Path(paths[0]).name} has "
+                f"{first.spacing} mm (z, y, x)."
+            )
+
+
+def write_label(array: Array, path: str | os.PathLike[str], properties: Mapping[str, Any]) -> None:
+    """Write a segmentation `(z, y, x)` on the grid of the image that `properties` come from.
+
+    The values become uint8, or uint16 from 255 on, as in nnU-Net.
+
+    Raises
+    ------
+    DatasetError
+        The file cannot be written, or its ending has no writer.
+    """
+    path = Path(path)
+    labels = array.astype(np.uint8 if array.max(initial=0) < 255 else np.uint16, copy=False)
+    if "sitk_stuff" not in properties and "nibabel_stuff" not in properties:
+        plain_images.write(labels, path, properties["spacing"])
+        return
+    itk = geometry.simpleitk()
+    place, orientation = geometry.geometry_from_properties(properties)
+    image = itk.GetImageFromArray(labels[0] if len(place.spacing) == 2 else labels)
+    place.apply_to(image)
+    if orientation is not None:
+        image = itk.DICOMOrient(image, orientation)
+    try:
+        itk.WriteImage(image, geometry.itk_name(path), True)
+    except RuntimeError as error:
+        raise DatasetError(f"{path}: cannot be written: {_reason(error)}") from None
+    if not _is_whole(path, image):
+        raise DatasetError(f"{path}: written in part only. Is the disk full?")
+
+
+def can_read(path: Path, reader: str) -> bool:
+    """Whether nnU-Net's reader of this name can open a file, judged by the file's header.
+
+    nibabel also opens NIfTI files with sheared axes, which ITK refuses.
+    """
+    if reader in (readers.NATURAL_2D, readers.TIFF_3D):
+        return plain_images.can_read(path, reader)
+    try:
+        dimension = _dimension(path)
+    except RuntimeError as error:
+        return reader == readers.NIBABEL and "orthonormal" in str(error)
+    return dimension == 3 or (reader == readers.SIMPLEITK and dimension in (2, 4))
+
+
+def _reader_of(path: Path) -> str:
+    name = path.name.lower()
+    for ending in sorted(readers.READERS_BY_ENDING, key=len, reverse=True):
+        if name.endswith(ending):
+            candidates = readers.READERS_BY_ENDING[ending]
+            return next((r for r in candidates[:-1] if can_read(path, r)), candidates[-1])
+    raise DatasetError(
+        f"{path}: there is no reader for this file ending. "
+        f"Known endings: {', '.join(readers.READERS_BY_ENDING)}."
+    )
+
+
+def _read_with_simpleitk(path: Path, reader: str) -> Image:
+    is_nifti = path.name.lower().endswith(nifti.NIFTI_ENDINGS)
+    lost = nifti.scan(path) if is_nifti else frozenset()
+    itk = geometry.simpleitk()
+    try:
+        original = itk.ReadImage(
+            geometry.itk_name(path), imageIO=nifti.ITK_READER if is_nifti else ""
+        )
+    except RuntimeError as error:
+        raise DatasetError(f"{path}: unreadable: {_reason(error)}") from None
+    if original.GetNumberOfComponentsPerPixel() > 1:
+        raise DatasetError(
+            f"{path}: has {original.GetNumberOfComponentsPerPixel()} values per voxel. "
+            "Store one file per channel."
+        )
+    if reader not in (readers.SIMPLEITK, readers.SIMPLEITK_REORIENT) and (
+        original.GetDimension() != 3
+    ):
+        raise DatasetError(
+            f"{path}: has {original.GetDimension()} dimensions, {reader} takes 3D images only."
+        )
+    oriented = original
+    if reader in (readers.SIMPLEITK_REORIENT, readers.NIBABEL_REORIENT):
+        oriented = itk.DICOMOrient(original, geometry.RAS)
+    array: Array = itk.GetArrayFromImage(oriented)
+    if array.ndim > 4:
+        raise DatasetError(f"{path}: has {array.ndim} dimensions, 2 to 4 are possible.")
+    if array.ndim < 4:
+        array = array[(None,) * (4 - array.ndim)]
+    spacing = geometry.array_spacing(geometry.Geometry.of(oriented))
+    properties = geometry.image_properties(reader, original, oriented)
+    return Image(array, spacing, properties, lost.union(nifti.not_finite(array)))
+
+
+def _is_whole(path: Path, image: Any) -> bool:
+    """Whether a new file holds all of an image: ITK says nothing where the disk is full."""
+    itk = geometry.simpleitk()
+    try:
+        if path.name.lower().endswith(nifti.NIFTI_ENDINGS):
+            nifti.scan(path)
+            return True
+        itk.ReadImage(os.fspath(path))
+    except (DatasetError, RuntimeError):
+        return False
+    # ITK reads GIPL files that end too early without a word; their voxels are never compressed.
+    voxels: int = itk.GetArrayViewFromImage(image).nbytes
+    return path.suffix.lower() != ".gipl" or path.stat().st_size == GIPL_HEADER_BYTES + voxels
+
+
+def _dimension(path: Path) -> int:
+    reader = geometry.simpleitk().ImageFileReader()
+    reader.SetFileName(geometry.itk_name(path))
+    reader.ReadImageInformation()
+    dimension: int = reader.GetDimension()
+    return dimension
+
+
+def _reason(error: RuntimeError) -> str:
+    """What an ITK error says, without addresses and without the places in ITK's source."""
+    text = str(error).rpartition("ERROR:")[2].rpartition("[nrrd]")[2]
+    text = re.sub(r"\w+ ?\(0x[0-9a-f]+\): ", "", text).partition("Reason:")[0]
+    return " ".join(text.split())

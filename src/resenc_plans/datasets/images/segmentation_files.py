@@ -1,0 +1,71 @@
+"""A case's segmentation on disk: there and whole, or not there."""
+
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy.typing as npt
+
+from resenc_plans.datasets.images.images import read_label, write_label
+from resenc_plans.errors import DatasetError, FileError
+
+
+def write_segmentation(
+    labels: npt.NDArray[Any], path: str | os.PathLike[str], properties: Mapping[str, Any]
+) -> None:
+    """Write a segmentation (z, y, x) as `write_label` does, beside its place, then put it there.
+
+    Raises
+    ------
+    DatasetError
+        It cannot be written in this format.
+    FileError
+        The folder does not exist or is not writable. What was there before is unchanged.
+    """
+    path = Path(path)
+    try:
+        with TemporaryDirectory(prefix=".writing-", dir=path.parent) as staging:
+            staged = Path(staging) / path.name
+            try:
+                write_label(labels, staged, properties)
+            except DatasetError as error:
+                raise DatasetError(str(error).replace(str(staged), str(path))) from None
+            others = [other for other in Path(staging).iterdir() if other != staged]
+            for file in (*others, staged):
+                _sync(file)
+                file.replace(path.parent / file.name)
+    except OSError as error:
+        raise FileError(f"{path}: not written: {error.strerror or error}.") from error
+
+
+def is_whole(path: Path, *, probabilities: bool) -> bool:
+    """Whether the segmentation `path` is there and readable, and its .npz if that is wanted."""
+    if not path.is_file():
+        return False
+    if probabilities:
+        npz = npz_of(path)
+        if not zipfile.is_zipfile(npz) or not npz.with_suffix(".pkl").is_file():
+            return False
+    try:
+        read_label(path)
+    except DatasetError:
+        return False
+    return True
+
+
+def npz_of(path: Path) -> Path:
+    """Where a segmentation's probabilities lie.
+
+    >>> npz_of(Path("out/case.1.nii.gz")).name
+    'case.1.npz'
+    """
+    name = path.name.removesuffix(".gz")
+    return path.parent / f"{name[: name.rindex('.')]}.npz"
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())

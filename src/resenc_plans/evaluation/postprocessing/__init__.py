@@ -1,0 +1,1 @@
+"""Removal of all but the largest component, where it helps."""

@@ -1,0 +1,228 @@
+"""Which components to remove from segmentations: find it out on a cross-validation, and do it."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import blosc2
+import numpy as np
+from numpy.typing import NDArray
+
+from resenc_plans.datasets.images.images import read_label
+from resenc_plans.datasets.images.segmentation_files import write_segmentation
+from resenc_plans.errors import DatasetError, ResencPlansError
+from resenc_plans.evaluation.evaluate import (
+    Problem,
+    Question,
+    prediction_names,
+    read_pair,
+)
+from resenc_plans.evaluation.metrics import Counts, count_voxels
+from resenc_plans.evaluation.postprocessing.components import Selection, keep_largest_component
+from resenc_plans.evaluation.summary import CaseFigures, Summary
+from resenc_plans.execution.cases import usable_cpus
+
+Progress = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Postprocessing:
+    """Selections of labels, each of which is reduced to its largest component, in this order."""
+
+    steps: tuple[Selection, ...] = ()
+
+    def apply(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """The label map `(z, y, x)` after all steps, as a new array."""
+        for step in self.steps:
+            labels = keep_largest_component(labels, step)
+        return labels.copy() if not self.steps else labels
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One step that was tried: what it did to the mean Dice, and whether it was taken."""
+
+    step: Selection
+    before: float
+    after: float
+    taken: bool
+
+
+@dataclass(frozen=True)
+class Determination:
+    """What determining found."""
+
+    postprocessing: Postprocessing
+    trials: tuple[Trial, ...]
+    before: Summary
+    after: Summary
+    """Its prediction files are those of the input, also where they would change."""
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class _PackedCase:
+    """A case in memory, its label maps compressed."""
+
+    name: str
+    prediction_file: str
+    reference_file: str
+    prediction: bytes
+    reference: bytes
+
+
+def determine_postprocessing(
+    predictions: str | os.PathLike[str],
+    references: str | os.PathLike[str],
+    question: Question,
+    *,
+    workers: int | None = None,
+    on_case: Progress = lambda _: None,
+) -> Determination:
+    """Find out whether removing all but the largest component improves the predictions.
+
+    First all foreground labels are taken together: that step is taken if the mean Dice over
+    the labels rises and no label's falls. Then each label (or region) of the question by itself,
+    in its order, upon what was taken before: if its own Dice rises. A Dice that is NaN decides
+    against a step (nnU-Net's `determine_postprocessing`, which writes and reads every prediction
+    for every step; here they are read once and kept compressed in memory).
+
+    Raises
+    ------
+    DatasetError
+        A folder does not exist, or no case can be evaluated.
+    """
+    cases, problems = _load(predictions, references, question, workers, on_case)
+    if not cases:
+        reason = f" {problems[0].reason}" if problems else ""
+        raise DatasetError(f"{os.fspath(predictions)}: no case can be evaluated.{reason}")
+    trials = []
+    before = current = _score(cases, question, None, workers)[0]
+    together = list(question.foreground_labels)
+    after, changed = _score(cases, question, together, workers)
+    taken = after.foreground_mean["Dice"] > before.foreground_mean["Dice"] and not any(
+        after.mean[region]["Dice"] < before.mean[region]["Dice"] for region in question.regions
+    )
+    trials.append(
+        Trial(together, before.foreground_mean["Dice"], after.foreground_mean["Dice"], taken)
+    )
+    if taken:
+        cases, current = changed, after
+    for region in question.regions if len(question.regions) > 1 else ():
+        after, changed = _score(cases, question, region, workers)
+        dice = current.mean[region]["Dice"], after.mean[region]["Dice"]
+        taken = dice[1] > dice[0]
+        trials.append(Trial(region, *dice, taken))
+        if taken:
+            cases, current = changed, after
+    steps = tuple(trial.step for trial in trials if trial.taken)
+    return Determination(Postprocessing(steps), tuple(trials), before, current, problems)
+
+
+def apply_postprocessing(
+    postprocessing: Postprocessing,
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    file_ending: str | None = None,
+    reader: str | None = None,
+    workers: int | None = None,
+    on_case: Progress = lambda _: None,
+) -> tuple[Problem, ...]:
+    """Apply post-processing to every segmentation in `source`, into the folder `target`.
+
+    Returns the cases that failed; the others are done. No half-written file is left.
+
+    Raises
+    ------
+    DatasetError
+        There is no such folder, or no segmentation in it, or `target` is the folder itself.
+    """
+    names = prediction_names(source, file_ending)
+    folder = Path(target)
+    if folder.resolve() == Path(source).resolve():
+        raise DatasetError(f"{folder}: is the input folder itself. Choose another for the output.")
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def one(name: str) -> Problem | None:
+        try:
+            image = read_label(Path(source) / name, reader)
+            labels = postprocessing.apply(image.array[0])
+            write_segmentation(labels, folder / name, image.properties)
+        except ResencPlansError as error:
+            return Problem(name, str(error))
+        finally:
+            on_case(name)
+        return None
+
+    with ThreadPoolExecutor(workers or usable_cpus()) as pool:
+        return tuple(problem for problem in pool.map(one, names) if problem is not None)
+
+
+def _load(
+    predictions: str | os.PathLike[str],
+    references: str | os.PathLike[str],
+    question: Question,
+    workers: int | None,
+    on_case: Progress,
+) -> tuple[tuple[_PackedCase, ...], tuple[Problem, ...]]:
+    names = prediction_names(predictions, question.file_ending)
+
+    def one(name: str) -> _PackedCase | Problem:
+        paths = tuple(os.path.join(folder, name) for folder in (predictions, references))  # noqa: PTH118
+        try:
+            prediction, reference = read_pair(paths[0], paths[1], question.reader)
+        except ResencPlansError as error:
+            return Problem(name, str(error))
+        finally:
+            on_case(name)
+        return _PackedCase(
+            name, paths[0], paths[1], _pack(prediction.array[0]), _pack(reference.array[0])
+        )
+
+    with ThreadPoolExecutor(workers or usable_cpus()) as pool:
+        found = list(pool.map(one, names))
+    return (
+        tuple(case for case in found if isinstance(case, _PackedCase)),
+        tuple(problem for problem in found if isinstance(problem, Problem)),
+    )
+
+
+def _score(
+    cases: Sequence[_PackedCase],
+    question: Question,
+    step: Selection | None,
+    workers: int | None,
+) -> tuple[Summary, tuple[_PackedCase, ...]]:
+    """The figures after one more step, and the cases as that step leaves them."""
+
+    def one(case: _PackedCase) -> tuple[CaseFigures, _PackedCase]:
+        prediction, reference = _unpack(case.prediction), _unpack(case.reference)
+        if step is not None:
+            prediction = keep_largest_component(prediction, step)
+            case = replace(case, prediction=_pack(prediction))
+        counts = count_voxels(prediction, reference, question.regions, question.ignore_label)
+        return _figures(case, question, counts), case
+
+    with ThreadPoolExecutor(workers or usable_cpus()) as pool:
+        found = list(pool.map(one, cases))
+    summary = Summary(tuple(figures for figures, _ in found), question.regions)
+    return summary, tuple(case for _, case in found)
+
+
+def _figures(case: _PackedCase, question: Question, counts: Sequence[Counts]) -> CaseFigures:
+    metrics = {r: c.to_dict() for r, c in zip(question.regions, counts, strict=True)}
+    return CaseFigures(case.prediction_file, case.reference_file, metrics)
+
+
+def _pack(labels: NDArray[Any]) -> bytes:
+    packed: bytes = blosc2.pack_tensor(np.ascontiguousarray(labels))
+    return packed
+
+
+def _unpack(packed: bytes) -> NDArray[Any]:
+    labels: NDArray[Any] = np.asarray(blosc2.unpack_tensor(packed))
+    return labels

@@ -1,0 +1,87 @@
+"""Labels on the image's grid from logits on the network's."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from resenc_plans.inference.export.interpolation import NNUNETS_DEFAULT, Interpolation, Logits
+from resenc_plans.inference.export.linear import linear_export
+from resenc_plans.inference.export.plain import plain_export
+
+LabelMap = npt.NDArray[Any]
+
+FLOATS = (np.float16, np.float32, np.float64)
+
+
+def export_labels(
+    logits: Logits,
+    shape: Sequence[int],
+    *,
+    spacing: Sequence[float],
+    new_spacing: Sequence[float],
+    regions: Sequence[int] | None = None,
+    interpolation: Interpolation = NNUNETS_DEFAULT,
+) -> LabelMap:
+    """The segmentation that nnU-Net makes of logits, on a grid of `shape`.
+
+    Parameters
+    ----------
+    logits
+        (heads, z, y, x), float16, float32 or float64; a NumPy array or anything that gives one
+        where it is sliced (Zarr, blosc2, h5py), read slab by slab.
+    shape
+        The new (z, y, x).
+    spacing, new_spacing
+        Voxel sizes before and after, in the array's axis order. They only decide whether an axis
+        is resampled apart; the grid follows from the shapes.
+    regions
+        With regions: the label that each head paints where its logit is positive, later ones over
+        earlier (`regions_class_order`). Without: the label is the head with the largest logit,
+        the first of equals.
+    interpolation
+        How logits are resampled; `Interpolation.of(config)` is what a configuration says.
+
+    Returns
+    -------
+    (z, y, x), uint8 where all labels fit, else uint16.
+    """
+    regions = None if regions is None else tuple(regions)
+    highest = logits.shape[0] - 1 if regions is None else max(regions, default=0)
+    labels = np.empty(tuple(shape), np.uint8 if highest < 256 else np.uint16)
+    export_labels_into(
+        labels,
+        logits,
+        spacing=spacing,
+        new_spacing=new_spacing,
+        regions=regions,
+        interpolation=interpolation,
+    )
+    return labels
+
+
+def export_labels_into(
+    out: LabelMap,
+    logits: Logits,
+    *,
+    spacing: Sequence[float],
+    new_spacing: Sequence[float],
+    regions: Sequence[int] | None = None,
+    interpolation: Interpolation = NNUNETS_DEFAULT,
+) -> None:
+    """`export_labels` into an array (z, y, x) of any strides, such as a part of a larger one."""
+    if len(logits.shape) != 4 or out.ndim != 3 or 0 in (*logits.shape, *out.shape):
+        raise ValueError(
+            "logits (heads, z, y, x) and a shape (z, y, x) are needed, "
+            f"not {tuple(logits.shape)} and {out.shape}"
+        )
+    if logits.dtype not in FLOATS:
+        raise ValueError(f"logits of type {logits.dtype}, not float16, float32 or float64")
+    if regions is not None and len(regions) != logits.shape[0]:
+        raise ValueError(f"{logits.shape[0]} heads, but {len(regions)} regions")
+    if interpolation.is_linear or tuple(logits.shape[1:]) == out.shape:
+        orders = interpolation.orders(spacing, new_spacing)
+        linear_export(logits, out, orders, interpolation.result_type(logits.dtype), regions)
+    else:
+        plain_export(logits, out, interpolation, spacing, new_spacing, regions)

@@ -1,0 +1,182 @@
+"""STU-Net (Huang et al. 2023, "STU-Net: Scalable and Transferable Medical Image Segmentation").
+
+Names of submodules are those of the authors' release, so that its weights load.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from resenc_plans.errors import ConfigurationError
+from resenc_plans.networks.unet.initialization import initialize
+from resenc_plans.networks.unet.layout import PerStageAndAxis, unet_layout
+from resenc_plans.networks.unet.operators import Operators, make_operators
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One size of STU-Net: residual blocks per stage, features of the first stage and at most."""
+
+    depth: int
+    width: int
+    top: int
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        """Features of the six stages: doubled from stage to stage up to `top`."""
+        return tuple(min(self.width * 2**stage, self.top) for stage in range(6))
+
+
+VARIANTS = {
+    "S": Variant(depth=1, width=16, top=256),
+    "B": Variant(depth=1, width=32, top=512),
+    "L": Variant(depth=2, width=64, top=1024),
+    "H": Variant(depth=3, width=96, top=1536),
+}
+
+
+class STUNet(nn.Module):
+    """A residual U-Net of six stages that upsamples by nearest neighbour and a 1x1x1 convolution.
+
+    Parameters
+    ----------
+    input_channels, num_classes
+        Channels of the image, and of the logits.
+    variant
+        "S", "B", "L" or "H": 15, 58, 440 or 1457 million parameters.
+    strides
+        Stride with which each of the six stages begins, by default 1, 2, 2, 2, 2, 2.
+    deep_supervision
+        Whether `forward` returns the logits of all five decoder stages.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no such variant, or the strides do not fit.
+    """
+
+    def __init__(
+        self,
+        input_channels: int,
+        num_classes: int,
+        variant: str = "B",
+        strides: PerStageAndAxis = (1, 2, 2, 2, 2, 2),
+        deep_supervision: bool = False,
+    ) -> None:
+        super().__init__()
+        if variant not in VARIANTS:
+            raise ConfigurationError(
+                f"variant is {variant!r}: STU-Net comes as {', '.join(VARIANTS)}."
+            )
+        size = VARIANTS[variant]
+        layout = unet_layout(3, 6, size.features, 3, strides, size.depth, size.depth)
+        if layout.strides[0] != (1, 1, 1):
+            raise ConfigurationError("strides[0] must be 1: STU-Net's first stage keeps the size.")
+        operators = make_operators(
+            nn.Conv3d,
+            True,
+            nn.InstanceNorm3d,
+            {"affine": True},
+            nonlin=nn.LeakyReLU,
+            nonlin_kwargs={"inplace": True},
+        )
+        self.divisor = layout.divisor
+        self.deep_supervision = deep_supervision
+        channels = (input_channels, *size.features)
+        self.conv_blocks_context = nn.ModuleList(
+            _stage(operators, channels[stage], features, size.depth, layout.strides[stage])
+            for stage, features in enumerate(size.features)
+        )
+        lowest_first = range(4, -1, -1)
+        self.upsample_layers = nn.ModuleList(
+            NearestUpsampling(
+                operators,
+                size.features[level + 1],
+                size.features[level],
+                layout.strides[level + 1],
+            )
+            for level in lowest_first
+        )
+        self.conv_blocks_localization = nn.ModuleList(
+            _stage(operators, 2 * size.features[level], size.features[level], size.depth)
+            for level in lowest_first
+        )
+        self.seg_outputs = nn.ModuleList(
+            operators.convolution(size.features[level], num_classes, 1) for level in lowest_first
+        )
+        initialize(self)
+
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+        """Logits at full resolution, or with deep supervision a list, highest resolution first."""
+        skips = []
+        for stage in self.conv_blocks_context:
+            x = stage(x)
+            skips.append(x)
+        logits: list[Tensor] = []
+        for number, skip in enumerate(skips[-2::-1]):
+            x = torch.cat((self.upsample_layers[number](x), skip), 1)
+            x = self.conv_blocks_localization[number](x)
+            if self.deep_supervision or number == len(skips) - 2:
+                logits.append(self.seg_outputs[number](x))
+        return logits[::-1] if self.deep_supervision else logits[0]
+
+
+class PointwiseSkipBlock(nn.Module):
+    """Two convolutions beside a skip, which is a strided pointwise convolution where `project`."""
+
+    def __init__(
+        self,
+        operators: Operators,
+        inputs: int,
+        outputs: int,
+        stride: Sequence[int],
+        project: bool,
+    ) -> None:
+        super().__init__()
+        self.conv1 = operators.convolution(inputs, outputs, 3, tuple(stride))
+        self.norm1 = nn.InstanceNorm3d(outputs, affine=True)
+        self.act1 = nn.LeakyReLU(inplace=True)
+        self.conv2 = operators.convolution(outputs, outputs, 3)
+        self.norm2 = nn.InstanceNorm3d(outputs, affine=True)
+        self.act2 = nn.LeakyReLU(inplace=True)
+        self.conv3 = (
+            operators.convolution(inputs, outputs, 1, tuple(stride)) if project else nn.Identity()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the block to `x` of shape (batch, channels, z, y, x)."""
+        y = self.norm2(self.conv2(self.act1(self.norm1(self.conv1(x)))))
+        y += self.conv3(x)
+        result: Tensor = self.act2(y)
+        return result
+
+
+class NearestUpsampling(nn.Module):
+    """Repeat each voxel `stride` times per axis, then mix the channels pointwise."""
+
+    def __init__(
+        self, operators: Operators, inputs: int, outputs: int, stride: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        self.conv = operators.convolution(inputs, outputs, 1)
+        self.stride = [float(step) for step in stride]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Upsample `x` of shape (batch, channels, z, y, x)."""
+        result: Tensor = self.conv(interpolate(x, scale_factor=self.stride, mode="nearest"))
+        return result
+
+
+def _stage(
+    operators: Operators, inputs: int, outputs: int, depth: int, stride: Sequence[int] = (1, 1, 1)
+) -> nn.Module:
+    return nn.Sequential(
+        PointwiseSkipBlock(operators, inputs, outputs, stride, project=True),
+        *(
+            PointwiseSkipBlock(operators, outputs, outputs, (1, 1, 1), project=False)
+            for _ in range(depth - 1)
+        ),
+    )

@@ -1,0 +1,1 @@
+"""nnU-Net's two U-Nets as modules."""

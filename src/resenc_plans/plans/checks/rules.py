@@ -1,0 +1,61 @@
+"""The rules beyond types: what a plans file may say, but should not.
+
+A rule's id is stable: reviews and hooks refer to it.
+"""
+
+from typing import TYPE_CHECKING
+
+from resenc_plans.errors import PlansError
+from resenc_plans.plans.checks import data, file, network
+from resenc_plans.plans.checks.findings import SEVERITIES, Finding, Rule, Subject
+
+if TYPE_CHECKING:
+    from resenc_plans.datasets.dataset_json import DatasetJson
+    from resenc_plans.plans.plans import Plans
+
+RULES: tuple[Rule, ...] = (
+    Rule("P001", "error", "every configuration resolves", file.resolves),
+    Rule("P002", "error", "the strides divide the patch size", network.patch_divisible),
+    Rule("P003", "error", "lists have one entry per stage and axis", network.stage_lengths),
+    Rule("P004", "error", "dimensions agree", network.dimensions),
+    Rule("P005", "error", "transpose_backward undoes transpose_forward", file.transposes),
+    Rule("P006", "error", "cascade stages exist and point at each other", file.cascade),
+    Rule("P007", "error", "changed preprocessing has its own data", data.identifier_of_parent),
+    Rule("P008", "error", "a data_identifier stands for one preprocessing", data.shared_identifier),
+    Rule("P009", "error", "per-channel lists agree with the channels", data.channels),
+    Rule("P010", "error", "intensity properties agree with the channels", data.intensities),
+    Rule("P011", "error", "operators work on the patch's axes", network.operators),
+    Rule("P012", "error", "a network has a decoder", network.single_stage),
+    Rule("P101", "warning", "an unknown key is close to a known one", file.unknown_keys),
+    Rule("P102", "warning", "the bottleneck keeps 4 voxels", network.bottleneck_edge),
+    Rule("P103", "warning", "a batch has at least 2 samples", data.small_batch),
+    Rule("P104", "warning", "the file's name is its plans_name", file.name_of_file),
+    Rule("P105", "warning", "the file says what nnU-Net needs", file.missing_of_file),
+    Rule("P106", "warning", "a preset's plans name stands for its target", file.preset_target),
+    Rule("P107", "warning", "the fingerprint is the one planned from", data.stale_fingerprint),
+    Rule("P108", "warning", "arguments are ones that the network takes", network.network_arguments),
+    Rule("P109", "warning", "normalisations are ones that nnU-Net has", data.normalizations),
+    Rule("P201", "note", "one batch covers at most 5% of the dataset", data.large_batch),
+    Rule("P202", "note", "every key is one that nnU-Net reads", file.extra_keys),
+    Rule("P203", "note", "the format is the current one", file.old_format),
+)
+
+
+def check(
+    plan: "Plans", dataset: "DatasetJson | None" = None, fingerprint_digest: str | None = None
+) -> tuple[Finding, ...]:
+    """All findings of all rules, worst first, then in file order of the rules."""
+    document = plan.to_dict()
+    resolved = {}
+    for name in plan.configurations:
+        try:
+            resolved[name] = plan.resolve(name)
+        except PlansError:
+            continue
+    subject = Subject(plan, document, resolved, dataset, fingerprint_digest)
+    found = [
+        Finding(rule.id, rule.severity, *where_and_what)
+        for rule in RULES
+        for where_and_what in rule.check(subject)
+    ]
+    return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))

@@ -1,0 +1,1 @@
+"""Exact and fast resampling of images and segmentations."""

@@ -1,0 +1,42 @@
+"""Between which voxels of an axis the voxels of another grid lie."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from resenc_plans.preprocessing.resampling.spline import nearest, positions
+
+Indices = npt.NDArray[np.int32]
+Weights = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class AxisSampling:
+    """For each new voxel along an axis the two old ones around it, and their weights."""
+
+    lower: Indices
+    upper: Indices
+    lower_weight: Weights
+    upper_weight: Weights
+
+    @classmethod
+    def of(cls, length: int, new_length: int, order: int) -> Self:
+        """Linear (order 1) or from the nearest voxel (order 0), with scipy's weights.
+
+        Beyond the outermost voxels their value goes on. Both indices never decrease.
+
+        >>> sampling = AxisSampling.of(2, 4, order=1)
+        >>> sampling.lower.tolist(), sampling.upper.tolist(), sampling.upper_weight.tolist()
+        ([0, 0, 0, 1], [0, 1, 1, 1], [0.75, 0.25, 0.75, 0.25])
+        """
+        at = nearest(length, new_length) if order == 0 else positions(length, new_length)
+        below = np.floor(at)
+        fraction = np.asarray(at - below, np.float64)
+        above = np.where(fraction > 0, below + 1, below)
+        lower, upper = (np.clip(end, 0, length - 1).astype(np.int32) for end in (below, above))
+        return cls(lower, upper, 1.0 - fraction, fraction)
+
+    def __len__(self) -> int:
+        return len(self.lower)

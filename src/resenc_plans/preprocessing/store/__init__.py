@@ -1,0 +1,1 @@
+"""Stored cases: files, layout, manifest and checks."""

@@ -1,0 +1,149 @@
+"""How much memory preprocessing a case takes at most, and how many workers that leaves room for."""
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from resenc_plans.datasets.dataset import Case
+from resenc_plans.datasets.images.geometry import itk_name, simpleitk
+from resenc_plans.errors import DatasetError
+from resenc_plans.preprocessing.case import Recipe
+from resenc_plans.preprocessing.resampling.resample import resampled_shape, scratch_bytes
+
+PROCESS_BYTES = 300 * 1024**2
+"""A worker process with its libraries, before it reads anything."""
+
+USABLE_SHARE = 0.8
+"""The share of the free memory that the workers may fill."""
+
+_CGROUP = Path("/sys/fs/cgroup")
+_WIDEST_VOXEL = 8
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What a file says about its image before its voxels are read; axes z, y, x."""
+
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    itemsize: int
+
+
+def read_header(path: Path) -> ImageHeader | None:
+    """The header of an image file, None where it cannot be read that way."""
+    itk = simpleitk()
+    reader = itk.ImageFileReader()
+    try:
+        reader.SetFileName(itk_name(path))
+        reader.ReadImageInformation()
+    except (DatasetError, RuntimeError):
+        return None
+    shape, spacing = reader.GetSize()[::-1], reader.GetSpacing()[::-1]
+    if len(shape) == 2:
+        shape, spacing = (1, *shape), (999 * max(spacing), *spacing)
+    described = itk.GetPixelIDValueAsString(reader.GetPixelID())
+    sizes = (bits // 8 for bits in (8, 16, 32, 64) if f"{bits}-bit" in described)
+    return ImageHeader(shape[-3:], spacing[-3:], next(sizes, _WIDEST_VOXEL))
+
+
+def case_bytes(
+    shape: Sequence[int], new_shape: Sequence[int], channels: int, itemsize: int = 4
+) -> int:
+    """The most that preprocessing a case holds at once, beside the process itself, in bytes.
+
+    Parameters
+    ----------
+    shape, new_shape
+        Of the image as read, and as stored.
+    channels
+        Number of its channels.
+    itemsize
+        Bytes per voxel in the file.
+
+    The images are there throughout, in float32, and the segmentation, as read and in small
+    integers. The largest addition is the file as it is read (twice, in SimpleITK and in NumPy), or
+    the numbered regions of `mark_outside`, or the resampled images with their window, or the order
+    in which class locations are drawn.
+
+    >>> case_bytes((100, 100, 100), (100, 100, 100), channels=1) / 1e6
+    16.0
+    """
+    before, after = prod(shape), prod(new_shape)
+    images = 4 * channels * before
+    labels = 3 * before
+    reading = 2 * itemsize * before
+    marking = 9 * before
+    resampling = 4 * channels * after + 4 * after
+    if tuple(shape) != tuple(new_shape):
+        resampling += scratch_bytes(shape, new_shape)
+    locating = 6 * after
+    return images + labels + max(reading, marking, resampling, locating)
+
+
+def memory_of_case(case: Case, recipe: Recipe) -> int:
+    """The most that preprocessing a case takes, by its first image's header, in bytes.
+
+    What is cropped is not known before reading, so the whole image counts. A file without a
+    readable header counts as nothing.
+    """
+    header = read_header(case.images[0]) if case.images else None
+    if header is None or min(header.shape) < 1 or min(header.spacing) <= 0:
+        return PROCESS_BYTES
+    shape = tuple(header.shape[axis] for axis in recipe.transpose_forward)
+    spacing = tuple(header.spacing[axis] for axis in recipe.transpose_forward)
+    new_shape = resampled_shape(shape, spacing, recipe.target_spacing(spacing))
+    new_shape = tuple(max(1, length) for length in new_shape)
+    channels = len(recipe.channels)
+    return PROCESS_BYTES + case_bytes(shape, new_shape, channels, header.itemsize)
+
+
+def workers_that_fit(needs: Iterable[int], cpus: int, free: int | None) -> int:
+    """How many workers may run at once, if the most demanding cases came together.
+
+    >>> workers_that_fit([10, 4, 3, 3], cpus=8, free=20)
+    2
+    """
+    sizes = sorted(needs, reverse=True)
+    most = max(1, min(cpus, len(sizes)))
+    if free is None:
+        return most
+    number = 1
+    while number < most and sum(sizes[: number + 1]) <= USABLE_SHARE * free:
+        number += 1
+    return number
+
+
+def free_memory() -> int | None:
+    """Bytes that this process may still take, within its container's limit; None if unknown."""
+    found = [size for size in (_free_on_machine(), _free_in_container()) if size is not None]
+    return min(found, default=None)
+
+
+def _free_on_machine() -> int | None:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def _free_in_container() -> int | None:
+    """By control groups, version 2 or 1; memory that only caches files counts as free."""
+    for folder, limit, usage, cache in (
+        (_CGROUP, "memory.max", "memory.current", "inactive_file"),
+        (
+            _CGROUP / "memory",
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            "total_inactive_file",
+        ),
+    ):
+        with contextlib.suppress(OSError, ValueError):
+            most = int((folder / limit).read_text())
+            used = int((folder / usage).read_text())
+            rows = (row.split() for row in (folder / "memory.stat").read_text().splitlines())
+            cached = next((int(value) for name, value in rows if name == cache), 0)
+            return max(0, most - used + cached)
+    return None

@@ -1,0 +1,1 @@
+"""Measurements of the networks and steps that are trained."""

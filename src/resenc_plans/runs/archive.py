@@ -1,0 +1,218 @@
+"""Trained models as zip archives, in nnU-Net's layout: made, and installed with care.
+
+The archive holds paths relative to the results folder: `DatasetXXX_Name/TRAINER__PLANS__CONFIG/…`.
+`nnUNetv2_install_pretrained_model_from_zip` unpacks ours, and we unpack nnU-Net's. An archive may
+come from anywhere, so nothing in it is taken on trust: see `archive_check`.
+"""
+
+import os
+import secrets
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from resenc_plans.errors import FileError
+from resenc_plans.files import put_in_place, replace_file
+from resenc_plans.runs.archive_check import check_contents, checked_entries
+
+MAX_BYTES = 100 * 1024**3
+"""Unpacked size up to which an archive is installed."""
+
+_STORED = (".pth", ".png", ".gz", ".pdf")
+"""What does not get smaller by being deflated, or hardly so."""
+_MODEL_FILES = ("plans.json", "dataset_fingerprint.json", "dataset.json")
+_FOLD_FILES = ("debug.json", "progress.png", "network_architecture.pdf")
+_RESULT_FILES = ("summary.json", "postprocessing.pkl", "postprocessing.json")
+_DATASET_FILES = ("inference_information.json", "inference_instructions.txt")
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What goes into an archive beside the descriptions of the model."""
+
+    folds: tuple[str, ...] = ("0", "1", "2", "3", "4")
+    checkpoints: tuple[str, ...] = ("checkpoint_final.pth",)
+    predictions: bool = False
+    """Whether the segmentations of the cross-validation are put in too."""
+
+
+def export_model(
+    model_folders: Sequence[str | os.PathLike[str]],
+    archive: str | os.PathLike[str],
+    request: ExportRequest | None = None,
+) -> tuple[str, ...]:
+    """Write trained models of one dataset into a zip archive, whole or not at all.
+
+    `model_folders` are folders such as `results/Dataset004_Hippocampus/nnUNetTrainer__…`. Ensembles
+    of just these models, and the instructions for inference, are put in as well. Returns the names
+    in the archive.
+
+    Raises
+    ------
+    FileError
+        A fold, a checkpoint, plans.json or dataset.json is missing, or the archive cannot be
+        written.
+    """
+    request = request or ExportRequest()
+    folders = [Path(folder).resolve() for folder in model_folders]
+    if not folders:
+        raise FileError("There is no model to export.")
+    if len({folder.parent for folder in folders}) > 1:
+        raise FileError("The models belong to several datasets. Export one dataset at a time.")
+    root = folders[0].parent.parent
+    files = [path for folder in folders for path in _model_files(folder, request)]
+    files += _dataset_files(folders, request)
+    names = []
+    with replace_file(archive) as stream, zipfile.ZipFile(stream, "w") as target:
+        for path in dict.fromkeys(files):
+            names.append(path.relative_to(root).as_posix())
+            kind = zipfile.ZIP_STORED if path.suffix in _STORED else zipfile.ZIP_DEFLATED
+            target.write(path, names[-1], kind)
+    return tuple(names)
+
+
+def import_model(
+    archive: str | os.PathLike[str],
+    results: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    max_bytes: int = MAX_BYTES,
+) -> tuple[Path, ...]:
+    """Install the models of an archive in the results folder; returns their folders.
+
+    What is said of a whole dataset, such as which configuration is best, is left as it is where
+    there is something. With `overwrite`, files of the archive replace those of the same name, and
+    no others.
+
+    Everything is unpacked to a hidden folder first, checked there, and then renamed, so that an
+    archive that is refused leaves nothing behind. Checked are all paths, that no entry is a link,
+    the size, that plans.json and dataset.json are that, and that checkpoints and pickles hold plain
+    data only.
+
+    Raises
+    ------
+    FileError
+        The archive is damaged, refused (the message says what and why), or a model of this name is
+        there already and `overwrite` is not set.
+    """
+    results = Path(results)
+    if not results.is_dir():
+        raise FileError(f"{results}: no such folder; it is where the models would be installed.")
+    unpacked = results / f".import-{secrets.token_hex(4)}"
+    try:
+        unpacked.mkdir()
+        _unpack(Path(archive), unpacked, max_bytes)
+        models = check_contents(unpacked, os.fspath(archive))
+        parts = list(_parts(unpacked))
+        _install(parts, unpacked, results, overwrite)
+    except OSError as error:
+        raise FileError(
+            f"{os.fspath(archive)}: not installed: {error.strerror or error}."
+        ) from None
+    finally:
+        shutil.rmtree(unpacked, ignore_errors=True)
+    return tuple(results / model for model in models)
+
+
+def _model_files(folder: Path, request: ExportRequest) -> Iterator[Path]:
+    if not folder.is_dir():
+        raise FileError(f"{folder}: no such folder, so there is no trained model to export.")
+    for fold in request.folds:
+        fold_folder = folder / f"fold_{fold}"
+        if not fold_folder.is_dir():
+            there = ", ".join(p.name[5:] for p in sorted(folder.glob("fold_*"))) or "none"
+            raise FileError(
+                f"{folder}: fold {fold} is not there (there is: {there}). Train it, or name the "
+                "folds to export."
+            )
+        for name in request.checkpoints:
+            if not (fold_folder / name).is_file():
+                raise FileError(f"{fold_folder / name}: no such file; is the training finished?")
+            yield fold_folder / name
+        yield from _existing(fold_folder, _FOLD_FILES)
+        validation = fold_folder / "validation"
+        yield from (
+            _predictions(validation)
+            if request.predictions
+            else _existing(validation, _RESULT_FILES)
+        )
+    merged = folder / f"crossval_results_folds_{'_'.join(request.folds)}"
+    yield from _predictions(merged) if request.predictions else _existing(merged, _RESULT_FILES)
+    for name in ("plans.json", "dataset.json"):
+        if not (folder / name).is_file():
+            raise FileError(f"{folder / name}: no such file, so this is not a trained model.")
+    yield from _existing(folder, _MODEL_FILES)
+
+
+def _dataset_files(folders: Sequence[Path], request: ExportRequest) -> Iterator[Path]:
+    dataset = folders[0].parent
+    identifiers = {folder.name for folder in folders}
+    for ensemble in sorted((dataset / "ensembles").glob("ensemble___*")):
+        if identifiers.issuperset(ensemble.name.split("___")[1:-1]):
+            yield from (
+                _predictions(ensemble)
+                if request.predictions
+                else _existing(ensemble, _RESULT_FILES)
+            )
+    yield from _existing(dataset, _DATASET_FILES)
+
+
+def _existing(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    return (folder / name for name in names if (folder / name).is_file())
+
+
+def _predictions(folder: Path) -> Iterator[Path]:
+    """The files of a folder of predictions without the probabilities, as nnU-Net exports it."""
+    for path in sorted(folder.glob("*")):
+        if path.is_file() and (path.suffix not in (".npz", ".pkl") or path.name in _RESULT_FILES):
+            yield path
+
+
+def _unpack(archive: Path, target: Path, max_bytes: int) -> None:
+    try:
+        with zipfile.ZipFile(archive) as source:
+            for entry, path in checked_entries(source, archive, max_bytes):
+                destination = target / path
+                destination.parent.mkdir(parents=True, exist_ok=True)
+                with source.open(entry) as packed, destination.open("xb") as plain:
+                    shutil.copyfileobj(packed, plain, 1 << 20)
+    except FileNotFoundError:
+        raise FileError(f"{archive}: no such file.") from None
+    except IsADirectoryError:
+        raise FileError(f"{archive}: is a folder, a zip archive was expected.") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise FileError(f"{archive}: damaged, or not a zip archive ({error}).") from None
+
+
+def _parts(unpacked: Path) -> Iterator[Path]:
+    """What is renamed as a whole: model folders, ensembles, and files beside them."""
+    for dataset in unpacked.iterdir():
+        for part in dataset.iterdir():
+            yield from part.iterdir() if part.name == "ensembles" else (part,)
+
+
+def _install(parts: Sequence[Path], unpacked: Path, results: Path, overwrite: bool) -> None:
+    targets = {part: results / part.relative_to(unpacked) for part in parts}
+    there = [target for part, target in targets.items() if part.is_dir() and target.exists()]
+    if there and not overwrite:
+        raise FileError(
+            f"{there[0]}: is there already. Nothing was installed; use --overwrite to replace the "
+            "files that the archive holds."
+        )
+    for part, target in targets.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if overwrite or not target.exists():
+            _keep_others(target, part)
+            put_in_place(part, target)
+
+
+def _keep_others(old: Path, new: Path) -> None:
+    """Put the files that only the old model has, such as its validation, beside the new ones."""
+    for path in old.rglob("*"):
+        copy = new / path.relative_to(old)
+        if path.is_file() and not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, copy)

@@ -1,0 +1,132 @@
+"""What an archive of a model may hold: paths that stay inside, of sane size, and plain data."""
+
+import re
+import stat
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from resenc_plans.datasets.dataset_json import DatasetJson
+from resenc_plans.errors import FileError, ResencPlansError
+from resenc_plans.evaluation.postprocessing.files import load_postprocessing
+from resenc_plans.files import read_json
+from resenc_plans.folders import dataset_id
+from resenc_plans.plans.plans import Plans
+from resenc_plans.safe_pickle import load_pickle
+
+MAX_ENTRIES = 200_000
+"""A cross-validation of 10,000 cases with all its folds has fewer files."""
+
+_DRIVE = re.compile(r"^[A-Za-z]:")
+_LITTER = "__MACOSX/"
+"""What macOS adds to archives; it is passed over."""
+_CHECKPOINTS = (".pth", ".pt")
+_PICKLES = (".pkl", ".pickle", ".model")
+
+
+def checked_entries(
+    source: zipfile.ZipFile, archive: Path, max_bytes: int
+) -> Iterator[tuple[zipfile.ZipInfo, PurePosixPath]]:
+    """The files of an archive with their paths, after all entries have been checked.
+
+    Raises
+    ------
+    FileError
+        A path is absolute, has a drive letter, a backslash or `..`, does not begin with a dataset's
+        folder, or occurs twice; an entry is a link, a device or encrypted; or all together are
+        larger than `max_bytes`.
+    """
+    entries = source.infolist()
+    if len(entries) > MAX_ENTRIES:
+        raise FileError(f"{archive}: refused, it has {len(entries):,} entries.")
+    total = sum(entry.file_size for entry in entries)
+    if total > max_bytes:
+        raise FileError(
+            f"{archive}: refused, it unpacks to {total / 1024**3:,.1f} GiB, which is more than "
+            f"{max_bytes / 1024**3:,.1f} GiB. Raise the limit with --max-size if you trust it."
+        )
+    seen: set[str] = set()
+    paths = []
+    for entry in entries:
+        if entry.filename.startswith(_LITTER) or entry.filename.endswith("/.DS_Store"):
+            continue
+        fault = _fault_of_entry(entry, seen)
+        if fault:
+            raise FileError(f"{archive}: refused, the entry {entry.orig_filename!r} {fault}.")
+        if not entry.is_dir():
+            paths.append((entry, PurePosixPath(entry.filename)))
+    yield from paths
+
+
+def check_contents(folder: Path, archive: str) -> tuple[Path, ...]:
+    """Check the files of an unpacked archive; returns its model folders, relative to `folder`.
+
+    Raises
+    ------
+    FileError
+        There is no model; plans.json or dataset.json is not that; a checkpoint or a pickle is
+        damaged or would call something.
+    """
+    models = sorted(path.parent for path in folder.glob("*/*/plans.json"))
+    models = [model for model in models if model.name.count("__") == 2]
+    if not models:
+        raise FileError(
+            f"{archive}: refused, there is no model in it (DatasetXXX_Name/"
+            "TRAINER__PLANS__CONFIGURATION/plans.json)."
+        )
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        try:
+            _check_file(path)
+        except ResencPlansError as error:
+            reason = str(error).replace(f"{folder}/", "")
+            raise FileError(f"{archive}: refused. {reason}") from None
+    for model in models:
+        if not (model / "dataset.json").is_file():
+            name = model.relative_to(folder)
+            raise FileError(f"{archive}: refused, {name} has no dataset.json.")
+    return tuple(model.relative_to(folder) for model in models)
+
+
+def _fault_of_entry(entry: zipfile.ZipInfo, seen: set[str]) -> str | None:
+    name = entry.orig_filename
+    if "\\" in name or "\0" in name:
+        return "has a backslash or a null character in its path"
+    if name.startswith("/") or _DRIVE.match(name):
+        return "is an absolute path"
+    parts = name.removesuffix("/").split("/")
+    if any(part in ("", ".", "..") for part in parts):
+        return "leads out of its folder, or is not a plain path"
+    if any(part.startswith(".") for part in parts):
+        return "is a hidden file or folder"
+    if dataset_id(parts[0]) is None:
+        return "does not begin with a dataset's folder such as Dataset004_Hippocampus"
+    if not entry.is_dir() and len(parts) < 2:
+        return "is a file where a dataset's folder was expected"
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is a link or a device, not a file"
+    if entry.flag_bits & 1:
+        return "is encrypted"
+    folded = name.removesuffix("/").casefold()
+    if folded in seen:
+        return "occurs twice"
+    seen.add(folded)
+    return None
+
+
+def _check_file(path: Path) -> None:
+    suffix = path.suffix.lower()
+    if suffix in _CHECKPOINTS:
+        from resenc_plans.runs.checkpoint import load_checkpoint
+
+        load_checkpoint(path)
+    elif path.name == "postprocessing.pkl":
+        load_postprocessing(path)
+    elif suffix in _PICKLES:
+        load_pickle(path)
+    elif path.name == "plans.json":
+        Plans.load(path)
+    elif path.name == "dataset.json":
+        DatasetJson.load(path)
+    elif suffix == ".json":
+        read_json(path)

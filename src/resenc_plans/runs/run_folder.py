@@ -1,0 +1,102 @@
+"""The files of a training: nnU-Net's folders and names, and our log."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.errors import FileError
+from resenc_plans.files import remove_unfinished, replace_file, write_json
+from resenc_plans.folders import DATASET_JSON, FINGERPRINT_JSON
+from resenc_plans.plans.configuration import ResolvedConfiguration
+
+LATEST, BEST, FINAL = "checkpoint_latest.pth", "checkpoint_best.pth", "checkpoint_final.pth"
+METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """`<model folder>/fold_<fold>`; plans, dataset.json and fingerprint lie beside the folds."""
+
+    model: Path
+    fold: int | str
+
+    @property
+    def path(self) -> Path:
+        """The fold's folder."""
+        return self.model / f"fold_{self.fold}"
+
+    def checkpoint(self, name: str) -> Path:
+        """The file of a checkpoint."""
+        return self.path / name
+
+    def resumable(self) -> Path | None:
+        """The checkpoint to go on from: the one written last; all of them hold a whole state.
+
+        nnU-Net takes the final one if there is one, even where a run that was prolonged, or begun
+        anew, has got further since.
+        """
+        paths = [self.checkpoint(name) for name in (FINAL, LATEST, BEST)]
+        written = [path for path in paths if path.is_file()]
+        return max(written, key=lambda path: path.stat().st_mtime_ns, default=None)
+
+    def keep_records(self, epochs: int) -> None:
+        """Drop from metrics.jsonl all but the first `epochs`: the others are trained anew."""
+        path = self.path / METRICS
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            with replace_file(path) as stream:
+                stream.write("".join(line for line in lines if _is_of(line, epochs)).encode())
+
+    def prepare(self, config: ResolvedConfiguration, dataset: Dataset) -> None:
+        """Make the folder, with copies of what the model was made from and no half-written files.
+
+        Raises
+        ------
+        FileError
+            The folder cannot be made or written to.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            remove_unfinished(self.path)
+            write_json(self.model / "plans.json", config.plans.to_dict())
+            write_json(self.model / DATASET_JSON, dataset.json.to_dict())
+            fingerprint = Path(config.plans.source).parent / FINGERPRINT_JSON
+            if fingerprint.is_file():
+                shutil.copy(fingerprint, self.model / FINGERPRINT_JSON)
+        except OSError as error:
+            raise FileError(f"{self.path}: cannot be written to: {error.strerror}.") from None
+
+    def write_debug(self, facts: Mapping[str, Any]) -> None:
+        """debug.json: what a person wants to know of a run later, as strings."""
+        write_json(self.path / "debug.json", {key: str(value) for key, value in facts.items()})
+
+    def log(self, line: str) -> None:
+        """Append a line to training_log.txt."""
+        with (self.path / "training_log.txt").open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+
+    def record(self, figures: Mapping[str, Any]) -> None:
+        """Append an object to metrics.jsonl; what is not finite becomes null, as JSON has it."""
+        with (self.path / METRICS).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(_finite(figures), allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def _is_of(line: str, epochs: int) -> bool:
+    """Whether a line of metrics.jsonl is whole, and about one of the first `epochs`."""
+    try:
+        return bool(json.loads(line)["epoch"] < epochs)
+    except (ValueError, KeyError, TypeError):
+        return False

@@ -1,0 +1,1 @@
+"""Batches of patches: sampling, augmentation and loading."""

@@ -1,0 +1,238 @@
+"""From stored cases to samples: which case, which voxels, and how they are augmented.
+
+Every random number of a sample comes from generators seeded with (seed, purpose, batch, sample).
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from resenc_plans.errors import FileError, ResencPlansError
+from resenc_plans.preprocessing.store.case_store import LazyArray
+from resenc_plans.runs.stages import open_prediction
+from resenc_plans.training.batch_split import RankShare
+from resenc_plans.training.batches.augmentation import (
+    plane_wise,
+    spatial_transform,
+    training_transforms,
+    validation_transforms,
+)
+from resenc_plans.training.batches.batches import Augmentation, Batch, PatchBatches, Purpose
+from resenc_plans.training.batches.patch_geometry import spatial_settings
+from resenc_plans.training.batches.patch_sampling import (
+    OUTSIDE_IMAGE,
+    OUTSIDE_LABEL,
+    PatchSampler,
+    reached,
+    read_region,
+)
+
+MOST_OPEN = 64
+"""Cases whose files a process keeps open."""
+
+_STREAMS: dict[Purpose, int] = {"training": 0, "validation": 1}
+
+
+@dataclass(frozen=True)
+class _OpenCase:
+    """A case of which nothing is read yet but the headers."""
+
+    case: str
+    image: LazyArray
+    labels: tuple[LazyArray, ...]
+    """The labels, and in a cascade those that the previous stage predicted."""
+
+
+class Samples:
+    """Makes the samples of a batch of its number."""
+
+    def __init__(self, source: PatchBatches) -> None:
+        self.source = source
+        patch_size = source.config.patch_size
+        self.settings = spatial_settings(patch_size)
+        read_size, self.spatial = patch_size, None
+        if source.augmentation is not None:
+            read_size = tuple(source.augmentation.read_size)
+        elif source.purpose == "training":
+            read_size = self.settings.read_size
+            self.spatial = spatial_transform(patch_size, self.settings)
+        self.sampler = PatchSampler.of(patch_size, read_size, source.labels)
+        self.is_flat = source.config.dim == 2
+        self.kept: dict[str, _OpenCase] = {}
+
+    def batch(self, number: int) -> Batch:
+        """What this rank has of a batch.
+
+        Raises
+        ------
+        FileError
+            A case is damaged; it is named.
+        """
+        share = self.source.share
+        with _one_thread(), _generators_kept():
+            samples = [self._sample(number, share, own) for own in range(share.size)]
+        # In a worker, default_collate stacks into memory that is shared with the trainer.
+        images = default_collate([image for image, _, _ in samples])
+        targets = default_collate([scales for _, scales, _ in samples])
+        return Batch(images, tuple(targets), tuple(case for _, _, case in samples))
+
+    def _sample(self, number: int, share: RankShare, own: int) -> tuple[Tensor, list[Tensor], str]:
+        source = self.source
+        _seed_generators(source.seed, _STREAMS[source.purpose], number, share.first + own)
+        opened, first = self._drawn(foreground=own >= share.first_foreground)
+        data = self._spatially_transformed(opened, first)
+        if source.augmentation is not None:
+            data = _augmented(source.augmentation, data, source.config.patch_size)
+        result = self._transforms()(**data)
+        target = result["segmentation"]
+        return result["image"], target if isinstance(target, list) else [target], opened.case
+
+    def _drawn(self, *, foreground: bool) -> tuple[_OpenCase, tuple[int, ...]]:
+        """The case of a sample, and the first voxel of the region to read."""
+        source = self.source
+        if source.sampler is not None:
+            size = self.sampler.read_size
+            name, start = source.sampler.draw(
+                source.cases, source.store, size, foreground=foreground
+            )
+            if name not in source.cases or len(start) != len(size):
+                raise ResencPlansError(
+                    f"The sampler drew {name!r} at {tuple(start)}; one of the cases it was given, "
+                    "and a voxel (z, y, x), are needed."
+                )
+            return self._opened(name), tuple(int(voxel) for voxel in start)
+        case = source.cases[np.random.choice(len(source.cases))]
+        opened = self._opened(case)
+        needs_locations = foreground or self.sampler.annotated is not None
+        locations = source.store.class_locations(case) if needs_locations else {}
+        return opened, self.sampler.draw(opened.image.shape[1:], locations, foreground=foreground)
+
+    def _opened(self, case: str) -> _OpenCase:
+        """The files of a case; those of the last cases stay open."""
+        opened = self.kept.pop(case, None) or self._open(case)
+        self.kept[case] = opened
+        if len(self.kept) > MOST_OPEN:
+            del self.kept[next(iter(self.kept))]
+        return opened
+
+    def _open(self, case: str) -> _OpenCase:
+        source = self.source
+        image, labels = source.store.arrays(case)
+        if source.previous_stage is None:
+            return _OpenCase(case, image, (labels,))
+        previous = open_prediction(source.previous_stage, case, image.shape[1:])
+        return _OpenCase(case, image, (labels, previous))
+
+    def _spatially_transformed(
+        self, opened: _OpenCase, first: tuple[int, ...]
+    ) -> dict[str, Tensor]:
+        """The patch after rotation and scaling; what these do not reach is not even read."""
+        sampler = self.sampler
+        if self.spatial is None:
+            return self._read(opened, first, sampler.read_size)
+        axes = len(self.spatial.patch_size)
+        extent = torch.empty(1).expand(1, *sampler.read_size[-axes:])
+        parameters = self.spatial.get_parameters(image=extent)
+        if parameters["grid"] is None:
+            pairs = zip(first, sampler.read_size, sampler.patch_size, strict=True)
+            centred = tuple(start + read // 2 - patch // 2 for start, read, patch in pairs)
+            return self._read(opened, centred, sampler.patch_size)
+        part = reached(parameters["grid"], sampler.read_size[-axes:])
+        planes = tuple(slice(0, extent) for extent in sampler.read_size[:-axes])
+        data = self._read(opened, first, sampler.read_size, (*planes, *part))
+        drawn = parameters | {"part": part}
+        if not self.settings.plane_wise:
+            return dict(self.spatial.apply(data, **drawn))
+        return dict(plane_wise(_Drawn(self.spatial, drawn))(**data))
+
+    def _read(
+        self,
+        opened: _OpenCase,
+        first: tuple[int, ...],
+        size: tuple[int, ...],
+        part: tuple[slice, ...] | None = None,
+    ) -> dict[str, Tensor]:
+        """A region of the image, and of the labels as channels; see `read_region`."""
+        try:
+            image = read_region(opened.image, first, size, OUTSIDE_IMAGE, part)
+            labels = [read_region(a, first, size, OUTSIDE_LABEL, part) for a in opened.labels]
+        except (OSError, RuntimeError, ValueError) as error:
+            raise FileError(
+                f"{self.source.store.folder}: {opened.case} cannot be read ({error}). Preprocess "
+                "it again; `resenc-plans preprocess --check` finds all damaged cases."
+            ) from None
+        data = {
+            "image": torch.from_numpy(image).float(),
+            "segmentation": torch.cat([torch.from_numpy(channel).short() for channel in labels]),
+        }
+        return {key: array[:, 0] for key, array in data.items()} if self.is_flat else data
+
+    def _transforms(self) -> ComposeTransforms:
+        """Made anew for each sample, since some transforms keep a state."""
+        source = self.source
+        if self.spatial is None:
+            return validation_transforms(source.config, source.labels, source.scales)
+        return training_transforms(source.config, source.labels, self.settings, source.scales)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums depend on the number of threads, and patches are too small to gain from several."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _generators_kept() -> Iterator[None]:
+    """Leave the global generators as they were, for who else draws from them in this process."""
+    states = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.default_generator.set_state(states[2])
+
+
+def _augmented(
+    augmentation: Augmentation, data: dict[str, Tensor], patch_size: tuple[int, ...]
+) -> dict[str, Tensor]:
+    result = dict(augmentation(**data))
+    for key, before in data.items():
+        wanted = (before.shape[0], *patch_size)
+        if key not in result or tuple(result[key].shape) != wanted:
+            found = tuple(result[key].shape) if key in result else "nothing"
+            raise ResencPlansError(
+                f"The augmentation gave {found} as {key}; the shape {wanted} is needed."
+            )
+    return result
+
+
+class _Drawn:
+    """A transform whose random parameters have been drawn."""
+
+    def __init__(self, transform: Any, parameters: dict[str, Any]) -> None:
+        self.transform, self.parameters = transform, parameters
+
+    def __call__(self, **data: Any) -> Any:
+        return self.transform.apply(data, **self.parameters)
+
+
+def _seed_generators(*key: int) -> None:
+    """Seed the global generators, from which batchgeneratorsv2 draws, for one sample."""
+    state = np.random.SeedSequence(key).generate_state(6)
+    np.random.seed(state[:4])
+    torch.default_generator.manual_seed(int(state[4]))
+    random.seed(int(state[5]))

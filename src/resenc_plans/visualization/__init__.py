@@ -1,0 +1,1 @@
+"""Pictures of images, networks, curves and distributions."""

@@ -1,0 +1,1 @@
+"""Whole jobs that are made of the other packages."""

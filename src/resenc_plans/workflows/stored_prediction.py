@@ -1,0 +1,81 @@
+"""Held-out cases predicted from the store, as nnU-Net's `perform_actual_validation` does.
+
+The network sees what it was trained on; images are not read again, nor need they be there.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from resenc_plans.datasets.images.segmentation_files import npz_of, write_segmentation
+from resenc_plans.execution.pipeline import Pipeline
+from resenc_plans.inference.export.case import export_case
+from resenc_plans.inference.export.probabilities import write_probabilities
+from resenc_plans.inference.prediction_report import PredictionProblem
+from resenc_plans.preprocessing.store.case_store import CaseStore, LazyArray
+from resenc_plans.workflows.next_stage import NextStage
+
+if TYPE_CHECKING:
+    from resenc_plans.inference.predictor import Predictor
+
+PreviousStage = Callable[[str, Sequence[int]], LazyArray]
+"""The labels (1, z, y, x) that a cascade's previous stage gave a case of shape (z, y, x)."""
+
+_Case = tuple[npt.NDArray[Any], dict[str, Any]]
+"""What the network is given, or its logits; and the case's properties."""
+
+
+@dataclass(frozen=True)
+class StoredPredictor:
+    """Segments the cases of a store, whose images need not be there.
+
+    `previous` is needed in a cascade's second stage; `following` get their input in passing.
+    """
+
+    predictor: "Predictor"
+    store: CaseStore
+    previous: PreviousStage | None = None
+    following: tuple[NextStage, ...] = ()
+
+    def predict_cases(
+        self, cases: Sequence[str], target: Path, /, *, probabilities: bool = False
+    ) -> tuple[PredictionProblem, ...]:
+        """Write a segmentation on the grid of its image for every case; what failed, and why."""
+        recipe = self.predictor.export_recipe
+        ending = self.predictor.model.dataset.file_ending
+
+        def predict(_: str, read: _Case) -> _Case:
+            image, properties = read
+            return self.predictor.predict_logits(image).numpy(), properties
+
+        def write(case: str, predicted: _Case) -> None:
+            path = target / f"{case}{ending}"
+            if probabilities:
+                write_probabilities(npz_of(path), *predicted, recipe)
+            write_segmentation(export_case(*predicted, recipe), path, predicted[1])
+            with in_store:
+                for stage in self.following:
+                    stage.write(case, *predicted, self.predictor)
+
+        def read(case: str) -> _Case:
+            with in_store:
+                return self._read(case)
+
+        in_store = Lock()  # blosc2 in one thread at a time
+        outcomes = list(Pipeline(read, predict, write).run(cases))
+        return tuple(PredictionProblem(case, why) for case, why in outcomes if why is not None)
+
+    def _read(self, case: str) -> _Case:
+        stored = self.store[case]
+        image = np.asarray(stored.image[:])
+        if self.previous is None:
+            return image, stored.properties
+        labels = self.previous(case, image.shape[1:])[:, :, :, :]
+        values = self.predictor.model.labels.foreground_labels
+        one_hot = labels == np.asarray(values)[:, None, None, None]
+        return np.concatenate([image, one_hot.astype(image.dtype)]), stored.properties

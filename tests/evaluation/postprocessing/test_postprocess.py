@@ -1,0 +1,110 @@
+"""Determining, storing and applying post-processing."""
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resenc_plans.datasets.images.images import read_label
+from resenc_plans.errors import DatasetError, FileError
+from resenc_plans.evaluation.evaluate import Question
+from resenc_plans.evaluation.postprocessing.files import load_postprocessing, save_postprocessing
+from resenc_plans.evaluation.postprocessing.postprocess import (
+    Postprocessing,
+    apply_postprocessing,
+    determine_postprocessing,
+)
+from tests.evaluation.label_folders import write_labels
+
+QUESTION = Question((1, 2), file_ending=".nii.gz")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A prediction with a speck of label 1 that is not there, and two true parts of label 2."""
+    reference = np.zeros((5, 6, 20), np.uint8)
+    reference[1:3, 1:3, 1:4] = 1
+    reference[1:3, 1:3, 6:8] = reference[1:3, 1:3, 10:12] = 2
+    prediction = reference.copy()
+    prediction[4, 5, 19] = 1
+    write_labels(tmp_path / "ref" / "a.nii.gz", reference)
+    write_labels(tmp_path / "pred" / "a.nii.gz", prediction)
+    return tmp_path
+
+
+def test_a_step_is_taken_where_it_helps(folder: Path) -> None:
+    found = determine_postprocessing(folder / "pred", folder / "ref", QUESTION)
+    assert [(trial.step, trial.taken) for trial in found.trials] == [
+        ([1, 2], False),
+        (1, True),
+        (2, False),
+    ]
+    assert found.after.foreground_mean["Dice"] == 1
+
+
+@pytest.mark.parametrize("name", ["postprocessing.json", "postprocessing.pkl"])
+def test_what_is_stored_is_read_back_and_applied(folder: Path, name: str) -> None:
+    save_postprocessing(determine_postprocessing(folder / "pred", folder / "ref", QUESTION), folder)
+    steps = load_postprocessing(folder / name)
+    assert steps == Postprocessing((1,))
+    assert apply_postprocessing(steps, folder / "pred", folder / "out") == ()
+    done, reference = read_label(folder / "out" / "a.nii.gz"), read_label(folder / "ref/a.nii.gz")
+    assert np.array_equal(done.array, reference.array)
+    assert done.properties == reference.properties
+
+
+def test_a_case_that_fails_is_named_and_leaves_no_file(folder: Path) -> None:
+    (folder / "pred" / "bad.nii.gz").write_bytes(b"nothing")
+    (problem,) = apply_postprocessing(Postprocessing(), folder / "pred", folder / "out")
+    assert problem.case == "bad.nii.gz"
+    assert [path.name for path in (folder / "out").iterdir()] == ["a.nii.gz"]
+    found = determine_postprocessing(folder / "pred", folder / "ref", QUESTION)
+    assert [problem.case for problem in found.problems] == ["bad.nii.gz"]
+
+
+def test_the_input_is_not_overwritten(folder: Path) -> None:
+    with pytest.raises(DatasetError, match="is the input folder itself"):
+        apply_postprocessing(Postprocessing(), folder / "pred", folder / "pred")
+
+
+class Call:
+    def __reduce__(self) -> tuple:
+        return os.system, ("true",)
+
+
+def test_a_pickle_that_names_anything_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "postprocessing.pkl"
+    path.write_bytes(pickle.dumps(([Call()], [{}])))
+    with pytest.raises(FileError, match=r"asks to load posix\.system"):
+        load_postprocessing(path)
+
+
+def test_a_pickle_that_calls_the_function_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "postprocessing.pkl"
+    name = b"remove_all_but_largest_component_from_segmentation"
+    path.write_bytes(
+        b"\x80\x02cnnunetv2.postprocessing.remove_connected_components\n" + name + b"\n)R."
+    )
+    with pytest.raises(FileError, match="damaged, or no pickle"):
+        load_postprocessing(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{}", "has no postprocessing_fns"),
+        ('{"postprocessing_fns": ["rm"], "postprocessing_kwargs": [{}]}', "function 'rm'"),
+        ('{"postprocessing_fns": [], "postprocessing_kwargs": [{}]}', "of one length"),
+        (
+            '{"postprocessing_fns": ["remove_all_but_largest_component_from_segmentation"],'
+            '"postprocessing_kwargs": [{"labels_or_regions": "1"}]}',
+            "labels or regions were expected",
+        ),
+    ],
+)
+def test_another_json_is_named(text: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "postprocessing.json").write_text(text)
+    with pytest.raises(FileError, match=why):
+        load_postprocessing(tmp_path / "postprocessing.json")

@@ -1,0 +1,22 @@
+"""Compiled loops where their machine code can be kept, and where not."""
+
+import numba.core.caching
+import numpy as np
+
+from resenc_plans.execution.compiled import compiled
+
+
+def total(values):
+    result = 0.0
+    for value in values:
+        result += value
+    return result
+
+
+def test_compiled_loops_give_what_python_gives():
+    assert compiled(total)(np.arange(5.0)) == 10
+
+
+def test_nothing_has_to_be_writable(monkeypatch):
+    monkeypatch.setattr(numba.core.caching.CacheImpl, "_locator_classes", [])
+    assert compiled(total)(np.arange(5.0)) == 10

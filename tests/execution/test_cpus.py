@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+
+from resenc_plans.execution.cpus import cpu_quota
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text + "\n")
+
+
+@pytest.fixture
+def membership(tmp_path: Path) -> Path:
+    return tmp_path / "proc_self_cgroup"
+
+
+@pytest.mark.parametrize("text", ["max 100000", "", "0 0", "a lot"])
+def test_no_limit_is_none(tmp_path, membership, text):
+    write(membership, "0::/")
+    write(tmp_path / "cpu.max", text)
+    assert cpu_quota(tmp_path, membership) is None
+
+
+def test_a_container_sees_its_limit_at_the_root(tmp_path, membership):
+    write(membership, "0::/")
+    write(tmp_path / "cpu.max", "250000 100000")
+    assert cpu_quota(tmp_path, membership) == 2.5
+
+
+def test_the_smallest_limit_above_a_group_holds(tmp_path, membership):
+    write(membership, "0::/jobs/17/step")
+    write(tmp_path / "jobs/17/step/cpu.max", "max 100000")
+    write(tmp_path / "jobs/17/cpu.max", "400000 100000")
+    write(tmp_path / "jobs/cpu.max", "1600000 100000")
+    assert cpu_quota(tmp_path, membership) == 4
+
+
+def test_version_1_has_files_of_other_names(tmp_path, membership):
+    write(membership, "4:memory:/a\n1:cpu,cpuacct:/a\n0::/")
+    write(tmp_path / "cpu/a/cpu.cfs_quota_us", "300000")
+    write(tmp_path / "cpu/a/cpu.cfs_period_us", "100000")
+    assert cpu_quota(tmp_path, membership) == 3
+    write(tmp_path / "cpu/a/cpu.cfs_quota_us", "-1")
+    assert cpu_quota(tmp_path, membership) is None
+
+
+def test_without_control_groups_there_is_no_limit(tmp_path, membership):
+    assert cpu_quota(tmp_path, membership) is None

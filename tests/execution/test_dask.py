@@ -1,0 +1,72 @@
+"""A real Dask cluster of two processes, one of which is killed in the middle."""
+
+import os
+import signal
+import sys
+
+import pytest
+
+from resenc_plans import Dataset, Plans
+from resenc_plans.errors import ResencPlansError
+from resenc_plans.execution.dask import dask_executor
+from resenc_plans.preprocessing import CaseStore, Preprocessor
+from resenc_plans.preprocessing.store.check import check_store
+from tests.preprocessing.datasets import files_of
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
+    ) as cluster:
+        yield cluster
+
+
+def worker_pid(cluster):
+    return next(iter(cluster.workers.values())).process.pid
+
+
+@pytest.mark.parametrize("name", ["Dataset004_Hippocampus", "Dataset501_BrainMR"])
+def test_both_datasets_are_stored_though_a_worker_dies(cluster, shared, tmp_path, name) -> None:
+    dataset = Dataset.load(shared / "data" / name)
+    plan = Plans.load(shared / "oracle" / name / "nnUNetPlans.json")
+    preprocessor = Preprocessor(plan.resolve("2d"), plan)
+    victims = [worker_pid(cluster)]
+
+    def kill_one(progress):
+        if victims and progress.done >= progress.total / 4:
+            os.kill(victims.pop(), signal.SIGKILL)
+
+    with dask_executor(cluster.scheduler_address) as executor:
+        report = preprocessor.run(dataset, tmp_path / "dask", executor, on_progress=kill_one)
+
+    assert not victims
+    assert not report.problems
+    assert len(CaseStore(tmp_path / "dask")) == len(dataset.cases)
+    assert not check_store(tmp_path / "dask").problems
+    assert [p.name for p in (tmp_path / "dask" / ".resenc-plans").iterdir()] == ["manifest.jsonl"]
+    if name == "Dataset501_BrainMR":
+        preprocessor.run(dataset, tmp_path / "local", workers=1)
+        assert files_of(tmp_path / "dask") == files_of(tmp_path / "local")
+
+
+def test_no_answer_is_told() -> None:
+    pytest.importorskip("distributed")
+    with (
+        pytest.raises(ResencPlansError, match="No Dask scheduler answers at tcp://127"),
+        dask_executor("tcp://127.0.0.1:9", timeout="1s"),
+    ):
+        pass
+
+
+def test_an_environment_without_dask_is_told(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+
+    with (
+        pytest.raises(ResencPlansError, match=r"pip install 'resenc-plans\[dask\]'"),
+        dask_executor("tcp://127.0.0.1:9"),
+    ):
+        pass

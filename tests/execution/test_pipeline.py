@@ -1,0 +1,24 @@
+import zlib
+
+from resenc_plans.execution.pipeline import Pipeline
+
+
+def test_whatever_a_case_raises_the_others_are_done():
+    faults = {"a": IndexError("x"), "b": zlib.error("x"), "c": EOFError("x"), "d": MemoryError()}
+
+    def stage(*names):
+        def work(case, *_):
+            if case in names:
+                raise faults[case]
+            return case
+
+        return work
+
+    outcomes = dict(Pipeline(stage("a"), stage("b", "d"), stage("c")).run("abcde"))
+    assert outcomes == {
+        "a": "IndexError: x",
+        "b": "error: x",
+        "c": "EOFError: x",
+        "d": "There is not enough memory for it.",
+        "e": None,
+    }

@@ -1,0 +1,90 @@
+"""Worker processes that may be lost."""
+
+import os
+import signal
+import threading
+import time
+from concurrent.futures import wait
+
+import pytest
+
+from resenc_plans.errors import DatasetError
+from resenc_plans.execution.processes import LocalWorkers, WorkerDiedError
+
+
+def double(number):
+    return 2 * number
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave():
+    os._exit(7)
+
+
+def fail(message):
+    raise DatasetError(message)
+
+
+class UnpicklableError(Exception):
+    def __init__(self, first, second):
+        super().__init__(f"{first} {second}")
+
+
+def fail_strangely():
+    raise UnpicklableError("so", "strange")
+
+
+def environment(name):
+    return os.environ.get(name)
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with LocalWorkers(2) as workers:
+        yield workers
+
+
+def test_results_come_back(pool) -> None:
+    assert list(pool.map(double, range(20))) == [2 * number for number in range(20)]
+
+
+def test_exceptions_come_back(pool) -> None:
+    with pytest.raises(DatasetError, match="a message"):
+        pool.submit(fail, "a message").result()
+    with pytest.raises(RuntimeError, match="UnpicklableError: so strange"):
+        pool.submit(fail_strangely).result()
+
+
+def test_a_death_fails_one_task_and_names_the_signal(pool) -> None:
+    futures = [pool.submit(double, 1), pool.submit(die), *(pool.submit(double, n) for n in (2, 3))]
+
+    with pytest.raises(WorkerDiedError, match=r"killed .SIGKILL, perhaps by the system for want"):
+        futures[1].result(timeout=30)
+    assert [f.result(timeout=30) for f in (futures[0], *futures[2:])] == [2, 4, 6]
+
+
+def test_a_process_that_leaves_is_told_by_its_code(pool) -> None:
+    with pytest.raises(WorkerDiedError, match="ended with code 7"):
+        pool.submit(leave).result(timeout=30)
+
+
+def test_threads_of_libraries_are_set_before_they_load(pool) -> None:
+    before = os.environ.get("OPENBLAS_NUM_THREADS")
+
+    assert pool.submit(environment, "OPENBLAS_NUM_THREADS").result() == "1"
+    assert os.environ.get("OPENBLAS_NUM_THREADS") == before
+
+
+def test_killing_ends_everything_at_once() -> None:
+    workers = LocalWorkers(1)
+    futures = [workers.submit(time.sleep, 60) for _ in range(3)]
+    threading.Timer(0.3, workers.kill).start()
+
+    done, _ = wait(futures, timeout=20)
+
+    assert len(done) == 3
+    with pytest.raises(RuntimeError, match="shut down"):
+        workers.submit(double, 1)

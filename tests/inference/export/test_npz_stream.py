@@ -1,0 +1,72 @@
+"""Arrays in .npz files, written and read in pieces."""
+
+import shutil
+import subprocess
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resenc_plans.errors import FileError
+from resenc_plans.inference.export.npz_stream import ArrayReader, write_npz
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 100),
+    pieces=st.lists(st.integers(0, 700), max_size=8),
+    dtype=st.sampled_from([np.float32, np.float16, np.uint8]),
+    block=st.sampled_from([1, 100, 1000, 1 << 20]),
+)
+def test_numpy_reads_what_was_written_in_pieces(tmp_path_factory, seed, pieces, dtype, block):
+    path = tmp_path_factory.mktemp("npz") / "array.npz"
+    values = np.random.default_rng(seed).integers(0, 9, sum(pieces)).astype(dtype)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        write_npz(path, "values", values.shape, dtype) as array,
+    ):
+        patch.setattr("resenc_plans.inference.export.deflated_zip.BLOCK", block)
+        for start, count in zip(np.cumsum([0, *pieces]), pieces, strict=False):
+            array.write(values[start : start + count])
+    with np.load(path) as arrays:
+        assert arrays.files == ["values"]
+        assert arrays["values"].dtype == dtype
+        np.testing.assert_array_equal(arrays["values"], values)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+    with ArrayReader(path, "values") as reader:
+        assert reader.shape == values.shape
+        for start, count in zip(np.cumsum([0, *pieces]), pieces, strict=False):
+            np.testing.assert_array_equal(reader.read(count), values[start : start + count])
+
+
+@pytest.mark.skipif(shutil.which("unzip") is None, reason="needs unzip")
+def test_other_programs_read_the_archive(tmp_path):
+    with write_npz(tmp_path / "array.npz", "values", (5, 10**6), np.float32) as array:
+        for value in range(5):
+            array.write(np.full(10**6, value, np.float32))
+    done = subprocess.run(["unzip", "-t", tmp_path / "array.npz"], capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "array.npz").stat().st_size < 10**6
+
+
+def test_an_array_that_lacks_values_is_not_written(tmp_path):
+    with (
+        pytest.raises(ValueError, match="2 values are missing"),
+        write_npz(tmp_path / "array.npz", "values", (5,), np.float32) as array,
+    ):
+        array.write(np.zeros(3))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_holds_no_numbers_is_refused(tmp_path):
+    np.savez(tmp_path / "array.npz", values=np.array(["a", "b"]))
+    with pytest.raises(FileError, match="not numbers"):
+        ArrayReader(tmp_path / "array.npz", "values")
+    np.savez(tmp_path / "objects.npz", values=np.array([{}], dtype=object))
+    with pytest.raises(FileError, match="not numbers"):
+        ArrayReader(tmp_path / "objects.npz", "values")
+    with pytest.raises(FileError, match="no such file"):
+        ArrayReader(tmp_path / "nowhere.npz", "values")

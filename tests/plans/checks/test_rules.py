@@ -1,0 +1,165 @@
+from typing import Any
+
+import pytest
+
+from resenc_plans import Dataset, Fingerprint, Plans
+from resenc_plans.datasets.dataset_json import DatasetJson
+from resenc_plans.plans.checks.rules import RULES
+from resenc_plans.plans.provenance import PROVENANCE
+from tests.plans.documents import OLD_CONFIGURATION, document
+
+
+def findings(content: dict[str, Any], dataset: Any = None) -> dict[str, str]:
+    """Rule id to message; one finding per rule is what these documents are made for."""
+    return {f.rule: f.message for f in Plans.from_dict(content).validate_rules(dataset)}
+
+
+def changed(**values: Any) -> dict[str, Any]:
+    content = document()
+    config = content["configurations"]["3d_fullres"]
+    for key, value in values.items():
+        target = config if key in config else config["architecture"]["arch_kwargs"]
+        target[key] = value
+    return content
+
+
+def test_plans_that_nnunet_wrote_have_no_errors_and_no_warnings(shared) -> None:
+    for path in sorted(shared.glob("oracle/Dataset*/nnUNet*Plans*.json")):
+        if "edited" in path.name:
+            continue
+        dataset = Dataset.load(str(path.parent))
+        fingerprint = Fingerprint.load(path.parent / "dataset_fingerprint.json")
+        found = Plans.load(path).validate_rules(dataset, fingerprint=fingerprint)
+        assert [f for f in found if f.severity != "note"] == []
+
+
+def test_a_complete_small_document_has_no_findings() -> None:
+    assert findings(document()) == {}
+
+
+def test_a_patch_that_does_not_divide_names_axis_divisor_and_sizes() -> None:
+    message = findings(changed(patch_size=[30, 64, 64]))["P002"]
+    assert "axis 0 has 30 voxels" in message
+    assert "product 4" in message
+    assert "28 or 32" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "rule", "words"),
+    [
+        (document(a={"inherits_from": "a"}), "P001", "circle"),
+        (document(a={"inherits_from": "nothing"}), "P001", "does not exist"),
+        (changed(batch_size=0), "P001", "at least 1"),
+        (changed(strides=[[1, 1, 1], [2, 2, 2]]), "P003", "has 2 entries, 3 are needed"),
+        (changed(n_conv_per_stage_decoder=[1, 1, 1]), "P003", "has 3 entries, 2 are needed"),
+        (changed(kernel_sizes=[[3, 3], [3, 3], [3, 3]]), "P003", "2 axes, patch_size has 3"),
+        (changed(conv_op="torch.nn.modules.conv.Conv2d"), "P004", "works on 2 axes"),
+        (changed(median_image_size_in_voxels=[3.0, 4.0]), "P004", "has 2 axes"),
+        (document() | {"transpose_backward": [1, 0, 2]}, "P005", r"[0, 1, 2]"),
+        (document() | {"transpose_forward": [0, 0, 2]}, "P005", "not an order"),
+        (
+            document(cascade={"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}),
+            "P006",
+            "'3d_lowres' does not exist",
+        ),
+        (
+            document(cascade={"inherits_from": "3d_fullres", "previous_stage": "3d_fullres"}),
+            "P006",
+            "does not name cascade",
+        ),
+        (
+            document(iso={"inherits_from": "3d_fullres", "spacing": [2.0, 2.0, 2.0]}),
+            "P007",
+            "spacing differ from 3d_fullres's",
+        ),
+        (
+            document(
+                iso={
+                    "inherits_from": "3d_fullres",
+                    "spacing": [2.0, 2.0, 2.0],
+                    "data_identifier": "nnUNetPlans_3d_fullres",
+                }
+            ),
+            "P008",
+            "3d_fullres's too",
+        ),
+        (changed(use_mask_for_norm=[False, True]), "P009", "has 2 entries"),
+        (
+            document(bs={"inherits_from": "3d_fullres", "batchsize": 16}),
+            "P101",
+            "Did you mean batch_size?",
+        ),
+        (
+            document(bs={"inherits_from": "3d_fullres", "patch-size": [1]}),
+            "P101",
+            "Did you mean patch_size?",
+        ),
+        (document() | {"plans_nam": "x"}, "P101", "Did you mean plans_name?"),
+        (changed(patch_size=[8, 64, 64]), "P102", "2 voxels wide"),
+        (changed(norm_op="torch.nn.modules.instancenorm.InstanceNorm2d"), "P011", "2 axes"),
+        (changed(n_stages=1), "P012", "no decoder"),
+        (changed(conv_bais=False), "P108", "Did you mean conv_bias?"),
+        (changed(nope=1), "P108", "not an argument"),
+        (changed(normalization_schemes=["ZScoreNormalisation"]), "P109", "ZScoreNormalization?"),
+        ({"configurations": {}}, "P105", "nnU-Net cannot train"),
+        (changed(batch_size=1), "P103", "is 1"),
+        (document(old=OLD_CONFIGURATION), "P203", "upgrade"),
+        (document() | {"my_note": 1}, "P202", "kept"),
+        (
+            document() | {PROVENANCE: {"gpu_memory_gb": 80}},
+            "P106",
+            "stands for 8 GB, but these plans are for 80 GB",
+        ),
+    ],
+)
+def test_each_fault_is_found_by_its_rule(content, rule, words) -> None:
+    assert words in findings(content)[rule]
+
+
+def test_missing_keys_of_the_file_are_a_warning() -> None:
+    content = document()
+    del content["transpose_forward"], content["transpose_backward"]
+    assert "cannot train" in findings(content)["P105"]
+
+
+def test_the_file_s_name_should_be_the_plans_name(tmp_path) -> None:
+    Plans.from_dict(document()).save(tmp_path / "other.json")
+    found = Plans.load(tmp_path / "other.json").validate_rules()
+    assert [f.rule for f in found] == ["P104"]
+
+
+def test_channels_of_the_dataset_are_compared() -> None:
+    dataset = DatasetJson.from_dict(
+        {
+            "channel_names": {"0": "T1", "1": "T2"},
+            "labels": {"background": 0, "tumor": 1},
+            "file_ending": ".nii.gz",
+            "numTraining": 3,
+        }
+    )
+    found = findings(document(), dataset)
+    assert "dataset.json has 2 channels" in found["P009"]
+    assert "dataset.json has 2" in found["P010"]
+    assert "one batch covers" in found["P201"]
+
+
+def test_a_changed_fingerprint_is_noticed(shared) -> None:
+    path = shared / "oracle" / "Dataset004_Hippocampus" / "dataset_fingerprint.json"
+    fingerprint = Fingerprint.load(path)
+    content = document() | {PROVENANCE: {"fingerprint_digest": fingerprint.digest()}}
+    assert Plans.from_dict(content).validate_rules(fingerprint=fingerprint) == ()
+    content[PROVENANCE]["fingerprint_digest"] = "0" * 64
+    found = Plans.from_dict(content).validate_rules(fingerprint=fingerprint)
+    assert [f.rule for f in found] == ["P107"]
+
+
+def test_errors_come_first() -> None:
+    content = changed(batch_size=1, patch_size=[30, 64, 64]) | {"my_note": 1}
+    severities = [f.severity for f in Plans.from_dict(content).validate_rules()]
+    assert severities == ["error", "warning", "note"]
+
+
+def test_rule_ids_are_unique_and_tell_their_severity() -> None:
+    assert len({rule.id for rule in RULES}) == len(RULES)
+    group = {"error": "P0", "warning": "P1", "note": "P2"}
+    assert all(rule.id.startswith(group[rule.severity]) for rule in RULES)

@@ -1,0 +1,52 @@
+"""What does not fit the schema is said in words, with its place."""
+
+import json
+
+import pytest
+
+from resenc_plans.plans.checks.schema import schema_faults
+from tests.plans.documents import document as plans_document
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "key", "message"),
+    [
+        (("patch_size",), [1, "a", 3], "patch_size[1]", "must be an integer, not 'a'."),
+        (("spacing",), {"a": 2}, "spacing", "must be a list, not {'a': 2}."),
+        (("batch_dice",), "yes", "batch_dice", "must be true or false, not 'yes'."),
+        (
+            ("architecture", "arch_kwargs", "strides"),
+            [[1, 1], [2, "2"]],
+            "architecture.arch_kwargs.strides[1][1]",
+            "must be an integer, not '2'.",
+        ),
+        (
+            ("architecture", "arch_kwargs", "n_stages"),
+            0,
+            "architecture.arch_kwargs.n_stages",
+            "must be at least 1, not 0.",
+        ),
+        (("next_stage",), 3, "next_stage", "must be a text or a list, not 3."),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named_with_what_it_must_be(path, value, key, message):
+    document = json.loads(json.dumps(plans_document()))
+    parent = document["configurations"]["3d_fullres"]
+    for part in path[:-1]:
+        parent = parent[part]
+    parent[path[-1]] = value
+    [finding] = schema_faults(document)
+    assert (finding.configuration, finding.key, finding.message) == ("3d_fullres", key, message)
+
+
+def test_what_is_missing_is_named():
+    [finding] = schema_faults({"plans_name": "x"})
+    assert (finding.configuration, finding.key, finding.message) == (
+        None,
+        "configurations",
+        "is missing.",
+    )
+
+
+def test_plans_without_fault_fit():
+    assert not schema_faults(plans_document())

@@ -1,0 +1,164 @@
+"""Stored cases: written whole or not at all, read block by block, nnU-Net's layouts old and new."""
+
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from resenc_plans.errors import FileError
+from resenc_plans.preprocessing import CaseStore, StoredCase, write_case
+
+PATCH = (16, 16, 16)
+
+
+def case(shape=(2, 20, 30, 40), seed=0):
+    random = np.random.default_rng(seed)
+    labels = random.integers(-1, 3, (1, *shape[1:])).astype(np.int16)
+    image = random.standard_normal(shape, dtype=np.float32)
+    return StoredCase(image, labels, {"spacing": [1.0, 2.0, 3.0], "class_locations": {1: []}})
+
+
+def test_a_case_comes_back_as_it_was_stored(tmp_path) -> None:
+    stored = case()
+
+    paths = write_case(tmp_path, "case_1", stored, PATCH)
+
+    opened = CaseStore(tmp_path)["case_1"]
+    np.testing.assert_array_equal(opened.image[:], stored.image)
+    np.testing.assert_array_equal(opened.labels[:], stored.labels)
+    assert opened.properties == stored.properties
+    assert sorted(p.name for p in paths) == ["case_1.b2nd", "case_1.pkl", "case_1_seg.b2nd"]
+
+
+def test_a_patch_is_read_from_its_blocks_only(tmp_path) -> None:
+    stored = case((1, 64, 64, 64))
+    write_case(tmp_path, "case_1", stored, PATCH)
+
+    image = CaseStore(tmp_path)["case_1"].image
+
+    assert tuple(image.blocks) == (1, 16, 16, 16)
+    np.testing.assert_array_equal(image[:, 3:19, 8:9, 60:], stored.image[:, 3:19, 8:9, 60:])
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 9, 10), (3, 70, 300, 200)], ids=["one chunk", "many"])
+def test_arrays_of_any_size_come_back(tmp_path, shape) -> None:
+    stored = case(shape)
+    write_case(tmp_path, "case_1", stored, (32, 64, 64))
+
+    np.testing.assert_array_equal(CaseStore(tmp_path)["case_1"].image[:], stored.image)
+
+
+def test_nothing_but_the_case_is_left_in_the_folder(tmp_path) -> None:
+    write_case(tmp_path, "case_1", case(), PATCH)
+    write_case(tmp_path, "case_1", case(seed=1), PATCH)
+
+    names = sorted(p.name for p in tmp_path.iterdir() if p.is_file())
+    assert names == ["case_1.b2nd", "case_1.pkl", "case_1_seg.b2nd"]
+    assert list((tmp_path / ".resenc-plans" / "staging").iterdir()) == []
+
+
+def test_names_are_sorted_and_segmentations_are_no_cases(tmp_path) -> None:
+    for name in ("b", "a_seg", "a"):
+        write_case(tmp_path, name, case((1, 4, 4, 4)), PATCH)
+
+    store = CaseStore(tmp_path)
+
+    assert "a" in store
+    assert "c" not in store
+    with pytest.raises(KeyError):
+        store["c"]
+
+
+@pytest.mark.parametrize("unpacked", [False, True], ids=["npz", "npy"])
+def test_older_layouts_are_read(tmp_path, unpacked) -> None:
+    stored = case()
+    np.savez_compressed(tmp_path / "old.npz", data=stored.image, seg=stored.labels)
+    if unpacked:
+        np.save(tmp_path / "old.npy", stored.image)
+        np.save(tmp_path / "old_seg.npy", stored.labels)
+    (tmp_path / "old.pkl").write_bytes(pickle.dumps(stored.properties))
+
+    opened = CaseStore(tmp_path)["old"]
+
+    np.testing.assert_array_equal(opened.image[:, 2:5], stored.image[:, 2:5])
+    np.testing.assert_array_equal(opened.labels[:], stored.labels)
+    assert list(CaseStore(tmp_path)) == ["old"]
+
+
+@pytest.mark.parametrize("damage", ["case_1_seg.b2nd", "case_1.pkl"])
+def test_a_missing_file_is_named(tmp_path, damage) -> None:
+    write_case(tmp_path, "case_1", case(), PATCH)
+    (tmp_path / damage).unlink()
+
+    with pytest.raises(FileError, match=damage):
+        CaseStore(tmp_path)["case_1"]
+
+
+def test_a_file_cut_short_is_named(tmp_path) -> None:
+    write_case(tmp_path, "case_1", case(), PATCH)
+    os.truncate(tmp_path / "case_1.b2nd", 1000)
+
+    with pytest.raises(FileError, match=r"case_1\.b2nd: cannot be opened"):
+        CaseStore(tmp_path)["case_1"]
+
+
+def test_a_damaged_older_archive_is_named(tmp_path) -> None:
+    (tmp_path / "old.npz").write_bytes(b"PK\x03\x04")
+
+    with pytest.raises(FileError, match=r"old\.npz: damaged"):
+        CaseStore(tmp_path)["old"]
+
+
+def test_properties_must_be_properties(tmp_path) -> None:
+    write_case(tmp_path, "case_1", case(), PATCH)
+    (tmp_path / "case_1.pkl").write_bytes(pickle.dumps([1]))
+
+    with pytest.raises(FileError, match="holds a list"):
+        CaseStore(tmp_path)["case_1"]
+
+
+def test_there_must_be_a_folder(tmp_path) -> None:
+    with pytest.raises(FileError, match="no such folder"):
+        CaseStore(tmp_path / "nowhere")
+
+
+FILL_THE_DISK = """
+import resource, sys
+from resenc_plans.errors import FileError
+from tests.preprocessing.store.test_case_store import PATCH, case
+from resenc_plans.preprocessing import write_case
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+try:
+    write_case(sys.argv[1], "case_1", case((1, 64, 64, 64), seed=1), PATCH)
+except FileError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits on the size of files")
+def test_a_full_disk_is_told_and_nothing_is_changed(tmp_path) -> None:
+    before = case()
+    write_case(tmp_path, "case_1", before, PATCH)
+
+    done = subprocess.run(
+        [sys.executable, "-c", FILL_THE_DISK, tmp_path],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "case_1: not stored" in done.stdout
+    assert "Is the disk full?" in done.stdout
+    np.testing.assert_array_equal(CaseStore(tmp_path)["case_1"].image[:], before.image)
+    assert list((tmp_path / ".resenc-plans" / "staging").iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")
+def test_no_permission_is_told(tmp_path) -> None:
+    tmp_path.chmod(0o500)
+
+    with pytest.raises(FileError, match="no permission to write"):
+        write_case(tmp_path, "case_1", case(), PATCH)

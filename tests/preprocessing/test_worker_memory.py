@@ -1,0 +1,102 @@
+"""The memory of a worker can be told before, and decides how many there are."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from resenc_plans.preprocessing import Preprocessor
+from resenc_plans.preprocessing.worker_memory import (
+    PROCESS_BYTES,
+    case_bytes,
+    free_memory,
+    read_header,
+    workers_that_fit,
+)
+from tests.conftest import ROOT
+from tests.preprocessing.datasets import (
+    image_file,
+    label_file,
+    make_dataset,
+    plan,
+    volume,
+    write_image,
+)
+
+GIB = 1024**3
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+import SimpleITK, blosc2, scipy.ndimage
+from resenc_plans import Dataset
+from resenc_plans.preprocessing import Recipe
+from resenc_plans.preprocessing.store_case import CaseTask, store_case
+from tests.preprocessing.datasets import plan
+dataset, plans = Dataset.load(sys.argv[1]), plan(use_mask_for_norm=[True])
+recipe = Recipe.of(plans.resolve("3d_fullres"), plans, dataset.labels)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
+store_case(CaseTask(dataset.cases[0], "SimpleITKIO", recipe, "", Path(sys.argv[2])))
+print((peak() - before) * (1 if sys.platform == "darwin" else 1024))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the resource module")
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+def test_no_case_takes_more_than_was_told(tmp_path, dtype) -> None:
+    shape = (100, 200, 200)
+    dataset = make_dataset(tmp_path, cases=1, labels={"background": 0, "a": 1, "b": 2, "ignore": 3})
+    image, labels = volume(0, shape)
+    write_image(image.astype(dtype), image_file(dataset.folder, 0), (1.5, 1.0, 0.8))
+    write_image(labels, label_file(dataset.folder, 0), (1.5, 1.0, 0.8))
+    plans = plan()
+    told = Preprocessor(plans.resolve("3d_fullres"), plans).memory_per_worker(dataset)
+
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, dataset.folder, tmp_path / "store"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+
+    assert PROCESS_BYTES < told < PROCESS_BYTES + 35 * 100 * 200 * 200
+    assert int(done.stdout) < told - PROCESS_BYTES + 16 * 1024**2
+
+
+def test_more_channels_and_a_finer_grid_take_more() -> None:
+    once = case_bytes((64, 64, 64), (64, 64, 64), channels=1)
+
+    assert case_bytes((64, 64, 64), (64, 64, 64), channels=2) > 1.3 * once
+    assert case_bytes((64, 64, 64), (128, 64, 64), channels=1) > 1.4 * once
+
+
+def test_workers_are_as_many_as_fit() -> None:
+    assert workers_that_fit([GIB] * 100, cpus=16, free=None) == 16
+    assert workers_that_fit([GIB] * 100, cpus=16, free=10 * GIB) == 8
+    assert workers_that_fit([GIB] * 3, cpus=16, free=100 * GIB) == 3
+    assert workers_that_fit([9 * GIB, GIB, GIB], cpus=16, free=GIB) == 1
+    assert workers_that_fit([], cpus=16, free=GIB) == 1
+
+
+def test_headers_are_read_without_voxels(tmp_path) -> None:
+    write_image(volume(0)[1], tmp_path / "image.nii.gz", (3.0, 2.0, 1.0))
+    (tmp_path / "broken.nii.gz").write_bytes(b"nothing")
+
+    header = read_header(tmp_path / "image.nii.gz")
+
+    assert header is not None
+    assert header.shape == (16, 20, 24)
+    assert header.spacing == (3.0, 2.0, 1.0)
+    assert header.itemsize == 1
+    assert read_header(tmp_path / "broken.nii.gz") is None
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="needs Linux")
+def test_free_memory_is_known() -> None:
+    free = free_memory()
+
+    assert free is not None
+    assert free > 0

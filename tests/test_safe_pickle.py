@@ -1,0 +1,71 @@
+"""Properties are read from pickles without running what these say."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from resenc_plans.errors import FileError
+from resenc_plans.safe_pickle import dump_pickle, load_pickle
+
+
+class Harmful:
+    def __reduce__(self):
+        return print, ("run",)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_plain_data_and_arrays_are_read(tmp_path, protocol) -> None:
+    properties = {
+        "spacing": [np.float64(1.5), np.float32(2), 3, 4.5],
+        "shape": (1, 2, 3),
+        "bytes": b"\x00\xff",
+        "class_locations": {1: np.arange(12).reshape(3, 4), (1, 2): [], -1: np.zeros((0, 4))},
+        "objects": np.array([None, "text"], dtype=object),
+        "set": {1, 2},
+    }
+    path = tmp_path / "case.pkl"
+    path.write_bytes(pickle.dumps(properties, protocol))
+
+    read = load_pickle(path)
+
+    np.testing.assert_equal(read, properties)
+
+
+def test_what_we_write_we_read(tmp_path) -> None:
+    path = tmp_path / "case.pkl"
+    path.write_bytes(dump_pickle({"a": np.ones(3)}))
+
+    np.testing.assert_equal(load_pickle(path), {"a": np.ones(3)})
+
+
+def test_anything_else_is_refused_by_name_and_not_run(tmp_path, capsys) -> None:
+    path = tmp_path / "case.pkl"
+    path.write_bytes(pickle.dumps(Harmful()))
+
+    with pytest.raises(FileError, match=r"case\.pkl: asks to load (builtins|__builtin__)\.print"):
+        load_pickle(path)
+
+    assert capsys.readouterr().out == ""
+
+
+def test_other_codecs_than_latin1_are_refused(tmp_path) -> None:
+    path = tmp_path / "case.pkl"
+    path.write_bytes(b"c_codecs\nencode\n(Vtext\nVrot13\ntR.")
+
+    with pytest.raises(FileError, match="the codec rot13"):
+        load_pickle(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no pickle", pickle.dumps({"a": "b" * 99})[:-20]])
+def test_damage_is_told(tmp_path, content) -> None:
+    path = tmp_path / "case.pkl"
+    path.write_bytes(content)
+
+    with pytest.raises(FileError, match=r"case\.pkl: damaged"):
+        load_pickle(path)
+
+
+def test_missing_file_is_told(tmp_path) -> None:
+    with pytest.raises(FileError, match="no such file"):
+        load_pickle(tmp_path / "case.pkl")
