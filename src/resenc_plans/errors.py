@@ -10,7 +10,16 @@ can catch all of them at once and the command line can print them in one place::
     │   └── ConfigurationError   one configuration is incomplete or contradictory
     ├── DatasetError         a dataset folder, dataset.json or an image is not usable
     ├── FingerprintError     a fingerprint is damaged or does not fit its dataset
-    └── PlanningError        no plans can be made from what was asked for
+    ├── PlanningError        no plans can be made from what was asked for
+    ├── NetworkError         a network cannot be imported, built or run
+    ├── PreprocessingError   stored cases are missing, stale or damaged, or cannot be made
+    ├── TrainingError        a training cannot begin, go on or resume
+    ├── ModelError           a trained model, checkpoint or archive is missing or unusable
+    ├── PredictionError      a case or a folder cannot be predicted
+    ├── EvaluationError      predictions cannot be compared with references
+    ├── DeviceError          a device does not exist or lacks memory
+    ├── WorkerError          a process that worked on cases is gone, or cannot be started
+    └── UsageError           options or arguments contradict each other
 
 A message says what is wrong, where (file, configuration, key, case) and what to do.
 """
@@ -46,3 +55,39 @@ class FingerprintError(ResencPlansError):
 
 class PlanningError(ResencPlansError):
     """No plans can be made from what was asked for."""
+
+
+class NetworkError(ResencPlansError):
+    """A network cannot be imported, built or run."""
+
+
+class PreprocessingError(ResencPlansError):
+    """Stored cases are missing, stale or damaged, or cannot be made."""
+
+
+class TrainingError(ResencPlansError):
+    """A training cannot begin, go on or resume."""
+
+
+class ModelError(ResencPlansError):
+    """A trained model, a checkpoint or an archive of models is missing or unusable."""
+
+
+class PredictionError(ResencPlansError):
+    """A case or a folder cannot be predicted."""
+
+
+class EvaluationError(ResencPlansError):
+    """Predictions cannot be compared with references."""
+
+
+class DeviceError(ResencPlansError):
+    """A device does not exist or has too little memory."""
+
+
+class WorkerError(ResencPlansError):
+    """A process that worked on cases is gone, or cannot be started."""
+
+
+class UsageError(ResencPlansError):
+    """Options or arguments contradict each other."""

@@ -6,8 +6,7 @@ import pytest
 
 from resenc_plans import Dataset
 from resenc_plans.errors import DatasetError, FileError
-
-from .made import document, write_dataset
+from tests.datasets.made import document, write_dataset
 
 
 def test_a_dataset_is_found_by_path_name_and_id(

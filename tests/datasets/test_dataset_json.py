@@ -7,8 +7,7 @@ from pydantic import ValidationError
 
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.errors import DatasetError, FileError
-
-from .made import document
+from tests.datasets.made import document
 
 OF_THE_DECATHLON = {"metadata__dataset_2.json", "Task05_Prostate__dataset@4e41b357.json"}
 

@@ -9,8 +9,14 @@ from PIL import Image as Pillow
 
 from resenc_plans import Dataset, Fingerprint
 from resenc_plans.errors import FingerprintError
-
-from .made import document, image_array, label_array, truncate, write_dataset, write_image
+from tests.datasets.made import (
+    document,
+    image_array,
+    label_array,
+    truncate,
+    write_dataset,
+    write_image,
+)
 
 
 @pytest.fixture

@@ -12,8 +12,14 @@ import pytest
 from resenc_plans import Dataset
 from resenc_plans.datasets.finding import SEVERITIES, Finding
 from resenc_plans.datasets.integrity import verify_dataset
-
-from .made import document, image_array, label_array, truncate, write_dataset, write_image
+from tests.datasets.made import (
+    document,
+    image_array,
+    label_array,
+    truncate,
+    write_dataset,
+    write_image,
+)
 
 IMAGE = "imagesTr/case_001_0001.nii.gz"
 LABEL = "labelsTr/case_001.nii.gz"

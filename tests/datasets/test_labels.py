@@ -5,8 +5,7 @@ import pytest
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import DatasetError
-
-from .made import document
+from tests.datasets.made import document
 
 
 def _labels(labels: dict[str, Any], order: list[int] | None = None) -> Labels:

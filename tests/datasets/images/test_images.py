@@ -8,8 +8,7 @@ from PIL import Image as Pillow
 
 from resenc_plans.datasets.images.images import read_file, read_image, read_label, write_label
 from resenc_plans.errors import DatasetError
-
-from .made import SPACING, image_array, label_array, truncate, write_image
+from tests.datasets.made import SPACING, image_array, label_array, truncate, write_image
 
 TILTED = (0.6, -0.8, 0.0, 0.8, 0.6, 0.0, 0.0, 0.0, 1.0)
 READERS = ("SimpleITKIO", "SimpleITKIOWithReorient", "NibabelIO", "NibabelIOWithReorient")

@@ -6,8 +6,7 @@ import pytest
 
 from resenc_plans.datasets.images.nifti import scan
 from resenc_plans.errors import DatasetError
-
-from .made import image_array, write_image
+from tests.datasets.made import image_array, write_image
 
 
 @pytest.fixture

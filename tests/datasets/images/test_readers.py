@@ -5,8 +5,7 @@ import pytest
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.images.readers import READERS, READERS_BY_ENDING, reader_writer_name
 from resenc_plans.errors import DatasetError
-
-from .made import document
+from tests.datasets.made import document
 
 
 def _name(example: Path | None = None, **changes: object) -> str:
