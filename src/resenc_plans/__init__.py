@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from resenc_plans.planning.planner import create_plans as create_plans
     from resenc_plans.planning.presets import Preset as Preset
     from resenc_plans.planning.presets import register_preset as register_preset
-    from resenc_plans.plans.architecture import OtherArchitecture as OtherArchitecture
-    from resenc_plans.plans.architecture import (
+    from resenc_plans.plans.architectures import OtherArchitecture as OtherArchitecture
+    from resenc_plans.plans.architectures import (
         PlainConvUNetArchitecture as PlainConvUNetArchitecture,
     )
-    from resenc_plans.plans.architecture import (
+    from resenc_plans.plans.architectures import (
         ResidualEncoderUNetArchitecture as ResidualEncoderUNetArchitecture,
     )
     from resenc_plans.plans.checks.findings import Finding as Finding
@@ -64,8 +64,8 @@ _MODULE_OF = {
     "FingerprintError": "resenc_plans.errors",
     "InheritanceError": "resenc_plans.errors",
     "IntensityProperties": "resenc_plans.datasets.fingerprint",
-    "OtherArchitecture": "resenc_plans.plans.architecture",
-    "PlainConvUNetArchitecture": "resenc_plans.plans.architecture",
+    "OtherArchitecture": "resenc_plans.plans.architectures",
+    "PlainConvUNetArchitecture": "resenc_plans.plans.architectures",
     "PlanningError": "resenc_plans.errors",
     "Plans": "resenc_plans.plans.plans",
     "PlansDiff": "resenc_plans.plans.diff",
@@ -75,7 +75,7 @@ _MODULE_OF = {
     "Preset": "resenc_plans.planning.presets",
     "ResamplingSettings": "resenc_plans.plans.configuration",
     "ResencPlansError": "resenc_plans.errors",
-    "ResidualEncoderUNetArchitecture": "resenc_plans.plans.architecture",
+    "ResidualEncoderUNetArchitecture": "resenc_plans.plans.architectures",
     "ResolvedConfiguration": "resenc_plans.plans.configuration",
     "Summary": "resenc_plans.evaluation.summary",
     "Trainer": "resenc_plans.training.trainer",

@@ -11,7 +11,7 @@ import pytest
 
 from resenc_plans.errors import PlansError, ResencPlansError
 from resenc_plans.networks.build import build_network
-from resenc_plans.plans.architecture import architecture_kind
+from resenc_plans.plans.architectures import architecture_kind
 from resenc_plans.plans.plans import Plans
 from resenc_plans.runs.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from tests.networks.configurations import unet_arguments

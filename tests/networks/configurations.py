@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from resenc_plans.plans.architecture import PLAIN_CONV_UNET, RESIDUAL_ENCODER_UNET
+from resenc_plans.plans.architectures import PLAIN_CONV_UNET, RESIDUAL_ENCODER_UNET
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 

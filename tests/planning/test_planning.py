@@ -12,8 +12,8 @@ from resenc_plans.planning import presets as table
 from resenc_plans.planning.presets import find_preset, presets, register_preset
 from resenc_plans.planning.published import match_budget, published_results
 from resenc_plans.planning.replanning import replan
-from resenc_plans.planning.topology import MIN_EDGE, overrides_for_patch_size, topology
 from resenc_plans.plans.provenance import STANDARD_TARGETS
+from resenc_plans.plans.topology import MIN_EDGE, overrides_for_patch_size, topology
 from tests.plans.documents import document
 
 INTENSITIES = {

@@ -11,7 +11,7 @@ from math import prod
 from typing import Any
 
 from resenc_plans.errors import ConfigurationError
-from resenc_plans.plans.architecture import ResidualEncoderUNetArguments, UNetArguments
+from resenc_plans.plans.architectures import ResidualEncoderUNetArguments, UNetArguments
 from resenc_plans.plans.configuration import ResolvedConfiguration
 
 _FROM_RESULT = {"ReLU", "ReLU6", "ELU", "SELU", "Sigmoid", "Tanh"}

@@ -21,7 +21,7 @@ from resenc_plans.networks.unet.layout import check_patch, fault, layout_of
 from resenc_plans.networks.unet.operators import OPERATORS, find_operator
 from resenc_plans.networks.unet.plain import PlainConvUNet
 from resenc_plans.networks.unet.residual import ResidualEncoderUNet
-from resenc_plans.plans.architecture import (
+from resenc_plans.plans.architectures import (
     PLAIN_CONV_UNET,
     RESIDUAL_ENCODER_UNET,
     PlainConvUNetArchitecture,

@@ -11,7 +11,7 @@ from typing import Protocol
 from torch import nn
 
 from resenc_plans.errors import ConfigurationError
-from resenc_plans.plans.architecture import architecture_kind
+from resenc_plans.plans.architectures import architecture_kind
 from resenc_plans.plans.configuration import ResolvedConfiguration
 
 ENTRY_POINTS = "resenc_plans.architectures"

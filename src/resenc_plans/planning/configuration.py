@@ -6,7 +6,7 @@ from typing import Any
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.fingerprint import Fingerprint
 from resenc_plans.planning.fitting import Fit
-from resenc_plans.plans.architecture import PLAIN_CONV_UNET, RESIDUAL_ENCODER_UNET
+from resenc_plans.plans.architectures import PLAIN_CONV_UNET, RESIDUAL_ENCODER_UNET
 
 _SCHEMES = {
     "ct": "CTNormalization",

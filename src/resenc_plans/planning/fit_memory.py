@@ -28,8 +28,8 @@ from resenc_plans.planning.fitting import (
     shape_of,
     shortened,
 )
-from resenc_plans.planning.topology import Topology, topology
 from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.topology import Topology, topology
 
 
 @dataclass(frozen=True)

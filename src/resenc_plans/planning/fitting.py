@@ -15,7 +15,7 @@ from typing import Literal
 from resenc_plans.cost.feature_maps import UNetShape, count_feature_maps
 from resenc_plans.errors import PlanningError
 from resenc_plans.planning.presets import Preset
-from resenc_plans.planning.topology import BASE_FEATURES, MAX_FEATURES, Topology, topology
+from resenc_plans.plans.topology import BASE_FEATURES, MAX_FEATURES, Topology, topology
 
 MIN_BATCH_SIZE = 2
 REFERENCE_BATCH_SIZE = {2: 12, 3: 2}

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from resenc_plans.datasets.fingerprint import IntensityProperties
-from resenc_plans.plans.architecture import Architecture
+from resenc_plans.plans.architectures import Architecture
 from resenc_plans.plans.frozen import Boolean, FrozenModel, Integer, Number, thaw
 
 if TYPE_CHECKING:

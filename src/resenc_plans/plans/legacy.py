@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resenc_plans.errors import ConfigurationError, InheritanceError
-from resenc_plans.plans.architecture import PLAIN_CONV_UNET, RESIDUAL_ENCODER_UNET
+from resenc_plans.plans.architectures import PLAIN_CONV_UNET, RESIDUAL_ENCODER_UNET
 from resenc_plans.plans.frozen import thaw
 from resenc_plans.plans.inheritance import INHERITS_FROM, inherit
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from resenc_plans.cost.stages import NetworkStage, network_stages
 from resenc_plans.errors import FileError
 from resenc_plans.files import replace_file
-from resenc_plans.plans.architecture import ResidualEncoderUNetArchitecture
+from resenc_plans.plans.architectures import ResidualEncoderUNetArchitecture
 from resenc_plans.plans.configuration import ResolvedConfiguration
 
 if TYPE_CHECKING:

@@ -134,7 +134,7 @@ def _network(
 def _price(network: Network, gpus: int, allow_import: Sequence[str]) -> _Priced:
     from resenc_plans.cli.measurement import calibration_in_use
     from resenc_plans.cost.estimate import estimate_cost
-    from resenc_plans.plans.architecture import OtherArchitecture
+    from resenc_plans.plans.architectures import OtherArchitecture
 
     config, channels, heads = network.config, network.input_channels, network.heads
     if isinstance(config.architecture, OtherArchitecture):

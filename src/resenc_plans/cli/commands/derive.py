@@ -160,7 +160,7 @@ def _default_parent(plan: "Plans") -> str:
 def _for_patch_size(
     config: "ResolvedConfiguration", size: tuple[float, ...], spacing: list[float] | None
 ) -> dict[str, Any]:
-    from resenc_plans.planning.topology import overrides_for_patch_size
+    from resenc_plans.plans.topology import overrides_for_patch_size
 
     patch = tuple(int(value) for value in size)
     changes = overrides_for_patch_size(config, patch, tuple(spacing) if spacing else None)

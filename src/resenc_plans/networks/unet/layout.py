@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from resenc_plans.errors import ConfigurationError
-from resenc_plans.plans.architecture import UNetArguments
+from resenc_plans.plans.architectures import UNetArguments
 from resenc_plans.plans.configuration import ResolvedConfiguration
 
 PerStage = int | Sequence[int]

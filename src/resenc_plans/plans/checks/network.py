@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from itertools import zip_longest
 from math import prod
 
-from resenc_plans.plans.architecture import OtherArchitecture, UNetArguments
+from resenc_plans.plans.architectures import OtherArchitecture, UNetArguments
 from resenc_plans.plans.checks.findings import Found, Subject
 from resenc_plans.plans.configuration import ResolvedConfiguration
 

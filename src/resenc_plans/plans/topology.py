@@ -12,7 +12,7 @@ from math import ceil
 from typing import Any
 
 from resenc_plans.errors import ConfigurationError
-from resenc_plans.plans.architecture import OtherArchitecture
+from resenc_plans.plans.architectures import OtherArchitecture
 from resenc_plans.plans.configuration import ResolvedConfiguration
 
 MIN_EDGE = 4
@@ -98,7 +98,7 @@ def overrides_for_patch_size(
     if isinstance(architecture, OtherArchitecture):
         raise ConfigurationError(
             f"{config.name}: the topology of {architecture.network_class_name} is not known. "
-            "Set patch_size, and the network's arguments that depend on it, with --set."
+            "Override patch_size and the network's arguments that depend on it one by one."
         )
     if len(patch_size) != config.dim:
         raise ConfigurationError(
