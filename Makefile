@@ -37,7 +37,7 @@ demo: install
 		--set 'architecture.arch_kwargs.features_per_stage=[8,16,32,64]'
 	cd $(DEMO) && ../../$(BIN)/resenc-plans train . tiny 0 --settings ../../examples/demo_training.json
 	cd $(DEMO) && ../../$(BIN)/resenc-plans predict -d . -c tiny -i imagesTr -o predicted --overlay pictures
-	cd $(DEMO) && ../../$(BIN)/resenc-plans evaluate predicted labelsTr
+	cd $(DEMO) && ../../$(BIN)/resenc-plans evaluate predicted -r labelsTr
 
 test: install
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile

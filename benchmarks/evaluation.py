@@ -43,7 +43,7 @@ def compare_evaluation(folder: Path, cases: int, large: bool, repeats: int) -> C
     dataset_json = str(DATASET / "dataset.json")
     ours = Command(
         (
-            *(sys.executable, "-m", "resenc_plans", "evaluate", pred, ref),
+            *(sys.executable, "-m", "resenc_plans", "evaluate", pred, "-r", ref),
             *("-d", dataset_json, "-np", "2", "-o", str(folder / "ours.json")),
         )
     )

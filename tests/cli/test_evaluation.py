@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_evaluate_writes_nnunets_summary_and_prints_a_row_per_label(run: Run, folder: Path) -> None:
-    done = run("evaluate", folder / "pred", folder / "labelsTr")
+    done = run("evaluate", folder / "pred", "-r", folder / "labelsTr")
     assert done.code == 0
     assert done.out.splitlines()[1].startswith("1 liver\t2\t0.99")
     assert "foreground mean" in done.out
@@ -42,58 +42,76 @@ def test_evaluate_writes_nnunets_summary_and_prints_a_row_per_label(run: Run, fo
     assert summary["mean"]["2"]["Dice"] == 1
 
 
+def test_two_folders_without_an_option_are_refused(run: Run, folder: Path) -> None:
+    """nnU-Net's order is the other one; false positives and negatives would be swapped."""
+    done = run("evaluate", folder / "labelsTr", folder / "pred")
+    assert done.code == 2
+    assert "nnU-Net's own order (references first, then predictions)" in done.err
+    assert "swap false positives and false negatives" in done.err
+    assert "-r" in done.err
+    assert not (folder / "labelsTr" / "summary.json").exists()
+    assert (
+        run("evaluate", folder / "pred", folder / "labelsTr", "-r", folder / "labelsTr").code == 2
+    )
+    done = run("evaluate", folder / "pred")
+    assert done.code == 2
+    assert "references with -r" in done.err
+
+
 def test_evaluate_prints_json_and_nothing_else(run: Run, folder: Path) -> None:
     done = run(
-        "evaluate", folder / "pred", folder / "labelsTr", "-d", folder, "--format", "json",
+        "evaluate", folder / "pred", "-r", folder / "labelsTr", "-d", folder, "--format", "json",
         "-o", folder / "mine.json",
     )  # fmt: skip
     assert json.loads(done.out) == json.loads((folder / "mine.json").read_text())
 
 
 def test_labels_may_be_given_by_value(run: Run, folder: Path) -> None:
-    done = run("evaluate", folder / "pred", folder / "labelsTr", "-l", "2", "--labels", "1,7")
+    done = run("evaluate", folder / "pred", "-r", folder / "labelsTr", "-l", "2", "--labels", "1,7")
     assert [line.split("\t")[0] for line in done.out.splitlines()[1:4]] == ["2", "1", "7"]
-    done = run("evaluate", folder / "pred", folder / "labelsTr", "-l", "liver")
+    done = run("evaluate", folder / "pred", "-r", folder / "labelsTr", "-l", "liver")
     assert done.code == 2
     assert "-l 'liver'" in done.err
 
 
 def test_what_fails_is_named_and_the_exit_code_is_1(run: Run, folder: Path) -> None:
     (folder / "pred" / "b.nii.gz").write_bytes(b"nothing")
-    done = run("evaluate", folder / "pred", folder / "labelsTr")
+    done = run("evaluate", folder / "pred", "-r", folder / "labelsTr")
     assert done.code == 1
     assert "b.nii.gz: not evaluated." in done.err
     assert len(json.loads((folder / "pred" / "summary.json").read_text())["metric_per_case"]) == 1
     (folder / "pred" / "b.nii.gz").unlink()
-    done = run("evaluate", folder / "pred", folder / "labelsTr")
+    done = run("evaluate", folder / "pred", "-r", folder / "labelsTr")
     assert done.code == 1
     assert "1 of the references have no prediction: b.nii.gz" in done.err
-    assert run("evaluate", folder / "pred", folder / "labelsTr", "--chill").code == 0
+    assert run("evaluate", folder / "pred", "-r", folder / "labelsTr", "--chill").code == 0
 
 
 def test_without_labels_it_says_how_to_give_them(run: Run, folder: Path) -> None:
     (folder / "dataset.json").unlink()
-    done = run("evaluate", folder / "pred", folder / "labelsTr")
+    done = run("evaluate", folder / "pred", "-r", folder / "labelsTr")
     assert done.code == 2
     assert "-l 1,2,3" in done.err
 
 
 def test_pictures_are_drawn_on_demand(run: Run, folder: Path) -> None:
     done = run(
-        "evaluate", folder / "pred", folder / "labelsTr", "--plot", folder / "plot.png",
+        "evaluate", folder / "pred", "-r", folder / "labelsTr", "--plot", folder / "plot.png",
         "--overlay", folder / "pictures", "--images", folder / "imagesTr",
     )  # fmt: skip
     assert done.code == 0
     assert (folder / "plot.png").stat().st_size > 1000
     assert sorted(p.name for p in (folder / "pictures").iterdir()) == ["a.png", "b.png"]
-    done = run("evaluate", folder / "pred", folder / "labelsTr", "--overlay", folder / "more")
+    done = run("evaluate", folder / "pred", "-r", folder / "labelsTr", "--overlay", folder / "more")
     assert done.code == 2
     assert "--images" in done.err
 
 
 def test_surfaces_are_measured_on_demand(run: Run, folder: Path) -> None:
     pytest.importorskip("monai")
-    done = run("evaluate", folder / "pred", folder / "labelsTr", "--surface", "--tolerance", "2")
+    done = run(
+        "evaluate", folder / "pred", "-r", folder / "labelsTr", "--surface", "--tolerance", "2"
+    )
     assert "NSD at 2 mm" in done.out
     assert json.loads((folder / "pred" / "surface.json").read_text())["tolerance_mm"] == 2
 
@@ -105,7 +123,7 @@ def test_postprocess_finds_out_and_applies(run: Run, folder: Path) -> None:
     rules = folder / "pred" / "postprocessing.json"
     done = run("postprocess", folder / "pred", "--apply", rules, "-o", folder / "out")
     assert done.code == 0
-    run("evaluate", folder / "out", folder / "labelsTr")
+    run("evaluate", folder / "out", "-r", folder / "labelsTr")
     summary = json.loads((folder / "out" / "summary.json").read_text())
     assert summary["foreground_mean"]["Dice"] == 1
     assert (folder / "pred" / "postprocessed" / "a.nii.gz").read_bytes() == (

@@ -15,10 +15,7 @@ if TYPE_CHECKING:
     from resenc_plans.evaluation.summary import Summary
 
 PredictionsArgument = Annotated[
-    Path, typer.Argument(metavar="PRED", help="Folder of segmentations.", show_default=False)
-]
-ReferencesArgument = Annotated[
-    Path, typer.Argument(metavar="GT", help="Folder of references.", show_default=False)
+    Path, typer.Argument(metavar="PREDICTIONS", help="Folder of segmentations.", show_default=False)
 ]
 QuestionDatasetOption = Annotated[
     str | None,
@@ -29,7 +26,7 @@ QuestionDatasetOption = Annotated[
         "-djfile",
         metavar="DATASET",
         help="Dataset by id, name or path, or its dataset.json. Without it: the dataset.json in "
-        "PRED or beside GT.",
+        "PREDICTIONS or beside REFERENCES.",
         show_default=False,
     ),
 ]
@@ -37,7 +34,19 @@ QuestionDatasetOption = Annotated[
 
 def evaluate(
     predictions: PredictionsArgument,
-    references: ReferencesArgument,
+    second_folder: Annotated[
+        Path | None, typer.Argument(hidden=True, metavar="", show_default=False)
+    ] = None,
+    references: Annotated[
+        Path | None,
+        typer.Option(
+            "-r",
+            "--reference",
+            metavar="REFERENCES",
+            help="Folder of references, with the same file names.",
+            show_default=False,
+        ),
+    ] = None,
     dataset: QuestionDatasetOption = None,
     labels: Annotated[
         list[str] | None,
@@ -96,17 +105,23 @@ def evaluate(
 ) -> None:
     """Dice, IoU and voxel counts per case and label, as nnU-Net's summary.json has them.
 
-    The predictions come first (nnU-Net's command has the references first). summary.json is
-    written into PRED, or where -o says. Exit code 1 if a case could not be
-    evaluated or has no prediction. Example: resenc-plans evaluate predictions labelsTs -d 4
+    summary.json is written into PREDICTIONS, or to the file that -o names. Exit code 1 if a case
+    could not be evaluated or has no prediction.
+    Example: resenc-plans evaluate predictions -r labelsTs -d 4
     """
-    from resenc_plans.errors import ResencPlansError
+    from resenc_plans.errors import UsageError
     from resenc_plans.evaluation.evaluate import evaluate_folder, prediction_names
 
-    if (overlay is None) != (images is None):
-        raise ResencPlansError(
-            "--overlay needs --images, the folder of the images, and vice versa."
+    if second_folder is not None:
+        raise UsageError(
+            "Two folders were given, and nnU-Net's own order (references first, then predictions) "
+            "would swap false positives and false negatives here. Give the predictions alone, and "
+            "name the references with -r: evaluate PREDICTIONS -r REFERENCES."
         )
+    if references is None:
+        raise UsageError("Name the folder of references with -r.")
+    if (overlay is None) != (images is None):
+        raise UsageError("--overlay needs --images, the folder of the images, and vice versa.")
     question, names = find_question(predictions, references, dataset, labels, ignore_label)
     total = len(prediction_names(predictions, question.file_ending))
     with progress("Evaluating", total) as on_case:

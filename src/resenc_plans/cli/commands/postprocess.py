@@ -28,8 +28,8 @@ def postprocess(
         typer.Option(
             "-r",
             "--reference",
-            metavar="GT",
-            help="Find out on these references what improves PRED, and do it.",
+            metavar="REFERENCES",
+            help="Determine on these references which steps help, and apply them.",
             show_default=False,
         ),
     ] = None,
@@ -49,17 +49,19 @@ def postprocess(
 ) -> None:
     """Keep the largest component only, of all labels or of single ones, where that helps.
 
-    With -r it is determined as nnU-Net does and written to postprocessing.json in PRED; the results
-    go to PRED/postprocessed, or where -o says. With --apply the file's steps are done to PRED.
+    With -r the steps are determined as nnU-Net does and written to postprocessing.json in
+    PREDICTIONS; the results go to PREDICTIONS/postprocessed, or to the folder that -o names. With
+    --apply the steps of a file are applied to PREDICTIONS.
     Exit code 1 if a case failed. Example: resenc-plans postprocess validation -r labelsTr -d 4
     """
-    from resenc_plans.errors import ResencPlansError
+    from resenc_plans.errors import UsageError
     from resenc_plans.evaluation.postprocessing.files import load_postprocessing
     from resenc_plans.evaluation.postprocessing.postprocess import apply_postprocessing
 
     if (references is None) == (rules is None):
-        raise ResencPlansError(
-            "Give either -r GT, to find out what helps, or --apply FILE, to do what was found out."
+        raise UsageError(
+            "Give either -r REFERENCES, to determine which steps help, or --apply FILE, to apply "
+            "the steps of a file."
         )
     problems: dict[str, Problem] = {}
     if references is not None:
@@ -68,7 +70,7 @@ def postprocess(
         reader, file_ending = question.reader, question.file_ending
     else:
         if output is None:
-            raise ResencPlansError("--apply needs -o OUT, the folder for the results.")
+            raise UsageError("--apply needs -o, the folder for the results.")
         target, reader, file_ending = output, None, None
         steps = load_postprocessing(rules or "")
     for problem in apply_postprocessing(
