@@ -11,7 +11,6 @@ from torch.nn.functional import cross_entropy
 
 from resenc_plans import Dataset, Fingerprint, Preprocessor, Trainer, TrainingSettings, create_plans
 from resenc_plans.datasets.demo import write_phantom
-from resenc_plans.plans.plans import Plans
 
 
 def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -37,9 +36,7 @@ def main() -> None:
     dataset = Dataset.load(write_phantom(Path("Dataset900_Phantom"), cases=5))
     plan = create_plans(Fingerprint.extract(dataset), dataset, preset="M")
     plan.derive("small", from_="3d_fullres", batch_size=2, patch_size=[16, 32, 32])
-    path = dataset.folder / f"{plan.name}.json"
-    plan.save(path)
-    plan = Plans.load(path)
+    plan.save(dataset.folder / f"{plan.name}.json")
     config = plan.resolve("small")
     Preprocessor(config, plan).run(dataset, dataset.folder / config.data_identifier, workers=1)
     trainer = Trainer(

@@ -108,6 +108,17 @@ def test_the_old_name_of_intensity_properties_is_read() -> None:
     assert Plans.from_dict(content).intensity_properties[0].median == 362.0
 
 
+def test_plans_know_the_file_that_they_were_saved_to_or_loaded_from(tmp_path: Path) -> None:
+    plan = Plans.from_dict(document(), "made up")
+    assert (plan.path, plan.source) == (None, "made up")
+    with pytest.raises(PlansError, match=r"made up: these plans are in no file.*Save the plans"):
+        plan.folder  # noqa: B018
+    plan.save(tmp_path / "first.json")
+    assert (plan.path, plan.folder) == (tmp_path / "first.json", tmp_path)
+    assert plan.source == str(tmp_path / "first.json")
+    assert Plans.load(tmp_path / "first.json").path == tmp_path / "first.json"
+
+
 def test_the_caller_s_dictionary_is_not_shared() -> None:
     content = document()
     plan = Plans.from_dict(content)

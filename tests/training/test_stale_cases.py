@@ -16,7 +16,7 @@ from resenc_plans.training.trainer import Trainer
 def recorded(config, dataset, preprocessed):
     """The store, with a manifest as `preprocess` leaves it."""
     store = preprocessed / config.data_identifier
-    plan = Plans.from_dict(config.plans.to_dict(), config.plans.source)
+    plan = Plans.from_dict(config.plans.to_dict(), path=config.plans.path)
     recipe = recipe_digest(config, plan, dataset.json, "threshold")
     Manifest(store).write(
         ManifestEntry(f"phantom_{number:03}", recipe, (), (), ()) for number in range(6)
@@ -27,7 +27,7 @@ def recorded(config, dataset, preprocessed):
 def changed(config, **changes):
     document = config.plans.to_dict()
     document["configurations"]["tiny"] |= changes
-    return Plans.from_dict(document, config.plans.source).resolve("tiny")
+    return Plans.from_dict(document, path=config.plans.path).resolve("tiny")
 
 
 def test_a_case_of_another_spacing_is_stale(recorded, config, dataset):

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from resenc_plans.datasets.dataset import Dataset
-from resenc_plans.errors import DatasetError, FileError, ResencPlansError
+from resenc_plans.errors import DatasetError, FileError, PlansError, ResencPlansError
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.runs.checkpoint import load_checkpoint
@@ -332,6 +332,15 @@ def test_ones_own_network_and_loss_are_used(config, dataset):
     assert not torch.equal(before, network.weight)
 
 
+def test_plans_that_are_saved_need_not_be_loaded_again(config, dataset, preprocessed):
+    plan = Plans.from_dict(config.plans.to_dict())
+    with pytest.raises(PlansError, match="Save the plans into the folder of the preprocessed"):
+        Trainer(plan.resolve("tiny"), dataset, 0, SHORT)
+    plan.save(preprocessed / f"{plan.name}.json")
+    trainer = Trainer(plan.resolve("tiny"), dataset, 0, SHORT)
+    assert trainer.folder.path.is_relative_to(preprocessed)
+
+
 def test_ones_own_sampler_is_for_training_alone(config, dataset):
     trainer = Trainer(config, dataset, 0, SHORT, sampler=Fixed("phantom_001", (0, 0, 0)))
     assert set(next(trainer.training_batches.stream(0)).cases) == {"phantom_001"}
@@ -398,7 +407,7 @@ def test_a_checkpoint_of_another_run_is_refused(config, dataset):
 def changed(config: ResolvedConfiguration, **changes: object) -> ResolvedConfiguration:
     document = config.plans.to_dict()
     document["configurations"]["tiny"] |= changes
-    return Plans.from_dict(document, config.plans.source).resolve("tiny")
+    return Plans.from_dict(document, path=config.plans.path).resolve("tiny")
 
 
 def test_a_checkpoint_of_other_plans_of_the_same_name_is_refused(config, dataset):

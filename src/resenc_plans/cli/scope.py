@@ -167,7 +167,7 @@ def plans_files(folder: Path) -> list[Path]:
 
 
 def _dataset_beside(plan: Plans) -> Dataset:
-    folder = Path(plan.source).parent
+    folder = plan.folder
     if not (folder / DATASET_JSON).is_file():
         raise DatasetError(
             f"{plan.source}: has no {DATASET_JSON} beside it, so the number of labels is not known."

@@ -46,7 +46,7 @@ def replan(old: Plans, new: Plans) -> Replanning:
             if INHERITS_FROM in before["configurations"][name]
         }
         document[PROVENANCE] = provenance | ({"derived": derived} if derived else {})
-    merged = Plans.from_dict(document, new.source)
+    merged = Plans.from_dict(document, new.source, path=new.path)
     changes = [change for change in old.diff(merged).changes if _matters(change)]
     return Replanning(
         merged,

@@ -46,10 +46,13 @@ class Plans:
     12
     """
 
-    def __init__(self, document: dict[str, Any], source: str = "plans") -> None:
+    def __init__(
+        self, document: dict[str, Any], source: str = "plans", path: Path | None = None
+    ) -> None:
         self._document = document
-        self._source = source
-        self._view = _validated(document, source)
+        self._source = source if path is None else str(path)
+        self._path = path
+        self._view = _validated(document, self._source)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -62,15 +65,20 @@ class Plans:
         PlansError
             It is JSON of another kind, or has values of a wrong type; every place is named.
         """
-        return cls(read_json(path), str(path))
+        return cls(read_json(path), path=Path(path))
 
     @classmethod
-    def from_dict(cls, document: Mapping[str, Any], source: str = "plans") -> Self:
-        """Plans from a parsed JSON object, which is copied. `source` names it in messages."""
-        return cls(deepcopy(dict(document)), source)
+    def from_dict(
+        cls, document: Mapping[str, Any], source: str = "plans", *, path: Path | None = None
+    ) -> Self:
+        """Plans from a parsed JSON object, which is copied.
+
+        `path` is the file that it was parsed from; without one, `source` names it in messages.
+        """
+        return cls(deepcopy(dict(document)), source, path)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the document as nnU-Net formats it, whole or not at all.
+        """Write the document as nnU-Net formats it, whole or not at all; `path` becomes its file.
 
         Raises
         ------
@@ -78,6 +86,7 @@ class Plans:
             The file cannot be written; what was there before is unchanged.
         """
         write_json(path, self._document)
+        self._path, self._source = Path(path), str(path)
 
     def to_dict(self) -> dict[str, Any]:
         """The document, as a copy."""
@@ -90,8 +99,29 @@ class Plans:
 
     @property
     def source(self) -> str:
-        """Where the plans come from, as messages name it."""
+        """What messages call the plans: their file, if they have one."""
         return self._source
+
+    @property
+    def path(self) -> Path | None:
+        """The file that they were loaded from or saved to last; None before either."""
+        return self._path
+
+    @property
+    def folder(self) -> Path:
+        """The folder of their file, where the dataset's stored cases lie too.
+
+        Raises
+        ------
+        PlansError
+            They were neither loaded from a file nor saved.
+        """
+        if self._path is None:
+            raise PlansError(
+                f"{self._source}: these plans are in no file, so where the dataset's preprocessed "
+                "cases are is unknown. Save the plans into the folder of the preprocessed dataset."
+            )
+        return self._path.parent
 
     @property
     def document(self) -> PlansDocument:
@@ -167,7 +197,7 @@ class Plans:
         child = derived_configuration(self, name, from_, overrides, overwrite)
         document = self.to_dict()
         document["configurations"][name] = child
-        type(self)(document, self._source).resolve(name)
+        type(self)(document, self._source, self._path).resolve(name)
         self._document, self._view = document, _validated(document, self._source)
         return self
 

@@ -65,9 +65,10 @@ class RunFolder:
             remove_unfinished(self.path)
             write_json(self.model / "plans.json", config.plans.to_dict())
             write_json(self.model / DATASET_JSON, dataset.json.to_dict())
-            fingerprint = Path(config.plans.source).parent / FINGERPRINT_JSON
-            if fingerprint.is_file():
-                shutil.copy(fingerprint, self.model / FINGERPRINT_JSON)
+            if config.plans.path is not None:
+                fingerprint = config.plans.folder / FINGERPRINT_JSON
+                if fingerprint.is_file():
+                    shutil.copy(fingerprint, self.model / FINGERPRINT_JSON)
         except OSError as error:
             raise FileError(f"{self.path}: cannot be written to: {error.strerror}.") from None
 

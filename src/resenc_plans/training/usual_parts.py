@@ -10,7 +10,6 @@ from resenc_plans.errors import DatasetError, FileError
 from resenc_plans.execution.cases import usable_cpus
 from resenc_plans.folders import model_folder, results_folder
 from resenc_plans.plans.configuration import ResolvedConfiguration
-from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing.store.case_store import PROPERTIES, CaseStore
 from resenc_plans.preprocessing.store.manifest import stale_cases
 from resenc_plans.runs.folds import fold_cases
@@ -28,8 +27,14 @@ MOST_WORKERS = 12
 
 
 def preprocessed_folder(config: ResolvedConfiguration) -> Path:
-    """The folder of the configuration's plans file, where the stored cases lie too."""
-    return Path(config.plans.source).parent
+    """The folder of the configuration's plans file, where the stored cases lie too.
+
+    Raises
+    ------
+    PlansError
+        The plans were never saved.
+    """
+    return config.plans.folder
 
 
 def open_store(config: ResolvedConfiguration) -> CaseStore:
@@ -126,8 +131,7 @@ def check_stored_cases(
         A case was preprocessed by other plans or labels, has other channels than the plans, or
         image and labels differ in shape.
     """
-    plan = Plans.from_dict(config.plans.to_dict(), config.plans.source)
-    stale = stale_cases(store.folder, cases, config, plan, dataset.json)
+    stale = stale_cases(store.folder, cases, config, config.plans, dataset.json)
     if stale:
         raise DatasetError(
             f"{store.folder}: {len(stale)} of {len(cases)} cases were preprocessed before spacing, "

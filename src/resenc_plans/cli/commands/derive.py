@@ -119,7 +119,7 @@ def derive(
             raise ResencPlansError("--set alone does not suggest a name: give --name.")
         name = "_".join([parent, *suffixes])
 
-    before = Plans.from_dict(plan.to_dict(), plan.source)
+    before = Plans.from_dict(plan.to_dict(), path=plan.path)
     plan.derive(name, from_=parent, overwrite=overwrite, **overrides)
     _note_consequences(before, plan, name)
     if spacing is not None and patch_size is None:
@@ -137,7 +137,7 @@ def derive(
 
 def output_of(plan: "Plans", output: Path | None, *, overwrite: bool) -> Path:
     """Where changed plans go: their own file, or a new one; a folder gets a file of their name."""
-    source = Path(plan.source)
+    source = plan.path or Path(f"{plan.name}.json")
     if output is None:
         return source
     target = output / source.name if output.is_dir() else output

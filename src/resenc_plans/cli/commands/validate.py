@@ -81,7 +81,7 @@ def _check(file: Path, dataset: "Dataset | None") -> "tuple[Finding, ...]":
         except ResencPlansError as error:
             faults.append(Finding(UNREADABLE_RULE, "error", None, DATASET_JSON, str(error)))
     try:
-        plan = Plans.from_dict(document, str(file)) if isinstance(document, dict) else None
+        plan = Plans.from_dict(document, path=file) if isinstance(document, dict) else None
     except PlansError as error:
         return tuple(faults) or (Finding(SCHEMA_RULE, "error", None, "", _without(file, error)),)
     if plan is None:

@@ -1,7 +1,6 @@
 """Whether the file is what nnU-Net expects: keys, names, stages, transposes."""
 
 from difflib import get_close_matches
-from pathlib import Path
 
 from resenc_plans.errors import PlansError
 from resenc_plans.plans.checks.findings import Found, Subject
@@ -131,8 +130,8 @@ def old_format(subject: Subject) -> Found:
 
 def name_of_file(subject: Subject) -> Found:
     """Results are stored under plans_name, whatever the file is called."""
-    name, path = subject.document.get("plans_name"), Path(subject.plan.source)
-    if path.suffix != ".json" or path.name in ("plans.json", "nnUNetPlans.json"):
+    name, path = subject.document.get("plans_name"), subject.plan.path
+    if path is None or path.suffix != ".json" or path.name in ("plans.json", "nnUNetPlans.json"):
         return
     if name is not None and name != path.stem:
         yield (
