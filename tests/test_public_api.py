@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import resenc_plans
 
@@ -72,7 +73,7 @@ def test_help_loads_nothing_that_computes() -> None:
     assert not loaded & {"torch", "numpy", "scipy", "SimpleITK", "blosc2", "matplotlib"}
 
 
-def test_commands_on_plans_load_no_numpy_and_no_torch(tmp_path) -> None:
+def test_commands_on_plans_load_no_numpy_and_no_torch(tmp_path: Path) -> None:
     from tests.plans.documents import document
 
     path = tmp_path / "nnUNetResEncUNetMPlans.json"

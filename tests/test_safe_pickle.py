@@ -1,6 +1,7 @@
 """Properties are read from pickles without running what these say."""
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ class Harmful:
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_plain_data_and_arrays_are_read(tmp_path, protocol) -> None:
+def test_plain_data_and_arrays_are_read(tmp_path: Path, protocol) -> None:
     properties = {
         "spacing": [np.float64(1.5), np.float32(2), 3, 4.5],
         "shape": (1, 2, 3),
@@ -32,14 +33,16 @@ def test_plain_data_and_arrays_are_read(tmp_path, protocol) -> None:
     np.testing.assert_equal(read, properties)
 
 
-def test_what_we_write_we_read(tmp_path) -> None:
+def test_what_we_write_we_read(tmp_path: Path) -> None:
     path = tmp_path / "case.pkl"
     path.write_bytes(dump_pickle({"a": np.ones(3)}))
 
     np.testing.assert_equal(load_pickle(path), {"a": np.ones(3)})
 
 
-def test_anything_else_is_refused_by_name_and_not_run(tmp_path, capsys) -> None:
+def test_anything_else_is_refused_by_name_and_not_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "case.pkl"
     path.write_bytes(pickle.dumps(Harmful()))
 
@@ -49,7 +52,7 @@ def test_anything_else_is_refused_by_name_and_not_run(tmp_path, capsys) -> None:
     assert capsys.readouterr().out == ""
 
 
-def test_other_codecs_than_latin1_are_refused(tmp_path) -> None:
+def test_other_codecs_than_latin1_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "case.pkl"
     path.write_bytes(b"c_codecs\nencode\n(Vtext\nVrot13\ntR.")
 
@@ -58,7 +61,7 @@ def test_other_codecs_than_latin1_are_refused(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no pickle", pickle.dumps({"a": "b" * 99})[:-20]])
-def test_damage_is_told(tmp_path, content) -> None:
+def test_damage_is_told(tmp_path: Path, content) -> None:
     path = tmp_path / "case.pkl"
     path.write_bytes(content)
 
@@ -66,6 +69,6 @@ def test_damage_is_told(tmp_path, content) -> None:
         load_pickle(path)
 
 
-def test_missing_file_is_told(tmp_path) -> None:
+def test_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="no such file"):
         load_pickle(tmp_path / "case.pkl")

@@ -1,20 +1,23 @@
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import document
+from tests.cli.conftest import Done, document
 from tests.test_public_api import modules_after
 
 
 @pytest.fixture
-def planned(run, dataset) -> Path:
+def planned(run: Callable[..., Done], dataset: Path) -> Path:
     assert run("create", "--preset", "M").code == 0
     return dataset / "nnUNetResEncUNetMPlans.json"
 
 
-def test_a_table_names_its_calibration_and_gives_ranges(run, planned):
+def test_a_table_names_its_calibration_and_gives_ranges(
+    run: Callable[..., Done], planned: Path
+) -> None:
     done = run("cost", "3d_fullres")
     assert done.code == 0
     header, row = done.out.splitlines()[:2]
@@ -27,7 +30,7 @@ def test_a_table_names_its_calibration_and_gives_ranges(run, planned):
     assert "will fit" not in done.out
 
 
-def test_json_has_every_figure(run, planned):
+def test_json_has_every_figure(run: Callable[..., Done], planned: Path) -> None:
     found = json.loads(run("cost", "--format", "json").out)
     assert set(found) == {"2d", "3d_fullres"}
     cost = found["3d_fullres"]
@@ -36,7 +39,9 @@ def test_json_has_every_figure(run, planned):
     assert cost["inference"]["export_bytes"] > 0
 
 
-def test_plans_alone_need_channels_and_heads(run, planned, tmp_path):
+def test_plans_alone_need_channels_and_heads(
+    run: Callable[..., Done], planned: Path, tmp_path: Path
+) -> None:
     alone = tmp_path / "alone" / "P.json"
     alone.parent.mkdir()
     shutil.copy(planned, alone)
@@ -52,13 +57,17 @@ def test_plans_alone_need_channels_and_heads(run, planned, tmp_path):
         (["--gpus", "1000"], "cannot be split over 1000 GPUs"),
     ],
 )
-def test_impossible_numbers_are_refused(run, planned, arguments, message):
+def test_impossible_numbers_are_refused(
+    run: Callable[..., Done], planned: Path, arguments: list[str], message: str
+) -> None:
     done = run("cost", "3d_fullres", *arguments)
     assert done.code == 2
     assert message in done.err
 
 
-def test_a_configuration_that_cannot_be_priced_leaves_the_others(run, planned):
+def test_a_configuration_that_cannot_be_priced_leaves_the_others(
+    run: Callable[..., Done], planned: Path
+) -> None:
     plans = document(planned)
     plans["configurations"]["broken"] = {"inherits_from": "3d_fullres", "patch_size": [5, 5, 5]}
     planned.write_text(json.dumps(plans))
@@ -68,7 +77,9 @@ def test_a_configuration_that_cannot_be_priced_leaves_the_others(run, planned):
     assert run("cost", "broken").code == 2
 
 
-def test_another_network_is_traced_and_worded_as_a_floor(run, planned):
+def test_another_network_is_traced_and_worded_as_a_floor(
+    run: Callable[..., Done], planned: Path
+) -> None:
     plans = document(planned)
     plans["configurations"]["stunet"] = {
         "inherits_from": "3d_fullres",
@@ -85,13 +96,13 @@ def test_another_network_is_traced_and_worded_as_a_floor(run, planned):
     assert "at least" in done.out
 
 
-def test_the_closed_form_loads_neither_torch_nor_numpy(planned):
+def test_the_closed_form_loads_neither_torch_nor_numpy(planned: Path) -> None:
     loaded = modules_after("cost", "-p", str(planned))
     assert "resenc_plans.cost.estimate" in loaded
     assert not loaded & {"torch", "numpy", "scipy", "SimpleITK"}
 
 
-def test_create_shows_the_memory_that_is_expected(run, dataset):
+def test_create_shows_the_memory_that_is_expected(run: Callable[..., Done], dataset: Path) -> None:
     done = run("create", "--preset", "M")
     header, row = done.out.splitlines()[:2]
     low, high = dict(zip(header.split("\t"), row.split("\t"), strict=True))["GB"].split("-")
@@ -99,7 +110,9 @@ def test_create_shows_the_memory_that_is_expected(run, dataset):
     assert "A100 40 GB" in done.out
 
 
-def test_plans_are_fitted_to_a_memory_and_compared_with_the_preset_s(run, dataset):
+def test_plans_are_fitted_to_a_memory_and_compared_with_the_preset_s(
+    run: Callable[..., Done], dataset: Path
+) -> None:
     done = run("create", "--fit", "24GB")
     assert done.code == 0
     assert "Experimental: fitted to 24 GB" in done.err
@@ -115,15 +128,17 @@ def test_plans_are_fitted_to_a_memory_and_compared_with_the_preset_s(run, datase
         (["--fit", "24", "--gpu-memory", "24"], "not both"),
     ],
 )
-def test_impossible_fits_are_refused(run, dataset, arguments, message):
+def test_impossible_fits_are_refused(
+    run: Callable[..., Done], dataset: Path, arguments: list[str], message: str
+) -> None:
     done = run("create", *arguments)
     assert done.code == 2
     assert message in done.err
 
 
 def test_a_measurement_is_printed_beside_the_estimate_and_calibrates_what_follows(
-    run, planned, monkeypatch
-):
+    run: Callable[..., Done], planned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from resenc_plans.cli import measurement
     from resenc_plans.profiling import gpu_step
     from resenc_plans.profiling.gpu_step import StepMeasurement
@@ -149,7 +164,7 @@ def test_a_measurement_is_printed_beside_the_estimate_and_calibrates_what_follow
     assert "20.0 (18.0-22.0)" in after.out
 
 
-def test_measuring_needs_a_gpu_and_says_so(run, planned):
+def test_measuring_needs_a_gpu_and_says_so(run: Callable[..., Done], planned: Path) -> None:
     done = run("cost", "3d_fullres", "--measure")
     assert done.code == 2
     assert "needs a CUDA GPU" in done.err
@@ -157,8 +172,8 @@ def test_measuring_needs_a_gpu_and_says_so(run, planned):
 
 
 def test_a_network_of_the_users_own_is_traced_once_its_module_is_allowed(
-    run, planned, tmp_path, monkeypatch
-):
+    run: Callable[..., Done], planned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "mylab_nets.py").write_text(
         "from torch import nn\n"
         "class Net(nn.Module):\n"
@@ -194,7 +209,9 @@ def test_a_network_of_the_users_own_is_traced_once_its_module_is_allowed(
     assert 3.9 * part < whole <= 4 * part
 
 
-def test_the_memory_of_preprocessing_is_told_where_there_are_images(run, planned, phantom):
+def test_the_memory_of_preprocessing_is_told_where_there_are_images(
+    run: Callable[..., Done], planned: Path, phantom: Path
+) -> None:
     assert "per worker" not in run("cost").out
     told = run("cost", "-d", phantom, "-p", planned)
     assert "Preprocessing takes at most 0.30 GiB per worker, by the headers of 3 cases." in told.out

@@ -1,10 +1,16 @@
 """The command ensemble."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 from resenc_plans.datasets.images.images import read_label
+from tests.cli.conftest import Done
 from tests.inference.test_ensemble import prediction
 
 
-def test_folders_may_be_given_as_nnunet_takes_them(run, tmp_path):
+def test_folders_may_be_given_as_nnunet_takes_them(
+    run: Callable[..., Done], tmp_path: Path
+) -> None:
     folders = [prediction(tmp_path / str(seed), seed) for seed in range(2)]
     plain = run("ensemble", *folders, "-o", tmp_path / "plain", "--probabilities")
     assert plain.code == 0
@@ -18,7 +24,7 @@ def test_folders_may_be_given_as_nnunet_takes_them(run, tmp_path):
     ).all()
 
 
-def test_a_damaged_case_makes_exit_code_1(run, tmp_path):
+def test_a_damaged_case_makes_exit_code_1(run: Callable[..., Done], tmp_path: Path) -> None:
     folders = [prediction(tmp_path / str(seed), seed) for seed in range(2)]
     (folders[1] / "one.npz").write_bytes(b"no archive")
     done = run("ensemble", *folders, "-o", tmp_path / "out")
@@ -27,7 +33,7 @@ def test_a_damaged_case_makes_exit_code_1(run, tmp_path):
     assert str(folders[1] / "one.npz") in done.out
 
 
-def test_a_folder_that_is_not_there_is_an_error(run, tmp_path):
+def test_a_folder_that_is_not_there_is_an_error(run: Callable[..., Done], tmp_path: Path) -> None:
     done = run("ensemble", tmp_path / "nowhere", "-o", tmp_path / "out")
     assert done.code == 2
     assert "no such folder" in done.err

@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,13 @@ from resenc_plans.evaluation.postprocessing.postprocess import Determination, Po
 from resenc_plans.evaluation.selection import Candidate, Selection, instructions
 from resenc_plans.evaluation.summary import Summary
 from resenc_plans.runs.find_model import TrainedModel
+from tests.cli.conftest import Done
 from tests.inference.models import write_model
 from tests.inference.test_predictor import noise, write_image
 
 
 @pytest.fixture
-def images(tmp_path):
+def images(tmp_path: Path):
     folder = tmp_path / "images"
     folder.mkdir()
     for seed, case in enumerate(("one", "two")):
@@ -27,7 +29,7 @@ def images(tmp_path):
 
 
 @pytest.fixture
-def results(tmp_path):
+def results(tmp_path: Path):
     """Two models of a dataset where nnU-Net puts them."""
     folder = tmp_path / "results"
     dataset = folder / "Dataset007_Made"
@@ -37,8 +39,8 @@ def results(tmp_path):
 
 
 def test_a_model_is_named_by_folder_or_as_nnunet_names_it(
-    run, images, results, tmp_path, monkeypatch
-):
+    run: Callable[..., Done], images, results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     model = results / "Dataset007_Made" / "nnUNetTrainer__madePlans__tested"
     done = run(
@@ -58,7 +60,9 @@ def test_a_model_is_named_by_folder_or_as_nnunet_names_it(
     np.testing.assert_array_equal(one, same)
 
 
-def test_what_select_says_to_run_runs(run, images, results, tmp_path, monkeypatch):
+def test_what_select_says_to_run_runs(
+    run: Callable[..., Done], images, results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("nnUNet_results", str(results))
     model = TrainedModel(results / "Dataset007_Made" / "nnUNetTrainer__madePlans__tested")
     best = Candidate(model.identifier, (model,), model.folder, 0.5)
@@ -73,7 +77,9 @@ def test_what_select_says_to_run_runs(run, images, results, tmp_path, monkeypatc
     assert (tmp_path / "out" / "two.nii.gz").is_file()
 
 
-def test_pictures_that_cannot_be_drawn_cost_nothing_else(run, images, results, tmp_path):
+def test_pictures_that_cannot_be_drawn_cost_nothing_else(
+    run: Callable[..., Done], images, results, tmp_path: Path
+) -> None:
     model = results / "Dataset007_Made" / "nnUNetTrainer__madePlans__2d"
     options = ("-i", images, "-o", tmp_path / "out", "-m", model, "--no-mirroring")
     (tmp_path / "file").touch()
@@ -90,7 +96,9 @@ def test_pictures_that_cannot_be_drawn_cost_nothing_else(run, images, results, t
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["two.png"]
 
 
-def test_failed_cases_are_listed_last_and_make_exit_code_1(run, images, results, tmp_path):
+def test_failed_cases_are_listed_last_and_make_exit_code_1(
+    run: Callable[..., Done], images, results, tmp_path: Path
+) -> None:
     (images / "broken_0000.nii.gz").write_bytes(b"nothing")
     model = results / "Dataset007_Made" / "nnUNetTrainer__madePlans__2d"
     done = run("predict", "-i", images, "-o", tmp_path / "out", "-m", model, "--no-mirroring")
@@ -104,8 +112,8 @@ def test_failed_cases_are_listed_last_and_make_exit_code_1(run, images, results,
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems know no such names")
 def test_names_in_any_script_are_cases_and_those_in_no_encoding_are_named(
-    run, images, results, tmp_path
-):
+    run: Callable[..., Done], images, results, tmp_path: Path
+) -> None:
     image = (images / "one_0000.nii.gz").rename(images / "患者 山田 太郎 [bold]_0000.nii.gz")
     no_text = Path(os.fsdecode(b"caf\xe9_0000.nii.gz"))
     (images / no_text).write_bytes(image.read_bytes())
@@ -124,7 +132,7 @@ def test_names_in_any_script_are_cases_and_those_in_no_encoding_are_named(
     assert (tmp_path / "pictures" / "患者 山田 太郎 [bold].png").is_file()
 
 
-def test_parts_split_a_folder(run, images, results, tmp_path):
+def test_parts_split_a_folder(run: Callable[..., Done], images, results, tmp_path: Path) -> None:
     model = results / "Dataset007_Made" / "nnUNetTrainer__madePlans__2d"
     done = run("predict", "-i", images, "-o", tmp_path / "out", "-m", model, "--part", "2/2")
     assert done.code == 0
@@ -150,8 +158,14 @@ def test_parts_split_a_folder(run, images, results, tmp_path):
     ],
 )
 def test_what_cannot_be_done_is_said_in_words(
-    run, images, results, tmp_path, monkeypatch, arguments, message
-):
+    run: Callable[..., Done],
+    images,
+    results,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments,
+    message: str,
+) -> None:
     monkeypatch.setenv("nnUNet_results", str(results))
     done = run("predict", "-i", images, "-o", tmp_path / "out", *arguments)
     assert done.code == 2

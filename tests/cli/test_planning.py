@@ -1,13 +1,16 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from resenc_plans import Plans
-from tests.cli.conftest import document
+from tests.cli.conftest import Done, document
 
 
-def test_the_line_of_the_readme_writes_plans_and_says_the_target_is_not_standard(run, dataset):
+def test_the_line_of_the_readme_writes_plans_and_says_the_target_is_not_standard(
+    run: Callable[..., Done], dataset: Path
+) -> None:
     done = run("create", "--gpu-memory", "80", "--name", "Plans_80G")
     assert done.code == 0
     assert "Non-standard GPU memory target: 80 GB" in done.err
@@ -20,12 +23,12 @@ def test_the_line_of_the_readme_writes_plans_and_says_the_target_is_not_standard
     assert "3d_fullres" in done.out
 
 
-def test_without_provenance_the_file_is_nnunet_s(run, dataset):
+def test_without_provenance_the_file_is_nnunet_s(run: Callable[..., Done], dataset: Path) -> None:
     assert run("create", "--preset", "L", "--no-provenance").code == 0
     assert "resenc_plans" not in document(dataset / "nnUNetResEncUNetLPlans.json")
 
 
-def test_nnunet_s_spellings_are_understood(run, dataset):
+def test_nnunet_s_spellings_are_understood(run: Callable[..., Done], dataset: Path) -> None:
     done = run(
         "create", "-pl", "nnUNetPlannerResEncXL", "-gpu_memory_target", "60",
         "-overwrite_plans_name", "Mine",
@@ -51,14 +54,18 @@ def test_nnunet_s_spellings_are_understood(run, dataset):
         (["--gpu-memroy", "80"], "--gpu-memory"),
     ],
 )
-def test_impossible_requests_are_refused_and_write_nothing(run, dataset, arguments, message):
+def test_impossible_requests_are_refused_and_write_nothing(
+    run: Callable[..., Done], dataset: Path, arguments: list[str], message: str
+) -> None:
     done = run("create", *arguments)
     assert done.code == 2
     assert message in " ".join(done.err.split())
     assert sorted(p.name for p in dataset.iterdir()) == ["dataset.json", "dataset_fingerprint.json"]
 
 
-def test_a_dry_run_writes_nothing(run, phantom, tmp_path, monkeypatch):
+def test_a_dry_run_writes_nothing(
+    run: Callable[..., Done], phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "Dataset901_Copy"
     folder.mkdir()
     (folder / "dataset.json").write_bytes((phantom / "dataset.json").read_bytes())
@@ -70,14 +77,16 @@ def test_a_dry_run_writes_nothing(run, phantom, tmp_path, monkeypatch):
     assert not list(folder.glob("*Plans*"))
 
 
-def test_planning_again_without_a_change_is_silent(run, dataset):
+def test_planning_again_without_a_change_is_silent(run: Callable[..., Done], dataset: Path) -> None:
     assert run("create").code == 0
     before = (dataset / "nnUNetResEncUNetLPlans.json").read_bytes()
     assert run("create").code == 0
     assert (dataset / "nnUNetResEncUNetLPlans.json").read_bytes() == before
 
 
-def test_a_preset_s_file_is_not_replaced_by_another_target(run, dataset):
+def test_a_preset_s_file_is_not_replaced_by_another_target(
+    run: Callable[..., Done], dataset: Path
+) -> None:
     assert run("create", "--preset", "M", "--name", "Mine").code == 0
     before = (dataset / "Mine.json").read_bytes()
     done = run("create", "--preset", "M", "--gpu-memory", "80", "--name", "Mine")
@@ -90,14 +99,14 @@ def test_a_preset_s_file_is_not_replaced_by_another_target(run, dataset):
     )
 
 
-def test_another_planner_needs_overwrite(run, dataset):
+def test_another_planner_needs_overwrite(run: Callable[..., Done], dataset: Path) -> None:
     assert run("create", "--preset", "default", "--name", "Mine").code == 0
     done = run("create", "--preset", "M", "--name", "Mine")
     assert done.code == 2
     assert "ExperimentPlanner -> nnUNetPlannerResEncM" in done.err
 
 
-def test_a_hand_edit_is_not_lost_silently(run, dataset):
+def test_a_hand_edit_is_not_lost_silently(run: Callable[..., Done], dataset: Path) -> None:
     assert run("create", "--preset", "M").code == 0
     path = dataset / "nnUNetResEncUNetMPlans.json"
     content = document(path)
@@ -109,14 +118,18 @@ def test_a_hand_edit_is_not_lost_silently(run, dataset):
     assert document(path) == content
 
 
-def test_leaving_out_provenance_is_a_loss_to_ask_about(run, dataset):
+def test_leaving_out_provenance_is_a_loss_to_ask_about(
+    run: Callable[..., Done], dataset: Path
+) -> None:
     assert run("create", "--preset", "M").code == 0
     done = run("create", "--preset", "M", "--no-provenance")
     assert done.code == 2
     assert "resenc_plans" in done.err
 
 
-def test_a_fingerprint_of_another_number_of_cases_is_noticed(run, dataset, phantom):
+def test_a_fingerprint_of_another_number_of_cases_is_noticed(
+    run: Callable[..., Done], dataset: Path, phantom: Path
+) -> None:
     for name in ("imagesTr", "labelsTr"):
         (dataset / name).mkdir()
         for path in sorted((phantom / name).iterdir()):
@@ -126,7 +139,9 @@ def test_a_fingerprint_of_another_number_of_cases_is_noticed(run, dataset, phant
     assert "is of 3 cases, the dataset has 2" in done.err
 
 
-def test_a_child_whose_parent_would_change_is_listed_and_survives(run, dataset):
+def test_a_child_whose_parent_would_change_is_listed_and_survives(
+    run: Callable[..., Done], dataset: Path
+) -> None:
     assert run("create", "--preset", "M", "--name", "Mine").code == 0
     assert run("derive", "--batch-size", "16").code == 0
     done = run("create", "--preset", "M", "--spacing", "2,2,2", "--name", "Mine")
@@ -140,7 +155,9 @@ def test_a_child_whose_parent_would_change_is_listed_and_survives(run, dataset):
     assert plan.to_dict()["resenc_plans"]["derived"] == {"3d_fullres_bs16": "3d_fullres"}
 
 
-def test_what_lies_in_the_way_and_is_no_plans_file_is_kept(run, dataset):
+def test_what_lies_in_the_way_and_is_no_plans_file_is_kept(
+    run: Callable[..., Done], dataset: Path
+) -> None:
     (dataset / "Mine.json").write_text('{"labels": {}}')
     done = run("create", "--preset", "M", "--name", "Mine", "--overwrite")
     assert done.code == 2
@@ -148,7 +165,9 @@ def test_what_lies_in_the_way_and_is_no_plans_file_is_kept(run, dataset):
     assert (dataset / "Mine.json").read_text() == '{"labels": {}}'
 
 
-def test_plans_go_where_nnunet_looks_for_them(run, dataset, tmp_path, monkeypatch):
+def test_plans_go_where_nnunet_looks_for_them(
+    run: Callable[..., Done], dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     preprocessed = tmp_path / "preprocessed"
     (preprocessed / dataset.name).mkdir(parents=True)
     fingerprint = (dataset / "dataset_fingerprint.json").read_bytes()
@@ -166,7 +185,9 @@ def test_plans_go_where_nnunet_looks_for_them(run, dataset, tmp_path, monkeypatc
 
 @pytest.mark.parametrize("name", ["dataset.json", "dataset_fingerprint.json"])
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"labels": 3}'])
-def test_damaged_inputs_are_named(run, dataset, name, content):
+def test_damaged_inputs_are_named(
+    run: Callable[..., Done], dataset: Path, name: str, content: str
+) -> None:
     (dataset / name).write_text(content)
     done = run("create", "--preset", "M")
     assert done.code == 2
@@ -174,40 +195,46 @@ def test_damaged_inputs_are_named(run, dataset, name, content):
     assert not list(dataset.glob("*Plans*"))
 
 
-def test_a_dataset_without_cases_is_refused(run, dataset):
+def test_a_dataset_without_cases_is_refused(run: Callable[..., Done], dataset: Path) -> None:
     (dataset / "dataset_fingerprint.json").unlink()
     done = run("create", "--preset", "M")
     assert done.code == 2
     assert "no cases" in done.err.lower() or "imagesTr" in done.err
 
 
-def test_no_dataset_here_says_what_to_do(run, tmp_path, monkeypatch):
+def test_no_dataset_here_says_what_to_do(
+    run: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     done = run("create")
     assert done.code == 2
     assert "-d" in done.err
 
 
-def test_the_preset_nearest_to_a_budget_is_named_with_the_reason(run):
+def test_the_preset_nearest_to_a_budget_is_named_with_the_reason(run: Callable[..., Done]) -> None:
     done = run("presets", "--vram", "23", "--hours", "34")
     assert "nnU-Net ResEnc L (preset L): it takes 0.99 times the GPU memory" in done.out
     done = run("presets", "--vram", "0")
     assert done.code == 2
 
 
-def test_the_published_table_has_all_nineteen_systems(run):
+def test_the_published_table_has_all_nineteen_systems(run: Callable[..., Done]) -> None:
     done = run("presets", "--format", "json")
     assert len(json.loads(done.out)) == 19
 
 
-def test_the_directory_of_output_may_be_chosen(run, dataset, tmp_path):
+def test_the_directory_of_output_may_be_chosen(
+    run: Callable[..., Done], dataset: Path, tmp_path: Path
+) -> None:
     assert run("create", "--preset", "M", "-o", tmp_path / "elsewhere").code == 0
     assert (tmp_path / "elsewhere" / "nnUNetResEncUNetMPlans.json").is_file()
     assert run("create", "--preset", "M", "-o", tmp_path / "my.json").code == 0
     assert Plans.load(tmp_path / "my.json").name == "nnUNetResEncUNetMPlans"
 
 
-def test_plans_are_the_same_from_the_command_line_and_from_python(run, dataset: Path):
+def test_plans_are_the_same_from_the_command_line_and_from_python(
+    run: Callable[..., Done], dataset: Path
+) -> None:
     from resenc_plans import Dataset, Fingerprint, create_plans
 
     assert run("create", "--preset", "L", "--no-provenance").code == 0

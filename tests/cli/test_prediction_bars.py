@@ -10,7 +10,7 @@ from resenc_plans.inference.prediction_report import PredictionProgress
 
 
 class Terminal(io.StringIO):
-    def isatty(self):
+    def isatty(self) -> bool:
         return True
 
 
@@ -18,7 +18,9 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize(
     "name", ["case 17", "ward" * 50 + " 17", "患者 山田 太郎 脳の検査" * 3 + " 17"]
 )
-def test_bars_fit_the_terminal_and_show_the_end_of_names(monkeypatch, columns, name):
+def test_bars_fit_the_terminal_and_show_the_end_of_names(
+    monkeypatch: pytest.MonkeyPatch, columns: int, name
+) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
@@ -35,7 +37,7 @@ def test_bars_fit_the_terminal_and_show_the_end_of_names(monkeypatch, columns, n
     assert re.search(r"\d:\d\d:\d\d$", whole.rstrip())
 
 
-def test_nothing_is_drawn_in_a_pipe(monkeypatch):
+def test_nothing_is_drawn_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     with prediction_bars() as show:
@@ -43,6 +45,6 @@ def test_nothing_is_drawn_in_a_pipe(monkeypatch):
     assert stream.getvalue() == ""
 
 
-def test_a_name_that_fits_is_whole():
+def test_a_name_that_fits_is_whole() -> None:
     assert ending("case", 4) == "case"
     assert ending("a case", 4) == "…ase"

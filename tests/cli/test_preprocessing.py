@@ -1,10 +1,14 @@
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import Done
+
 
 @pytest.fixture
-def raw(run, phantom, tmp_path, monkeypatch):
+def raw(run: Callable[..., Done], phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = tmp_path / phantom.name
     shutil.copytree(phantom, folder)
     monkeypatch.chdir(folder)
@@ -15,7 +19,9 @@ def raw(run, phantom, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "several", [("-c", "2d", "3d_fullres"), ("-c", "2d", "-c", "3d_fullres")], ids=("list", "twice")
 )
-def test_configurations_are_given_as_to_nnunet_or_one_by_one(run, raw, several):
+def test_configurations_are_given_as_to_nnunet_or_one_by_one(
+    run: Callable[..., Done], raw, several: tuple[str, ...]
+) -> None:
     done = run("preprocess", *several, "--workers", "1")
     assert done.code == 0, done.err
     assert {path.name for path in raw.glob("nnUNetPlans_*")} == {
@@ -24,7 +30,7 @@ def test_configurations_are_given_as_to_nnunet_or_one_by_one(run, raw, several):
     }
 
 
-def test_a_configuration_that_is_not_there_is_named(run, raw):
+def test_a_configuration_that_is_not_there_is_named(run: Callable[..., Done], raw) -> None:
     done = run("preprocess", "-c", "2d", "3d_fulres")
     assert done.code == 2
     assert "3d_fulres" in done.err

@@ -19,12 +19,14 @@ EVENTS = [
 
 
 class Terminal(io.StringIO):
-    def isatty(self):
+    def isatty(self) -> bool:
         return True
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-def test_a_terminal_shows_where_training_is_how_fast_it_goes_and_what_is_left(monkeypatch, columns):
+def test_a_terminal_shows_where_training_is_how_fast_it_goes_and_what_is_left(
+    monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("TERM", "xterm")
@@ -40,7 +42,7 @@ def test_a_terminal_shows_where_training_is_how_fast_it_goes_and_what_is_left(mo
     assert "min left" in text
 
 
-def test_elsewhere_an_epoch_is_a_line(monkeypatch):
+def test_elsewhere_an_epoch_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     out, err = io.StringIO(), io.StringIO()
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)

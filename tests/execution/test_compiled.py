@@ -2,6 +2,7 @@
 
 import numba.core.caching
 import numpy as np
+import pytest
 
 from resenc_plans.execution.compiled import compiled
 
@@ -13,10 +14,10 @@ def total(values):
     return result
 
 
-def test_compiled_loops_give_what_python_gives():
+def test_compiled_loops_give_what_python_gives() -> None:
     assert compiled(total)(np.arange(5.0)) == 10
 
 
-def test_nothing_has_to_be_writable(monkeypatch):
+def test_nothing_has_to_be_writable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numba.core.caching.CacheImpl, "_locator_classes", [])
     assert compiled(total)(np.arange(5.0)) == 10

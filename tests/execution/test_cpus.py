@@ -16,19 +16,19 @@ def membership(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("text", ["max 100000", "", "0 0", "a lot"])
-def test_no_limit_is_none(tmp_path, membership, text):
+def test_no_limit_is_none(tmp_path: Path, membership: Path, text: str) -> None:
     write(membership, "0::/")
     write(tmp_path / "cpu.max", text)
     assert cpu_quota(tmp_path, membership) is None
 
 
-def test_a_container_sees_its_limit_at_the_root(tmp_path, membership):
+def test_a_container_sees_its_limit_at_the_root(tmp_path: Path, membership: Path) -> None:
     write(membership, "0::/")
     write(tmp_path / "cpu.max", "250000 100000")
     assert cpu_quota(tmp_path, membership) == 2.5
 
 
-def test_the_smallest_limit_above_a_group_holds(tmp_path, membership):
+def test_the_smallest_limit_above_a_group_holds(tmp_path: Path, membership: Path) -> None:
     write(membership, "0::/jobs/17/step")
     write(tmp_path / "jobs/17/step/cpu.max", "max 100000")
     write(tmp_path / "jobs/17/cpu.max", "400000 100000")
@@ -36,7 +36,7 @@ def test_the_smallest_limit_above_a_group_holds(tmp_path, membership):
     assert cpu_quota(tmp_path, membership) == 4
 
 
-def test_version_1_has_files_of_other_names(tmp_path, membership):
+def test_version_1_has_files_of_other_names(tmp_path: Path, membership: Path) -> None:
     write(membership, "4:memory:/a\n1:cpu,cpuacct:/a\n0::/")
     write(tmp_path / "cpu/a/cpu.cfs_quota_us", "300000")
     write(tmp_path / "cpu/a/cpu.cfs_period_us", "100000")
@@ -45,5 +45,5 @@ def test_version_1_has_files_of_other_names(tmp_path, membership):
     assert cpu_quota(tmp_path, membership) is None
 
 
-def test_without_control_groups_there_is_no_limit(tmp_path, membership):
+def test_without_control_groups_there_is_no_limit(tmp_path: Path, membership: Path) -> None:
     assert cpu_quota(tmp_path, membership) is None

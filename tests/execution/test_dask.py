@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,13 +31,15 @@ def worker_pid(cluster):
 
 
 @pytest.mark.parametrize("name", ["Dataset004_Hippocampus", "Dataset501_BrainMR"])
-def test_both_datasets_are_stored_though_a_worker_dies(cluster, shared, tmp_path, name) -> None:
+def test_both_datasets_are_stored_though_a_worker_dies(
+    cluster, shared: Path, tmp_path: Path, name: str
+) -> None:
     dataset = Dataset.load(shared / "data" / name)
     plan = Plans.load(shared / "oracle" / name / "nnUNetPlans.json")
     preprocessor = Preprocessor(plan.resolve("2d"), plan)
     victims = [worker_pid(cluster)]
 
-    def kill_one(progress):
+    def kill_one(progress) -> None:
         if victims and progress.done >= progress.total / 4:
             os.kill(victims.pop(), signal.SIGKILL)
 
@@ -62,7 +65,7 @@ def test_no_answer_is_told() -> None:
         pass
 
 
-def test_an_environment_without_dask_is_told(monkeypatch) -> None:
+def test_an_environment_without_dask_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
 
     with (

@@ -3,7 +3,7 @@ import zlib
 from resenc_plans.execution.pipeline import Pipeline
 
 
-def test_whatever_a_case_raises_the_others_are_done():
+def test_whatever_a_case_raises_the_others_are_done() -> None:
     faults = {"a": IndexError("x"), "b": zlib.error("x"), "c": EOFError("x"), "d": MemoryError()}
 
     def stage(*names):

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from concurrent.futures import wait
+from typing import Never
 
 import pytest
 
@@ -16,15 +17,15 @@ def double(number):
     return 2 * number
 
 
-def die():
+def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def leave():
+def leave() -> None:
     os._exit(7)
 
 
-def fail(message):
+def fail(message) -> Never:
     raise DatasetError(message)
 
 
@@ -33,7 +34,7 @@ class UnpicklableError(Exception):
         super().__init__(f"{first} {second}")
 
 
-def fail_strangely():
+def fail_strangely() -> Never:
     raise UnpicklableError("so", "strange")
 
 

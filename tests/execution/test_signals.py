@@ -25,12 +25,12 @@ MOMENTS = 20
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
+def dataset(tmp_path_factory: pytest.TempPathFactory):
     return make_dataset(tmp_path_factory.mktemp("raw"), cases=CASES)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(dataset, tmp_path_factory):
+def undisturbed(dataset, tmp_path_factory: pytest.TempPathFactory):
     """Name to content of all files of a run that nobody disturbed."""
     store = tmp_path_factory.mktemp("undisturbed")
     finish(dataset, store)
@@ -78,7 +78,7 @@ def marked_processes(mark):
     return found
 
 
-def wait_until_gone(mark, seconds=10.0):
+def wait_until_gone(mark, seconds=10.0) -> bool:
     deadline = time.monotonic() + seconds
     while marked_processes(mark) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -87,7 +87,7 @@ def wait_until_gone(mark, seconds=10.0):
 
 @pytest.mark.parametrize("workers", ["threads", "2"])
 def test_kill_9_at_any_moment_leaves_whole_cases_only(
-    dataset, undisturbed, tmp_path, workers
+    dataset, undisturbed, tmp_path: Path, workers: str
 ) -> None:
     moments = random.Random(workers)
     for _ in range(MOMENTS // 2):
@@ -109,7 +109,9 @@ def test_kill_9_at_any_moment_leaves_whole_cases_only(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, None), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_cleans_up_at_once(dataset, undisturbed, tmp_path, number, code) -> None:
+def test_an_interrupted_run_cleans_up_at_once(
+    dataset, undisturbed, tmp_path: Path, number, code: int | None
+) -> None:
     process, mark = begin(dataset, tmp_path, "2")
 
     returned = end(process, number)

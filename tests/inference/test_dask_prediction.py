@@ -1,5 +1,7 @@
 """Prediction on a real Dask cluster of two processes."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from resenc_plans.execution.dask import dask_executor, worker_count
 from resenc_plans.inference.executor_prediction import PredictionJob, predict_on
 
 
-def test_workers_share_the_cases(shared, tmp_path):
+def test_workers_share_the_cases(shared: Path, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     images = tmp_path / "images"
     images.mkdir()

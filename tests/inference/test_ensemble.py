@@ -1,6 +1,7 @@
 """Averages of probabilities; interop tests compare them with nnU-Net's."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,11 +44,11 @@ def probabilities(folder, case="one"):
 
 
 @pytest.fixture
-def folders(tmp_path):
+def folders(tmp_path: Path):
     return [prediction(tmp_path / str(seed), seed) for seed in range(3)]
 
 
-def test_the_largest_mean_wins(folders, tmp_path, monkeypatch):
+def test_the_largest_mean_wins(folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resenc_plans.inference.ensemble.VALUES_AT_ONCE", 90)
     result = ensemble_folders(folders, tmp_path / "out", probabilities=True, workers=2)
     assert result.done == ("one", "two")
@@ -60,7 +61,7 @@ def test_the_largest_mean_wins(folders, tmp_path, monkeypatch):
     assert load_pickle(tmp_path / "out" / "one.pkl") == PROPERTIES
 
 
-def test_regions_paint_where_their_mean_passes_one_half(tmp_path):
+def test_regions_paint_where_their_mean_passes_one_half(tmp_path: Path) -> None:
     folders = [prediction(tmp_path / str(seed), seed, REGIONS) for seed in range(2)]
     ensemble_folders(folders, tmp_path / "out")
     whole, core = sum(probabilities(folder) for folder in folders) / 2
@@ -71,7 +72,7 @@ def test_regions_paint_where_their_mean_passes_one_half(tmp_path):
     ]  # fmt: skip
 
 
-def test_half_precision_and_fortran_order_are_read(tmp_path):
+def test_half_precision_and_fortran_order_are_read(tmp_path: Path) -> None:
     first = prediction(tmp_path / "first", 1, dtype=np.float16)
     second = prediction(tmp_path / "second", 2)
     turned = np.asfortranarray(probabilities(second))
@@ -82,7 +83,9 @@ def test_half_precision_and_fortran_order_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "other key", "no pickle", "flipped bits"])
-def test_a_damaged_case_is_named_and_the_others_are_done(folders, tmp_path, damage):
+def test_a_damaged_case_is_named_and_the_others_are_done(
+    folders, tmp_path: Path, damage: str
+) -> None:
     path = folders[1] / "two.npz"
     content = path.read_bytes()
     if damage == "truncated":
@@ -105,27 +108,27 @@ def test_a_damaged_case_is_named_and_the_others_are_done(folders, tmp_path, dama
     assert not list((tmp_path / "out").glob("*two*"))
 
 
-def test_predictions_of_different_images_are_refused(folders, tmp_path):
+def test_predictions_of_different_images_are_refused(folders, tmp_path: Path) -> None:
     np.savez(folders[2] / "two.npz", probabilities=np.zeros((3, 5, 6, 8), np.float32))
     (problem,) = ensemble_folders(folders, tmp_path / "out").problems
     assert "(3, 5, 6, 8)" in problem.reason
     assert str(folders[2] / "two.npz") in problem.reason
 
 
-def test_predictions_of_another_number_of_labels_are_refused(folders, tmp_path):
+def test_predictions_of_another_number_of_labels_are_refused(folders, tmp_path: Path) -> None:
     for folder in folders:
         np.savez(folder / "two.npz", probabilities=np.zeros((4, *SHAPE), np.float32))
     (problem,) = ensemble_folders(folders, tmp_path / "out").problems
     assert "the dataset's labels make (3, z, y, x)" in problem.reason
 
 
-def test_folders_with_different_cases_are_refused(folders, tmp_path):
+def test_folders_with_different_cases_are_refused(folders, tmp_path: Path) -> None:
     (folders[1] / "two.npz").unlink()
     with pytest.raises(FileError, match=r"different cases: .*1 lacks two\."):
         ensemble_folders(folders, tmp_path / "out")
 
 
-def test_folders_that_cannot_be_averaged_are_named(folders, tmp_path):
+def test_folders_that_cannot_be_averaged_are_named(folders, tmp_path: Path) -> None:
     with pytest.raises(FileError, match="no such folder"):
         ensemble_folders([*folders, tmp_path / "nowhere"], tmp_path / "out")
     (tmp_path / "empty").mkdir()

@@ -1,5 +1,7 @@
 """What is tried where memory does not suffice; no GPU is needed to see it."""
 
+from typing import Never
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from resenc_plans.inference.memory_fallback import HOST, Attempt, attempts, firs
 GPU = torch.device("cuda")
 
 
-def test_a_gpu_is_asked_for_less_and_less():
+def test_a_gpu_is_asked_for_less_and_less() -> None:
     asked = list(attempts(GPU, 12))
     assert asked == [Attempt(12, GPU), Attempt(3, GPU), Attempt(1, GPU), Attempt(1, HOST)]
     assert list(attempts(HOST, 12)) == [Attempt(1, HOST)]
@@ -25,7 +27,9 @@ def test_a_gpu_is_asked_for_less_and_less():
     ],
 )
 @pytest.mark.parametrize(("fits", "notes"), [(Attempt(1, GPU), 0), (Attempt(1, HOST), 1)])
-def test_the_first_attempt_that_fits_counts(fits, notes, error, monkeypatch):
+def test_the_first_attempt_that_fits_counts(
+    fits, notes: int, error, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     told = []
 
@@ -38,16 +42,16 @@ def test_the_first_attempt_that_fits_counts(fits, notes, error, monkeypatch):
     assert len(told) == notes
 
 
-def test_another_error_is_not_taken_for_a_want_of_memory():
-    def predict(attempt):
+def test_another_error_is_not_taken_for_a_want_of_memory() -> None:
+    def predict(attempt) -> Never:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="shapes"):
         first_that_fits(GPU, 12, predict)
 
 
-def test_where_nothing_fits_it_is_said():
-    def predict(attempt):
+def test_where_nothing_fits_it_is_said() -> None:
+    def predict(attempt) -> Never:
         raise torch.OutOfMemoryError
 
     with pytest.raises(MemoryError, match="not enough memory"):

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +33,7 @@ def oracle_of(shared, name, case):
     return read_label(folder / f"hippocampus_{case}.nii.gz").array[0], probabilities
 
 
-def write_image(path, array, spacing=(1.0, 1.0, 1.0)):
+def write_image(path, array, spacing=(1.0, 1.0, 1.0)) -> None:
     image = SimpleITK.GetImageFromArray(array.astype(np.float32))
     image.SetSpacing(spacing[::-1])
     image.SetOrigin((3.0, -4.0, 5.5))
@@ -43,12 +45,12 @@ def noise(seed=0, shape=(12, 14, 16)):
 
 
 @pytest.fixture
-def predictor(tmp_path):
+def predictor(tmp_path: Path):
     return Predictor.from_folder(write_model(tmp_path / "model"), device="cpu", precision="fp32")
 
 
 @pytest.fixture
-def images(tmp_path):
+def images(tmp_path: Path):
     """Three images of one channel."""
     folder = tmp_path / "images"
     folder.mkdir()
@@ -58,7 +60,9 @@ def images(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "cases"), [("plain", CASES), ("mirrored", CASES[1:3])])
-def test_labels_are_nnunets_where_probabilities_are_not_all_but_equal(shared, name, cases):
+def test_labels_are_nnunets_where_probabilities_are_not_all_but_equal(
+    shared: Path, name: str, cases
+) -> None:
     predictor = Predictor.from_folder(
         shared / "oracle" / "model", device="cpu", precision="fp32", mirroring=name == "mirrored"
     )
@@ -72,7 +76,7 @@ def test_labels_are_nnunets_where_probabilities_are_not_all_but_equal(shared, na
         assert not (differs & (best[-1] - best[-2] > CLOSE)).any(), case
 
 
-def test_a_folder_gives_nnunets_files(shared, tmp_path):
+def test_a_folder_gives_nnunets_files(shared: Path, tmp_path: Path) -> None:
     inputs = tmp_path / "in"
     inputs.mkdir()
     shutil.copy(images_of(shared) / "hippocampus_193_0000.nii.gz", inputs)
@@ -93,24 +97,24 @@ def test_a_folder_gives_nnunets_files(shared, tmp_path):
         assert copied == json.loads((theirs.parent / name).read_text())
 
 
-def test_one_channel_needs_no_channel_axis(predictor):
+def test_one_channel_needs_no_channel_axis(predictor) -> None:
     image = noise()
     labels = predictor.predict(image, (1.0, 0.9, 1.2))
     assert labels.shape == image.shape
     np.testing.assert_array_equal(labels, predictor.predict(image[None], (1.0, 0.9, 1.2)))
 
 
-def test_a_single_plane_is_predicted(predictor):
+def test_a_single_plane_is_predicted(predictor) -> None:
     assert predictor.predict(noise(shape=(1, 20, 9)), (1.0, 1.0, 1.0)).shape == (1, 20, 9)
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 8, 8), (8, 8)])
-def test_an_image_that_does_not_fit_is_refused(predictor, shape):
+def test_an_image_that_does_not_fit_is_refused(predictor, shape: tuple[int, ...]) -> None:
     with pytest.raises(DatasetError):
         predictor.predict(np.ones(shape), (1.0, 1.0, 1.0))
 
 
-def test_voxels_that_are_not_finite_are_refused(predictor):
+def test_voxels_that_are_not_finite_are_refused(predictor) -> None:
     image = noise()
     image[3, 3, 3] = np.nan
     with pytest.raises(DatasetError, match="NaN"):
@@ -118,7 +122,7 @@ def test_voxels_that_are_not_finite_are_refused(predictor):
 
 
 @pytest.mark.parametrize("value", [0, 7, 0.1])
-def test_a_constant_channel_is_predicted_as_zero(tmp_path, value):
+def test_a_constant_channel_is_predicted_as_zero(tmp_path: Path, value: float) -> None:
     predictor = Predictor.from_folder(write_model(tmp_path / "model", channels=2), device="cpu")
     image = np.stack([noise(), np.full((12, 14, 16), value)])
     data, _ = predictor.preprocess(image, {"spacing": (1.0, 1.0, 1.0)})
@@ -127,11 +131,11 @@ def test_a_constant_channel_is_predicted_as_zero(tmp_path, value):
     assert predictor.predict(image, (1.0, 1.0, 1.0)).shape == image.shape[1:]
 
 
-def test_an_empty_image_is_predicted(predictor):
+def test_an_empty_image_is_predicted(predictor) -> None:
     assert predictor.predict(np.zeros((5, 6, 7)), (1.0, 1.0, 1.0)).shape == (5, 6, 7)
 
 
-def test_the_logits_of_folds_are_averaged(tmp_path):
+def test_the_logits_of_folds_are_averaged(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model", folds=(0, 2), mirror_axes=None)
     image = noise()[None].astype(np.float32)
     first, second, both = (
@@ -142,7 +146,9 @@ def test_the_logits_of_folds_are_averaged(tmp_path):
     torch.testing.assert_close(both, (first + second) / 2)
 
 
-def test_logits_of_folds_whose_sum_half_precision_cannot_hold_are_averaged(tmp_path, monkeypatch):
+def test_logits_of_folds_whose_sum_half_precision_cannot_hold_are_averaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = write_model(tmp_path / "model", folds=(0, 1, 2), mirror_axes=None)
     image = noise()[None].astype(np.float32)
     of_folds = [
@@ -170,14 +176,14 @@ def test_logits_of_folds_whose_sum_half_precision_cannot_hold_are_averaged(tmp_p
         assert not torch.isinf(logits).any()
 
 
-def test_regions_paint_their_labels(tmp_path):
+def test_regions_paint_their_labels(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model", labels=REGIONS)
     labels = Predictor.from_folder(folder, device="cpu").predict(noise(), (1.0, 1.0, 1.0))
     assert set(np.unique(labels)) <= {0, 1, 2, 3}
     assert labels.max() > 0
 
 
-def test_a_model_of_planes_predicts_every_plane_by_itself(tmp_path):
+def test_a_model_of_planes_predicts_every_plane_by_itself(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model", dim=2)
     predictor = Predictor.from_folder(folder, device="cpu", precision="fp32")
     data = noise(shape=(1, 3, 20, 16)).astype(np.float32)
@@ -185,14 +191,14 @@ def test_a_model_of_planes_predicts_every_plane_by_itself(tmp_path):
     assert torch.equal(whole[:, 1:2], predictor.predict_logits(data[:, 1:2]))
 
 
-def test_fold_all_is_taken_where_there_is_no_other(tmp_path):
+def test_fold_all_is_taken_where_there_is_no_other(tmp_path: Path) -> None:
     alone = write_model(tmp_path / "alone", folds=("all",))
     assert [path.split("/")[-2] for path in ModelFolder.open(alone).weights] == ["fold_all"]
     beside = write_model(tmp_path / "beside", folds=("all", 1))
     assert [path.split("/")[-2] for path in ModelFolder.open(beside).weights] == ["fold_1"]
 
 
-def test_what_is_missing_is_named(tmp_path):
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="no such folder"):
         ModelFolder.open(tmp_path / "nowhere")
     with pytest.raises(FileError, match=r"has no plans\.json"):
@@ -207,12 +213,12 @@ def test_what_is_missing_is_named(tmp_path):
 @pytest.mark.parametrize(
     "wrong", [{"device": "toaster"}, {"device": "cpu", "precision": "fp16"}, {"step_size": 0}]
 )
-def test_a_wrong_setting_is_an_error_in_words(tmp_path, wrong):
+def test_a_wrong_setting_is_an_error_in_words(tmp_path: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(ResencPlansError):
         Predictor.from_folder(write_model(tmp_path / "model"), **wrong)
 
 
-def test_a_bad_case_stops_no_other(predictor, images, tmp_path):
+def test_a_bad_case_stops_no_other(predictor, images, tmp_path: Path) -> None:
     (images / "broken_0000.nii.gz").write_bytes(b"nothing")
     write_image(images / "two_0001.nii.gz", noise())
     write_image(images / "unnumbered.nii.gz", noise())
@@ -231,7 +237,9 @@ def test_a_bad_case_stops_no_other(predictor, images, tmp_path):
     assert segmentations == {"one.nii.gz", "three words.1.nii.gz"}
 
 
-def test_voxels_that_nnunets_reader_makes_zeros_are_zeros_and_told(predictor, images, tmp_path):
+def test_voxels_that_nnunets_reader_makes_zeros_are_zeros_and_told(
+    predictor, images, tmp_path: Path
+) -> None:
     hollow = noise()
     hollow[0] = 0
     write_image(images / "one_0000.nii.gz", hollow)
@@ -246,7 +254,9 @@ def test_voxels_that_nnunets_reader_makes_zeros_are_zeros_and_told(predictor, im
 
 
 @pytest.mark.parametrize(("ending", "reader"), [(".nii.gz", "NibabelIO"), (".mha", "SimpleITKIO")])
-def test_voxels_that_spoil_nnunets_labels_are_a_reason(images, tmp_path, ending, reader):
+def test_voxels_that_spoil_nnunets_labels_are_a_reason(
+    images, tmp_path: Path, ending: str, reader: str
+) -> None:
     folder = write_model(tmp_path / "model")
     for name, key, value in (
         ("plans.json", "image_reader_writer", reader),
@@ -265,7 +275,9 @@ def test_voxels_that_spoil_nnunets_labels_are_a_reason(images, tmp_path, ending,
     assert f"bad_0000{ending}: has voxels that are infinite. Replace" in problem.reason
 
 
-def test_files_hold_what_predict_returns_on_the_images_grid(predictor, images, tmp_path):
+def test_files_hold_what_predict_returns_on_the_images_grid(
+    predictor, images, tmp_path: Path
+) -> None:
     predict_folder(predictor, images, tmp_path / "out", workers=2)
     image = read_image([images / "three words.1_0000.nii.gz"])
     written = read_label(tmp_path / "out" / "three words.1.nii.gz")
@@ -274,7 +286,7 @@ def test_files_hold_what_predict_returns_on_the_images_grid(predictor, images, t
     assert written.properties == image.properties
 
 
-def test_a_missing_channel_is_named(tmp_path, images):
+def test_a_missing_channel_is_named(tmp_path: Path, images) -> None:
     folder = write_model(tmp_path / "model", channels=2)
     predictor = Predictor.from_folder(folder, device="cpu")
     write_image(images / "one_0001.nii.gz", noise(5))
@@ -283,7 +295,7 @@ def test_a_missing_channel_is_named(tmp_path, images):
     assert "0001 (channel 1)" in report.problems[0].reason
 
 
-def test_a_channel_that_is_there_under_another_number_is_missing(tmp_path, images):
+def test_a_channel_that_is_there_under_another_number_is_missing(tmp_path: Path, images) -> None:
     folder = write_model(tmp_path / "model", channels=2)
     write_image(images / "one_0002.nii.gz", noise(5))
     report = predict_folder(Predictor.from_folder(folder, device="cpu"), images, tmp_path / "out")
@@ -292,7 +304,7 @@ def test_a_channel_that_is_there_under_another_number_is_missing(tmp_path, image
     assert "no file for 0001 (channel 1)" in reasons["one"]
 
 
-def test_parts_are_disjoint_and_whole_cases_are_kept(predictor, images, tmp_path):
+def test_parts_are_disjoint_and_whole_cases_are_kept(predictor, images, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = predict_folder(predictor, images, out, part=(1, 2))
     second = predict_folder(predictor, images, out, part=(2, 2))
@@ -308,7 +320,9 @@ def test_parts_are_disjoint_and_whole_cases_are_kept(predictor, images, tmp_path
         predict_folder(predictor, images, out, part=(3, 2))
 
 
-def test_a_second_stage_takes_the_segmentations_of_the_first(predictor, images, tmp_path):
+def test_a_second_stage_takes_the_segmentations_of_the_first(
+    predictor, images, tmp_path: Path
+) -> None:
     folder = write_model(tmp_path / "second", previous_stage="first")
     second = Predictor.from_folder(folder, device="cpu", precision="fp32")
     predict_folder(predictor, images, tmp_path / "first")
@@ -326,7 +340,9 @@ def test_a_second_stage_takes_the_segmentations_of_the_first(predictor, images, 
         predict_folder(second, images, tmp_path / "out")
 
 
-def test_the_folder_of_images_is_no_place_for_segmentations(predictor, images, tmp_path):
+def test_the_folder_of_images_is_no_place_for_segmentations(
+    predictor, images, tmp_path: Path
+) -> None:
     with pytest.raises(FileError, match="Name another"):
         predict_folder(predictor, images, images)
     with pytest.raises(FileError, match="no such folder"):
@@ -336,7 +352,7 @@ def test_the_folder_of_images_is_no_place_for_segmentations(predictor, images, t
         predict_folder(predictor, tmp_path / "empty", tmp_path / "out")
 
 
-def test_parts_on_an_executor_give_what_one_run_gives(predictor, images, tmp_path):
+def test_parts_on_an_executor_give_what_one_run_gives(predictor, images, tmp_path: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     from resenc_plans.inference.executor_prediction import PredictionJob, predict_on

@@ -3,6 +3,8 @@
 import errno
 import os
 from itertools import pairwise
+from pathlib import Path
+from typing import Never
 
 import pytest
 import torch
@@ -35,7 +37,7 @@ class Ramp(torch.nn.Module):
 
 
 @given(st.integers(1, 60), st.integers(0, 200), st.floats(0.05, 1))
-def test_tiles_cover_an_axis_without_a_gap_wider_than_the_step(patch, more, step_size):
+def test_tiles_cover_an_axis_without_a_gap_wider_than_the_step(patch, more, step_size) -> None:
     starts = tile_positions(patch + more, patch, step_size)
     assert starts[0] == 0
     assert starts[-1] == more
@@ -43,27 +45,27 @@ def test_tiles_cover_an_axis_without_a_gap_wider_than_the_step(patch, more, step
     assert all(step <= patch * step_size + 1 for step in steps)
 
 
-def test_a_patch_larger_than_the_axis_and_a_step_of_nothing_are_refused():
+def test_a_patch_larger_than_the_axis_and_a_step_of_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match="patch of 9"):
         tile_positions(8, 9, 0.5)
     with pytest.raises(ValueError, match="step size of 0"):
         tile_positions(8, 4, 0)
 
 
-def test_a_patch_of_two_axes_is_moved_plane_by_plane():
+def test_a_patch_of_two_axes_is_moved_plane_by_plane() -> None:
     found = tiles((2, 4, 6), (4, 4), 0.5)
     assert [tile[0] for tile in found] == [0, 0, 1, 1]
     assert found[1] == (0, slice(0, 4), slice(2, 6))
 
 
-def test_the_weight_is_largest_at_the_centre_and_nowhere_zero():
+def test_the_weight_is_largest_at_the_centre_and_nowhere_zero() -> None:
     weights = importance((160, 20))
     assert weights.dtype == torch.float16
     assert weights.max() == weights[80, 10] == 10
     assert weights.min() > 0
 
 
-def test_a_small_image_lies_in_the_middle_of_its_padding():
+def test_a_small_image_lies_in_the_middle_of_its_padding() -> None:
     image = torch.ones(1, 3, 5, 9)
     padded, inner = pad_to_patch(image, (6, 6, 6))
     assert padded.shape == (1, 6, 6, 9)
@@ -78,7 +80,7 @@ def test_a_small_image_lies_in_the_middle_of_its_padding():
     st.integers(1, 5),
     st.booleans(),
 )
-def test_a_network_that_copies_gives_the_image_back(shape, patch, batch, mirrored):
+def test_a_network_that_copies_gives_the_image_back(shape, patch, batch, mirrored) -> None:
     image = torch.linspace(-5, 5, steps=shape[0] * shape[1] * shape[2]).reshape(1, *shape)
     axes = tuple(range(len(patch))) if mirrored else ()
     logits = predict_logits(
@@ -88,28 +90,30 @@ def test_a_network_that_copies_gives_the_image_back(shape, patch, batch, mirrore
     torch.testing.assert_close(logits, torch.cat([image, -image]), atol=1e-4, rtol=1e-4)
 
 
-def test_batches_of_tiles_change_nothing():
+def test_batches_of_tiles_change_nothing() -> None:
     image = torch.randn(1, 9, 17, 12)
     one, many = (predict_logits(Ramp(), image, (4, 8, 6), 1, tiles_per_batch=n) for n in (1, 5))
     assert one.dtype == torch.float16
     torch.testing.assert_close(one, many, atol=0, rtol=0)
 
 
-def test_mirroring_averages_over_all_combinations_of_axes():
+def test_mirroring_averages_over_all_combinations_of_axes() -> None:
     patches = torch.zeros(1, 1, 2, 3, 4)
     assert (predict_mirrored(Ramp(), patches, (0, 1)) == torch.arange(4.0)).all()
     assert (predict_mirrored(Ramp(), patches, (0, 2)) == 1.5).all()
 
 
-def test_sums_too_large_for_half_precision_are_made_in_single():
+def test_sums_too_large_for_half_precision_are_made_in_single() -> None:
     image = torch.full((1, 6, 6, 6), 9000.0)
     logits = predict_logits(Copies(), image, (4, 4, 4), 2)
     assert logits.dtype == torch.float32
     torch.testing.assert_close(logits[0], image[0], rtol=1e-5, atol=0)
 
 
-def test_a_disk_without_room_for_sums_is_an_error(monkeypatch, tmp_path):
-    def full(*_):
+def test_a_disk_without_room_for_sums_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*_) -> Never:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("resenc_plans.inference.sum_storage.free_memory", lambda: 100)
@@ -120,7 +124,7 @@ def test_a_disk_without_room_for_sums_is_an_error(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_every_batch_of_tiles_is_reported():
+def test_every_batch_of_tiles_is_reported() -> None:
     seen = []
     image = torch.zeros(1, 4, 4, 10)
     predict_logits(
@@ -129,7 +133,7 @@ def test_every_batch_of_tiles_is_reported():
     assert seen == [(3, 4), (4, 4)]
 
 
-def test_sums_in_a_file_are_the_same(monkeypatch, tmp_path):
+def test_sums_in_a_file_are_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     image = torch.randn(1, 9, 17, 12)
     expected = predict_logits(Copies(), image, (4, 8, 6), 2)
     monkeypatch.setattr("resenc_plans.inference.sum_storage.free_memory", lambda: 100)

@@ -145,7 +145,7 @@ def initial_weights(case):
     return pairs
 
 
-def main():
+def main() -> None:
     warnings.simplefilter("ignore")
     torch.manual_seed(0)
     cases = json.loads(Path(sys.argv[3]).read_text())

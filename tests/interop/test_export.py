@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +104,7 @@ def smooth_logits(seed, shape, dtype):
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory, request):
+def exported(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest):
     """A folder with what nnU-Net made of all scenarios, and of ensembles of two."""
     folder = tmp_path_factory.mktemp("exported")
     for seed, (name, made) in enumerate(SCENARIOS.items()):
@@ -147,7 +148,9 @@ def recipe_of(made):
     return ExportRecipe.of(plan.resolve(made["configuration"]), plan, labels)
 
 
-def test_everything_equals_what_nnunet_exports(exported, peer, tmp_path):
+def test_everything_equals_what_nnunet_exports(
+    exported, peer: Callable[..., str], tmp_path: Path
+) -> None:
     peer(EXPORT, exported)
     for name, made in SCENARIOS.items():
         logits = np.load(exported / f"{name}.npy")
@@ -171,7 +174,7 @@ def test_everything_equals_what_nnunet_exports(exported, peer, tmp_path):
         assert sorted(p.name for p in theirs.iterdir()) == sorted(p.name for p in ours.iterdir())
 
 
-def assert_same_probabilities(ours, theirs, tolerance=2e-6):
+def assert_same_probabilities(ours, theirs, tolerance=2e-6) -> None:
     mine, other = np.load(ours)["probabilities"], np.load(theirs)["probabilities"]
     assert mine.shape == other.shape
     assert mine.dtype == other.dtype

@@ -2,6 +2,8 @@
 
 import json
 import random
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -60,7 +62,9 @@ def random_topology(seed: int) -> dict:
     }
 
 
-def test_the_count_equals_torch_s_on_random_topologies(peer, tmp_path) -> None:
+def test_the_count_equals_torch_s_on_random_topologies(
+    peer: Callable[..., str], tmp_path: Path
+) -> None:
     cases = [random_topology(seed) for seed in range(TOPOLOGIES)]
     (tmp_path / "cases.json").write_text(json.dumps(cases))
     peer(COUNT_ALL, tmp_path / "cases.json", tmp_path / "counts.json")

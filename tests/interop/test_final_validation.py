@@ -1,6 +1,7 @@
 """The final validation of both stages of a cascade is nnU-Net's."""
 
 import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -38,8 +39,14 @@ TIES = 1e-4
     ids=["isotropic", "anisotropic in the second"],
 )
 def test_both_stages_are_validated_as_nnunet_does(
-    peer, hippocampus, shared, tmp_path, monkeypatch, first, second
-):
+    peer: Callable[..., str],
+    hippocampus: tuple[Path, Plans, Dataset],
+    shared: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    first: tuple[float, float, float],
+    second: tuple[int, int, int],
+) -> None:
     folder, plan, dataset = hippocampus
     monkeypatch.setenv("nnUNet_results", str(tmp_path / "nnUNet_results"))
     raw = Dataset.load(str(shared / "data" / folder.name))

@@ -1,6 +1,7 @@
 """Prediction: logits and labels of the real nnU-Net, from models of ours that it loads."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -53,12 +54,12 @@ def noise(shape, seed):
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
+def models(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("models")
     return {name: write_model(folder / name, **how) for name, how in MODELS.items()}
 
 
-def test_logits_and_labels_equal_nnunets(models, peer, tmp_path):
+def test_logits_and_labels_equal_nnunets(models, peer: Callable[..., str], tmp_path: Path) -> None:
     predictors, previous = {}, {}
     for name, folder in models.items():
         how = {"step_size": 0.7 if name == "cascade" else 0.5, "mirroring": name != "planes"}
@@ -118,7 +119,9 @@ def in_single_precision(predictor, data):
     return torch.stack(logits).mean(dim=0)
 
 
-def test_a_real_study_of_four_channels_gets_nnunets_files(shared, peer, tmp_path):
+def test_a_real_study_of_four_channels_gets_nnunets_files(
+    shared: Path, peer: Callable[..., str], tmp_path: Path
+) -> None:
     inputs = shared / "data" / "Dataset501_BrainMR" / "imagesTr"
     files = sorted(inputs.glob("study3_*.nii.gz"))
     (tmp_path / "in").mkdir()
@@ -158,7 +161,7 @@ def test_a_real_study_of_four_channels_gets_nnunets_files(shared, peer, tmp_path
         assert not (differs & (best[-1] - best[-2] > CLOSE)).any()
 
 
-def test_tiles_and_weights_are_nnunets(peer, tmp_path):
+def test_tiles_and_weights_are_nnunets(peer: Callable[..., str], tmp_path: Path) -> None:
     random = np.random.default_rng(5)
     grids = []
     for number in range(30):

@@ -1,6 +1,8 @@
 """Inheritance and older formats: what nnU-Net's PlansManager resolves, we resolve."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -50,13 +52,15 @@ json.dump(answers, open(sys.argv[2], "w"))
 """
 
 
-def ask(peer, tmp_path, code: str, question: list) -> list:
+def ask(peer, tmp_path: Path, code: str, question: list) -> list:
     (tmp_path / "question.json").write_text(json.dumps(question))
     peer(code, tmp_path / "question.json", tmp_path / "answer.json")
     return json.loads((tmp_path / "answer.json").read_text())
 
 
-def test_random_trees_resolve_as_nnunet_resolves_them(peer, tmp_path) -> None:
+def test_random_trees_resolve_as_nnunet_resolves_them(
+    peer: Callable[..., str], tmp_path: Path
+) -> None:
     trees: list[dict] = []
 
     @settings(
@@ -85,7 +89,9 @@ def test_random_trees_resolve_as_nnunet_resolves_them(peer, tmp_path) -> None:
     assert errors > 50
 
 
-def test_every_real_configuration_resolves_as_nnunet_resolves_it(peer, tmp_path, shared) -> None:
+def test_every_real_configuration_resolves_as_nnunet_resolves_it(
+    peer: Callable[..., str], tmp_path: Path, shared: Path
+) -> None:
     paths = plans_files(shared)
     documents = [json.loads(path.read_text(encoding="utf-8-sig")) for path in paths]
     compared = 0
@@ -102,7 +108,9 @@ def test_every_real_configuration_resolves_as_nnunet_resolves_it(peer, tmp_path,
     assert compared > 550
 
 
-def test_old_residual_encoder_plans_differ_in_the_module_alone(peer, tmp_path) -> None:
+def test_old_residual_encoder_plans_differ_in_the_module_alone(
+    peer: Callable[..., str], tmp_path: Path
+) -> None:
     content = document(old=OLD_CONFIGURATION | {"UNet_class_name": "ResidualEncoderUNet"})
     expected = ask(peer, tmp_path, RESOLVE_ALL, [content])[0]["old"]
     got = Plans.from_dict(content).resolve("old").to_dict()

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,9 @@ def our_plans(case: dict[str, Any], name: str) -> str | None:
     return to_json_text(result.plans.to_dict())
 
 
-def test_random_datasets_are_planned_as_nnunet_plans_them(peer, tmp_path: Path) -> None:
+def test_random_datasets_are_planned_as_nnunet_plans_them(
+    peer: Callable[..., str], tmp_path: Path
+) -> None:
     cases = [random_case(seed) for seed in range(CASES)]
     (tmp_path / "cases.jsonl").write_text("\n".join(map(json.dumps, cases)))
     peer(

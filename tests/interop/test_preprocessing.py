@@ -8,6 +8,8 @@ import json
 import pickle
 import re
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,7 +100,7 @@ def made_scenarios():
     flat = smooth_case((9, 40, 44), seed=1)
     scenarios = {}
 
-    def add(name, case, old, /, description=None, channels=1, **changes):
+    def add(name, case, old, /, description=None, channels=1, **changes) -> None:
         description = description or dataset_json(channels)
         scenarios[name] = (plans(channels=channels, **changes), *case, old, description)
 
@@ -223,12 +225,12 @@ def ask(peer, folder, scenarios):
     )
 
 
-def rule_of(version):
+def rule_of(version) -> str:
     major, minor, patch, *_ = (*map(int, version.split(".")), 0)
     return "argmax" if (major, minor, patch) >= (0, 25, 4) else "threshold"
 
 
-def assert_equal_to(theirs, scenario, rule):
+def assert_equal_to(theirs, scenario, rule) -> None:
     document, image, labels, spacing, description, *configuration = scenario
     plan = Plans.from_dict(document)
     config = plan.resolve(configuration[0] if configuration else "3d_fullres")
@@ -245,7 +247,7 @@ def assert_equal_to(theirs, scenario, rule):
     assert_same_properties(ours.properties, properties)
 
 
-def test_made_cases_equal_nnunets(peer, tmp_path) -> None:
+def test_made_cases_equal_nnunets(peer: Callable[..., str], tmp_path: Path) -> None:
     pytest.importorskip("torch")
     scenarios = made_scenarios()
 
@@ -258,7 +260,9 @@ def test_made_cases_equal_nnunets(peer, tmp_path) -> None:
             raise AssertionError(f"{name}: {error}") from error
 
 
-def test_real_cases_equal_nnunets_in_every_configuration(peer, shared, tmp_path) -> None:
+def test_real_cases_equal_nnunets_in_every_configuration(
+    peer: Callable[..., str], shared: Path, tmp_path: Path
+) -> None:
     scenarios = real_scenarios(shared)
 
     answers, rule = ask(peer, tmp_path, scenarios)
@@ -316,7 +320,9 @@ def random_resampling(random):
     return (offset + 50 * random.standard_normal((2, *shape))).astype(np.float32), arguments
 
 
-def test_random_resampling_layouts_and_locations_equal_nnunets(peer, tmp_path) -> None:
+def test_random_resampling_layouts_and_locations_equal_nnunets(
+    peer: Callable[..., str], tmp_path: Path
+) -> None:
     random = np.random.default_rng(1234)
     layouts = [
         (
@@ -377,7 +383,9 @@ nnUNetDatasetNumpy.save_case(image[:], labels[:], properties, f"{older}/case_1")
 """
 
 
-def test_nnunet_reads_our_store_and_we_its_older_one(peer, tmp_path) -> None:
+def test_nnunet_reads_our_store_and_we_its_older_one(
+    peer: Callable[..., str], tmp_path: Path
+) -> None:
     image, labels = volume(3)
     stored = StoredCase(image[None], labels[None].astype(np.int16), {"class_locations": {1: []}})
     write_case(tmp_path / "ours", "case_1", stored, (16, 16, 16))
@@ -417,7 +425,9 @@ if __name__ == "__main__":
 """
 
 
-def test_nnunet_trains_on_what_we_stored(peer, shared, tmp_path) -> None:
+def test_nnunet_trains_on_what_we_stored(
+    peer: Callable[..., str], shared: Path, tmp_path: Path
+) -> None:
     name = "Dataset004_Hippocampus"
     few = ["hippocampus_001", "hippocampus_003", "hippocampus_004", "hippocampus_006"]
     raw = tmp_path / "nnUNet_raw" / name

@@ -1,6 +1,7 @@
 """Training against the real nnU-Net: losses, transforms, the split over ranks, checkpoints."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def answers(peer_python: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     return json.loads((folder / "answer.json").read_text())
 
 
-def test_losses_are_equal(answers):
+def test_losses_are_equal(answers: dict[str, Any]) -> None:
     made = tensors()
     for (kind, batch_dice, dim), theirs in zip(LOSSES, answers["losses"], strict=True):
         if kind.startswith("labels"):
@@ -112,14 +113,14 @@ def test_losses_are_equal(answers):
         assert loss(*made[f"{kind} {dim}"]).item() == pytest.approx(theirs, rel=1e-5), (kind, dim)
 
 
-def test_overlaps_are_equal(answers):
+def test_overlaps_are_equal(answers: dict[str, Any]) -> None:
     one_hot, target = tensors()["overlap"]
     found = count_overlap(one_hot, target, Labels((0, 1, 2), None, None, None))
     for mine, theirs in zip((found.tp, found.fp, found.fn), answers["overlap"], strict=True):
         assert mine.tolist() == theirs[1:]
 
 
-def test_patches_are_turned_and_read_alike(answers):
+def test_patches_are_turned_and_read_alike(answers: dict[str, Any]) -> None:
     for size, (rotation, dummy, read, mirror) in zip(PATCH_SIZES, answers["spatial"], strict=True):
         mine = spatial_settings(size)
         assert mine.rotation == pytest.approx(rotation), size
@@ -127,7 +128,7 @@ def test_patches_are_turned_and_read_alike(answers):
         assert list(mine.mirror_axes) == mirror
 
 
-def test_the_batch_is_split_alike(answers):
+def test_the_batch_is_split_alike(answers: dict[str, Any]) -> None:
     for (batch_size, world), theirs in zip(SPLITS, answers["splits"], strict=True):
         mine = split_batch(batch_size, world, 0.33)
         for share, (size, foreground) in zip(mine, theirs, strict=True):
@@ -135,7 +136,7 @@ def test_the_batch_is_split_alike(answers):
             assert share.foreground / size == pytest.approx(foreground), (batch_size, world)
 
 
-def test_rates_are_equal(answers):
+def test_rates_are_equal(answers: dict[str, Any]) -> None:
     mine = polynomial(0.01, 1000)
     assert [mine(epoch) for epoch in (0, 1, 499, 999)] == pytest.approx(answers["rates"])
 
@@ -159,7 +160,7 @@ def described(transform: Any) -> Any:
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_samples_go_through_the_same_transforms(answers, number):
+def test_samples_go_through_the_same_transforms(answers: dict[str, Any], number) -> None:
     case, (training, validation) = transform_cases()[number], answers["transforms"][number]
     values: Any = case["regions"]
     regions = None if values is None else tuple(tuple(region) for region in values)
@@ -214,7 +215,9 @@ trainer.run_training()
 """
 
 
-def test_nnunet_predicts_with_our_checkpoint_and_goes_on_from_it(peer, hippocampus, tmp_path):
+def test_nnunet_predicts_with_our_checkpoint_and_goes_on_from_it(
+    peer: Callable[..., str], hippocampus: tuple[Path, Plans, Dataset], tmp_path: Path
+) -> None:
     folder, plan, dataset = hippocampus
     config = plan.resolve("3d_fullres_small")
     model = tmp_path / "nnUNet_results" / folder.name
@@ -241,8 +244,8 @@ def test_nnunet_predicts_with_our_checkpoint_and_goes_on_from_it(peer, hippocamp
 
 
 def test_training_goes_on_from_nnunets_own_checkpoint_and_both_predict_alike(
-    peer, hippocampus, shared, tmp_path
-):
+    peer: Callable[..., str], hippocampus: tuple[Path, Plans, Dataset], shared: Path, tmp_path: Path
+) -> None:
     _, plan, dataset = hippocampus
     config = plan.resolve("3d_fullres_small")
     settings = TrainingSettings(

@@ -5,7 +5,7 @@ voxels, rotation and scaling, noise, contrast, mirroring, masks, labels, regions
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +168,9 @@ def samples(batches: Iterator[Any]) -> Iterator[tuple[Any, list[Any], str]]:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_equal_random_numbers_give_equal_samples(stored, theirs, name):
+def test_equal_random_numbers_give_equal_samples(
+    stored: dict[str, tuple[Plans, Dataset, Path]], theirs: dict[str, Any], name
+) -> None:
     made = samples(source(stored, name).stream(0))
     for (image, targets, case), (images, segmentations, cases) in zip(
         made, theirs[name], strict=True
@@ -199,7 +201,7 @@ print(json.dumps(found))
 """
 
 
-def test_folds_have_the_same_cases(peer, tmp_path):
+def test_folds_have_the_same_cases(peer: Callable[..., str], tmp_path: Path) -> None:
     store = tmp_path / "cases"
     store.mkdir()
     for number in range(13):

@@ -32,7 +32,7 @@ class Counter(TorchDispatchMode):
         self.live = self.peak = 0
         self.known = {}
 
-    def see(self, tensor):
+    def see(self, tensor) -> None:
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
         if key in self.known:
@@ -42,7 +42,7 @@ class Counter(TorchDispatchMode):
         self.peak = max(self.peak, self.live)
         weakref.finalize(storage, self.forget, key)
 
-    def forget(self, key):
+    def forget(self, key) -> None:
         self.live -= self.known.pop(key)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):

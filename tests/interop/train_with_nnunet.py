@@ -25,7 +25,7 @@ class Nothing:
 
     inference_allowed_mirroring_axes = None
 
-    def print_to_log_file(self, *_, **__):
+    def print_to_log_file(self, *_, **__) -> None:
         pass
 
 

@@ -86,7 +86,9 @@ def test_all_real_fingerprints_of_the_corpus(shared: Path) -> None:
         ("nnUNetResEncUNetPlans_80G", None, 80),
     ],
 )
-def test_both_real_datasets_byte_for_byte(shared, name, file, preset, gb) -> None:
+def test_both_real_datasets_byte_for_byte(
+    shared: Path, name: str, file: str, preset: str | None, gb: int | None
+) -> None:
     folder = shared / "oracle" / name
     result = plan_dataset(
         as_written(folder / "dataset_fingerprint.json"),

@@ -1,6 +1,7 @@
 import json
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -78,13 +79,13 @@ def test_the_cap_limits_the_batch() -> None:
         ({"dataset": {}}, DatasetError, "labels"),
     ],
 )
-def test_impossible_requests_say_what_to_do(arguments, error, words) -> None:
+def test_impossible_requests_say_what_to_do(arguments: dict[str, Any], error, words: str) -> None:
     given_ = {"fingerprint": fingerprint(), "dataset": DATASET} | arguments
     with pytest.raises(error, match=words):
         create_plans(given_.pop("fingerprint"), given_.pop("dataset"), **given_)
 
 
-def test_a_registered_preset_plans(monkeypatch) -> None:
+def test_a_registered_preset_plans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table, "_PRESETS", dict(table._PRESETS))
     mine = replace(
         find_preset("M"), key="mine", planner="MyPlanner", plans_name="MyPlans", gpu_memory_gb=16
@@ -167,7 +168,7 @@ def test_published_results_are_complete() -> None:
     ("vram", "hours", "preset"),
     [(8, 10, "default"), (9, 13, "M"), (23, None, "L"), (None, 60, "XL"), (36, 66, "XL")],
 )
-def test_the_nearest_preset_is_found(vram, hours, preset) -> None:
+def test_the_nearest_preset_is_found(vram: int | None, hours: int | None, preset: str) -> None:
     assert match_budget(vram, hours)[0].result.preset == preset
 
 

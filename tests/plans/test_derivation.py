@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,7 +98,9 @@ def test_the_same_spacing_needs_no_data_of_its_own() -> None:
         ({"..": 4}, "is not a key"),
     ],
 )
-def test_impossible_overrides_leave_the_plans_as_they_were(overrides, fault) -> None:
+def test_impossible_overrides_leave_the_plans_as_they_were(
+    overrides: dict[str, Any], fault: str
+) -> None:
     plan = Plans.from_dict(document())
     with pytest.raises(PlansError, match=fault):
         plan.derive("x", from_="3d_fullres", **overrides)

@@ -62,7 +62,9 @@ def test_every_real_configuration_resolves_or_its_true_fault_is_named(shared: Pa
 
 
 @given(json_values, st.text(min_size=1, max_size=8))
-def test_unknown_values_survive_saving(tmp_path_factory, value, key) -> None:
+def test_unknown_values_survive_saving(
+    tmp_path_factory: pytest.TempPathFactory, value, key
+) -> None:
     path = tmp_path_factory.mktemp("plans") / "plans.json"
     content = document()
     content[f"x{key}"] = value
@@ -144,7 +146,9 @@ def test_the_caller_s_dictionary_is_not_shared() -> None:
         ('{"configurations": {"2d": {"patch_size": [1.5]}}}', r"2d.patch_size\[0\]"),
     ],
 )
-def test_what_is_not_plans_is_refused_with_the_reason(tmp_path: Path, text, fault) -> None:
+def test_what_is_not_plans_is_refused_with_the_reason(
+    tmp_path: Path, text: str, fault: str
+) -> None:
     path = tmp_path / "plans.json"
     path.write_text(text)
     with pytest.raises(ResencPlansError, match=fault) as raised:
@@ -177,7 +181,9 @@ def test_a_deeply_nested_file_is_refused(tmp_path: Path) -> None:
         ("patch_size", [32, 64, 0], r"patch_size\[2\] must be at least 1"),
     ],
 )
-def test_impossible_values_do_not_resolve(key, value, fault) -> None:
+def test_impossible_values_do_not_resolve(
+    key: str, value: int | list[float] | list[int], fault: str
+) -> None:
     content = document()
     content["configurations"]["3d_fullres"][key] = value
     with pytest.raises(ConfigurationError, match=fault) as raised:

@@ -14,7 +14,7 @@ def image_difference(ours, theirs):
     return max(shares)
 
 
-def assert_same_properties(ours, theirs):
+def assert_same_properties(ours, theirs) -> None:
     """All properties equal, class locations to the last voxel, in the same layout."""
     assert list(ours) == list(theirs)
     for key, value in theirs.items():

@@ -79,7 +79,7 @@ def volume(seed, shape=(16, 20, 24)):
     return image, labels
 
 
-def write_image(array, path, spacing=(1.5, 1.2, 0.9)):
+def write_image(array, path, spacing=(1.5, 1.2, 0.9)) -> None:
     image = SimpleITK.GetImageFromArray(array)
     image.SetSpacing(spacing[::-1])
     SimpleITK.WriteImage(image, str(path))

@@ -8,7 +8,7 @@ from resenc_plans.preprocessing import Preprocessor
 from tests.preprocessing.datasets import plan
 
 
-def main():
+def main() -> None:
     dataset, store, workers = sys.argv[1:]
     plans = plan()
     preprocessor = Preprocessor(plans.resolve("3d_fullres"), plans)

@@ -13,7 +13,9 @@ lengths = st.integers(1, 10)
 
 
 @pytest.mark.parametrize("share_of_few", [1, 10**9], ids=["by growing", "by regions"])
-def test_outside_is_what_filling_holes_leaves(monkeypatch, share_of_few) -> None:
+def test_outside_is_what_filling_holes_leaves(
+    monkeypatch: pytest.MonkeyPatch, share_of_few
+) -> None:
     monkeypatch.setattr(module, "SHARE_OF_FEW", share_of_few)
 
     @settings(deadline=None, max_examples=60)
@@ -22,7 +24,7 @@ def test_outside_is_what_filling_holes_leaves(monkeypatch, share_of_few) -> None
         share=st.floats(0.3, 0.95),
         seed=st.integers(0, 99),
     )
-    def holds(shape, share, seed):
+    def holds(shape, share: float, seed: int) -> None:
         random = np.random.default_rng(seed)
         nonzero = random.random(shape) < share
         nonzero[0, 0, 0] = True

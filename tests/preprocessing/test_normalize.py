@@ -81,7 +81,7 @@ def test_no_normalization_changes_nothing() -> None:
     np.testing.assert_array_equal(unchanged(image(1, 2)), image(1, 2))
 
 
-def test_users_register_their_own(monkeypatch) -> None:
+def test_users_register_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resenc_plans.preprocessing.normalize.NORMALIZATIONS", dict(NORMALIZATIONS))
     with pytest.raises(ConfigurationError, match="none of CTNormalization"):
         find_normalization("Halved")

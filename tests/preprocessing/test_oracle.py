@@ -1,5 +1,7 @@
 """Cases that nnU-Net 2.8.1 preprocessed: we make the same arrays, properties and locations."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,7 @@ EDITED = "nnUNetResEncUNetMPlans_edited.json"
         (BRAIN, "nnUNetPlans.json", "3d_fullres"),
     ],
 )
-def test_stored_cases_equal_nnunets(shared, name, plans_file, configuration) -> None:
+def test_stored_cases_equal_nnunets(shared: Path, name, plans_file, configuration: str) -> None:
     dataset = Dataset.load(shared / "data" / name)
     plan = Plans.load(shared / "oracle" / name / plans_file)
     config = plan.resolve(configuration)

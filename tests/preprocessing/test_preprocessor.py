@@ -1,7 +1,10 @@
 """Runs over whole datasets: what is done, what is left, and what is told."""
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,12 +32,12 @@ NAMES = ("case_0", "case_1", "case_2", "case_3")
 
 
 @pytest.fixture
-def dataset(tmp_path):
+def dataset(tmp_path: Path):
     return make_dataset(tmp_path)
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path):
     return tmp_path / "preprocessed" / "nnUNetPlans_3d_fullres"
 
 
@@ -50,7 +53,7 @@ def run(dataset, store, executor, plans=None, **options):
     return Preprocessor(plans.resolve("3d_fullres"), plans).run(dataset, store, executor, **options)
 
 
-def spoil(dataset, index, change):
+def spoil(dataset, index, change) -> None:
     """Change the voxels of a case's image."""
     image, _ = volume(10 * index)
     write_image(change(image), image_file(dataset.folder, index))
@@ -97,7 +100,7 @@ class TestWhatIsDone:
         assert run(dataset, store, threads).stored == ()
 
     @pytest.mark.parametrize("name", ["case_1.b2nd", "case_1_seg.b2nd", "case_1.pkl"])
-    def test_a_lost_file_is_made_again(self, dataset, store, threads, name) -> None:
+    def test_a_lost_file_is_made_again(self, dataset, store, threads, name: str) -> None:
         run(dataset, store, threads)
         whole = files_of(store)
         (store / name).unlink()
@@ -113,7 +116,9 @@ class TestWhatIsDone:
             {"transpose": (2, 0, 1)},
         ],
     )
-    def test_other_plans_do_all_again(self, dataset, store, threads, changes) -> None:
+    def test_other_plans_do_all_again(
+        self, dataset, store, threads, changes: dict[str, Any]
+    ) -> None:
         run(dataset, store, threads)
 
         assert len(run(dataset, store, threads, plan(**changes)).stored) == 4
@@ -137,7 +142,7 @@ class TestWhatIsDone:
             assert len(report.stored) == again
 
     def test_a_new_version_of_the_results_does_all_again(
-        self, dataset, store, threads, monkeypatch
+        self, dataset, store, threads, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run(dataset, store, threads)
         monkeypatch.setattr("resenc_plans.preprocessing.store.manifest.RESULTS_VERSION", 99)
@@ -186,7 +191,9 @@ class TestWhatIsDone:
         np.testing.assert_array_equal(ours.labels, CaseStore(store)["case_0"].labels[:])
         np.testing.assert_equal(ours.properties["class_locations"], properties["class_locations"])
 
-    def test_a_scheme_of_the_user_reaches_the_workers(self, dataset, store, monkeypatch) -> None:
+    def test_a_scheme_of_the_user_reaches_the_workers(
+        self, dataset, store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setitem(NORMALIZATIONS, "Halve", halve)
 
         run(dataset, store, None, plan(normalization_schemes=["Halve"]), workers=1)
@@ -205,7 +212,7 @@ class TestTrouble:
         ids=["nan", "constant", "another shape"],
     )
     def test_a_bad_image_is_told_and_stops_no_other(
-        self, dataset, store, threads, change, reason
+        self, dataset, store, threads, change: Callable[..., Any], reason: str
     ) -> None:
         spoil(dataset, 1, change)
 
@@ -240,7 +247,7 @@ class TestTrouble:
 
         assert f"{label_file(dataset.folder, 0)}: no such file" in str(problem)
 
-    def test_channels_that_differ_in_shape_are_told(self, tmp_path, store, threads) -> None:
+    def test_channels_that_differ_in_shape_are_told(self, tmp_path: Path, store, threads) -> None:
         dataset = make_dataset(tmp_path, channels=2)
         write_image(volume(5)[0][1:], image_file(dataset.folder, 1, channel=1))
 
@@ -250,7 +257,7 @@ class TestTrouble:
         assert str(image_file(dataset.folder, 1, channel=1)) in str(problem)
         assert len(report.stored) == 3
 
-    def test_a_missing_channel_is_told(self, tmp_path, store, threads) -> None:
+    def test_a_missing_channel_is_told(self, tmp_path: Path, store, threads) -> None:
         dataset = make_dataset(tmp_path, channels=2)
         image_file(dataset.folder, 1, channel=1).unlink()
 
@@ -288,7 +295,7 @@ class TestTrouble:
             with pytest.raises(ConfigurationError, match=reason):
                 run(dataset, store, threads, plan(**changes))
 
-    def test_a_dataset_without_cases_is_refused(self, tmp_path, store, threads) -> None:
+    def test_a_dataset_without_cases_is_refused(self, tmp_path: Path, store, threads) -> None:
         with pytest.raises(DatasetError, match="no training cases"):
             run(make_dataset(tmp_path, cases=0), store, threads)
 
@@ -304,7 +311,7 @@ class TestTrouble:
             run(dataset, store, threads)
 
     def test_a_killed_worker_is_named_and_its_case_tried_again(
-        self, dataset, store, tmp_path, monkeypatch
+        self, dataset, store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(NORMALIZATIONS, "Die", die_once)
         monkeypatch.setenv("RESENC_PLANS_TEST_FLAG", str(tmp_path / "died"))
@@ -327,7 +334,9 @@ class TestTrouble:
         assert len(report.stored) == 4
         assert report.problems == ()
 
-    def test_a_case_that_kills_twice_is_given_up(self, dataset, store, monkeypatch) -> None:
+    def test_a_case_that_kills_twice_is_given_up(
+        self, dataset, store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setitem(NORMALIZATIONS, "Die", die_always)
         spoil(dataset, 1, lambda image: image + 1000)
 
@@ -360,7 +369,7 @@ class TestCheck:
         assert "digest" in problem.reason
 
     @pytest.mark.parametrize("name", ["case_2.b2nd", "case_2_seg.b2nd", "case_2.pkl"])
-    def test_a_lost_file_is_found(self, dataset, store, threads, name) -> None:
+    def test_a_lost_file_is_found(self, dataset, store, threads, name: str) -> None:
         run(dataset, store, threads)
         (store / name).unlink()
 

@@ -45,7 +45,7 @@ print((peak() - before) * (1 if sys.platform == "darwin" else 1024))
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs the resource module")
 @pytest.mark.parametrize("dtype", ["uint8", "float64"])
-def test_no_case_takes_more_than_was_told(tmp_path, dtype) -> None:
+def test_no_case_takes_more_than_was_told(tmp_path: Path, dtype: str) -> None:
     shape = (100, 200, 200)
     dataset = make_dataset(tmp_path, cases=1, labels={"background": 0, "a": 1, "b": 2, "ignore": 3})
     image, labels = volume(0, shape)
@@ -81,7 +81,7 @@ def test_workers_are_as_many_as_fit() -> None:
     assert workers_that_fit([], cpus=16, free=GIB) == 1
 
 
-def test_headers_are_read_without_voxels(tmp_path) -> None:
+def test_headers_are_read_without_voxels(tmp_path: Path) -> None:
     write_image(volume(0)[1], tmp_path / "image.nii.gz", (3.0, 2.0, 1.0))
     (tmp_path / "broken.nii.gz").write_bytes(b"nothing")
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from resenc_plans.training.batches.patch_sampling import read_region
 LABELS = np.random.default_rng(0).integers(0, 3, (6, 8, 10)).astype(np.uint8)
 
 
-def write(folder, form):
+def write(folder, form) -> None:
     if form == "b2nd":
         write_labels(folder / "case.b2nd", LABELS)
     else:
@@ -17,7 +19,7 @@ def write(folder, form):
 
 
 @pytest.mark.parametrize("form", ["b2nd", "npz", "npz with a channel"])
-def test_a_region_of_a_prediction_is_read_like_one_of_labels(tmp_path, form):
+def test_a_region_of_a_prediction_is_read_like_one_of_labels(tmp_path: Path, form: str) -> None:
     write(tmp_path, form)
     prediction = open_prediction(tmp_path, "case", LABELS.shape)
     assert prediction.shape == (1, *LABELS.shape)
@@ -26,21 +28,21 @@ def test_a_region_of_a_prediction_is_read_like_one_of_labels(tmp_path, form):
     assert (region[0, :, 0] == -1).all()
 
 
-def test_cases_without_a_prediction_are_listed(tmp_path):
+def test_cases_without_a_prediction_are_listed(tmp_path: Path) -> None:
     write(tmp_path, "b2nd")
     assert missing_predictions(tmp_path, ("a", "case", "b")) == ("a", "b")
     with pytest.raises(FileError, match="no prediction of the previous stage for a"):
         open_prediction(tmp_path, "a", LABELS.shape)
 
 
-def test_a_prediction_for_other_plans_is_refused(tmp_path):
+def test_a_prediction_for_other_plans_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "b2nd")
     with pytest.raises(FileError, match="predicted for other plans"):
         open_prediction(tmp_path, "case", (6, 8, 11))
 
 
 @pytest.mark.parametrize("suffix", ["b2nd", "npz"])
-def test_a_damaged_prediction_is_named(tmp_path, suffix):
+def test_a_damaged_prediction_is_named(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"case.{suffix}").write_bytes(b"nothing")
     with pytest.raises(FileError, match=rf"case\.{suffix}: damaged"):
         open_prediction(tmp_path, "case", LABELS.shape)

@@ -60,7 +60,9 @@ def model_folder(folder: Path, configuration: str) -> Path:
     return folder / f"nnUNet_results/Dataset900_Phantom/nnUNetTrainer__{PLANS}__{configuration}"
 
 
-def test_a_second_stage_is_validated_on_what_the_first_predicted(cascade, monkeypatch):
+def test_a_second_stage_is_validated_on_what_the_first_predicted(
+    cascade: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert train(monkeypatch, "first", "all") == 0
     first, second = (model_folder(cascade, name) for name in ("first", "second"))
     predicted = first / "predicted_next_stage" / "second"
@@ -83,8 +85,8 @@ def test_a_second_stage_is_validated_on_what_the_first_predicted(cascade, monkey
 
 
 def test_a_next_stage_that_is_not_preprocessed_does_not_cost_the_validation(
-    cascade, monkeypatch, capsys
-):
+    cascade: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = cascade / f"{PLANS}.json"
     document = json.loads(path.read_text())
     document["configurations"]["second"]["data_identifier"] = "elsewhere"
@@ -94,7 +96,9 @@ def test_a_next_stage_that_is_not_preprocessed_does_not_cost_the_validation(
     assert "elsewhere: no such folder of preprocessed cases" in capsys.readouterr().err
 
 
-def test_a_case_without_reference_is_named_and_the_others_are_scored(cascade, monkeypatch, capsys):
+def test_a_case_without_reference_is_named_and_the_others_are_scored(
+    cascade: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (cascade / f"gt_segmentations/{CASES[0]}.nii.gz").unlink()
     assert train(monkeypatch, "tiny", "all") == 1
     assert f"{CASES[0]}.nii.gz: no such file" in capsys.readouterr().err
@@ -103,8 +107,8 @@ def test_a_case_without_reference_is_named_and_the_others_are_scored(cascade, mo
 
 
 def test_a_trained_fold_is_validated_again_with_the_probabilities_that_select_averages(
-    cascade, monkeypatch, capsys
-):
+    cascade: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert train(monkeypatch, "first", "0") == 0
     folder = model_folder(cascade, "first") / "fold_0"
     weights = (folder / "checkpoint_final.pth").read_bytes()

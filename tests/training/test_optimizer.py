@@ -17,7 +17,7 @@ def network():
     return nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 2), nn.Linear(2, 2))
 
 
-def step(model, optimizer, seed):
+def step(model, optimizer, seed) -> None:
     """One step in which the last layer has no part, so its gradients stay None."""
     torch.manual_seed(seed)
     optimizer.zero_grad()
@@ -26,7 +26,7 @@ def step(model, optimizer, seed):
 
 
 @pytest.mark.parametrize("momentum", [0.99, 0.0])
-def test_steps_equal_those_of_torch(momentum):
+def test_steps_equal_those_of_torch(momentum: float) -> None:
     ours, theirs = network(), network()
     mine = MomentumSGD(ours.parameters(), 0.01, momentum, 3e-5)
     torchs = torch.optim.SGD(
@@ -40,7 +40,7 @@ def test_steps_equal_those_of_torch(momentum):
         assert torch.equal(a, b)
 
 
-def test_states_go_to_torch_and_back():
+def test_states_go_to_torch_and_back() -> None:
     ours, theirs = network(), network()
     mine = MomentumSGD(ours.parameters(), 0.01, **SETTINGS)
     step(ours, mine, 0)
@@ -58,7 +58,7 @@ def test_states_go_to_torch_and_back():
     assert set(mine.state_dict()["param_groups"][0]) <= set(torchs.state_dict()["param_groups"][0])
 
 
-def test_a_gradient_scaler_steps_it_and_skips_what_overflows():
+def test_a_gradient_scaler_steps_it_and_skips_what_overflows() -> None:
     ours, theirs = network(), network()
     mine = MomentumSGD(ours.parameters(), 0.01, **SETTINGS)
     torchs = torch.optim.SGD(theirs.parameters(), 0.01, **SETTINGS, nesterov=True)
@@ -79,7 +79,7 @@ def test_a_gradient_scaler_steps_it_and_skips_what_overflows():
     assert scalers[0].state_dict() == scalers[1].state_dict()
 
 
-def test_a_state_of_another_network_is_refused():
+def test_a_state_of_another_network_is_refused() -> None:
     optimizer = MomentumSGD(network().parameters(), 0.01, **SETTINGS)
     other = nn.Sequential(nn.Linear(4, 6))
     saved = MomentumSGD(other.parameters(), 0.01, **SETTINGS)

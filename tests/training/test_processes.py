@@ -82,7 +82,7 @@ def checkpoint(folder: Path, results: str, name: str = "checkpoint_final.pth") -
 
 
 @pytest.mark.parametrize("world", [2, 4])
-def test_ranks_take_the_step_of_one_process(preprocessed, world):
+def test_ranks_take_the_step_of_one_process(preprocessed: Path, world: int) -> None:
     for results, options in (("alone", ()), ("together", ("--gpus", str(world)))):
         process = start(preprocessed, results, STEP, *options)
         said = finish(process)
@@ -96,7 +96,7 @@ def test_ranks_take_the_step_of_one_process(preprocessed, world):
         assert torch.allclose(value, together[name], atol=1e-5), name
 
 
-def test_ranks_train_a_network_some_heads_of_which_are_idle(preprocessed):
+def test_ranks_train_a_network_some_heads_of_which_are_idle(preprocessed: Path) -> None:
     path = preprocessed / "nnUNetResEncUNetMPlans.json"
     document = json.loads(path.read_text())
     three = {"n_blocks_per_stage": [1, 1, 1], "features_per_stage": [4, 8, 8]}
@@ -110,7 +110,9 @@ def test_ranks_train_a_network_some_heads_of_which_are_idle(preprocessed):
     assert process.returncode == 0, said
 
 
-def test_more_processes_than_gpus_are_refused_before_any_starts(monkeypatch):
+def test_more_processes_than_gpus_are_refused_before_any_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     check_gpus(2, None)
@@ -119,7 +121,9 @@ def test_more_processes_than_gpus_are_refused_before_any_starts(monkeypatch):
         check_gpus(8, None)
 
 
-def test_a_compiler_that_is_missing_is_said_in_words(preprocessed, monkeypatch, tmp_path):
+def test_a_compiler_that_is_missing_is_said_in_words(
+    preprocessed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("CXX", "/nonexistent")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     process = start(preprocessed, "compiled", STEP | {"compile": True})
@@ -130,7 +134,7 @@ def test_a_compiler_that_is_missing_is_said_in_words(preprocessed, monkeypatch, 
     assert "Traceback" not in said
 
 
-def test_more_ranks_than_samples_are_refused_before_any_starts(preprocessed):
+def test_more_ranks_than_samples_are_refused_before_any_starts(preprocessed: Path) -> None:
     process = start(preprocessed, "refused", STEP, "--gpus", "5")
     said = finish(process)
     assert process.returncode == 2
@@ -141,7 +145,7 @@ def torchrun(processes: int) -> tuple[str, ...]:
     return (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes))
 
 
-def test_torchrun_starts_it_too_and_the_split_is_printed_once(preprocessed):
+def test_torchrun_starts_it_too_and_the_split_is_printed_once(preprocessed: Path) -> None:
     process = start(preprocessed, "torchrun", STEP, python=torchrun(2))
     said = finish(process)
     assert process.returncode == 0, said
@@ -150,7 +154,7 @@ def test_torchrun_starts_it_too_and_the_split_is_printed_once(preprocessed):
     assert checkpoint(preprocessed, "torchrun").is_file()
 
 
-def test_torchrun_with_more_ranks_than_samples_is_refused(preprocessed):
+def test_torchrun_with_more_ranks_than_samples_is_refused(preprocessed: Path) -> None:
     process = start(preprocessed, "refused", STEP, python=torchrun(5))
     said = finish(process)
     assert process.returncode == 1
@@ -168,7 +172,7 @@ ENDLESS = STEP | {"iterations": 10_000, "checkpoint_minutes": 1e-9}
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-def test_when_a_rank_dies_all_end_and_it_is_named(preprocessed, number):
+def test_when_a_rank_dies_all_end_and_it_is_named(preprocessed: Path, number) -> None:
     process = start(preprocessed, "dying", ENDLESS, "--gpus", "2")
     wait_for_checkpoint(process, preprocessed, "dying")
     children = psutil.Process(process.pid).children()
@@ -184,7 +188,7 @@ def test_when_a_rank_dies_all_end_and_it_is_named(preprocessed, number):
     assert load_checkpoint(checkpoint(preprocessed, "dying", "checkpoint_latest.pth"))
 
 
-def test_when_a_rank_fails_all_end_and_its_error_is_told(preprocessed):
+def test_when_a_rank_fails_all_end_and_its_error_is_told(preprocessed: Path) -> None:
     process = start(preprocessed, "failing", ENDLESS, "--gpus", "2")
     wait_for_checkpoint(process, preprocessed, "failing")
     for path in preprocessed.glob("*/phantom_???.b2nd"):
@@ -214,7 +218,9 @@ def test_when_a_rank_fails_all_end_and_its_error_is_told(preprocessed):
         ([-15, -15], (75, None)),
     ],
 )
-def test_the_process_that_was_the_cause_is_named(codes, end):
+def test_the_process_that_was_the_cause_is_named(
+    codes, end: tuple[int, None] | tuple[int, str]
+) -> None:
     failures = {
         rank: ProcessFailure(rank, rank, code, error_file="") for rank, code in enumerate(codes)
     }
@@ -223,7 +229,7 @@ def test_the_process_that_was_the_cause_is_named(codes, end):
     assert found.reason == end[1] or found.reason.startswith(end[1])
 
 
-def test_processes_that_were_ended_later_are_no_cause():
+def test_processes_that_were_ended_later_are_no_cause() -> None:
     failures = {
         rank: ProcessFailure(rank, rank, code, error_file="")
         for rank, code in enumerate((1, -signal.SIGKILL, -signal.SIGABRT))
@@ -235,7 +241,7 @@ def test_processes_that_were_ended_later_are_no_cause():
     assert "SIG" not in reason
 
 
-def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(preprocessed):
+def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(preprocessed: Path) -> None:
     settings = STEP | {
         "epochs": 3,
         "iterations": 6 * KILLS,
@@ -277,7 +283,9 @@ def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(preprocessed):
         (("--gpus", "2"), signal.SIGUSR1),
     ],
 )
-def test_a_signal_to_all_processes_ends_a_run_with_a_checkpoint(preprocessed, options, number):
+def test_a_signal_to_all_processes_ends_a_run_with_a_checkpoint(
+    preprocessed: Path, options, number
+) -> None:
     process = start(preprocessed, "stopped", ENDLESS | {"workers": 1}, *options)
     wait_for_checkpoint(process, preprocessed, "stopped")
     os.killpg(process.pid, number)
@@ -287,14 +295,14 @@ def test_a_signal_to_all_processes_ends_a_run_with_a_checkpoint(preprocessed, op
     assert "Traceback" not in said
 
 
-def test_resuming_before_there_is_a_checkpoint_begins_at_the_start(preprocessed):
+def test_resuming_before_there_is_a_checkpoint_begins_at_the_start(preprocessed: Path) -> None:
     process = start(preprocessed, "fresh", STEP, "--resume")
     said = finish(process)
     assert process.returncode == 0, said
     assert "has no checkpoint yet: training begins at the start" in " ".join(said.split())
 
 
-def test_a_terminated_run_has_an_exit_code_of_its_own(preprocessed):
+def test_a_terminated_run_has_an_exit_code_of_its_own(preprocessed: Path) -> None:
     process = start(preprocessed, "stopped", ENDLESS)
     wait_for_checkpoint(process, preprocessed, "stopped")
     process.terminate()

@@ -71,7 +71,7 @@ def one_rank(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-def test_batch_normalisation_counts_over_all_ranks_or_is_refused():
+def test_batch_normalisation_counts_over_all_ranks_or_is_refused() -> None:
     network = nn.Sequential(nn.Conv3d(1, 2, 3), nn.BatchNorm3d(2))
     parameters = list(network.parameters())
     assert ALONE.with_common_statistics(network) is network
@@ -94,7 +94,9 @@ def by_rank(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", list(losses(ALONE)))
-def test_an_uneven_split_has_the_gradient_of_the_whole_batch(by_rank, name):
+def test_an_uneven_split_has_the_gradient_of_the_whole_batch(
+    by_rank: list[dict[str, Any]], name
+) -> None:
     value, alone = gradients(name, ALONE, slice(None))
     assert sum(found[name][0] for found in by_rank) / WORLD == pytest.approx(value, abs=1e-5)
     for scale, gradient in enumerate(alone):

@@ -1,11 +1,14 @@
 """Cases that were preprocessed by other plans are found before the first batch."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from resenc_plans.cli.app import main
+from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import DatasetError
+from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing.store.manifest import Manifest, ManifestEntry, recipe_digest
 from resenc_plans.training.settings import TrainingSettings
@@ -13,7 +16,7 @@ from resenc_plans.training.trainer import Trainer
 
 
 @pytest.fixture
-def recorded(config, dataset, preprocessed):
+def recorded(config: ResolvedConfiguration, dataset: Dataset, preprocessed: Path):
     """The store, with a manifest as `preprocess` leaves it."""
     store = preprocessed / config.data_identifier
     plan = Plans.from_dict(config.plans.to_dict(), path=config.plans.path)
@@ -30,7 +33,9 @@ def changed(config, **changes):
     return Plans.from_dict(document, path=config.plans.path).resolve("tiny")
 
 
-def test_a_case_of_another_spacing_is_stale(recorded, config, dataset):
+def test_a_case_of_another_spacing_is_stale(
+    recorded, config: ResolvedConfiguration, dataset: Dataset
+) -> None:
     settings = TrainingSettings(workers=0)
     Trainer(config, dataset, 0, settings)
     Trainer(changed(config, patch_size=[8, 16, 32]), dataset, 0, settings)
@@ -38,7 +43,12 @@ def test_a_case_of_another_spacing_is_stale(recorded, config, dataset):
         Trainer(changed(config, spacing=[9.0, 1.0, 1.0]), dataset, 0, settings)
 
 
-def test_a_dry_run_finds_it_too_and_writes_nothing(recorded, config, monkeypatch, capsys):
+def test_a_dry_run_finds_it_too_and_writes_nothing(
+    recorded,
+    config: ResolvedConfiguration,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.chdir(recorded)
     command = ["resenc-plans", "train", ".", "tiny", "0", "-p", f"{config.plans.name}.json"]
     monkeypatch.setattr(sys, "argv", [*command, "--dry-run"])

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import pytest
 import torch
@@ -55,7 +55,9 @@ def assert_equal_weights(first: Path, second: Path) -> None:
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_run_leaves_what_nnunet_leaves(config, dataset, preprocessed):
+def test_a_run_leaves_what_nnunet_leaves(
+    config: ResolvedConfiguration, dataset: Dataset, preprocessed: Path
+) -> None:
     events: list[Progress] = []
     result = Trainer(config, dataset, 0, SHORT, on_progress=events.append).fit()
     assert result.is_complete
@@ -75,7 +77,9 @@ def test_a_run_leaves_what_nnunet_leaves(config, dataset, preprocessed):
     assert len(json.loads((preprocessed / "splits_final.json").read_text())) == 5
 
 
-def test_the_picture_names_the_classes(config, dataset, monkeypatch):
+def test_the_picture_names_the_classes(
+    config: ResolvedConfiguration, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drawn = []
     monkeypatch.setattr(
         "resenc_plans.training.records.draw_progress", lambda *with_what: drawn.append(with_what)
@@ -89,7 +93,9 @@ def test_the_picture_names_the_classes(config, dataset, monkeypatch):
     assert len(classes) == len(epochs[0].dice)
 
 
-def test_a_checkpoint_has_nnunets_keys_and_plain_values(config, dataset):
+def test_a_checkpoint_has_nnunets_keys_and_plain_values(
+    config: ResolvedConfiguration, dataset: Dataset
+) -> None:
     path = Trainer(config, dataset, 0, SHORT).fit().checkpoint
     document = torch.load(path, weights_only=True)
     assert {
@@ -103,7 +109,7 @@ def test_a_checkpoint_has_nnunets_keys_and_plain_values(config, dataset):
     assert {len(values) for values in document["logging"].values()} == {3}
 
 
-def test_the_loss_falls(config, dataset):
+def test_the_loss_falls(config: ResolvedConfiguration, dataset: Dataset) -> None:
     settings = SHORT.model_copy(update={"epochs": 6, "iterations": 6})
     epochs = Trainer(config, dataset, 0, settings).fit().epochs
     assert epochs[-1].training_loss < epochs[0].training_loss - 0.2
@@ -112,7 +118,9 @@ def test_the_loss_falls(config, dataset):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
-def test_a_stopped_run_goes_on_bit_for_bit(config, dataset, tmp_path, number):
+def test_a_stopped_run_goes_on_bit_for_bit(
+    config: ResolvedConfiguration, dataset: Dataset, tmp_path: Path, number
+) -> None:
     undisturbed = Trainer(config, dataset, 0, SHORT).fit().checkpoint.rename(tmp_path / "u.pth")
     training, validation = usual_batches(config, dataset, 0, SHORT, ALONE)
     stopped = Trainer(
@@ -136,8 +144,8 @@ def test_a_stopped_run_goes_on_bit_for_bit(config, dataset, tmp_path, number):
 
 @pytest.mark.parametrize("number", [0, 2, 3])
 def test_a_run_that_is_stopped_in_the_validation_goes_on_bit_for_bit(
-    config, dataset, tmp_path, number
-):
+    config: ResolvedConfiguration, dataset: Dataset, tmp_path: Path, number: int
+) -> None:
     settings = SHORT.model_copy(update={"validation_iterations": 3, "epochs": 2})
     undisturbed = Trainer(config, dataset, 0, settings).fit().checkpoint.rename(tmp_path / "u.pth")
     training, validation = usual_batches(config, dataset, 0, settings, ALONE)
@@ -158,7 +166,9 @@ def test_a_run_that_is_stopped_in_the_validation_goes_on_bit_for_bit(
         assert str(before.logging[key]) == str(after.logging[key])
 
 
-def test_a_gradient_scaler_changes_nothing_and_goes_on_with_its_scale(config, dataset, tmp_path):
+def test_a_gradient_scaler_changes_nothing_and_goes_on_with_its_scale(
+    config: ResolvedConfiguration, dataset: Dataset, tmp_path: Path
+) -> None:
     """The scaler of CUDA's half precision, here about single precision, where it is exact."""
 
     def trainer(settings: TrainingSettings) -> Trainer:
@@ -185,7 +195,9 @@ def test_a_gradient_scaler_changes_nothing_and_goes_on_with_its_scale(config, da
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_compiled_network_learns_the_same(config, dataset, tmp_path):
+def test_a_compiled_network_learns_the_same(
+    config: ResolvedConfiguration, dataset: Dataset, tmp_path: Path
+) -> None:
     settings = SHORT.model_copy(update={"epochs": 1, "iterations": 2})
     plain = Trainer(config, dataset, 0, settings).fit().checkpoint.rename(tmp_path / "plain.pth")
     settings = settings.model_copy(update={"compile": True})
@@ -194,14 +206,16 @@ def test_a_compiled_network_learns_the_same(config, dataset, tmp_path):
     assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in one)
 
 
-def test_the_time_budget_ends_a_run(config, dataset):
+def test_the_time_budget_ends_a_run(config: ResolvedConfiguration, dataset: Dataset) -> None:
     settings = SHORT.model_copy(update={"max_minutes": 1e-9})
     result = Trainer(config, dataset, 0, settings).fit()
     assert result.reason == "the time budget is spent"
     assert load_checkpoint(result.checkpoint).extra["resenc_plans"]["iteration"] == 1
 
 
-def test_a_full_disk_costs_a_checkpoint_but_not_the_run(config, dataset, monkeypatch):
+def test_a_full_disk_costs_a_checkpoint_but_not_the_run(
+    config: ResolvedConfiguration, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from resenc_plans.training import trainer as module
 
     events: list[Progress] = []
@@ -221,8 +235,8 @@ def test_a_full_disk_costs_a_checkpoint_but_not_the_run(config, dataset, monkeyp
 
 
 def test_where_the_last_checkpoint_is_not_written_the_one_before_it_stays(
-    config, dataset, monkeypatch
-):
+    config: ResolvedConfiguration, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from resenc_plans.training import trainer as module
 
     written = module.save_state
@@ -243,8 +257,8 @@ def test_where_the_last_checkpoint_is_not_written_the_one_before_it_stays(
 
 
 def test_a_checkpoint_that_is_not_written_is_told_without_a_listener_too(
-    config, dataset, monkeypatch
-):
+    config: ResolvedConfiguration, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from resenc_plans.training import trainer as module
 
     def full(path: Path, *_: object) -> None:
@@ -257,7 +271,9 @@ def test_a_checkpoint_that_is_not_written_is_told_without_a_listener_too(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
-def test_a_log_that_cannot_be_written_does_not_end_the_run(config, dataset):
+def test_a_log_that_cannot_be_written_does_not_end_the_run(
+    config: ResolvedConfiguration, dataset: Dataset
+) -> None:
     events: list[Progress] = []
     runner = Trainer(config, dataset, 0, SHORT, on_progress=events.append)
     runner.folder.prepare(config, dataset)
@@ -266,7 +282,9 @@ def test_a_log_that_cannot_be_written_does_not_end_the_run(config, dataset):
     assert any("No space left" in (event.note or "") for event in events)
 
 
-def test_half_a_checkpoint_of_a_killed_run_does_not_stay(config, dataset, monkeypatch):
+def test_half_a_checkpoint_of_a_killed_run_does_not_stay(
+    config: ResolvedConfiguration, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> Never:
     from resenc_plans import files
 
     runner = Trainer(config, dataset, 0, SHORT)
@@ -280,7 +298,9 @@ def test_half_a_checkpoint_of_a_killed_run_does_not_stay(config, dataset, monkey
     assert not list(runner.folder.path.glob(".*"))
 
 
-def test_the_pause_before_a_resume_is_no_part_of_the_epoch(config, dataset, monkeypatch):
+def test_the_pause_before_a_resume_is_no_part_of_the_epoch(
+    config: ResolvedConfiguration, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from resenc_plans.training import trainer as module
 
     budget = SHORT.model_copy(update={"max_minutes": 1e-9})
@@ -292,7 +312,7 @@ def test_the_pause_before_a_resume_is_no_part_of_the_epoch(config, dataset, monk
     assert max(epoch.seconds for epoch in again.fit().epochs) < pause / 10
 
 
-def test_the_device_is_chosen_by_name(config, dataset):
+def test_the_device_is_chosen_by_name(config: ResolvedConfiguration, dataset: Dataset) -> None:
     assert Trainer(config, dataset, 0, SHORT, device="cpu").device.type == "cpu"
     with pytest.raises(ResencPlansError, match="Device 'toaster'"):
         Trainer(config, dataset, 0, SHORT, device="toaster")
@@ -301,7 +321,7 @@ def test_the_device_is_chosen_by_name(config, dataset):
         Trainer(config, dataset, 0, half, ranks=Ranks(0, 1, torch.device("mps")))
 
 
-def test_the_validation_is_reported_too(config, dataset):
+def test_the_validation_is_reported_too(config: ResolvedConfiguration, dataset: Dataset) -> None:
     events: list[Progress] = []
     settings = SHORT.model_copy(update={"validation_iterations": 2})
     Trainer(config, dataset, 0, settings, on_progress=events.append).fit()
@@ -309,7 +329,9 @@ def test_the_validation_is_reported_too(config, dataset):
     assert seen == [(1, 2), (2, 2)]
 
 
-def test_losses_that_are_no_numbers_end_the_run_and_name_the_cases(config, dataset):
+def test_losses_that_are_no_numbers_end_the_run_and_name_the_cases(
+    config: ResolvedConfiguration, dataset: Dataset
+) -> None:
     def loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return logits.mean() * float("nan")
 
@@ -320,7 +342,9 @@ def test_losses_that_are_no_numbers_end_the_run_and_name_the_cases(config, datas
     assert all(torch.isfinite(value).all() for value in runner.network.state_dict().values())
 
 
-def test_ones_own_network_and_loss_are_used(config, dataset):
+def test_ones_own_network_and_loss_are_used(
+    config: ResolvedConfiguration, dataset: Dataset
+) -> None:
     network = torch.nn.Conv3d(2, 4, 1)
     before = network.weight.detach().clone()
 
@@ -332,7 +356,9 @@ def test_ones_own_network_and_loss_are_used(config, dataset):
     assert not torch.equal(before, network.weight)
 
 
-def test_plans_that_are_saved_need_not_be_loaded_again(config, dataset, preprocessed):
+def test_plans_that_are_saved_need_not_be_loaded_again(
+    config: ResolvedConfiguration, dataset: Dataset, preprocessed: Path
+) -> None:
     plan = Plans.from_dict(config.plans.to_dict())
     with pytest.raises(PlansError, match="Save the plans into the folder of the preprocessed"):
         Trainer(plan.resolve("tiny"), dataset, 0, SHORT)
@@ -341,14 +367,18 @@ def test_plans_that_are_saved_need_not_be_loaded_again(config, dataset, preproce
     assert trainer.folder.path.is_relative_to(preprocessed)
 
 
-def test_ones_own_sampler_is_for_training_alone(config, dataset):
+def test_ones_own_sampler_is_for_training_alone(
+    config: ResolvedConfiguration, dataset: Dataset
+) -> None:
     trainer = Trainer(config, dataset, 0, SHORT, sampler=Fixed("phantom_001", (0, 0, 0)))
     assert set(next(trainer.training_batches.stream(0)).cases) == {"phantom_001"}
     assert trainer.validation_batches.sampler is None
     assert trainer.fit().is_complete
 
 
-def test_gradients_that_are_no_numbers_end_the_run_too(config, dataset):
+def test_gradients_that_are_no_numbers_end_the_run_too(
+    config: ResolvedConfiguration, dataset: Dataset
+) -> None:
     def loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return (logits - logits.detach()).abs().sum().sqrt()
 
@@ -362,7 +392,9 @@ def test_gradients_that_are_no_numbers_end_the_run_too(config, dataset):
     assert scaled.iteration == 6 + 4
 
 
-def test_a_run_that_is_prolonged_or_begun_anew_goes_on_where_it_was(config, dataset):
+def test_a_run_that_is_prolonged_or_begun_anew_goes_on_where_it_was(
+    config: ResolvedConfiguration, dataset: Dataset
+) -> None:
     Trainer(config, dataset, 0, SHORT).fit()
     longer = SHORT.model_copy(update={"epochs": 5})
     budget = longer.model_copy(update={"max_minutes": 1e-9})
@@ -382,7 +414,9 @@ def test_a_run_that_is_prolonged_or_begun_anew_goes_on_where_it_was(config, data
     assert [json.loads(line)["epoch"] for line in metrics] == [0, 1, 2, 3, 4]
 
 
-def test_an_epoch_without_any_class_is_not_the_best_for_ever(config, dataset, monkeypatch):
+def test_an_epoch_without_any_class_is_not_the_best_for_ever(
+    config: ResolvedConfiguration, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from resenc_plans.training import trainer as module
 
     dice = iter([(float("nan"),), (0.5,), (0.25,)])
@@ -393,7 +427,9 @@ def test_an_epoch_without_any_class_is_not_the_best_for_ever(config, dataset, mo
     assert load_checkpoint(best).current_epoch == 2
 
 
-def test_a_checkpoint_of_another_run_is_refused(config, dataset):
+def test_a_checkpoint_of_another_run_is_refused(
+    config: ResolvedConfiguration, dataset: Dataset
+) -> None:
     path = Trainer(config, dataset, 0, SHORT).fit().checkpoint
     with pytest.raises(FileError, match="is of fold 0, not 1"):
         Trainer(config, dataset, 1, SHORT).resume(path)
@@ -410,7 +446,9 @@ def changed(config: ResolvedConfiguration, **changes: object) -> ResolvedConfigu
     return Plans.from_dict(document, path=config.plans.path).resolve("tiny")
 
 
-def test_a_checkpoint_of_other_plans_of_the_same_name_is_refused(config, dataset):
+def test_a_checkpoint_of_other_plans_of_the_same_name_is_refused(
+    config: ResolvedConfiguration, dataset: Dataset
+) -> None:
     path = Trainer(config, dataset, 0, SHORT).fit().checkpoint
     other = Trainer(changed(config, patch_size=[8, 16, 32]), dataset, 0, SHORT)
     with pytest.raises(FileError, match="another tiny: patch_size 8x16x16, now 8x16x32"):
@@ -423,7 +461,9 @@ def test_a_checkpoint_of_other_plans_of_the_same_name_is_refused(config, dataset
         other.resume(path)
 
 
-def test_a_checkpoint_of_other_labels_is_refused(config, dataset, preprocessed):
+def test_a_checkpoint_of_other_labels_is_refused(
+    config: ResolvedConfiguration, dataset: Dataset, preprocessed: Path
+) -> None:
     path = Trainer(config, dataset, 0, SHORT).fit().checkpoint
     document = json.loads((preprocessed / "dataset.json").read_text())
     *_, last = document["labels"]
@@ -434,14 +474,18 @@ def test_a_checkpoint_of_other_labels_is_refused(config, dataset, preprocessed):
         other.resume(path)
 
 
-def test_the_batch_size_and_names_may_change_on_the_way(config, dataset):
+def test_the_batch_size_and_names_may_change_on_the_way(
+    config: ResolvedConfiguration, dataset: Dataset
+) -> None:
     path = Trainer(config, dataset, 0, SHORT).fit().checkpoint
     spacing = [float(length) + 1e-9 for length in config.spacing]
     other = changed(config, batch_size=2, spacing=spacing, median_image_size_in_voxels=[1, 2, 3])
     assert Trainer(other, dataset, 0, SHORT).resume(path) == path
 
 
-def test_weights_of_another_dataset_are_taken_but_for_the_heads(config, dataset):
+def test_weights_of_another_dataset_are_taken_but_for_the_heads(
+    config: ResolvedConfiguration, dataset: Dataset
+) -> None:
     from resenc_plans.networks.build import build_network
 
     path = Trainer(config, dataset, 0, SHORT).fit().checkpoint
@@ -460,7 +504,9 @@ def test_weights_of_another_dataset_are_taken_but_for_the_heads(config, dataset)
         load_pretrained(build_network(config, 1, 4), path)
 
 
-def test_missing_or_damaged_data_is_found_before_the_first_batch(config, dataset, preprocessed):
+def test_missing_or_damaged_data_is_found_before_the_first_batch(
+    config: ResolvedConfiguration, dataset: Dataset, preprocessed: Path
+) -> None:
     store = preprocessed / config.data_identifier
     case = next(store.glob("*_seg.b2nd"))
     case.write_bytes(b"nothing")
@@ -477,8 +523,8 @@ def test_missing_or_damaged_data_is_found_before_the_first_batch(config, dataset
 
 
 def test_properties_that_are_damaged_or_missing_are_found_before_the_first_batch(
-    config, dataset, preprocessed
-):
+    config: ResolvedConfiguration, dataset: Dataset, preprocessed: Path
+) -> None:
     path = preprocessed / config.data_identifier / "phantom_002.pkl"
     content = path.read_bytes()
     for damaged in (b"", content[:-20], bytes(len(content))):
@@ -490,7 +536,9 @@ def test_properties_that_are_damaged_or_missing_are_found_before_the_first_batch
         Trainer(config, dataset, 0, SHORT)
 
 
-def test_metrics_are_json_where_a_class_has_no_dice(config, dataset, monkeypatch):
+def test_metrics_are_json_where_a_class_has_no_dice(
+    config: ResolvedConfiguration, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from resenc_plans.training import trainer as module
 
     monkeypatch.setattr(module, "dice_of", lambda *_: (float("nan"), 0.5))
@@ -504,7 +552,9 @@ def test_metrics_are_json_where_a_class_has_no_dice(config, dataset, monkeypatch
     assert [line["dice"] for line in figures] == [[None, 0.5]] * 3
 
 
-def test_cases_of_a_split_that_are_not_stored_are_named(config, dataset, preprocessed):
+def test_cases_of_a_split_that_are_not_stored_are_named(
+    config: ResolvedConfiguration, dataset: Dataset, preprocessed: Path
+) -> None:
     (preprocessed / "splits_final.json").write_text('[{"train": ["a"], "val": ["b"]}]')
     with pytest.raises(DatasetError, match=r"lacks 2 cases .*\(a, b\).*preprocess"):
         Trainer(config, dataset, 0, SHORT)

@@ -1,5 +1,7 @@
 """Segmentations on disk: whole or not there."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -12,18 +14,18 @@ LABELS = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
 
 
 @pytest.mark.parametrize("name", ["case.nii.gz", "case.mha", "Fall ü 1.nrrd"])
-def test_a_segmentation_is_read_back(tmp_path, name):
+def test_a_segmentation_is_read_back(tmp_path: Path, name: str) -> None:
     write_segmentation(LABELS, tmp_path / name, PROPERTIES)
     np.testing.assert_array_equal(read_label(tmp_path / name).array[0], LABELS)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_a_stack_keeps_the_file_with_its_spacing(tmp_path):
+def test_a_stack_keeps_the_file_with_its_spacing(tmp_path: Path) -> None:
     write_segmentation(LABELS, tmp_path / "case.tif", {"spacing": (3.0, 1.0, 1.0)})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["case.json", "case.tif"]
 
 
-def test_a_failure_leaves_what_was_there(tmp_path):
+def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "case.nii.gz"
     path.write_bytes(b"before")
     with pytest.raises(KeyError):
@@ -33,7 +35,7 @@ def test_a_failure_leaves_what_was_there(tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".mha", ".nrrd", ".gipl"])
-def test_a_file_that_the_disk_cuts_short_is_not_kept(tmp_path, ending):
+def test_a_file_that_the_disk_cuts_short_is_not_kept(tmp_path: Path, ending: str) -> None:
     resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     labels = np.random.default_rng(0).integers(0, 200, (20, 20, 20), np.uint8)
@@ -46,7 +48,7 @@ def test_a_file_that_the_disk_cuts_short_is_not_kept(tmp_path, ending):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_written_is_named(tmp_path):
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=f"{tmp_path}/case.xyz"):
         write_segmentation(LABELS, tmp_path / "case.xyz", PROPERTIES)
     with pytest.raises(FileError, match="nowhere"):

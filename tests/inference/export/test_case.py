@@ -35,7 +35,7 @@ PROPERTIES = {
 }
 
 
-def test_cropping_and_transposition_are_undone():
+def test_cropping_and_transposition_are_undone() -> None:
     logits = smooth_logits(1, (3, 9, 11, 14))
     made = recipe(transpose=(1, 2, 0), spacing=[1.0, 1.0, 1.0])
     result = export_case(logits, PROPERTIES, made)
@@ -48,7 +48,7 @@ def test_cropping_and_transposition_are_undone():
 
 
 @pytest.mark.parametrize(("foreground", "dtype"), [(254, np.uint8), (255, np.uint16)])
-def test_labels_have_the_type_that_nnunet_gives_them(foreground, dtype):
+def test_labels_have_the_type_that_nnunet_gives_them(foreground: int, dtype) -> None:
     made = recipe(foreground)
     logits = np.zeros((foreground + 1, 13, 12, 8), np.float16)
     logits[-1, 5] = 1
@@ -57,7 +57,7 @@ def test_labels_have_the_type_that_nnunet_gives_them(foreground, dtype):
     assert result.max() == foreground
 
 
-def test_a_case_that_was_not_to_be_resampled_must_have_its_shape():
+def test_a_case_that_was_not_to_be_resampled_must_have_its_shape() -> None:
     made = recipe(
         resampling_fn_probabilities="no_resampling_hack", resampling_fn_probabilities_kwargs={}
     )
@@ -66,6 +66,6 @@ def test_a_case_that_was_not_to_be_resampled_must_have_its_shape():
         export_case(smooth_logits(1, (3, 9, 12, 8)), PROPERTIES, made)
 
 
-def test_an_unknown_function_is_named():
+def test_an_unknown_function_is_named() -> None:
     with pytest.raises(ConfigurationError, match="3d_fullres: resampling_fn_probabilities"):
         recipe(resampling_fn_probabilities="by_magic")

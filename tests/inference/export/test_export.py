@@ -1,6 +1,7 @@
 """Labels from logits: equal to a direct computation in double precision."""
 
 import tracemalloc
+from pathlib import Path
 
 import blosc2
 import numpy as np
@@ -35,7 +36,9 @@ shapes = st.tuples(*[st.integers(1, 12)] * 3)
     axis=st.sampled_from([None, 0, 1, 2]),
     dtype=st.sampled_from(DTYPES),
 )
-def test_labels_are_the_arg_max_of_resampled_logits(make, seed, heads, before, after, axis, dtype):
+def test_labels_are_the_arg_max_of_resampled_logits(
+    make, seed: int, heads: int, before, after, axis: int | None, dtype
+) -> None:
     logits = make(seed, (heads, *before), dtype)
     spacing = ISOTROPIC if axis is None else COARSE[axis]
     labels = export_labels(logits, after, spacing=spacing, new_spacing=spacing)
@@ -51,7 +54,9 @@ def test_labels_are_the_arg_max_of_resampled_logits(make, seed, heads, before, a
     after=shapes,
     dtype=st.sampled_from(DTYPES),
 )
-def test_regions_paint_their_labels_later_ones_over_earlier(make, seed, before, after, dtype):
+def test_regions_paint_their_labels_later_ones_over_earlier(
+    make, seed: int, before, after, dtype
+) -> None:
     logits = make(seed, (3, *before), dtype)
     expected = np.zeros(after, int)
     for value, label in zip(resampled(logits, after), (3, 1, 2), strict=True):
@@ -61,7 +66,7 @@ def test_regions_paint_their_labels_later_ones_over_earlier(make, seed, before, 
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_heads_that_are_far_away_are_left_out_without_a_difference(dtype):
+def test_heads_that_are_far_away_are_left_out_without_a_difference(dtype) -> None:
     logits = scattered_logits(7, (20, 9, 90, 80), dtype)
     values = resampled(logits, (12, 70, 100))
     labels = export_labels(logits, (12, 70, 100), **SPACINGS)
@@ -73,7 +78,7 @@ def test_heads_that_are_far_away_are_left_out_without_a_difference(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_head_may_win_between_voxels_that_it_wins_nowhere(dtype):
+def test_a_head_may_win_between_voxels_that_it_wins_nowhere(dtype) -> None:
     logits = seesaw_logits(2, (7, 20, 50, 60), dtype)
     labels = export_labels(logits, (31, 77, 91), **SPACINGS)
     assert set(np.unique(labels)) - {0, 6}
@@ -81,7 +86,9 @@ def test_a_head_may_win_between_voxels_that_it_wins_nowhere(dtype):
 
 
 @pytest.mark.parametrize("make", [smooth_logits, tied_logits])
-def test_logits_that_are_larger_than_a_window_are_read_in_parts(make, monkeypatch):
+def test_logits_that_are_larger_than_a_window_are_read_in_parts(
+    make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("resenc_plans.inference.export.planes.BYTES_AT_ONCE", 1)
     logits = make(3, (4, 61, 9, 10))
     for shape in ((90, 12, 9), (20, 8, 13), (61, 9, 10), (1, 9, 10)):
@@ -89,7 +96,9 @@ def test_logits_that_are_larger_than_a_window_are_read_in_parts(make, monkeypatc
         np.testing.assert_array_equal(export_labels(logits, shape, **SPACINGS), expected)
 
 
-def test_logits_may_be_of_any_strides_or_lie_in_files(tmp_path, monkeypatch):
+def test_logits_may_be_of_any_strides_or_lie_in_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("resenc_plans.inference.export.planes.BYTES_AT_ONCE", 1)
     logits = smooth_logits(4, (5, 40, 11, 9))
     expected = resampled(logits, (33, 14, 9)).argmax(axis=0)
@@ -106,7 +115,7 @@ def test_logits_may_be_of_any_strides_or_lie_in_files(tmp_path, monkeypatch):
         np.testing.assert_array_equal(labels, expected)
 
 
-def test_changes_to_a_mapped_copy_of_a_file_are_kept(tmp_path):
+def test_changes_to_a_mapped_copy_of_a_file_are_kept(tmp_path: Path) -> None:
     np.save(tmp_path / "logits.npy", smooth_logits(4, (2, 20, 11, 9)))
     mapped = np.load(tmp_path / "logits.npy", mmap_mode="c")
     mapped[1] = 100
@@ -114,21 +123,21 @@ def test_changes_to_a_mapped_copy_of_a_file_are_kept(tmp_path):
     assert (mapped[1] == 100).all()
 
 
-def test_logits_of_many_heads_get_labels_of_two_bytes():
+def test_logits_of_many_heads_get_labels_of_two_bytes() -> None:
     logits = smooth_logits(5, (300, 4, 5, 6))
     labels = export_labels(logits, (6, 4, 9), **SPACINGS)
     assert labels.dtype == np.uint16
     np.testing.assert_array_equal(labels, resampled(logits, (6, 4, 9)).argmax(axis=0))
 
 
-def test_negative_zero_ties_with_zero():
+def test_negative_zero_ties_with_zero() -> None:
     logits = np.zeros((3, 4, 5, 6), np.float16)
     logits[0] = -0.0
     for shape in ((4, 5, 6), (6, 3, 9)):
         assert not export_labels(logits, shape, **SPACINGS).any()
 
 
-def test_voxels_that_are_nan_in_all_heads_become_background():
+def test_voxels_that_are_nan_in_all_heads_become_background() -> None:
     logits = np.full((3, 4, 5, 6), np.nan, np.float32)
     for shape in ((4, 5, 6), (6, 3, 9)):
         assert not export_labels(logits, shape, **SPACINGS).any()
@@ -137,7 +146,7 @@ def test_voxels_that_are_nan_in_all_heads_become_background():
 
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 1000), before=shapes, after=shapes)
-def test_other_orders_go_head_by_head(seed, before, after):
+def test_other_orders_go_head_by_head(seed: int, before, after) -> None:
     logits = smooth_logits(seed, (3, *before), np.float32)
     nearest = export_labels(logits, after, **SPACINGS, interpolation=Interpolation(order=0))
     at = [
@@ -149,7 +158,7 @@ def test_other_orders_go_head_by_head(seed, before, after):
     assert cubic.shape == after
 
 
-def test_no_head_is_held_on_the_new_grid():
+def test_no_head_is_held_on_the_new_grid() -> None:
     logits = smooth_logits(6, (12, 40, 50, 50))
     shape = (60, 100, 100)
     export_labels(logits, shape, **SPACINGS)
@@ -169,6 +178,6 @@ def test_no_head_is_held_on_the_new_grid():
         ((3, 2, 2, 2), np.int32, {}, "type int32"),
     ],
 )
-def test_what_are_no_logits_is_refused(shape, dtype, options, reason):
+def test_what_are_no_logits_is_refused(shape: tuple[int, ...], dtype, options, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         export_labels(np.zeros(shape, dtype), (2, 2, 2), **SPACINGS, **options)

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +21,9 @@ from resenc_plans.inference.export.npz_stream import ArrayReader, write_npz
     dtype=st.sampled_from([np.float32, np.float16, np.uint8]),
     block=st.sampled_from([1, 100, 1000, 1 << 20]),
 )
-def test_numpy_reads_what_was_written_in_pieces(tmp_path_factory, seed, pieces, dtype, block):
+def test_numpy_reads_what_was_written_in_pieces(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, pieces, dtype, block
+) -> None:
     path = tmp_path_factory.mktemp("npz") / "array.npz"
     values = np.random.default_rng(seed).integers(0, 9, sum(pieces)).astype(dtype)
     with (
@@ -43,7 +46,7 @@ def test_numpy_reads_what_was_written_in_pieces(tmp_path_factory, seed, pieces, 
 
 
 @pytest.mark.skipif(shutil.which("unzip") is None, reason="needs unzip")
-def test_other_programs_read_the_archive(tmp_path):
+def test_other_programs_read_the_archive(tmp_path: Path) -> None:
     with write_npz(tmp_path / "array.npz", "values", (5, 10**6), np.float32) as array:
         for value in range(5):
             array.write(np.full(10**6, value, np.float32))
@@ -52,7 +55,7 @@ def test_other_programs_read_the_archive(tmp_path):
     assert (tmp_path / "array.npz").stat().st_size < 10**6
 
 
-def test_an_array_that_lacks_values_is_not_written(tmp_path):
+def test_an_array_that_lacks_values_is_not_written(tmp_path: Path) -> None:
     with (
         pytest.raises(ValueError, match="2 values are missing"),
         write_npz(tmp_path / "array.npz", "values", (5,), np.float32) as array,
@@ -61,7 +64,7 @@ def test_an_array_that_lacks_values_is_not_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_holds_no_numbers_is_refused(tmp_path):
+def test_what_holds_no_numbers_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "array.npz", values=np.array(["a", "b"]))
     with pytest.raises(FileError, match="not numbers"):
         ArrayReader(tmp_path / "array.npz", "values")

@@ -1,5 +1,7 @@
 """Probabilities on disk: equal to softmax and sigmoid of all heads at once."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -26,7 +28,9 @@ def recipe(regions=None, transpose=(0, 1, 2)):
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(8, 11, 20), (10, 14, 17)])
-def test_softmax_is_taken_over_the_heads(tmp_path, dtype, shape):
+def test_softmax_is_taken_over_the_heads(
+    tmp_path: Path, dtype, shape: tuple[int, int, int]
+) -> None:
     logits = smooth_logits(1, (4, *shape), dtype)
     write_probabilities(tmp_path / "case.npz", logits, PROPERTIES, recipe())
     written = np.load(tmp_path / "case.npz")["probabilities"]
@@ -39,7 +43,7 @@ def test_softmax_is_taken_over_the_heads(tmp_path, dtype, shape):
     assert load_pickle(tmp_path / "case.pkl") == PROPERTIES
 
 
-def test_regions_have_the_sigmoid_and_nothing_outside_the_box(tmp_path):
+def test_regions_have_the_sigmoid_and_nothing_outside_the_box(tmp_path: Path) -> None:
     logits = smooth_logits(2, (2, 8, 11, 20))
     write_probabilities(tmp_path / "case.npz", logits, PROPERTIES, recipe((1, 2)))
     written = np.load(tmp_path / "case.npz")["probabilities"]
@@ -48,7 +52,7 @@ def test_regions_have_the_sigmoid_and_nothing_outside_the_box(tmp_path):
     np.testing.assert_allclose(written, expected, atol=1e-6)
 
 
-def test_probabilities_have_the_axes_of_the_image_file(tmp_path):
+def test_probabilities_have_the_axes_of_the_image_file(tmp_path: Path) -> None:
     logits = smooth_logits(3, (3, 8, 11, 20))
     turned = recipe(transpose=(1, 2, 0))
     write_probabilities(tmp_path / "case.npz", logits, PROPERTIES, turned)
@@ -58,7 +62,7 @@ def test_probabilities_have_the_axes_of_the_image_file(tmp_path):
     np.testing.assert_array_equal(written.argmax(axis=0), labels)
 
 
-def test_a_failed_export_leaves_what_was_there(tmp_path):
+def test_a_failed_export_leaves_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "case.npz").write_bytes(b"before")
     with pytest.raises(KeyError):
         write_probabilities(tmp_path / "case.npz", smooth_logits(1, (2, 4, 4, 4)), {}, recipe())
@@ -69,7 +73,7 @@ def test_a_failed_export_leaves_what_was_there(tmp_path):
     assert (tmp_path / "case.npz").read_bytes() == b"before"
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="nowhere"):
         write_probabilities(
             tmp_path / "nowhere" / "case.npz",

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ def changed(**values: Any) -> dict[str, Any]:
     return content
 
 
-def test_plans_that_nnunet_wrote_have_no_errors_and_no_warnings(shared) -> None:
+def test_plans_that_nnunet_wrote_have_no_errors_and_no_warnings(shared: Path) -> None:
     for path in sorted(shared.glob("oracle/Dataset*/nnUNet*Plans*.json")):
         if "edited" in path.name:
             continue
@@ -112,7 +113,7 @@ def test_a_patch_that_does_not_divide_names_axis_divisor_and_sizes() -> None:
         ),
     ],
 )
-def test_each_fault_is_found_by_its_rule(content, rule, words) -> None:
+def test_each_fault_is_found_by_its_rule(content, rule: str, words: str) -> None:
     assert words in findings(content)[rule]
 
 
@@ -122,7 +123,7 @@ def test_missing_keys_of_the_file_are_a_warning() -> None:
     assert "cannot train" in findings(content)["P105"]
 
 
-def test_the_file_s_name_should_be_the_plans_name(tmp_path) -> None:
+def test_the_file_s_name_should_be_the_plans_name(tmp_path: Path) -> None:
     Plans.from_dict(document()).save(tmp_path / "other.json")
     found = Plans.load(tmp_path / "other.json").validate_rules()
     assert [f.rule for f in found] == ["P104"]
@@ -143,7 +144,7 @@ def test_channels_of_the_dataset_are_compared() -> None:
     assert "one batch covers" in found["P201"]
 
 
-def test_a_changed_fingerprint_is_noticed(shared) -> None:
+def test_a_changed_fingerprint_is_noticed(shared: Path) -> None:
     path = shared / "oracle" / "Dataset004_Hippocampus" / "dataset_fingerprint.json"
     fingerprint = Fingerprint.load(path)
     content = document() | {PROVENANCE: {"fingerprint_digest": fingerprint.digest()}}

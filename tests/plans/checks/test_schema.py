@@ -29,7 +29,12 @@ from tests.plans.documents import document as plans_document
         (("next_stage",), 3, "next_stage", "must be a text or a list, not 3."),
     ],
 )
-def test_a_value_of_the_wrong_kind_is_named_with_what_it_must_be(path, value, key, message):
+def test_a_value_of_the_wrong_kind_is_named_with_what_it_must_be(
+    path: tuple[str, ...],
+    value: dict[str, int] | int | list[int | str] | list[list[int | str] | list[int]] | str,
+    key: str,
+    message: str,
+) -> None:
     document = json.loads(json.dumps(plans_document()))
     parent = document["configurations"]["3d_fullres"]
     for part in path[:-1]:
@@ -39,7 +44,7 @@ def test_a_value_of_the_wrong_kind_is_named_with_what_it_must_be(path, value, ke
     assert (finding.configuration, finding.key, finding.message) == ("3d_fullres", key, message)
 
 
-def test_what_is_missing_is_named():
+def test_what_is_missing_is_named() -> None:
     [finding] = schema_faults({"plans_name": "x"})
     assert (finding.configuration, finding.key, finding.message) == (
         None,
@@ -48,5 +53,5 @@ def test_what_is_missing_is_named():
     )
 
 
-def test_plans_without_fault_fit():
+def test_plans_without_fault_fit() -> None:
     assert not schema_faults(plans_document())

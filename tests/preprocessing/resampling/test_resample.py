@@ -46,7 +46,7 @@ def labels_by_threshold(labels, shape, order=1):
 
 @settings(deadline=None, max_examples=60)
 @given(shape=shapes, new_shape=shapes, order=st.sampled_from((0, 1, 3)), seed=st.integers(0, 9))
-def test_image_equals_splines_in_double_precision(shape, new_shape, order, seed) -> None:
+def test_image_equals_splines_in_double_precision(shape, new_shape, order: int, seed: int) -> None:
     image = volume(shape, seed)
 
     result = resample_image(image, new_shape, spacing=ISOTROPIC, new_spacing=ISOTROPIC, order=order)
@@ -58,7 +58,7 @@ def test_image_equals_splines_in_double_precision(shape, new_shape, order, seed)
 
 @settings(deadline=None, max_examples=40)
 @given(shape=shapes, new_shape=shapes, order_z=st.sampled_from((0, 1)), axis=st.integers(0, 2))
-def test_coarse_axis_is_resampled_apart(shape, new_shape, order_z, axis) -> None:
+def test_coarse_axis_is_resampled_apart(shape, new_shape, order_z: int, axis: int) -> None:
     image = volume(shape)
     spacing = tuple(5.0 if a == axis else 1.0 for a in range(3))
 
@@ -76,7 +76,9 @@ def test_coarse_axis_is_resampled_apart(shape, new_shape, order_z, axis) -> None
 
 @settings(deadline=None, max_examples=60)
 @given(shape=shapes, new_shape=shapes, labels=st.integers(1, 6), seed=st.integers(0, 9))
-def test_labels_equal_thresholded_indicators_with_ties(shape, new_shape, labels, seed) -> None:
+def test_labels_equal_thresholded_indicators_with_ties(
+    shape, new_shape, labels: int, seed: int
+) -> None:
     segmentation = blobs(shape, labels, seed)
 
     result = resample_labels(segmentation, new_shape, spacing=ISOTROPIC, new_spacing=ISOTROPIC)
@@ -85,7 +87,7 @@ def test_labels_equal_thresholded_indicators_with_ties(shape, new_shape, labels,
 
 
 @pytest.mark.parametrize("order", [0, 3])
-def test_labels_of_other_orders_equal_thresholded_indicators(order) -> None:
+def test_labels_of_other_orders_equal_thresholded_indicators(order: int) -> None:
     segmentation = blobs((9, 12, 10), 4)
     settings = {"spacing": ISOTROPIC, "new_spacing": ISOTROPIC, "order": order}
 
@@ -109,7 +111,7 @@ def test_argmax_leaves_no_voxel_without_a_label() -> None:
 
 @settings(deadline=None, max_examples=20)
 @given(shape=shapes, new_shape=shapes, dtype=st.sampled_from(("u1", "i2", "f4", "f8")))
-def test_labels_keep_their_dtype_and_values(shape, new_shape, dtype) -> None:
+def test_labels_keep_their_dtype_and_values(shape, new_shape, dtype: str) -> None:
     segmentation = (blobs(shape) + 1).astype(dtype)
 
     result = resample_labels(

@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def case(shape=(2, 20, 30, 40), seed=0):
     return StoredCase(image, labels, {"spacing": [1.0, 2.0, 3.0], "class_locations": {1: []}})
 
 
-def test_a_case_comes_back_as_it_was_stored(tmp_path) -> None:
+def test_a_case_comes_back_as_it_was_stored(tmp_path: Path) -> None:
     stored = case()
 
     paths = write_case(tmp_path, "case_1", stored, PATCH)
@@ -33,7 +34,7 @@ def test_a_case_comes_back_as_it_was_stored(tmp_path) -> None:
     assert sorted(p.name for p in paths) == ["case_1.b2nd", "case_1.pkl", "case_1_seg.b2nd"]
 
 
-def test_a_patch_is_read_from_its_blocks_only(tmp_path) -> None:
+def test_a_patch_is_read_from_its_blocks_only(tmp_path: Path) -> None:
     stored = case((1, 64, 64, 64))
     write_case(tmp_path, "case_1", stored, PATCH)
 
@@ -44,14 +45,14 @@ def test_a_patch_is_read_from_its_blocks_only(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 9, 10), (3, 70, 300, 200)], ids=["one chunk", "many"])
-def test_arrays_of_any_size_come_back(tmp_path, shape) -> None:
+def test_arrays_of_any_size_come_back(tmp_path: Path, shape: tuple[int, int, int, int]) -> None:
     stored = case(shape)
     write_case(tmp_path, "case_1", stored, (32, 64, 64))
 
     np.testing.assert_array_equal(CaseStore(tmp_path)["case_1"].image[:], stored.image)
 
 
-def test_nothing_but_the_case_is_left_in_the_folder(tmp_path) -> None:
+def test_nothing_but_the_case_is_left_in_the_folder(tmp_path: Path) -> None:
     write_case(tmp_path, "case_1", case(), PATCH)
     write_case(tmp_path, "case_1", case(seed=1), PATCH)
 
@@ -60,7 +61,7 @@ def test_nothing_but_the_case_is_left_in_the_folder(tmp_path) -> None:
     assert list((tmp_path / ".resenc-plans" / "staging").iterdir()) == []
 
 
-def test_names_are_sorted_and_segmentations_are_no_cases(tmp_path) -> None:
+def test_names_are_sorted_and_segmentations_are_no_cases(tmp_path: Path) -> None:
     for name in ("b", "a_seg", "a"):
         write_case(tmp_path, name, case((1, 4, 4, 4)), PATCH)
 
@@ -73,7 +74,7 @@ def test_names_are_sorted_and_segmentations_are_no_cases(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("unpacked", [False, True], ids=["npz", "npy"])
-def test_older_layouts_are_read(tmp_path, unpacked) -> None:
+def test_older_layouts_are_read(tmp_path: Path, unpacked: bool) -> None:
     stored = case()
     np.savez_compressed(tmp_path / "old.npz", data=stored.image, seg=stored.labels)
     if unpacked:
@@ -89,7 +90,7 @@ def test_older_layouts_are_read(tmp_path, unpacked) -> None:
 
 
 @pytest.mark.parametrize("damage", ["case_1_seg.b2nd", "case_1.pkl"])
-def test_a_missing_file_is_named(tmp_path, damage) -> None:
+def test_a_missing_file_is_named(tmp_path: Path, damage: str) -> None:
     write_case(tmp_path, "case_1", case(), PATCH)
     (tmp_path / damage).unlink()
 
@@ -97,7 +98,7 @@ def test_a_missing_file_is_named(tmp_path, damage) -> None:
         CaseStore(tmp_path)["case_1"]
 
 
-def test_a_file_cut_short_is_named(tmp_path) -> None:
+def test_a_file_cut_short_is_named(tmp_path: Path) -> None:
     write_case(tmp_path, "case_1", case(), PATCH)
     os.truncate(tmp_path / "case_1.b2nd", 1000)
 
@@ -105,14 +106,14 @@ def test_a_file_cut_short_is_named(tmp_path) -> None:
         CaseStore(tmp_path)["case_1"]
 
 
-def test_a_damaged_older_archive_is_named(tmp_path) -> None:
+def test_a_damaged_older_archive_is_named(tmp_path: Path) -> None:
     (tmp_path / "old.npz").write_bytes(b"PK\x03\x04")
 
     with pytest.raises(FileError, match=r"old\.npz: damaged"):
         CaseStore(tmp_path)["old"]
 
 
-def test_properties_must_be_properties(tmp_path) -> None:
+def test_properties_must_be_properties(tmp_path: Path) -> None:
     write_case(tmp_path, "case_1", case(), PATCH)
     (tmp_path / "case_1.pkl").write_bytes(pickle.dumps([1]))
 
@@ -120,7 +121,7 @@ def test_properties_must_be_properties(tmp_path) -> None:
         CaseStore(tmp_path)["case_1"]
 
 
-def test_there_must_be_a_folder(tmp_path) -> None:
+def test_there_must_be_a_folder(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="no such folder"):
         CaseStore(tmp_path / "nowhere")
 
@@ -139,7 +140,7 @@ except FileError as error:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs limits on the size of files")
-def test_a_full_disk_is_told_and_nothing_is_changed(tmp_path) -> None:
+def test_a_full_disk_is_told_and_nothing_is_changed(tmp_path: Path) -> None:
     before = case()
     write_case(tmp_path, "case_1", before, PATCH)
 
@@ -157,7 +158,7 @@ def test_a_full_disk_is_told_and_nothing_is_changed(tmp_path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")
-def test_no_permission_is_told(tmp_path) -> None:
+def test_no_permission_is_told(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
 
     with pytest.raises(FileError, match="no permission to write"):

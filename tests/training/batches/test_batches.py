@@ -6,6 +6,7 @@ import time
 from ast import literal_eval
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -15,8 +16,10 @@ from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import ConfigurationError, FileError, ResencPlansError
+from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing import CaseStore
 from resenc_plans.safe_pickle import dump_pickle
@@ -32,7 +35,7 @@ IGNORING = Labels((0, 1, 2), None, None, 3)
 
 
 @pytest.fixture
-def source(config, dataset) -> PatchBatches:
+def source(config: ResolvedConfiguration, dataset: Dataset) -> PatchBatches:
     store = open_store(config)
     return PatchBatches(
         store=store,
@@ -58,7 +61,7 @@ def workers_of(stream: Iterator[Batch]) -> list[multiprocessing.Process]:
     return [worker for worker in multiprocessing.active_children() if worker not in others]
 
 
-def test_a_batch_depends_on_its_number_alone(source):
+def test_a_batch_depends_on_its_number_alone(source: PatchBatches) -> None:
     run, late = batches(source, 0, 4), batches(source, 3, 1)
     assert torch.equal(run[3].images, late[0].images)
     assert all(torch.equal(a, b) for a, b in zip(run[3].targets, late[0].targets, strict=True))
@@ -66,14 +69,14 @@ def test_a_batch_depends_on_its_number_alone(source):
     assert not torch.equal(run[2].images, run[3].images)
 
 
-def test_the_number_of_workers_changes_nothing(source):
+def test_the_number_of_workers_changes_nothing(source: PatchBatches) -> None:
     alone, helped = batches(source, 0, 4), batches(replace(source, workers=2), 0, 4)
     for one, other in zip(alone, helped, strict=True):
         assert torch.equal(one.images, other.images)
         assert one.cases == other.cases
 
 
-def test_ranks_share_the_batch_of_one_process(source):
+def test_ranks_share_the_batch_of_one_process(source: PatchBatches) -> None:
     [whole] = batches(source, 5, 1)
     for world in (2, 4):
         shares = [replace(source, share=share) for share in split_batch(4, world, 0.33)]
@@ -81,7 +84,7 @@ def test_ranks_share_the_batch_of_one_process(source):
         assert torch.equal(torch.cat([part.images for part in parts]), whole.images)
 
 
-def test_shapes_and_types_are_what_the_network_takes(source):
+def test_shapes_and_types_are_what_the_network_takes(source: PatchBatches) -> None:
     [batch] = batches(source, 0, 1)
     assert batch.images.shape == (4, 2, 8, 16, 16)
     assert batch.images.dtype == torch.float32
@@ -89,7 +92,7 @@ def test_shapes_and_types_are_what_the_network_takes(source):
     assert batch.targets[0].min() >= 0
 
 
-def test_validation_samples_are_not_augmented(source):
+def test_validation_samples_are_not_augmented(source: PatchBatches) -> None:
     config = source.config
     validation = replace(source, purpose="validation", cases=source.cases[:1])
     image = source.store.arrays(source.cases[0])[0][:]
@@ -112,7 +115,9 @@ class Turned:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_ones_own_sampler_and_augmentation_make_the_training_samples(source, workers):
+def test_ones_own_sampler_and_augmentation_make_the_training_samples(
+    source: PatchBatches, workers: int
+) -> None:
     turned = Turned((10, 20, 20), (slice(1, 9), slice(2, 18), slice(2, 18)))
     own = replace(
         source, workers=workers, sampler=Fixed(source.cases[1], (3, 4, 5)), augmentation=turned
@@ -127,7 +132,7 @@ def test_ones_own_sampler_and_augmentation_make_the_training_samples(source, wor
     np.testing.assert_array_equal(batch.targets[0][0], expected)
 
 
-def test_a_sampler_or_an_augmentation_that_gives_nonsense_is_an_error(source):
+def test_a_sampler_or_an_augmentation_that_gives_nonsense_is_an_error(source: PatchBatches) -> None:
     with pytest.raises(ResencPlansError, match="sampler drew 'nowhere' at"):
         batches(replace(source, sampler=Fixed("nowhere", (0, 0, 0))), 0, 1)
     too_large = Turned((10, 20, 20), (slice(None),) * 3)
@@ -135,7 +140,7 @@ def test_a_sampler_or_an_augmentation_that_gives_nonsense_is_an_error(source):
         batches(replace(source, augmentation=too_large), 0, 1)
 
 
-def test_a_damaged_case_is_named(source, preprocessed):
+def test_a_damaged_case_is_named(source: PatchBatches, preprocessed: Path) -> None:
     case = source.cases[0]
     path = source.store.folder / f"{case}.b2nd"
     path.write_bytes(b"nothing")
@@ -144,7 +149,7 @@ def test_a_damaged_case_is_named(source, preprocessed):
             batches(replace(source, cases=(case,), workers=workers), 0, 1)
 
 
-def test_a_case_whose_blocks_are_damaged_is_named(source):
+def test_a_case_whose_blocks_are_damaged_is_named(source: PatchBatches) -> None:
     case = source.cases[0]
     path = source.store.folder / f"{case}.b2nd"
     content = bytearray(path.read_bytes())
@@ -156,7 +161,7 @@ def test_a_case_whose_blocks_are_damaged_is_named(source):
             batches(replace(source, cases=(case,), workers=workers), 0, 5)
 
 
-def test_a_case_that_was_stored_without_labels_is_named(source):
+def test_a_case_that_was_stored_without_labels_is_named(source: PatchBatches) -> None:
     case = source.cases[0]
     properties = source.store.properties(case)
     del properties["class_locations"]
@@ -165,7 +170,7 @@ def test_a_case_that_was_stored_without_labels_is_named(source):
         batches(replace(source, cases=(case,)), 0, 1)
 
 
-def test_a_killed_worker_is_an_error_and_not_a_hang(source):
+def test_a_killed_worker_is_an_error_and_not_a_hang(source: PatchBatches) -> None:
     stream = replace(source, workers=1).stream(0)
     [worker] = workers_of(stream)
     worker.kill()
@@ -175,7 +180,7 @@ def test_a_killed_worker_is_an_error_and_not_a_hang(source):
 
 
 @pytest.mark.parametrize("end", ["close", "fault"])
-def test_workers_end_with_the_stream(source, end):
+def test_workers_end_with_the_stream(source: PatchBatches, end: str) -> None:
     stream = replace(source, workers=2).stream(0)
     workers = workers_of(stream)
     assert len(workers) == 2
@@ -195,7 +200,7 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_workers_end_with_the_program(source, preprocessed, ending):
+def test_workers_end_with_the_program(source: PatchBatches, preprocessed: Path, ending) -> None:
     program = f"""
 import multiprocessing, os, signal, sys
 from resenc_plans import Dataset, Plans, TrainingSettings
@@ -225,7 +230,7 @@ print([worker.pid for worker in multiprocessing.active_children()], flush=True)
         time.sleep(0.1)
 
 
-def test_random_numbers_of_the_training_are_left_alone(source):
+def test_random_numbers_of_the_training_are_left_alone(source: PatchBatches) -> None:
     torch.manual_seed(1)
     np.random.seed(1)
     undisturbed = torch.rand(3), np.random.rand(3)
@@ -237,7 +242,7 @@ def test_random_numbers_of_the_training_are_left_alone(source):
     np.testing.assert_array_equal(np.random.rand(3), undisturbed[1])
 
 
-def test_cases_of_nnunets_older_layout_are_read_and_not_written_to(source):
+def test_cases_of_nnunets_older_layout_are_read_and_not_written_to(source: PatchBatches) -> None:
     folder = source.store.folder
     for case in source.cases:
         image, labels = (array[:] for array in source.store.arrays(case))
@@ -253,7 +258,7 @@ def test_cases_of_nnunets_older_layout_are_read_and_not_written_to(source):
     assert torch.equal(old.images, new.images)
 
 
-def test_cases_that_nnunet_stored_are_read(shared):
+def test_cases_that_nnunet_stored_are_read(shared: Path) -> None:
     folder = shared / "oracle" / "Dataset004_Hippocampus"
     store = CaseStore(folder / "nnUNetPlans_3d_fullres")
     source = PatchBatches(
@@ -276,7 +281,7 @@ def test_cases_that_nnunet_stored_are_read(shared):
     first=st.tuples(*[st.integers(-20, 40)] * 3),
     size=st.tuples(*[st.integers(1, 24)] * 3),
 )
-def test_a_region_is_the_padded_array_s(shape, first, size):
+def test_a_region_is_the_padded_array_s(shape, first, size) -> None:
     array = np.random.default_rng(0).integers(0, 100, (2, *shape))
     margin = 64
     padded = np.pad(array, ((0, 0), *[(margin, margin)] * 3), constant_values=-1)
@@ -296,7 +301,7 @@ def test_a_region_is_the_padded_array_s(shape, first, size):
     angles=st.tuples(*[st.floats(-np.pi, np.pi)] * 3),
     scale=st.floats(0.3, 1.6),
 )
-def test_what_a_patch_does_not_reach_may_be_anything(read, patch, angles, scale):
+def test_what_a_patch_does_not_reach_may_be_anything(read, patch, angles, scale: float) -> None:
     transform = SpatialTransform(
         *(patch, 0, False),
         **{"p_rotation": 1, "rotation": lambda dim, **_: angles[dim]},
@@ -315,7 +320,7 @@ def test_what_a_patch_does_not_reach_may_be_anything(read, patch, angles, scale)
 
 
 @given(st.data())
-def test_foreground_is_in_the_middle_of_what_is_read(data):
+def test_foreground_is_in_the_middle_of_what_is_read(data) -> None:
     shape = data.draw(st.tuples(*[st.integers(4, 60)] * 3))
     patch = data.draw(st.tuples(*[st.integers(2, 20)] * 3))
     read = tuple(edge + data.draw(st.integers(0, 10)) for edge in patch)
@@ -330,7 +335,7 @@ def test_foreground_is_in_the_middle_of_what_is_read(data):
         assert -padding // 2 <= start <= length + padding // 2 + padding % 2 - size
 
 
-def test_where_there_is_an_ignore_label_every_patch_shows_what_is_annotated():
+def test_where_there_is_an_ignore_label_every_patch_shows_what_is_annotated() -> None:
     sampler = PatchSampler.of((4, 4, 4), (4, 4, 4), IGNORING)
     locations = {1: [], 2: [], (-1, 0, 1, 2): np.array([[0, 30, 30, 30]])}
     for foreground in (False, True):
@@ -339,7 +344,7 @@ def test_where_there_is_an_ignore_label_every_patch_shows_what_is_annotated():
 
 @settings(max_examples=300)
 @given(st.integers(1, 64), st.integers(1, 64), st.floats(0, 1))
-def test_a_split_gives_every_sample_to_one_rank(batch_size, world, share):
+def test_a_split_gives_every_sample_to_one_rank(batch_size, world, share) -> None:
     if batch_size < world:
         with pytest.raises(ConfigurationError, match="cannot be split over"):
             split_batch(batch_size, world, share)
@@ -351,6 +356,6 @@ def test_a_split_gives_every_sample_to_one_rank(batch_size, world, share):
     assert sum(s.foreground for s in shares) == batch_size - round(batch_size * (1 - share))
 
 
-def test_a_patch_is_read_larger_where_it_will_be_turned():
+def test_a_patch_is_read_larger_where_it_will_be_turned() -> None:
     assert spatial_settings((40, 56, 40)).read_size == (73, 80, 64)
     assert spatial_settings((20, 320, 256)).plane_wise
