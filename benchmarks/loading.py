@@ -21,7 +21,7 @@ OURS = """
 import sys, time
 from resenc_plans import Dataset, Plans
 from resenc_plans.training.ranks import ALONE
-from resenc_plans.training.settings import TrainingSettings
+from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.training.usual_parts import usual_batches
 folder, plans, configuration, count = sys.argv[1:]
 config = Plans.load(f"{folder}/{plans}.json").resolve(configuration)

@@ -26,7 +26,7 @@ import json, sys, time
 from pathlib import Path
 from resenc_plans import Dataset, Plans
 from resenc_plans.runs.run_folder import RunFolder
-from resenc_plans.training.settings import TrainingSettings
+from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.training.trainer import Trainer
 folder, plans, configuration, precision, iterations, results, started = sys.argv[1:]
 plan = Plans.load(f"{folder}/{plans}.json")

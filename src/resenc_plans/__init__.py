@@ -44,10 +44,10 @@ if TYPE_CHECKING:
     from resenc_plans.plans.configuration import ResolvedConfiguration as ResolvedConfiguration
     from resenc_plans.plans.diff import PlansDiff as PlansDiff
     from resenc_plans.plans.plans import Plans as Plans
+    from resenc_plans.plans.training_settings import TrainingSettings as TrainingSettings
     from resenc_plans.preprocessing.preprocessor import Preprocessor as Preprocessor
     from resenc_plans.runs.archive import export_model as export_model
     from resenc_plans.runs.archive import import_model as import_model
-    from resenc_plans.training.settings import TrainingSettings as TrainingSettings
     from resenc_plans.training.trainer import Trainer as Trainer
     from resenc_plans.visualization.overlay import draw_overlay as draw_overlay
 
@@ -79,7 +79,7 @@ _MODULE_OF = {
     "ResolvedConfiguration": "resenc_plans.plans.configuration",
     "Summary": "resenc_plans.evaluation.summary",
     "Trainer": "resenc_plans.training.trainer",
-    "TrainingSettings": "resenc_plans.training.settings",
+    "TrainingSettings": "resenc_plans.plans.training_settings",
     "build_network": "resenc_plans.networks.build",
     "create_plans": "resenc_plans.planning.planner",
     "draw_overlay": "resenc_plans.visualization.overlay",

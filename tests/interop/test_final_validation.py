@@ -14,10 +14,10 @@ from resenc_plans.evaluation.summary import Summary
 from resenc_plans.evaluation.validation import validate_fold
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.plans.plans import Plans
+from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.preprocessing.store.case_store import CaseStore
 from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.runs.stages import open_prediction
-from resenc_plans.training.settings import TrainingSettings
 from resenc_plans.training.trainer import Trainer
 from resenc_plans.workflows.next_stage import next_stages
 from resenc_plans.workflows.stored_prediction import StoredPredictor

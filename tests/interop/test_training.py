@@ -14,6 +14,7 @@ from resenc_plans.datasets.images.images import read_image, read_label
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.plans.plans import Plans
+from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.checkpoint import load_checkpoint
 from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.training.batch_split import split_batch
@@ -27,7 +28,6 @@ from resenc_plans.training.batches.patch_geometry import spatial_settings
 from resenc_plans.training.losses import DiceBinaryCrossEntropy, DiceCrossEntropy
 from resenc_plans.training.pseudo_dice import count_overlap
 from resenc_plans.training.schedule import polynomial
-from resenc_plans.training.settings import TrainingSettings
 from resenc_plans.training.trainer import Trainer
 from tests.networks.configurations import configuration, plain, unet_arguments
 

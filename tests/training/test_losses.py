@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import FileError
+from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.training.history import Epoch, from_logging, smoothed, to_logging
 from resenc_plans.training.losses import (
     DeepSupervision,
@@ -17,7 +18,6 @@ from resenc_plans.training.losses import (
 )
 from resenc_plans.training.pseudo_dice import count_overlap, dice_of
 from resenc_plans.training.schedule import polynomial
-from resenc_plans.training.settings import TrainingSettings
 
 
 def test_a_perfect_prediction_has_the_least_loss() -> None:

@@ -10,8 +10,8 @@ from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import DatasetError
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
+from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.preprocessing.store.manifest import Manifest, ManifestEntry, recipe_digest
-from resenc_plans.training.settings import TrainingSettings
 from resenc_plans.training.trainer import Trainer
 
 

@@ -15,12 +15,12 @@ from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import DatasetError, FileError, PlansError, ResencPlansError
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
+from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.checkpoint import load_checkpoint
 from resenc_plans.training.batches.batches import Batch, Batches
 from resenc_plans.training.pretrained import load_pretrained
 from resenc_plans.training.progress import Progress
 from resenc_plans.training.ranks import ALONE, Ranks
-from resenc_plans.training.settings import TrainingSettings
 from resenc_plans.training.trainer import Trainer
 from resenc_plans.training.usual_parts import usual_batches, usual_run_folder
 from tests.training.conftest import Fixed

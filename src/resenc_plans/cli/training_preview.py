@@ -8,7 +8,7 @@ from resenc_plans.errors import ResencPlansError
 if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset
     from resenc_plans.plans.configuration import ResolvedConfiguration
-    from resenc_plans.training.settings import TrainingSettings
+    from resenc_plans.plans.training_settings import TrainingSettings
 
 _STANDARD_ITERATIONS = 1000 * 250
 

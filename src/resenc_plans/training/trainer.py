@@ -22,6 +22,7 @@ from resenc_plans.errors import FileError, ResencPlansError
 from resenc_plans.networks.build import build_network
 from resenc_plans.networks.device import find_precision, try_all_kernels
 from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.run_folder import BEST, FINAL, LATEST, RunFolder
 from resenc_plans.training.bad_batches import BadBatches
 from resenc_plans.training.batches.batches import Augmentation, Batch, Batches, Sampler
@@ -38,7 +39,6 @@ from resenc_plans.training.pseudo_dice import count_overlap, dice_of
 from resenc_plans.training.ranks import Ranks, alone
 from resenc_plans.training.records import Records, open_records
 from resenc_plans.training.schedule import Schedule, polynomial
-from resenc_plans.training.settings import TrainingSettings
 from resenc_plans.training.stopping import StopRequest
 from resenc_plans.training.training_state import TrainingState, load_state, save_state
 from resenc_plans.training.usual_parts import (

@@ -10,6 +10,7 @@ from resenc_plans.errors import DatasetError, FileError
 from resenc_plans.execution.cases import usable_cpus
 from resenc_plans.folders import model_folder, results_folder
 from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.preprocessing.store.case_store import PROPERTIES, CaseStore
 from resenc_plans.preprocessing.store.manifest import stale_cases
 from resenc_plans.runs.folds import fold_cases
@@ -20,7 +21,6 @@ from resenc_plans.training.batches.batches import Augmentation, PatchBatches, Sa
 from resenc_plans.training.batches.patch_geometry import deep_supervision_scales
 from resenc_plans.training.losses import DiceBinaryCrossEntropy, DiceCrossEntropy, Loss
 from resenc_plans.training.ranks import Ranks
-from resenc_plans.training.settings import TrainingSettings
 
 MOST_WORKERS = 12
 """More processes than this make no more batches than one GPU takes."""

@@ -16,8 +16,8 @@ from resenc_plans.errors import ResencPlansError
 if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset
     from resenc_plans.plans.configuration import ResolvedConfiguration
+    from resenc_plans.plans.training_settings import TrainingSettings
     from resenc_plans.training.ranks import Ranks
-    from resenc_plans.training.settings import TrainingSettings
     from resenc_plans.training.trainer import Trainer
 
 _COMPILER = ("torch._dynamo", "torch._inductor")
@@ -285,7 +285,7 @@ def _named_faults(
 def _settings(path: Path | None, overrides: dict[str, Any]) -> "TrainingSettings":
     from pydantic import ValidationError
 
-    from resenc_plans.training.settings import TrainingSettings
+    from resenc_plans.plans.training_settings import TrainingSettings
 
     chosen = TrainingSettings.load(path) if path is not None else TrainingSettings()
     try:

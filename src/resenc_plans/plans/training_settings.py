@@ -1,4 +1,4 @@
-"""`TrainingSettings`: everything about a training that the plans do not say."""
+"""`TrainingSettings`: everything about a training that a configuration does not say."""
 
 import difflib
 import os
@@ -18,7 +18,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class TrainingSettings(BaseModel):
-    """nnU-Net 2.8.1's values, unless others are given.
+    """How a training runs. Defaults are nnU-Net 2.8.1's.
 
     >>> TrainingSettings(epochs=100).learning_rate
     0.01
@@ -33,40 +33,39 @@ class TrainingSettings(BaseModel):
     validation_iterations: Count = 50
     """Batches from held-out cases after each epoch, for the pseudo Dice."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.01
-    """Of the first epoch."""
+    """Learning rate of the first epoch."""
     poly_exponent: Annotated[float, Field(gt=0)] = 0.9
-    """The rate falls with (1 - epoch / epochs) to this power."""
+    """The learning rate falls with (1 - epoch / epochs) to this power."""
     weight_decay: Annotated[float, Field(ge=0)] = 3e-5
-    """Of SGD."""
+    """Weight decay of SGD."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    """Nesterov's."""
+    """Nesterov momentum of SGD."""
     oversampled_foreground: Annotated[float, Field(ge=0, le=1)] = 0.33
-    """Share of the samples of a batch that show foreground for certain."""
+    """Share of the samples of a batch that are certain to show foreground."""
     deep_supervision: bool = True
-    """Whether all but the lowest resolution of the decoder take part in the loss."""
+    """Whether all resolutions of the decoder but the lowest take part in the loss."""
     gradient_clip: Annotated[float, Field(gt=0)] = 12
-    """Largest norm of all gradients together."""
+    """Largest norm of the gradients of all weights together."""
     precision: Precision = "auto"
-    """auto: fp16 with a gradient scaler on CUDA, bf16 on CPUs that have it, else fp32."""
+    """auto: fp16 with a gradient scaler on CUDA, bf16 on CPUs that support it, else fp32."""
     compile: bool | None = None
-    """Whether the network goes through torch.compile. null: on CUDA, except under Windows."""
+    """Whether torch.compile compiles the network. null: on CUDA, except under Windows."""
     workers: Annotated[int, Field(ge=0)] | None = None
-    """Processes that make batches. null: as the CPUs allow; 0: the main process makes them."""
+    """Processes that make batches. null: as many as CPUs allow; 0: the main process."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of the initial weights, patches and augmentation."""
+    """Seed of the initial weights, patches and augmentation."""
     checkpoint_epochs: Count = 50
-    """Epochs from one checkpoint to the next."""
+    """Epochs between checkpoints."""
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 30
-    """Time after which one is written in between."""
+    """Minutes after which a checkpoint is written even within `checkpoint_epochs`."""
     max_minutes: Annotated[float, Field(gt=0)] | None = None
-    """Time after which a run ends with a checkpoint, to be resumed."""
-
+    """Minutes after which a run ends with a checkpoint, to be resumed later."""
     tensorboard: bool = False
-    """Whether curves are written for TensorBoard too (extra tensorboard)."""
+    """Whether curves are also written for TensorBoard (extra tensorboard)."""
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Settings from a JSON file; what it does not name keeps its value.
+        """Settings from a JSON file; what it does not name keeps its default.
 
         Raises
         ------
@@ -78,7 +77,7 @@ class TrainingSettings(BaseModel):
             return cls.model_validate(read_json(path))
         except ValidationError as error:
             faults = "; ".join(_in_words(fault) for fault in error.errors())
-            raise FileError(f"{path}: not settings of a training: {faults}.") from None
+            raise FileError(f"{path}: not training settings: {faults}.") from None
 
 
 def _in_words(fault: "ErrorDetails") -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from resenc_plans.errors import FileError
-from resenc_plans.training.settings import TrainingSettings
+from resenc_plans.plans.training_settings import TrainingSettings
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "training.md"
 
@@ -20,6 +20,6 @@ def test_a_setting_that_is_misspelt_is_named_with_the_one_that_was_meant(tmp_pat
     path.write_text('{"epoch": 3, "colour": 1, "momentum": 2}')
     with pytest.raises(FileError) as caught:
         TrainingSettings.load(path)
-    said = str(caught.value)
-    assert said.startswith(f"{path}: not settings of a training: momentum: ")
-    assert said.endswith("epoch is unknown, did you mean epochs?; colour is unknown.")
+    message = str(caught.value)
+    assert message.startswith(f"{path}: not training settings: momentum: ")
+    assert message.endswith("epoch is unknown, did you mean epochs?; colour is unknown.")
