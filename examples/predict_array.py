@@ -1,14 +1,22 @@
 """Segment an image in memory: numpy in, numpy out, no files, no processes, no __main__ guard.
 
-The model is made up: an untrained network in a folder such as nnU-Net 2 or `resenc-plans train`
-writes. With a model of yours, only the last lines count.
+The model here is an untrained network in a folder such as nnU-Net 2 or `resenc-plans train`
+writes. With a model of your own, only the last lines count.
 """
 
 from pathlib import Path
 
 import numpy as np
 
-from resenc_plans import Dataset, Fingerprint, Plans, Predictor, build_network, create_plans
+from resenc_plans import (
+    Dataset,
+    Fingerprint,
+    Plans,
+    PredictionSettings,
+    Predictor,
+    build_network,
+    create_plans,
+)
 from resenc_plans.datasets.demo import write_phantom
 from resenc_plans.datasets.images.images import read_image
 from resenc_plans.runs.checkpoint import Checkpoint, save_checkpoint
@@ -43,7 +51,8 @@ dataset = Dataset.load(write_phantom(Path("Dataset900_Phantom"), cases=3))
 model = write_untrained_model(dataset)
 
 image = read_image(dataset.cases[0].images)
-predictor = Predictor.from_folder(model, folds=(0,), mirroring=False)
+settings = PredictionSettings(mirroring=False)
+predictor = Predictor.from_folder(model, folds=(0,), settings=settings)
 segmentation = predictor.predict(image.array, spacing=image.spacing)
 print(f"image {image.array.shape}, segmentation {segmentation.shape} of {segmentation.dtype}")
 print(f"labels: {np.unique(segmentation).tolist()}")

@@ -27,6 +27,7 @@ def test_the_public_names_are_these_and_load() -> None:
         "Plans",
         "PlansDiff",
         "PlansError",
+        "PredictionSettings",
         "Predictor",
         "Preprocessor",
         "Preset",
@@ -45,6 +46,7 @@ def test_the_public_names_are_these_and_load() -> None:
         "evaluate_folder",
         "export_model",
         "import_model",
+        "predict_folder",
         "register_architecture",
         "register_preset",
     ]

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from resenc_plans.errors import ResencPlansError as ResencPlansError
     from resenc_plans.evaluation.evaluate import evaluate_folder as evaluate_folder
     from resenc_plans.evaluation.summary import Summary as Summary
+    from resenc_plans.inference.folder import predict_folder as predict_folder
     from resenc_plans.inference.predictor import Predictor as Predictor
+    from resenc_plans.inference.settings import PredictionSettings as PredictionSettings
     from resenc_plans.networks.build import build_network as build_network
     from resenc_plans.networks.registry import register_architecture as register_architecture
     from resenc_plans.planning.planner import create_plans as create_plans
@@ -70,6 +72,7 @@ _MODULE_OF = {
     "Plans": "resenc_plans.plans.plans",
     "PlansDiff": "resenc_plans.plans.diff",
     "PlansError": "resenc_plans.errors",
+    "PredictionSettings": "resenc_plans.inference.settings",
     "Predictor": "resenc_plans.inference.predictor",
     "Preprocessor": "resenc_plans.preprocessing.preprocessor",
     "Preset": "resenc_plans.planning.presets",
@@ -87,6 +90,7 @@ _MODULE_OF = {
     "evaluate_folder": "resenc_plans.evaluation.evaluate",
     "export_model": "resenc_plans.runs.archive",
     "import_model": "resenc_plans.runs.archive",
+    "predict_folder": "resenc_plans.inference.folder",
     "register_architecture": "resenc_plans.networks.registry",
     "register_preset": "resenc_plans.planning.presets",
 }

@@ -92,7 +92,7 @@ def test_pictures_that_cannot_be_drawn_cost_nothing_else(
     (images / "one_0000.nii.gz").write_bytes(b"nothing")
     done = run("predict", *options, "--continue", "--overlay", tmp_path / "pictures")
     assert "one: is not drawn." in done.err
-    assert "2 were there" in done.out
+    assert "2 already existed" in done.out
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["two.png"]
 
 
@@ -107,7 +107,7 @@ def test_failed_cases_are_listed_last_and_make_exit_code_1(
     assert done.out.splitlines()[-1].startswith("broken\t")
     again = run("predict", "-i", images, "-o", tmp_path / "out", "-m", model, "--continue")
     assert "0 cases written" in again.out
-    assert "2 were there" in again.out
+    assert "2 already existed" in again.out
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems know no such names")
@@ -153,8 +153,8 @@ def test_parts_split_a_folder(run: Callable[..., Done], images, results, tmp_pat
         (("-d", "7", "-c", "tested", "--part", "0/2"), "give 1/2 to 2/2"),
         (("-d", "7", "-c", "tested", "--part", "1/0"), "at least one part"),
         (("-d", "7", "-c", "tested", "--device", "toaster"), "toaster"),
-        (("-d", "7", "-c", "tested", "-m", "x"), "leave out"),
-        (("-d", "7", "-c", "tested", "--dask", "tcp://x:1", "--part", "1/2"), "leave out --part"),
+        (("-d", "7", "-c", "tested", "-m", "x"), "omit"),
+        (("-d", "7", "-c", "tested", "--dask", "tcp://x:1", "--part", "1/2"), "omit --part"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_words(

@@ -6,7 +6,7 @@ import pytest
 from rich.cells import cell_len
 
 from resenc_plans.cli.prediction_bars import ending, prediction_bars
-from resenc_plans.inference.prediction_report import PredictionProgress
+from resenc_plans.inference.folder import PredictionProgress
 
 
 class Terminal(io.StringIO):

@@ -12,7 +12,7 @@ from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import DatasetError
 from resenc_plans.evaluation.evaluate import Evaluation, Problem
 from resenc_plans.evaluation.validation import validate_fold
-from resenc_plans.inference.prediction_report import PredictionProblem
+from resenc_plans.inference.folder import PredictionProblem
 from tests.evaluation.label_folders import write_dataset_json, write_labels
 
 

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import torch
 
+from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.networks.build import build_network
 from resenc_plans.plans.plans import Plans
 from resenc_plans.runs.checkpoint import Checkpoint, save_checkpoint
 from tests.networks.configurations import residual
 from tests.preprocessing.datasets import PROPERTIES
+
+CPU_IN_FP32 = PredictionSettings(device="cpu", precision="fp32")
 
 LABELS = {"background": 0, "a": 1, "b": 2}
 REGIONS = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "rest": 3}

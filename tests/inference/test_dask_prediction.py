@@ -7,7 +7,8 @@ import pytest
 
 from resenc_plans.datasets.images.images import read_label
 from resenc_plans.execution.dask import dask_executor, worker_count
-from resenc_plans.inference.executor_prediction import PredictionJob, predict_on
+from resenc_plans.inference.folder import PredictionJob, predict_on
+from resenc_plans.inference.settings import PredictionSettings
 
 
 def test_workers_share_the_cases(shared: Path, tmp_path: Path) -> None:
@@ -21,10 +22,8 @@ def test_workers_share_the_cases(shared: Path, tmp_path: Path) -> None:
         shared / "oracle" / "model",
         images,
         tmp_path / "predicted",
-        (0,),
-        device="cpu",
-        precision="fp32",
-        mirroring=False,
+        folds=(0,),
+        settings=PredictionSettings(device="cpu", precision="fp32", mirroring=False),
     )
     with (
         distributed.LocalCluster(

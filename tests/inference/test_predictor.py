@@ -1,8 +1,8 @@
 """Prediction of images and folders, against what nnU-Net 2.8.1 predicted with its own model."""
 
-import dataclasses
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,22 @@ import SimpleITK
 import torch
 
 from resenc_plans.datasets.images.images import read_image, read_label
-from resenc_plans.errors import DatasetError, FileError, ResencPlansError
-from resenc_plans.inference.folder import predict_folder
+from resenc_plans.errors import DatasetError, FileError, PredictionError, ResencPlansError
+from resenc_plans.inference.folder import PredictionJob, predict_folder, predict_on
 from resenc_plans.inference.predictor import Predictor
+from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.runs.model_folder import ModelFolder
-from tests.inference.models import REGIONS, write_model
+from tests.inference.models import CPU_IN_FP32, REGIONS, write_model
 
 CASES = ("064", "130", "193", "249", "314", "367")
+CPU = PredictionSettings(device="cpu")
 CLOSE = 1e-4
 """Where the two best probabilities are nearer than this, either label will do."""
+
+
+def with_(**changes):
+    """Settings for a CPU in fp32, and these."""
+    return PredictionSettings(device="cpu", precision="fp32", **changes)
 
 
 def images_of(shared):
@@ -46,7 +53,7 @@ def noise(seed=0, shape=(12, 14, 16)):
 
 @pytest.fixture
 def predictor(tmp_path: Path):
-    return Predictor.from_folder(write_model(tmp_path / "model"), device="cpu", precision="fp32")
+    return Predictor.from_folder(write_model(tmp_path / "model"), settings=CPU_IN_FP32)
 
 
 @pytest.fixture
@@ -64,7 +71,7 @@ def test_labels_are_nnunets_where_probabilities_are_not_all_but_equal(
     shared: Path, name: str, cases
 ) -> None:
     predictor = Predictor.from_folder(
-        shared / "oracle" / "model", device="cpu", precision="fp32", mirroring=name == "mirrored"
+        shared / "oracle" / "model", settings=with_(mirroring=name == "mirrored")
     )
     for case in cases:
         image = read_image([images_of(shared) / f"hippocampus_{case}_0000.nii.gz"])
@@ -81,9 +88,9 @@ def test_a_folder_gives_nnunets_files(shared: Path, tmp_path: Path) -> None:
     inputs.mkdir()
     shutil.copy(images_of(shared) / "hippocampus_193_0000.nii.gz", inputs)
     predictor = Predictor.from_folder(
-        shared / "oracle" / "model", (0,), device="cpu", precision="fp32", mirroring=False
+        shared / "oracle" / "model", (0,), settings=with_(mirroring=False, probabilities=True)
     )
-    report = predictor.predict_folder(inputs, tmp_path / "out", probabilities=True)
+    report = predict_folder(predictor, inputs, tmp_path / "out")
     assert report.written == ("hippocampus_193",)
     expected, probabilities = oracle_of(shared, "plain", "193")
     out = tmp_path / "out" / "hippocampus_193.nii.gz"
@@ -123,7 +130,7 @@ def test_voxels_that_are_not_finite_are_refused(predictor) -> None:
 
 @pytest.mark.parametrize("value", [0, 7, 0.1])
 def test_a_constant_channel_is_predicted_as_zero(tmp_path: Path, value: float) -> None:
-    predictor = Predictor.from_folder(write_model(tmp_path / "model", channels=2), device="cpu")
+    predictor = Predictor.from_folder(write_model(tmp_path / "model", channels=2), settings=CPU)
     image = np.stack([noise(), np.full((12, 14, 16), value)])
     data, _ = predictor.preprocess(image, {"spacing": (1.0, 1.0, 1.0)})
     assert not data[1].any()
@@ -139,7 +146,7 @@ def test_the_logits_of_folds_are_averaged(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model", folds=(0, 2), mirror_axes=None)
     image = noise()[None].astype(np.float32)
     first, second, both = (
-        Predictor.from_folder(folder, folds, device="cpu", precision="fp32").predict_logits(image)
+        Predictor.from_folder(folder, folds, settings=CPU_IN_FP32).predict_logits(image)
         for folds in (0, (2,), None)
     )
     assert not torch.equal(first, second)
@@ -158,9 +165,9 @@ def test_logits_of_folds_whose_sum_half_precision_cannot_hold_are_averaged(
     ]
     made = iter(of_folds)
     monkeypatch.setattr(
-        "resenc_plans.inference.predictor.predict_logits", lambda *_, **__: next(made)
+        "resenc_plans.inference.predictor.sliding_window_logits", lambda *_, **__: next(made)
     )
-    predictor = Predictor.from_folder(folder, device="cpu", precision="fp32")
+    predictor = Predictor.from_folder(folder, settings=CPU_IN_FP32)
     torch.testing.assert_close(
         predictor.predict_logits(image), torch.full((3, 2, 2, 2), 90_000.0), rtol=1e-6, atol=0
     )
@@ -178,14 +185,14 @@ def test_logits_of_folds_whose_sum_half_precision_cannot_hold_are_averaged(
 
 def test_regions_paint_their_labels(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model", labels=REGIONS)
-    labels = Predictor.from_folder(folder, device="cpu").predict(noise(), (1.0, 1.0, 1.0))
+    labels = Predictor.from_folder(folder, settings=CPU).predict(noise(), (1.0, 1.0, 1.0))
     assert set(np.unique(labels)) <= {0, 1, 2, 3}
     assert labels.max() > 0
 
 
 def test_a_model_of_planes_predicts_every_plane_by_itself(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model", dim=2)
-    predictor = Predictor.from_folder(folder, device="cpu", precision="fp32")
+    predictor = Predictor.from_folder(folder, settings=CPU_IN_FP32)
     data = noise(shape=(1, 3, 20, 16)).astype(np.float32)
     whole = predictor.predict_logits(data)
     assert torch.equal(whole[:, 1:2], predictor.predict_logits(data[:, 1:2]))
@@ -211,11 +218,18 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"device": "toaster"}, {"device": "cpu", "precision": "fp16"}, {"step_size": 0}]
+    "wrong",
+    [
+        {"device": "toaster"},
+        {"device": "cpu", "precision": "fp16"},
+        {"precision": "fp8"},
+        {"step_size": 0},
+        {"tile": 2},
+    ],
 )
 def test_a_wrong_setting_is_an_error_in_words(tmp_path: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(ResencPlansError):
-        Predictor.from_folder(write_model(tmp_path / "model"), **wrong)
+        Predictor.from_folder(write_model(tmp_path / "model"), settings=PredictionSettings(**wrong))
 
 
 def test_a_bad_case_stops_no_other(predictor, images, tmp_path: Path) -> None:
@@ -268,7 +282,7 @@ def test_voxels_that_spoil_nnunets_labels_are_a_reason(
     write_image(images / f"good_0000{ending}", bad)
     bad[0] = np.inf
     write_image(images / f"bad_0000{ending}", bad)
-    report = predict_folder(Predictor.from_folder(folder, device="cpu"), images, tmp_path / "out")
+    report = predict_folder(Predictor.from_folder(folder, settings=CPU), images, tmp_path / "out")
     assert "good" in report.written
     [problem] = report.problems
     assert problem.case == "bad"
@@ -278,7 +292,8 @@ def test_voxels_that_spoil_nnunets_labels_are_a_reason(
 def test_files_hold_what_predict_returns_on_the_images_grid(
     predictor, images, tmp_path: Path
 ) -> None:
-    predict_folder(predictor, images, tmp_path / "out", workers=2)
+    two_workers = Predictor(predictor.model, with_(workers=2))
+    predict_folder(two_workers, images, tmp_path / "out")
     image = read_image([images / "three words.1_0000.nii.gz"])
     written = read_label(tmp_path / "out" / "three words.1.nii.gz")
     expected = predictor.predict(image.array, image.spacing)
@@ -288,7 +303,7 @@ def test_files_hold_what_predict_returns_on_the_images_grid(
 
 def test_a_missing_channel_is_named(tmp_path: Path, images) -> None:
     folder = write_model(tmp_path / "model", channels=2)
-    predictor = Predictor.from_folder(folder, device="cpu")
+    predictor = Predictor.from_folder(folder, settings=CPU)
     write_image(images / "one_0001.nii.gz", noise(5))
     report = predict_folder(predictor, images, tmp_path / "out")
     assert report.written == ("one",)
@@ -298,7 +313,7 @@ def test_a_missing_channel_is_named(tmp_path: Path, images) -> None:
 def test_a_channel_that_is_there_under_another_number_is_missing(tmp_path: Path, images) -> None:
     folder = write_model(tmp_path / "model", channels=2)
     write_image(images / "one_0002.nii.gz", noise(5))
-    report = predict_folder(Predictor.from_folder(folder, device="cpu"), images, tmp_path / "out")
+    report = predict_folder(Predictor.from_folder(folder, settings=CPU), images, tmp_path / "out")
     assert "one" not in report.written
     reasons = {problem.case: problem.reason for problem in report.problems}
     assert "no file for 0001 (channel 1)" in reasons["one"]
@@ -312,11 +327,11 @@ def test_parts_are_disjoint_and_whole_cases_are_kept(predictor, images, tmp_path
     assert second.written == ("three words.1",)
     whole = (out / "one.nii.gz").read_bytes()
     (out / "one.nii.gz").write_bytes(whole[: len(whole) // 2])
-    again = predict_folder(predictor, images, out, skip_existing=True)
+    again = predict_folder(Predictor(predictor.model, with_(skip_existing=True)), images, out)
     assert again.written == ("one",)
     assert again.skipped == ("three words.1", "two")
     assert (out / "one.nii.gz").read_bytes() == whole
-    with pytest.raises(DatasetError, match="Part 3/2"):
+    with pytest.raises(PredictionError, match="Part 3/2"):
         predict_folder(predictor, images, out, part=(3, 2))
 
 
@@ -324,7 +339,7 @@ def test_a_second_stage_takes_the_segmentations_of_the_first(
     predictor, images, tmp_path: Path
 ) -> None:
     folder = write_model(tmp_path / "second", previous_stage="first")
-    second = Predictor.from_folder(folder, device="cpu", precision="fp32")
+    second = Predictor.from_folder(folder, settings=CPU_IN_FP32)
     predict_folder(predictor, images, tmp_path / "first")
     (tmp_path / "first" / "one.nii.gz").unlink()
     report = predict_folder(second, images, tmp_path / "out", previous_stage=tmp_path / "first")
@@ -334,9 +349,9 @@ def test_a_second_stage_takes_the_segmentations_of_the_first(
     previous = read_label(tmp_path / "first" / "two.nii.gz").array[0]
     data, _ = second.preprocess(image.array, image.properties, previous)
     np.testing.assert_array_equal(data[1:], [previous == 1, previous == 2])
-    with pytest.raises(DatasetError, match="previous stage, first"):
+    with pytest.raises(PredictionError, match="previous stage, first"):
         second.predict(image.array, image.spacing)
-    with pytest.raises(DatasetError, match="--previous"):
+    with pytest.raises(PredictionError, match="as the previous stage"):
         predict_folder(second, images, tmp_path / "out")
 
 
@@ -353,13 +368,8 @@ def test_the_folder_of_images_is_no_place_for_segmentations(
 
 
 def test_parts_on_an_executor_give_what_one_run_gives(predictor, images, tmp_path: Path) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    from resenc_plans.inference.executor_prediction import PredictionJob, predict_on
-
     predict_folder(predictor, images, tmp_path / "one")
-    job = PredictionJob(tmp_path / "model", images, tmp_path / "parts", None)
-    job = dataclasses.replace(job, device="cpu", precision="fp32")
+    job = PredictionJob(tmp_path / "model", images, tmp_path / "parts", settings=CPU_IN_FP32)
     with ThreadPoolExecutor(2) as executor:
         report = predict_on(executor, job, 2)
     assert report.written == ("one", "three words.1", "two")

@@ -11,12 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resenc_plans.errors import FileError
+from resenc_plans.errors import FileError, PredictionError
 from resenc_plans.inference.sliding_window import (
     importance,
     pad_to_patch,
-    predict_logits,
     predict_mirrored,
+    sliding_window_logits,
     tile_positions,
     tiles,
 )
@@ -46,9 +46,9 @@ def test_tiles_cover_an_axis_without_a_gap_wider_than_the_step(patch, more, step
 
 
 def test_a_patch_larger_than_the_axis_and_a_step_of_nothing_are_refused() -> None:
-    with pytest.raises(ValueError, match="patch of 9"):
+    with pytest.raises(PredictionError, match="patch of 9"):
         tile_positions(8, 9, 0.5)
-    with pytest.raises(ValueError, match="step size of 0"):
+    with pytest.raises(PredictionError, match="step size of 0"):
         tile_positions(8, 4, 0)
 
 
@@ -83,7 +83,7 @@ def test_a_small_image_lies_in_the_middle_of_its_padding() -> None:
 def test_a_network_that_copies_gives_the_image_back(shape, patch, batch, mirrored) -> None:
     image = torch.linspace(-5, 5, steps=shape[0] * shape[1] * shape[2]).reshape(1, *shape)
     axes = tuple(range(len(patch))) if mirrored else ()
-    logits = predict_logits(
+    logits = sliding_window_logits(
         Copies(), image, patch, 2, mirror_axes=axes, tiles_per_batch=batch, sum_dtype=torch.float32
     )
     assert logits.shape == (2, *shape)
@@ -92,7 +92,9 @@ def test_a_network_that_copies_gives_the_image_back(shape, patch, batch, mirrore
 
 def test_batches_of_tiles_change_nothing() -> None:
     image = torch.randn(1, 9, 17, 12)
-    one, many = (predict_logits(Ramp(), image, (4, 8, 6), 1, tiles_per_batch=n) for n in (1, 5))
+    one, many = (
+        sliding_window_logits(Ramp(), image, (4, 8, 6), 1, tiles_per_batch=n) for n in (1, 5)
+    )
     assert one.dtype == torch.float16
     torch.testing.assert_close(one, many, atol=0, rtol=0)
 
@@ -105,7 +107,7 @@ def test_mirroring_averages_over_all_combinations_of_axes() -> None:
 
 def test_sums_too_large_for_half_precision_are_made_in_single() -> None:
     image = torch.full((1, 6, 6, 6), 9000.0)
-    logits = predict_logits(Copies(), image, (4, 4, 4), 2)
+    logits = sliding_window_logits(Copies(), image, (4, 4, 4), 2)
     assert logits.dtype == torch.float32
     torch.testing.assert_close(logits[0], image[0], rtol=1e-5, atol=0)
 
@@ -116,18 +118,18 @@ def test_a_disk_without_room_for_sums_is_an_error(
     def full(*_) -> Never:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("resenc_plans.inference.sum_storage.free_memory", lambda: 100)
+    monkeypatch.setattr("resenc_plans.inference.memory.free_memory", lambda: 100)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(FileError, match=r"0\.0 GiB \(No space left on device\)\. Set TMPDIR"):
-        predict_logits(Copies(), torch.randn(1, 9, 17, 12), (4, 8, 6), 2)
+        sliding_window_logits(Copies(), torch.randn(1, 9, 17, 12), (4, 8, 6), 2)
     assert not list(tmp_path.iterdir())
 
 
 def test_every_batch_of_tiles_is_reported() -> None:
     seen = []
     image = torch.zeros(1, 4, 4, 10)
-    predict_logits(
+    sliding_window_logits(
         Ramp(), image, (4, 4, 4), 1, tiles_per_batch=3, on_tile=lambda *at: seen.append(at)
     )
     assert seen == [(3, 4), (4, 4)]
@@ -135,9 +137,9 @@ def test_every_batch_of_tiles_is_reported() -> None:
 
 def test_sums_in_a_file_are_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     image = torch.randn(1, 9, 17, 12)
-    expected = predict_logits(Copies(), image, (4, 8, 6), 2)
-    monkeypatch.setattr("resenc_plans.inference.sum_storage.free_memory", lambda: 100)
+    expected = sliding_window_logits(Copies(), image, (4, 8, 6), 2)
+    monkeypatch.setattr("resenc_plans.inference.memory.free_memory", lambda: 100)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    found = predict_logits(Copies(), image, (4, 8, 6), 2)
+    found = sliding_window_logits(Copies(), image, (4, 8, 6), 2)
     torch.testing.assert_close(found, expected, atol=0, rtol=0)
     assert not list(tmp_path.iterdir())

@@ -145,7 +145,7 @@ def export_both(logits, made, folder, name):
 def recipe_of(made):
     plan = Plans.from_dict(made["plans"], source="plans.json")
     labels = Labels.from_dataset(DatasetJson.from_dict(made["dataset_json"]))
-    return ExportRecipe.of(plan.resolve(made["configuration"]), plan, labels)
+    return ExportRecipe.of(plan.resolve(made["configuration"]), labels)
 
 
 def test_everything_equals_what_nnunet_exports(

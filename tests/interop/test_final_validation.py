@@ -21,6 +21,7 @@ from resenc_plans.runs.stages import open_prediction
 from resenc_plans.training.trainer import Trainer
 from resenc_plans.workflows.next_stage import next_stages
 from resenc_plans.workflows.stored_prediction import StoredPredictor
+from tests.inference.models import CPU_IN_FP32
 from tests.interop.conftest import store
 
 pytestmark = pytest.mark.interop
@@ -90,7 +91,7 @@ def test_both_stages_are_validated_as_nnunet_does(
             models / "nnUNetTrainer__nnUNetResEncUNetMPlans__first/predicted_next_stage/second"
         )
         cases = names if fold == "all" else run.validation_batches.cases
-        predictor = Predictor.from_folder(model, (fold,), device="cpu", precision="fp32")
+        predictor = Predictor.from_folder(model, (fold,), settings=CPU_IN_FP32)
         cases_of = StoredPredictor(
             predictor,
             CaseStore(folder / config.data_identifier),

@@ -12,7 +12,8 @@ from scipy.ndimage import gaussian_filter
 from resenc_plans.datasets.images.images import read_label
 from resenc_plans.inference.folder import predict_folder
 from resenc_plans.inference.predictor import Predictor
-from resenc_plans.inference.sliding_window import importance, predict_logits, tile_positions
+from resenc_plans.inference.settings import PredictionSettings
+from resenc_plans.inference.sliding_window import importance, sliding_window_logits, tile_positions
 from tests.inference.models import REGIONS, write_model, write_model_of
 from tests.networks.configurations import plain
 
@@ -64,9 +65,8 @@ def test_logits_and_labels_equal_nnunets(models, peer: Callable[..., str], tmp_p
     for name, folder in models.items():
         how = {"step_size": 0.7 if name == "cascade" else 0.5, "mirroring": name != "planes"}
         folds = MODELS[name].get("folds", (0,))
-        predictors[name] = Predictor.from_folder(
-            folder, folds, device="cpu", precision="fp32", **how
-        )
+        settings = PredictionSettings(device="cpu", precision="fp32", **how)
+        predictors[name] = Predictor.from_folder(folder, folds, settings=settings)
         image = noise((MODELS[name].get("channels", 1), *SHAPES[name]), 1)
         image[3:] = 0  # A sequence that was not taken.
         spacing = SPACINGS.get(name, (1.0, 1.1, 0.9))
@@ -105,12 +105,12 @@ def in_single_precision(predictor, data):
     """The mean of all folds' logits, as `predict_logits` makes it, summed in float32."""
     model = predictor.model
     logits = [
-        predict_logits(
+        sliding_window_logits(
             model.network(source),
             torch.from_numpy(data),
             model.config.patch_size,
             model.labels.num_heads,
-            step_size=predictor.step_size,
+            step_size=predictor.settings.step_size,
             mirror_axes=predictor.mirror_axes,
             sum_dtype=torch.float32,
         )
@@ -136,10 +136,11 @@ def test_a_real_study_of_four_channels_gets_nnunets_files(
         architecture["n_blocks_per_stage"] = [1] * stages
         dataset = json.loads((oracle / "dataset.json").read_text())
         folder = write_model_of(tmp_path / name, document, dataset, name)
-        predictor = Predictor.from_folder(folder, device="cpu", precision="fp32", mirroring=False)
-        report = predict_folder(
-            predictor, tmp_path / "in", tmp_path / f"{name}_ours", probabilities=True
+        settings = PredictionSettings(
+            device="cpu", precision="fp32", mirroring=False, probabilities=True
         )
+        predictor = Predictor.from_folder(folder, settings=settings)
+        report = predict_folder(predictor, tmp_path / "in", tmp_path / f"{name}_ours")
         assert report.written == ("study3",)
         wanted = {"folder": str(folder), "folds": [0], "step_size": 0.5, "mirroring": False}
         wanted["cases"] = {"study3": [str(file) for file in files]}

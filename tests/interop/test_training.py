@@ -29,6 +29,7 @@ from resenc_plans.training.losses import DiceBinaryCrossEntropy, DiceCrossEntrop
 from resenc_plans.training.pseudo_dice import count_overlap
 from resenc_plans.training.schedule import polynomial
 from resenc_plans.training.trainer import Trainer
+from tests.inference.models import CPU_IN_FP32
 from tests.networks.configurations import configuration, plain, unet_arguments
 
 pytestmark = pytest.mark.interop
@@ -263,7 +264,7 @@ def test_training_goes_on_from_nnunets_own_checkpoint_and_both_predict_alike(
     wanted["cases"] = {name: list(map(str, images)) for name, images in files.items()}
     (tmp_path / "new.model.json").write_text(json.dumps(wanted))
     peer(SCRIPT.with_name("predict_with_nnunet.py"), tmp_path)
-    predictor = Predictor.from_folder(tmp_path / "run", 0, device="cpu", precision="fp32")
+    predictor = Predictor.from_folder(tmp_path / "run", 0, settings=CPU_IN_FP32)
     for name, images in files.items():
         theirs = read_label(tmp_path / "new_theirs" / f"{name}.nii.gz").array[0]
         best = np.sort(np.load(tmp_path / "new_theirs" / f"{name}.npz")["probabilities"], axis=0)

@@ -15,6 +15,7 @@ from resenc_plans.inference.export.case import export_case
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.preprocessing.store.case_store import CaseStore
 from resenc_plans.runs.stages import open_prediction
+from tests.inference.models import CPU_IN_FP32
 
 CASES, HELD_OUT = ["phantom_000", "phantom_001"], "phantom_002"
 PLANS = "nnUNetResEncUNetMPlans"
@@ -73,7 +74,7 @@ def test_a_second_stage_is_validated_on_what_the_first_predicted(
     [scored] = summary["metric_per_case"]
     assert Path(scored["reference_file"]) == Path("gt_segmentations") / f"{HELD_OUT}.nii.gz"
 
-    predictor = Predictor.from_folder(second, (0,), device="cpu", precision="fp32")
+    predictor = Predictor.from_folder(second, (0,), settings=CPU_IN_FP32)
     case = CaseStore(cascade / predictor.model.config.data_identifier)[HELD_OUT]
     labels = open_prediction(predicted, HELD_OUT, case.image.shape[1:])[:, :, :, :]
     channels = [case.image[:], labels == 1, labels == 2, labels == 3]

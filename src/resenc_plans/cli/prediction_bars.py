@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from resenc_plans.cli.render import console
 
 if TYPE_CHECKING:
-    from resenc_plans.inference.prediction_report import PredictionProgress
+    from resenc_plans.inference.folder import PredictionProgress
 
 SHORTEST_NAME = 12
 SHARE_OF_NAMES = 4

@@ -10,7 +10,7 @@ from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.errors import DatasetError
 from resenc_plans.evaluation.evaluate import Evaluation, Problem, Question, evaluate_folder
 from resenc_plans.folders import DATASET_JSON
-from resenc_plans.inference.prediction_report import PredictionProblem
+from resenc_plans.inference.folder import PredictionProblem
 
 
 class CasePredictor(Protocol):

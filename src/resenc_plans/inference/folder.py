@@ -1,7 +1,9 @@
-"""From a folder of images to a folder of segmentations."""
+"""From a folder of images to a folder of segmentations, here or in parts on any executor."""
 
 import os
 from collections.abc import Callable
+from concurrent.futures import Executor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy.typing as npt
 
 from resenc_plans.datasets.images.readers import READERS
 from resenc_plans.datasets.images.segmentation_files import is_whole, npz_of, write_segmentation
-from resenc_plans.errors import DatasetError, FileError
+from resenc_plans.errors import FileError, PredictionError
 from resenc_plans.execution.pipeline import Pipeline
 from resenc_plans.files import write_json
 from resenc_plans.folders import DATASET_JSON
@@ -23,13 +25,9 @@ from resenc_plans.inference.input_cases import (
     read_case,
     read_previous,
 )
-from resenc_plans.inference.prediction_report import (
-    PredictionProblem,
-    PredictionProgress,
-    PredictionReport,
-)
-from resenc_plans.inference.predictor import Predictor
-from resenc_plans.runs.model_folder import PLANS_JSON
+from resenc_plans.inference.predictor import DEFAULT_SETTINGS, Predictor
+from resenc_plans.inference.settings import PredictionSettings
+from resenc_plans.runs.model_folder import PLANS_JSON, Fold
 
 ARGUMENTS_JSON = "predict_from_raw_data_args.json"
 
@@ -37,16 +35,48 @@ Preprocessed = tuple[npt.NDArray[np.float32], dict[str, Any]]
 Predicted = tuple[npt.NDArray[Any], dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class PredictionProblem:
+    """Why a case has no segmentation."""
+
+    case: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PredictionReport:
+    """What became of all cases."""
+
+    written: tuple[str, ...]
+    skipped: tuple[str, ...]
+    """Those that already existed."""
+    problems: tuple[PredictionProblem, ...]
+    remarks: tuple[str, ...] = ()
+    """What a person should know of cases that were predicted nonetheless."""
+
+
+@dataclass(frozen=True)
+class PredictionProgress:
+    """How far a run is."""
+
+    case: str
+    """The case in the network, or the one that is done."""
+    cases_done: int
+    cases: int
+    """Cases of this run, without those that already existed."""
+    tiles_done: int
+    """Of the case in the network, in the current fold."""
+    tiles: int
+    """0 where no case is in the network."""
+
+
 def predict_folder(
     predictor: Predictor,
     inputs: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
-    part: tuple[int, int] = (1, 1),
-    skip_existing: bool = False,
-    probabilities: bool = False,
     previous_stage: str | os.PathLike[str] | None = None,
-    workers: int = 1,
+    part: tuple[int, int] = (1, 1),
     on_progress: Callable[[PredictionProgress], None] | None = None,
 ) -> PredictionReport:
     """Segment all cases of a folder; a case that fails is reported, the others are done.
@@ -56,42 +86,38 @@ def predict_folder(
     Parameters
     ----------
     predictor
-        The model.
+        The model; its settings say whether to write probabilities, to skip cases that exist, and
+        how many threads work beside the network.
     inputs
         Holds CASE_0000.nii.gz and so on, one file per channel, with the dataset's file ending.
     output
-        Gets CASE.nii.gz on the image's grid, and plans.json and dataset.json as nnU-Net puts
-        them there for postprocessing and ensembles. Made if it is not there.
-    part
-        (k, n): only every n-th case from the k-th, k from 1.
-    skip_existing
-        Whether cases that `output` has, whole, are left as they are.
-    probabilities
-        Whether CASE.npz and CASE.pkl are written too.
+        Receives CASE.nii.gz on the image's grid, and plans.json and dataset.json as nnU-Net puts
+        them there for postprocessing and ensembles. Created if it does not exist.
     previous_stage
         In a cascade's second stage: the folder of the first stage's segmentations.
-    workers
-        Threads that read and preprocess, and as many that resample back and write.
+    part
+        (k, n): only every n-th case from the k-th, k from 1.
     on_progress
         Called in this thread after each batch of tiles and each case.
 
     Raises
     ------
-    FileError, DatasetError
-        A folder is missing, empty or not writable, there is no such part, or `previous_stage` is
-        missing or given for nothing.
+    FileError
+        A folder is missing, empty or not writable.
+    PredictionError
+        There is no such part, or `previous_stage` is missing, or the model takes none.
     """
-    model = predictor.model
+    model, settings = predictor.model, predictor.settings
     ending = model.dataset.file_ending
     source, target = Path(inputs), Path(output)
     previous = _previous_folder(predictor, previous_stage)
     chosen = part_of(find_cases(source, ending), part)
     if target.is_dir() and target.samefile(source):
         raise FileError(f"{target}: is the folder of the images. Name another output.")
-    _write_run_files(predictor, source, target, part, skip_existing, probabilities, previous)
+    _write_run_files(predictor, source, target, part=part, previous=previous)
     reader = model.plan.document.image_reader_writer
     reader = reader if reader in READERS else None
-    tell = on_progress or (lambda _: None)
+    report = on_progress or (lambda _: None)
     outcomes: dict[str, str | None] = {}
     finished: set[str] = set()
     remarks: list[str] = []
@@ -108,13 +134,13 @@ def predict_folder(
 
     def predict(case: InputCase, read: Preprocessed) -> Predicted:
         def on_tile(done: int, tiles: int) -> None:
-            tell(PredictionProgress(case.name, len(finished), len(todo), done, tiles))
+            report(PredictionProgress(case.name, len(finished), len(todo), done, tiles))
 
         image, properties = read
         return predictor.predict_logits(image, on_tile).numpy(), properties
 
     def write(case: InputCase, predicted: Predicted) -> None:
-        if probabilities:
+        if settings.probabilities:
             write_probabilities(npz_of(path_of(case)), *predicted, predictor.export_recipe)
         labels = export_case(*predicted, predictor.export_recipe)
         write_segmentation(labels, path_of(case), predicted[1])
@@ -123,13 +149,13 @@ def predict_folder(
     done = {
         case
         for case in chosen
-        if skip_existing and is_whole(path_of(case), probabilities=probabilities)
+        if settings.skip_existing and is_whole(path_of(case), probabilities=settings.probabilities)
     }
     todo = [case for case in chosen if case not in done]
-    for case, reason in Pipeline(read, predict, write, workers).run(todo):
+    for case, reason in Pipeline(read, predict, write, settings.workers).run(todo):
         outcomes[case.name] = reason
         finished.add(case.name)
-        tell(PredictionProgress(case.name, len(finished), len(todo), 0, 0))
+        report(PredictionProgress(case.name, len(finished), len(todo), 0, 0))
     results = [(case.name, outcomes[case.name]) for case in todo]
     return PredictionReport(
         written=tuple(name for name, reason in results if reason is None),
@@ -139,19 +165,67 @@ def predict_folder(
     )
 
 
+@dataclass(frozen=True)
+class PredictionJob:
+    """A folder to predict, with all that a worker needs to do a part of it.
+
+    Paths must mean the same wherever the executor works.
+    """
+
+    model: Path
+    inputs: Path
+    output: Path
+    folds: tuple[Fold, ...] | None = None
+    settings: PredictionSettings = DEFAULT_SETTINGS
+    previous_stage: Path | None = None
+
+    def run(self, part: tuple[int, int]) -> PredictionReport:
+        """Predict part k of n, k from 1."""
+        return predict_folder(
+            Predictor.from_folder(self.model, self.folds, settings=self.settings),
+            self.inputs,
+            self.output,
+            previous_stage=self.previous_stage,
+            part=part,
+        )
+
+
+def predict_on(executor: Executor, job: PredictionJob, parts: int) -> PredictionReport:
+    """Predict all cases of a job in so many parts at a time; each part loads the model once.
+
+    Raises
+    ------
+    ResencPlansError
+        As `Predictor.from_folder` and `predict_folder`; the other parts are then not begun.
+    """
+    futures = [executor.submit(job.run, (number, parts)) for number in range(1, parts + 1)]
+    try:
+        reports = [future.result() for future in as_completed(futures)]
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        raise
+    return PredictionReport(
+        tuple(sorted(case for report in reports for case in report.written)),
+        tuple(sorted(case for report in reports for case in report.skipped)),
+        tuple(problem for report in reports for problem in report.problems),
+        tuple(sorted(remark for report in reports for remark in report.remarks)),
+    )
+
+
 def _previous_folder(predictor: Predictor, folder: str | os.PathLike[str] | None) -> Path | None:
     config = predictor.model.config
     if config.previous_stage is None:
         if folder is not None:
-            raise DatasetError(
-                f"{config.name}: is no second stage of a cascade, so it takes no segmentations of "
-                "a previous stage."
+            raise PredictionError(
+                f"{config.name}: is not the second stage of a cascade, so it takes no "
+                "segmentations of a previous stage."
             )
         return None
     if folder is None:
-        raise DatasetError(
+        raise PredictionError(
             f"{config.name}: continues the segmentations of {config.previous_stage}. Predict with "
-            "that first, then name its output folder (--previous)."
+            "that first, then name its output folder as the previous stage."
         )
     if not Path(folder).is_dir():
         raise FileError(f"{folder}: no such folder. Segmentations were expected there.")
@@ -162,16 +236,15 @@ def _write_run_files(
     predictor: Predictor,
     source: Path,
     target: Path,
+    *,
     part: tuple[int, int],
-    skip_existing: bool,
-    probabilities: bool,
     previous: Path | None,
 ) -> None:
-    """Make the output folder, with the three files that nnU-Net puts there."""
+    """Create the output folder, with the three files that nnU-Net puts there."""
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FileError(f"{target}: cannot be made: {error.strerror}.") from None
+        raise FileError(f"{target}: cannot be created: {error.strerror}.") from None
     write_json(target / PLANS_JSON, predictor.model.plan.to_dict())
     write_json(target / DATASET_JSON, predictor.model.dataset.to_dict())
     write_json(
@@ -179,8 +252,8 @@ def _write_run_files(
         {
             "list_of_lists_or_source_folder": str(source),
             "output_folder_or_list_of_truncated_output_files": str(target),
-            "save_probabilities": probabilities,
-            "overwrite": not skip_existing,
+            "save_probabilities": predictor.settings.probabilities,
+            "overwrite": not predictor.settings.skip_existing,
             "folder_with_segs_from_prev_stage": None if previous is None else str(previous),
             "num_parts": part[1],
             "part_id": part[0] - 1,

@@ -10,7 +10,7 @@ import numpy as np
 from resenc_plans.datasets.dataset import file_names
 from resenc_plans.datasets.images.images import Image, check_same_grid, read_file, read_label
 from resenc_plans.datasets.images.readers import SIMPLEITK, SIMPLEITK_REORIENT
-from resenc_plans.errors import DatasetError, FileError
+from resenc_plans.errors import DatasetError, FileError, PredictionError
 
 _CHANNEL = re.compile(r"_\d{4}")
 _CHANNEL_LENGTH = len("_0000")
@@ -65,14 +65,14 @@ def part_of(cases: tuple[InputCase, ...], part: tuple[int, int]) -> tuple[InputC
 
     Raises
     ------
-    DatasetError
+    PredictionError
         There is no such part.
     """
     number, parts = part
     if parts < 1:
-        raise DatasetError(f"Part {number}/{parts}: there is at least one part.")
+        raise PredictionError(f"Part {number}/{parts}: there is at least one part.")
     if not 1 <= number <= parts:
-        raise DatasetError(f"Part {number}/{parts}: give 1/{parts} to {parts}/{parts}.")
+        raise PredictionError(f"Part {number}/{parts}: give 1/{parts} to {parts}/{parts}.")
     return cases[number - 1 :: parts]
 
 

@@ -1,86 +1,54 @@
 """`Predictor`: from an image in memory to its segmentation."""
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from resenc_plans.errors import DatasetError
-from resenc_plans.inference.cascade_input import network_input
-from resenc_plans.inference.constant_channels import allow_constant_channels
 from resenc_plans.inference.export.case import ExportRecipe, export_case
-from resenc_plans.inference.memory_fallback import Attempt, first_that_fits
-from resenc_plans.inference.sliding_window import OnTile, predict_logits
+from resenc_plans.inference.memory import MemoryUse, predict_within_memory
+from resenc_plans.inference.network_input import input_recipe, network_input
+from resenc_plans.inference.settings import PredictionSettings
+from resenc_plans.inference.sliding_window import OnTile, sliding_window_logits
 from resenc_plans.networks.device import find_device, find_precision, try_all_kernels
-from resenc_plans.preprocessing.case import Recipe
-from resenc_plans.preprocessing.resampling.labels import LabelRule
 from resenc_plans.runs.checkpoint import load_weights
-from resenc_plans.runs.model_folder import FINAL_CHECKPOINT, Fold, ModelFolder
-
-if TYPE_CHECKING:
-    from resenc_plans.inference.prediction_report import PredictionReport
-
-PREVIOUS_STAGE_RULE: LabelRule = "argmax"
-"""How nnU-Net resamples a cascade's first segmentation, with batchgenerators from 0.25.4.
-
-No preprocessed case has to agree: in training, this segmentation comes from resampled logits.
-"""
+from resenc_plans.runs.model_folder import Fold, ModelFolder
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float32]
+
+DEFAULT_SETTINGS = PredictionSettings()
 
 
 class Predictor:
     """A trained model, ready to segment images in this process.
 
-    Parameters
-    ----------
-    model
-        What it was trained with and to.
-    device
-        "cpu", "cuda", "cuda:1", ...; None takes a GPU if there is one.
-    precision
-        "fp32", "fp16" or "bf16"; None takes float16 on a GPU, as nnU-Net does, bfloat16 on a CPU
-        that multiplies in it, else float32. nnU-Net's labels on a CPU are those of "fp32".
-    mirroring
-        Whether to average over the axes that training mirrored.
-    step_size
-        Distance of neighbouring tiles in patches, above 0 and at most 1.
-    allow_import
-        Modules whose networks the plans may name (see `build_network`).
-    on_note
-        Called with what a person should know, such as memory that did not suffice.
+    Raises
+    ------
+    DeviceError
+        The device does not exist, or cannot compute in the precision.
+    ConfigurationError
+        The plans name a network or a function that is unknown.
+    ModelError
+        The weights do not fit the network.
     """
 
-    def __init__(
-        self,
-        model: ModelFolder,
-        *,
-        device: str | torch.device | None = None,
-        precision: str | None = None,
-        mirroring: bool = True,
-        step_size: float = 0.5,
-        allow_import: Collection[str] = (),
-        on_note: Callable[[str], None] | None = None,
-    ) -> None:
-        if not 0 < step_size <= 1:
-            raise DatasetError(f"Step size {step_size}: above 0 and at most 1 is needed.")
+    def __init__(self, model: ModelFolder, settings: PredictionSettings = DEFAULT_SETTINGS) -> None:
         self.model = model
-        self.device = find_device(device)
-        self.autocast = find_precision(precision, self.device)
+        self.settings = settings
+        self.device = find_device(settings.device)
+        self.autocast = find_precision(settings.precision, self.device)
         try_all_kernels(self.device)
-        self.mirror_axes = model.mirror_axes if mirroring else ()
-        self.step_size = step_size
-        recipe = Recipe.of(model.config, model.plan, rule=PREVIOUS_STAGE_RULE)
-        self.recipe = allow_constant_channels(recipe)
-        self.export_recipe = ExportRecipe.of(model.config, model.plan, model.labels)
-        self._on_note = on_note
+        self.mirror_axes = model.mirror_axes if settings.mirroring else ()
+        self.recipe = input_recipe(model.config)
+        self.export_recipe = ExportRecipe.of(model.config, model.labels)
         self._loaded = next(iter(model.weights))
-        self._network: nn.Module = model.network(self._loaded, allow_import).to(self.device)
+        self._network: nn.Module = model.network(self._loaded, settings.allow_import)
+        self._network.to(self.device)
 
     @classmethod
     def from_folder(
@@ -88,33 +56,19 @@ class Predictor:
         folder: str | os.PathLike[str],
         folds: Sequence[Fold] | Fold | None = None,
         *,
-        checkpoint: str = FINAL_CHECKPOINT,
-        device: str | torch.device | None = None,
-        precision: str | None = None,
-        mirroring: bool = True,
-        step_size: float = 0.5,
-        allow_import: Collection[str] = (),
-        on_note: Callable[[str], None] | None = None,
+        settings: PredictionSettings = DEFAULT_SETTINGS,
     ) -> Self:
         """A predictor from a model folder of nnU-Net 2 or of ours; several folds are averaged.
 
-        The arguments are those of `ModelFolder.open` and of `Predictor`.
+        `folder` is named like nnUNetTrainer__nnUNetPlans__3d_fullres. Without `folds`, all that
+        have the checkpoint are averaged, `fold_all` only where there is no other.
 
         Raises
         ------
         ResencPlansError
-            The folder is not usable (FileError, PlansError, DatasetError), or there is no such
-            device or precision.
+            As `ModelFolder.open` and `Predictor`.
         """
-        return cls(
-            ModelFolder.open(folder, folds, checkpoint),
-            device=device,
-            precision=precision,
-            mirroring=mirroring,
-            step_size=step_size,
-            allow_import=allow_import,
-            on_note=on_note,
-        )
+        return cls(ModelFolder.open(folder, folds, settings.checkpoint), settings)
 
     def predict(
         self, image: Array, spacing: Sequence[float], previous: Array | None = None
@@ -134,6 +88,10 @@ class Predictor:
         ------
         DatasetError
             The image does not fit the model, or has voxels that are not finite.
+        PredictionError
+            `previous` is missing, or the model takes none.
+        DeviceError
+            There is not enough memory for one patch.
         """
         image = np.asarray(image)
         properties = {"spacing": [float(length) for length in spacing]}
@@ -149,7 +107,14 @@ class Predictor:
     ) -> tuple[FloatArray, dict[str, Any]]:
         """What the network is given, and the case's properties; see `network_input`."""
         model = self.model
-        return network_input(image, previous, properties, self.recipe, model.config, model.labels)
+        return network_input(
+            image,
+            previous,
+            properties,
+            recipe=self.recipe,
+            config=model.config,
+            labels=model.labels,
+        )
 
     def predict_logits(self, image: FloatArray, on_tile: OnTile | None = None) -> Tensor:
         """Logits (heads, z, y, x), float16 on the host, of what `preprocess` returns.
@@ -159,8 +124,10 @@ class Predictor:
 
         Raises
         ------
-        MemoryError
-            Not one patch fits into the device's memory, or the sums not into the host's.
+        DeviceError
+            Not one patch fits into the device's memory.
+        FileError
+            The sums fit neither into the host's memory nor onto its disk.
         """
         data = torch.from_numpy(image)
         total = torch.zeros(())
@@ -174,43 +141,36 @@ class Predictor:
             total /= len(self.model.weights)
         return total.contiguous()
 
-    def predict_folder(
-        self, inputs: str | os.PathLike[str], output: str | os.PathLike[str], **options: Any
-    ) -> "PredictionReport":
-        """Segment all images of a folder; see `folder_prediction.predict_folder`."""
-        from resenc_plans.inference.folder import predict_folder
-
-        return predict_folder(self, inputs, output, **options)
-
     def _one_fold(self, image: Tensor, on_tile: OnTile | None) -> Tensor:
-        def predict(attempt: Attempt) -> Tensor:
-            return predict_logits(
+        config = self.model.config
+
+        def predict(use: MemoryUse) -> Tensor:
+            return sliding_window_logits(
                 self._network,
                 image,
-                self.model.config.patch_size,
+                config.patch_size,
                 self.model.labels.num_heads,
-                step_size=self.step_size,
+                step_size=self.settings.step_size,
                 mirror_axes=self.mirror_axes,
                 device=self.device,
                 autocast=self.autocast,
-                tiles_per_batch=attempt.tiles_per_batch,
-                sum_device=attempt.sum_device,
+                tiles_per_batch=use.tiles_per_batch,
+                sum_device=use.sum_device,
                 on_tile=on_tile,
             ).cpu()
 
-        batch_size = self.model.config.batch_size
-        return first_that_fits(self.device, batch_size, predict, self._on_note)
+        return predict_within_memory(self.device, config.batch_size, predict)
 
 
 def _added(total: Tensor, logits: Tensor) -> Tensor:
-    """The sum, in float16 as nnU-Net's unless a voxel's sum is beyond it."""
+    """The sum, in float16 like nnU-Net's unless a voxel's sum is beyond its range."""
     if _overflows(total, logits):
         total = total.float()
     return total.to(torch.promote_types(total.dtype, logits.dtype)).add_(logits)
 
 
 def _overflows(total: Tensor, logits: Tensor) -> bool:
-    """Whether a sum of float16 numbers is beyond them; NaN is not."""
+    """Whether a voxel's sum is beyond the range of float16; NaN is not."""
     if torch.float32 in (total.dtype, logits.dtype):
         return False
     if _largest(total) + _largest(logits) <= torch.finfo(torch.float16).max:
@@ -220,5 +180,6 @@ def _overflows(total: Tensor, logits: Tensor) -> bool:
 
 
 def _largest(logits: Tensor) -> float:
-    least, most = torch.aminmax(logits)
-    return max(-least.item(), most.item())
+    """The largest absolute value."""
+    lowest, highest = torch.aminmax(logits)
+    return max(-lowest.item(), highest.item())

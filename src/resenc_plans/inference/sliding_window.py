@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from resenc_plans.inference.sum_storage import zeros
+from resenc_plans.errors import PredictionError
+from resenc_plans.inference.memory import zeros
 
 Tile = tuple[slice | int, ...]
 """An index into (z, y, x): three slices, or a plane's number and two slices for a 2D network."""
@@ -21,7 +22,7 @@ OnTile = Callable[[int, int], None]
 """Called with the number of tiles done and of all."""
 
 SIGMA_PER_PATCH = 1 / 8
-LARGEST_WEIGHT = 10.0
+MAX_WEIGHT = 10.0
 """Larger than 1, so that the smallest weights are not lost in half precision."""
 
 
@@ -32,9 +33,17 @@ def tile_positions(length: int, patch: int, step_size: float) -> tuple[int, ...]
 
     >>> tile_positions(110, 64, 0.5)
     (0, 23, 46)
+
+    Raises
+    ------
+    PredictionError
+        The patch is longer than the axis, or the step size is not above 0 and at most 1.
     """
     if length < patch or not 0 < step_size <= 1:
-        raise ValueError(f"an axis of {length}, a patch of {patch} and a step size of {step_size}")
+        raise PredictionError(
+            f"An axis of {length} voxels, a patch of {patch} and a step size of {step_size}: the "
+            "patch must fit, and the step size lie above 0 and at most at 1."
+        )
     last = length - patch
     steps = int(np.ceil(last / (patch * step_size)))
     return tuple(int(np.round(last / steps * i)) for i in range(steps + 1)) if steps else (0,)
@@ -66,7 +75,7 @@ def importance(patch_size: tuple[int, ...], dtype: torch.dtype = torch.float16) 
     impulse[tuple(length // 2 for length in patch_size)] = 1
     sigmas = [length * SIGMA_PER_PATCH for length in patch_size]
     weights = gaussian_filter(impulse, sigmas, 0, mode="constant", cval=0)
-    rounded = torch.from_numpy(weights / (weights.max() / LARGEST_WEIGHT)).to(dtype)
+    rounded = torch.from_numpy(weights / (weights.max() / MAX_WEIGHT)).to(dtype)
     rounded[rounded == 0] = rounded[rounded != 0].min()
     return rounded
 
@@ -80,8 +89,8 @@ def pad_to_patch(image: Tensor, patch_size: Sequence[int]) -> tuple[Tensor, tupl
     greater part is behind the image, as in `pad_nd_image` of nnU-Net's acvl_utils.
     """
     shape = image.shape[1:]
-    least = (*shape[: len(shape) - len(patch_size)], *patch_size)
-    missing = [max(wanted - length, 0) for wanted, length in zip(least, shape, strict=True)]
+    min_shape = (*shape[: len(shape) - len(patch_size)], *patch_size)
+    missing = [max(least - length, 0) for least, length in zip(min_shape, shape, strict=True)]
     inner = tuple(slice(m // 2, m // 2 + length) for m, length in zip(missing, shape, strict=True))
     if not any(missing):
         return image, inner
@@ -119,7 +128,7 @@ def predict_mirrored(
 
 
 @torch.no_grad()
-def predict_logits(
+def sliding_window_logits(
     network: nn.Module,
     image: Tensor,
     patch_size: Sequence[int],
@@ -157,7 +166,7 @@ def predict_logits(
     sum_dtype, sum_device
         Of the sums; nnU-Net's are float16. The device of the network unless given. Sums that
         overflow float16 are made anew in float32; those too large for the host's memory lie in a
-        temporary file (see `sum_storage`).
+        temporary file (see `memory.zeros`).
     on_tile
         Called after each batch.
 
@@ -186,7 +195,7 @@ def predict_logits(
     total /= weight
     if sum_dtype == torch.float16 and any(bool(torch.isinf(head).any()) for head in total):
         del total, weight
-        return predict_logits(
+        return sliding_window_logits(
             network,
             image,
             patch_size,

@@ -36,6 +36,7 @@ def validate(
     from resenc_plans.datasets.images.readers import READERS
     from resenc_plans.evaluation.validation import validate_fold
     from resenc_plans.inference.predictor import Predictor
+    from resenc_plans.inference.settings import PredictionSettings
     from resenc_plans.preprocessing.ground_truth import GROUND_TRUTH
     from resenc_plans.runs.folds import fold_cases
     from resenc_plans.runs.stages import open_prediction
@@ -61,10 +62,11 @@ def validate(
     predictor = Predictor.from_folder(
         folder.model,
         (folder.fold,),
-        device=device,
-        precision=None if precision == "auto" else precision,
-        allow_import=allow_import,
-        on_note=note,
+        settings=PredictionSettings(
+            device=device,
+            precision=None if precision == "auto" else precision,
+            allow_import=allow_import,
+        ),
     )
     following = _following(predictor, preprocessed)
     stored = StoredPredictor(

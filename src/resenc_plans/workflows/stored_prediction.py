@@ -16,7 +16,8 @@ from resenc_plans.datasets.images.segmentation_files import npz_of, write_segmen
 from resenc_plans.execution.pipeline import Pipeline
 from resenc_plans.inference.export.case import export_case
 from resenc_plans.inference.export.probabilities import write_probabilities
-from resenc_plans.inference.prediction_report import PredictionProblem
+from resenc_plans.inference.folder import PredictionProblem
+from resenc_plans.inference.network_input import with_previous_stage
 from resenc_plans.preprocessing.store.case_store import CaseStore, LazyArray
 from resenc_plans.workflows.next_stage import NextStage
 
@@ -76,6 +77,5 @@ class StoredPredictor:
         if self.previous is None:
             return image, stored.properties
         labels = self.previous(case, image.shape[1:])[:, :, :, :]
-        values = self.predictor.model.labels.foreground_labels
-        one_hot = labels == np.asarray(values)[:, None, None, None]
-        return np.concatenate([image, one_hot.astype(image.dtype)]), stored.properties
+        foreground = self.predictor.model.labels.foreground_labels
+        return with_previous_stage(image, labels, foreground), stored.properties

@@ -23,8 +23,7 @@ def labels(count):
 
 
 def recipe(foreground=2, **changes):
-    made = plan(**changes)
-    return ExportRecipe.of(made.resolve("3d_fullres"), made, labels(foreground))
+    return ExportRecipe.of(plan(**changes).resolve("3d_fullres"), labels(foreground))
 
 
 PROPERTIES = {

@@ -9,11 +9,10 @@ import typer
 from resenc_plans.cli.options import AllowImportOption
 from resenc_plans.cli.prediction_bars import prediction_bars
 from resenc_plans.cli.render import note, print_table, progress, say
-from resenc_plans.errors import DatasetError, FileError, ResencPlansError
+from resenc_plans.errors import DatasetError, FileError, UsageError
 
 if TYPE_CHECKING:
-    from resenc_plans.inference.executor_prediction import PredictionJob
-    from resenc_plans.inference.prediction_report import PredictionReport
+    from resenc_plans.inference.folder import PredictionJob, PredictionReport
 
 
 def predict(
@@ -47,7 +46,7 @@ def predict(
             "-f",
             "--folds",
             metavar="FOLD...",
-            help="Folds to average: 0 1 2, or all. Without it: every fold that is there.",
+            help="Folds to average: 0 1 2, or all. Default: all trained folds.",
             show_default=False,
         ),
     ] = None,
@@ -59,12 +58,14 @@ def predict(
     ] = "checkpoint_final.pth",
     device: Annotated[
         str | None,
-        typer.Option("--device", "-device", help="cpu or cuda.", show_default="a GPU if there"),
+        typer.Option(
+            "--device", "-device", help="cpu or cuda.", show_default="a GPU if there is one"
+        ),
     ] = None,
     precision: Annotated[
         str | None,
         typer.Option(
-            help="fp32, fp16 or bf16.", show_default="fp16 on a GPU; on a CPU what it is fast in"
+            help="fp32, fp16 or bf16.", show_default="fp16 on a GPU; on a CPU the fastest"
         ),
     ] = None,
     no_mirroring: Annotated[
@@ -94,7 +95,7 @@ def predict(
     ] = "1/1",
     proceed: Annotated[
         bool,
-        typer.Option("--continue", "--continue_prediction", help="Keep cases that are there."),
+        typer.Option("--continue", "--continue_prediction", help="Keep cases that already exist."),
     ] = False,
     workers: Annotated[
         int, typer.Option("--workers", "-np", min=1, help="Cases to read, and to write, at a time.")
@@ -122,52 +123,44 @@ def predict(
     The model is one that nnU-Net 2 trained, or that train did. Exit code 1 if a case failed.
     Example: resenc-plans predict -i imagesTs -o predicted -d 4 -c 3d_fullres -f 0 1 2
     """
-    from resenc_plans.inference.folder import predict_folder
+    from resenc_plans.inference.folder import PredictionJob, predict_folder
     from resenc_plans.inference.predictor import Predictor
+    from resenc_plans.inference.settings import PredictionSettings
 
     if model is not None and (dataset or configuration or plans or trainer):
-        raise ResencPlansError("-m names the model's folder; leave out -d, -c, -p and -tr.")
+        raise UsageError("-m names the model's folder; omit -d, -c, -p and -tr.")
     folder = model if model is not None else _find_model(dataset, configuration, plans, trainer)
     named = ",".join([*(folds or []), *(more_folds or [])])
     chosen = named.replace(",", " ").split() or None
     if named and chosen is None:
-        raise ResencPlansError("-f names no fold. Give 0,1,2 or all, or leave it out.")
+        raise UsageError("-f names no fold. Give 0,1,2 or all, or omit it.")
     if overlay is not None and overlay.exists() and not overlay.is_dir():
         raise FileError(f"{overlay}: is a file. --overlay names a folder for the pictures.")
+    settings = PredictionSettings(
+        checkpoint=checkpoint,
+        device=device,
+        precision=precision,
+        mirroring=not no_mirroring,
+        step_size=step_size,
+        allow_import=tuple(allow_import or ()),
+        probabilities=probabilities,
+        skip_existing=proceed,
+        workers=workers,
+    )
     if dask is not None:
         if _part(part) != (1, 1):
-            raise ResencPlansError("--dask shares the cases itself; leave out --part.")
-        from resenc_plans.inference.executor_prediction import PredictionJob
-
+            raise UsageError("--dask shares the cases itself; omit --part.")
         job = PredictionJob(
             folder.absolute(),
             inputs.absolute(),
             output.absolute(),
-            None if chosen is None else tuple(chosen),
-            checkpoint,
-            device,
-            precision,
-            not no_mirroring,
-            step_size,
-            tuple(allow_import or ()),
-            probabilities,
-            proceed,
-            None if previous is None else previous.absolute(),
-            workers,
+            folds=None if chosen is None else tuple(chosen),
+            settings=settings,
+            previous_stage=None if previous is None else previous.absolute(),
         )
         report = _predict_on_cluster(dask, job)
     else:
-        predictor = Predictor.from_folder(
-            folder,
-            chosen,
-            checkpoint=checkpoint,
-            device=device,
-            precision=precision,
-            mirroring=not no_mirroring,
-            step_size=step_size,
-            allow_import=allow_import or (),
-            on_note=note,
-        )
+        predictor = Predictor.from_folder(folder, chosen, settings=settings)
         if chosen is None and len(predictor.model.weights) > 1:
             note(f"Averages {len(predictor.model.weights)} folds; -f chooses among them.")
         with prediction_bars() as on_progress:
@@ -175,11 +168,8 @@ def predict(
                 predictor,
                 inputs,
                 output,
-                part=_part(part),
-                skip_existing=proceed,
-                probabilities=probabilities,
                 previous_stage=previous,
-                workers=workers,
+                part=_part(part),
                 on_progress=on_progress,
             )
     if overlay is not None:
@@ -191,8 +181,10 @@ def _finish(report: "PredictionReport", output: Path) -> None:
     """Say what became of the cases; exit code 1 where one failed."""
     for remark in report.remarks:
         note(remark)
-    kept = f", {len(report.skipped)} were there" if report.skipped else ""
-    say(f"{len(report.written)} cases written to {output}{kept}, {len(report.problems)} failed.")
+    existing = f", {len(report.skipped)} already existed" if report.skipped else ""
+    say(
+        f"{len(report.written)} cases written to {output}{existing}, {len(report.problems)} failed."
+    )
     if report.problems:
         print_table(["case", "why"], [[p.case, p.reason] for p in report.problems], fixed=1)
         raise typer.Exit(1)
@@ -200,10 +192,10 @@ def _finish(report: "PredictionReport", output: Path) -> None:
 
 def _predict_on_cluster(address: str, job: "PredictionJob") -> "PredictionReport":
     from resenc_plans.execution.dask import dask_executor, worker_count
-    from resenc_plans.inference.executor_prediction import predict_on
+    from resenc_plans.inference.folder import predict_on
 
     if "://" not in address:
-        raise ResencPlansError(f"--dask {address}: an address such as tcp://host:8786 is needed.")
+        raise UsageError(f"--dask {address}: an address such as tcp://host:8786 is needed.")
     with dask_executor(address) as executor:
         return predict_on(executor, job, worker_count(executor))
 
@@ -223,7 +215,7 @@ def _draw_overlays(
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        note(f"{target}: cannot be made ({error.strerror}), so nothing is drawn.")
+        note(f"{target}: cannot be created ({error.strerror}), so nothing is drawn.")
         return
 
     def draw(case: str) -> None:
@@ -256,7 +248,7 @@ def _find_model(
     from resenc_plans.folders import RESULTS, dataset_id, environment_folder
 
     if dataset is None:
-        raise ResencPlansError("No model was named. Give its folder with -m, or -d and -c.")
+        raise UsageError("No model was named. Give its folder with -m, or -d and -c.")
     root = environment_folder(RESULTS)
     name = Path(dataset).resolve().name
     if root is None:
@@ -299,5 +291,5 @@ def _find_model(
 def _part(text: str) -> tuple[int, int]:
     number, _, parts = text.partition("/")
     if not (number.isdecimal() and parts.isdecimal()):
-        raise ResencPlansError(f"--part {text!r}: write K/N, such as 1/4 for the first of four.")
+        raise UsageError(f"--part {text!r}: write K/N, such as 1/4 for the first of four.")
     return int(number), int(parts)

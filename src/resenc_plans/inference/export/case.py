@@ -11,7 +11,6 @@ from resenc_plans.datasets.labels import Labels
 from resenc_plans.inference.export.export import export_labels_into
 from resenc_plans.inference.export.interpolation import Interpolation, Logits
 from resenc_plans.plans.configuration import ResolvedConfiguration
-from resenc_plans.plans.plans import Plans
 
 LabelMap = npt.NDArray[Any]
 
@@ -30,7 +29,7 @@ class ExportRecipe:
     """uint8 for fewer than 255 foreground labels, else uint16."""
 
     @classmethod
-    def of(cls, config: ResolvedConfiguration, plan: Plans, labels: Labels) -> Self:
+    def of(cls, config: ResolvedConfiguration, labels: Labels) -> Self:
         """The recipe of a configuration.
 
         Raises
@@ -40,7 +39,7 @@ class ExportRecipe:
         """
         return cls(
             spacing=tuple(float(length) for length in config.spacing),
-            transpose_forward=plan.document.transpose_forward or (0, 1, 2),
+            transpose_forward=config.plans.document.transpose_forward or (0, 1, 2),
             interpolation=Interpolation.of(config),
             regions=labels.regions_class_order,
             dtype=np.dtype(np.uint8 if len(labels.foreground_labels) < 255 else np.uint16),

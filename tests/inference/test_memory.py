@@ -5,15 +5,16 @@ from typing import Never
 import pytest
 import torch
 
-from resenc_plans.inference.memory_fallback import HOST, Attempt, attempts, first_that_fits
+from resenc_plans.errors import DeviceError
+from resenc_plans.inference.memory import HOST, MemoryUse, memory_uses, predict_within_memory
 
 GPU = torch.device("cuda")
 
 
 def test_a_gpu_is_asked_for_less_and_less() -> None:
-    asked = list(attempts(GPU, 12))
-    assert asked == [Attempt(12, GPU), Attempt(3, GPU), Attempt(1, GPU), Attempt(1, HOST)]
-    assert list(attempts(HOST, 12)) == [Attempt(1, HOST)]
+    asked = list(memory_uses(GPU, 12))
+    assert asked == [MemoryUse(12, GPU), MemoryUse(3, GPU), MemoryUse(1, GPU), MemoryUse(1, HOST)]
+    assert list(memory_uses(HOST, 12)) == [MemoryUse(1, HOST)]
 
 
 @pytest.mark.parametrize(
@@ -26,33 +27,36 @@ def test_a_gpu_is_asked_for_less_and_less() -> None:
         RuntimeError("GET was unable to find an engine to execute this computation"),
     ],
 )
-@pytest.mark.parametrize(("fits", "notes"), [(Attempt(1, GPU), 0), (Attempt(1, HOST), 1)])
+@pytest.mark.parametrize(("fits", "notes"), [(MemoryUse(1, GPU), 0), (MemoryUse(1, HOST), 1)])
 def test_the_first_attempt_that_fits_counts(
-    fits, notes: int, error, monkeypatch: pytest.MonkeyPatch
+    fits,
+    notes: int,
+    error,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    told = []
 
-    def predict(attempt):
-        if attempt != fits:
+    def predict(use):
+        if use != fits:
             raise error
         return torch.ones(1)
 
-    assert first_that_fits(GPU, 12, predict, told.append) == 1
-    assert len(told) == notes
+    assert predict_within_memory(GPU, 12, predict) == 1
+    assert len(caplog.records) == notes
 
 
 def test_another_error_is_not_taken_for_a_want_of_memory() -> None:
-    def predict(attempt) -> Never:
+    def predict(use) -> Never:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        first_that_fits(GPU, 12, predict)
+        predict_within_memory(GPU, 12, predict)
 
 
 def test_where_nothing_fits_it_is_said() -> None:
-    def predict(attempt) -> Never:
+    def predict(use) -> Never:
         raise torch.OutOfMemoryError
 
-    with pytest.raises(MemoryError, match="not enough memory"):
-        first_that_fits(HOST, 2, predict)
+    with pytest.raises(DeviceError, match="not enough memory"):
+        predict_within_memory(HOST, 2, predict)
