@@ -18,7 +18,8 @@ can catch all of them at once and the command line can print them in one place::
     ├── PredictionError      a case or a folder cannot be predicted
     ├── EvaluationError      predictions cannot be compared with references
     ├── DeviceError          a device does not exist or lacks memory
-    ├── WorkerError          a process that worked on cases is gone, or cannot be started
+    ├── WorkerError          a process that worked on cases is gone
+    │   └── WorkerStartError     no worker process can be started
     └── UsageError           options or arguments contradict each other
 
 A message says what is wrong, where (file, configuration, key, case) and what to do.
@@ -86,7 +87,11 @@ class DeviceError(ResencPlansError):
 
 
 class WorkerError(ResencPlansError):
-    """A process that worked on cases is gone, or cannot be started."""
+    """A process that worked on cases is gone."""
+
+
+class WorkerStartError(WorkerError):
+    """No worker process can be started."""
 
 
 class UsageError(ResencPlansError):

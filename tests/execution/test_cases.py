@@ -1,21 +1,27 @@
+import logging
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing import get_context
-from pathlib import Path
+from operator import attrgetter
 from typing import Any
 
 import pytest
 
-from resenc_plans.datasets.dataset import Case
-from resenc_plans.errors import DatasetError
-from resenc_plans.execution import cases
-from resenc_plans.execution.cases import CaseFailure, run_cases, usable_cpus
-
-CASES = [Case(name, (), Path(name)) for name in "abcd"]
+from resenc_plans.errors import DatasetError, WorkerError, WorkerStartError
+from resenc_plans.execution.cases import CaseProblem, as_cases_complete, each_case, separate
 
 
-def _name(case: Case) -> str:
+@dataclass(frozen=True)
+class Case:
+    name: str
+
+
+CASES = [Case(name) for name in "abcd"]
+
+
+def capital(case: Case) -> str:
     if case.name == "b":
         raise DatasetError("b is damaged")
     if case.name == "c":
@@ -23,37 +29,83 @@ def _name(case: Case) -> str:
     return case.name.upper()
 
 
-def test_results_are_in_the_order_of_the_cases_and_faults_hide_nothing() -> None:
-    assert run_cases(_name, CASES) == [
-        "A",
-        CaseFailure(CASES[1], "b is damaged"),
-        CaseFailure(CASES[2], "ZeroDivisionError: oh"),
-        "D",
+RESULTS = ["A", CaseProblem("b", "b is damaged"), CaseProblem("c", "ZeroDivisionError: oh"), "D"]
+
+
+def test_results_are_in_the_order_of_the_cases_and_problems_stop_nothing() -> None:
+    assert each_case(capital, CASES, name=attrgetter("name")) == RESULTS
+
+
+def test_names_need_no_function() -> None:
+    assert each_case(int, ["1", "x"], workers=1)[0] == 1
+    assert "invalid literal" in str(each_case(int, ["x"])[0])
+
+
+def test_results_and_problems_are_separated() -> None:
+    results, problems = separate(each_case(capital, CASES, name=attrgetter("name")))
+    assert results == ("A", "D")
+    assert [str(problem) for problem in problems] == [
+        "b: b is damaged",
+        "c: ZeroDivisionError: oh",
     ]
+
+
+def test_tracebacks_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "resenc_plans"):
+        each_case(capital, CASES, name=attrgetter("name"))
+    assert "ZeroDivisionError: oh" in caplog.text
+    assert "in capital" in caplog.text
 
 
 def test_any_executor_does() -> None:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        assert run_cases(_name, CASES[:1], pool) == ["A"]
+        assert each_case(capital, CASES[:1], executor=pool) == ["A"]
 
 
 def test_each_case_is_announced_once_and_here() -> None:
     announced = []
-    with ThreadPoolExecutor(2) as pool:
-        run_cases(
-            _name, CASES, pool, lambda name: announced.append((name, threading.current_thread()))
-        )
+
+    def announce(name: str) -> None:
+        announced.append((name, threading.current_thread()))
+
+    each_case(capital, CASES, name=attrgetter("name"), workers=2, on_case=announce)
     assert sorted(name for name, _ in announced) == list("abcd")
     assert {thread for _, thread in announced} == {threading.main_thread()}
 
 
-def test_a_dead_worker_is_told_for_every_case_that_it_cost() -> None:
+def test_a_dead_worker_is_reported_for_every_case_that_it_cost() -> None:
     class Broken(ThreadPoolExecutor):
         def submit(self, *_: Any, **__: Any) -> Future[Any]:
             raise BrokenProcessPool
 
-    failures = run_cases(_name, CASES, Broken(1))
-    assert all(isinstance(f, CaseFailure) and "memory" in f.reason for f in failures)
+    problems = separate(each_case(capital, CASES, executor=Broken(1)))[1]
+    assert len(problems) == 4
+    assert all("memory" in problem.reason for problem in problems)
+
+
+@pytest.mark.parametrize("loss", [WorkerError("killed"), MemoryError(), BrokenProcessPool()])
+def test_a_lost_case_is_tried_once_more_after_all_others(loss: Exception) -> None:
+    calls: list[str] = []
+
+    def work(case: Case) -> str:
+        calls.append(case.name)
+        if case.name == "b" and calls.count("b") == 1:
+            raise loss
+        return case.name
+
+    with ThreadPoolExecutor(1) as pool:
+        outcomes = list(as_cases_complete(work, CASES, pool, retry_lost=True))
+    assert calls == [*"abcd", "b"]
+    assert [outcome.will_be_retried for outcome in outcomes].count(True) == 1
+    assert (outcomes[-1].index, outcomes[-1].result) == (1, "b")
+
+
+def test_workers_that_cannot_start_end_everything() -> None:
+    def work(_: Case) -> None:
+        raise WorkerStartError("no worker")
+
+    with pytest.raises(WorkerStartError):
+        each_case(work, CASES)
 
 
 def test_an_interrupt_drops_the_cases_that_have_not_begun() -> None:
@@ -67,15 +119,6 @@ def test_an_interrupt_drops_the_cases_that_have_not_begun() -> None:
     def interrupt(_: str) -> None:
         raise KeyboardInterrupt
 
-    with ThreadPoolExecutor(1) as pool, pytest.raises(KeyboardInterrupt):
-        run_cases(work, CASES * 50, pool, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        each_case(work, CASES * 50, workers=1, on_case=interrupt)
     assert len(begun) < 5
-
-
-def test_there_is_at_least_one_cpu() -> None:
-    assert usable_cpus() >= 1
-
-
-def test_a_container_s_quota_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cases, "cpu_quota", lambda: 0.5)
-    assert usable_cpus() == 1

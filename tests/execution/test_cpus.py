@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from resenc_plans.execution.cpus import cpu_quota
+from resenc_plans.execution import cpus
+from resenc_plans.execution.cpus import cpu_quota, usable_cpus
 
 
 def write(path: Path, text: str) -> None:
@@ -47,3 +48,12 @@ def test_version_1_has_files_of_other_names(tmp_path: Path, membership: Path) ->
 
 def test_without_control_groups_there_is_no_limit(tmp_path: Path, membership: Path) -> None:
     assert cpu_quota(tmp_path, membership) is None
+
+
+def test_there_is_at_least_one_cpu() -> None:
+    assert usable_cpus() >= 1
+
+
+def test_a_container_s_quota_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpus, "cpu_quota", lambda: 0.5)
+    assert usable_cpus() == 1

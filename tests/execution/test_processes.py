@@ -9,8 +9,8 @@ from typing import Never
 
 import pytest
 
-from resenc_plans.errors import DatasetError
-from resenc_plans.execution.processes import LocalWorkers, WorkerDiedError
+from resenc_plans.errors import DatasetError, WorkerError
+from resenc_plans.execution.processes import LocalWorkers
 
 
 def double(number):
@@ -62,13 +62,13 @@ def test_exceptions_come_back(pool) -> None:
 def test_a_death_fails_one_task_and_names_the_signal(pool) -> None:
     futures = [pool.submit(double, 1), pool.submit(die), *(pool.submit(double, n) for n in (2, 3))]
 
-    with pytest.raises(WorkerDiedError, match=r"killed .SIGKILL, perhaps by the system for want"):
+    with pytest.raises(WorkerError, match=r"killed .SIGKILL, perhaps by the system for want"):
         futures[1].result(timeout=30)
     assert [f.result(timeout=30) for f in (futures[0], *futures[2:])] == [2, 4, 6]
 
 
 def test_a_process_that_leaves_is_told_by_its_code(pool) -> None:
-    with pytest.raises(WorkerDiedError, match="ended with code 7"):
+    with pytest.raises(WorkerError, match="ended with code 7"):
         pool.submit(leave).result(timeout=30)
 
 

@@ -5,6 +5,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from math import prod
+from operator import attrgetter
 from statistics import median
 from typing import Any
 
@@ -22,7 +23,8 @@ from resenc_plans.datasets.intensities import (
     intensity_properties,
 )
 from resenc_plans.errors import DatasetError, FingerprintError
-from resenc_plans.execution.cases import CaseFailure, run_cases, usable_cpus
+from resenc_plans.execution.cases import CaseProblem, each_case, separate
+from resenc_plans.execution.cpus import usable_cpus
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,13 @@ def extract_fingerprint(
         samples=samples,
     )
     with ThreadPoolExecutor(usable_cpus()) as threads:
-        outcomes = run_cases(work, dataset.cases, executor or threads, on_case)
+        outcomes = each_case(
+            work,
+            dataset.cases,
+            name=attrgetter("name"),
+            executor=executor or threads,
+            on_case=on_case,
+        )
         cases = _undamaged(outcomes, dataset)
         intensities = intensity_properties([case.intensities for case in cases], samples, threads)
     return {
@@ -131,13 +139,13 @@ def _foreground(volumes: Sequence[NDArray[Any]], label: NDArray[Any]) -> list[ND
 
 
 def _undamaged(
-    outcomes: Sequence[CaseFingerprint | CaseFailure], dataset: Dataset
-) -> list[CaseFingerprint]:
-    failures = [outcome for outcome in outcomes if isinstance(outcome, CaseFailure)]
-    if failures:
-        lines = "".join(f"\n  {failure.case.name}: {failure.reason}" for failure in failures)
+    outcomes: Sequence[CaseFingerprint | CaseProblem], dataset: Dataset
+) -> tuple[CaseFingerprint, ...]:
+    cases, problems = separate(outcomes)
+    if problems:
+        lines = "".join(f"\n  {problem}" for problem in problems)
         raise FingerprintError(
-            f"{dataset.folder}: {len(failures)} of {len(outcomes)} cases are damaged, so there is "
+            f"{dataset.folder}: {len(problems)} of {len(outcomes)} cases are damaged, so there is "
             f"no fingerprint. Repair or remove them:{lines}"
         )
-    return [outcome for outcome in outcomes if isinstance(outcome, CaseFingerprint)]
+    return cases

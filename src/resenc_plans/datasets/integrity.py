@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 from resenc_plans.datasets.case_check import CaseReport, check_case
@@ -12,7 +13,7 @@ from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.finding import Finding, Severity, worst_first
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import DatasetError
-from resenc_plans.execution.cases import CaseFailure, run_cases
+from resenc_plans.execution.cases import CaseProblem, each_case
 from resenc_plans.folders import DATASET_JSON
 
 
@@ -24,8 +25,8 @@ def verify_dataset(
     """All that is wrong or odd with a dataset, worst first.
 
     That is what nnU-Net's `verify_dataset_integrity` checks, and what it does not. Each file is
-    read once. `executor` runs the cases (see `run_cases`), `on_case` is called with the name of
-    each case that is done.
+    read once. `executor` runs the cases (see `each_case`); `on_case` is called with the name of
+    each finished case.
     """
     findings = [*_about_dataset_json(dataset), *_about_files(dataset)]
     try:
@@ -37,11 +38,12 @@ def verify_dataset(
     except DatasetError:
         return worst_first(findings)
     work = partial(check_case, reader=reader, channels=len(dataset.channels), labels=labels)
+    outcomes = each_case(
+        work, dataset.cases, name=attrgetter("name"), executor=executor, on_case=on_case
+    )
     reports = {}
-    for case, outcome in zip(
-        dataset.cases, run_cases(work, dataset.cases, executor, on_case), strict=True
-    ):
-        if isinstance(outcome, CaseFailure):
+    for case, outcome in zip(dataset.cases, outcomes, strict=True):
+        if isinstance(outcome, CaseProblem):
             findings.append(Finding("error", "unreadable-case", case.name, None, outcome.reason))
         else:
             reports[case.name] = outcome

@@ -13,7 +13,7 @@ from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import DatasetError
 from resenc_plans.evaluation.evaluate import Question, evaluate_folder
 from resenc_plans.evaluation.summary import Summary
-from resenc_plans.execution.cases import usable_cpus
+from resenc_plans.execution.cpus import usable_cpus
 from resenc_plans.files import put_in_place
 from resenc_plans.folders import DATASET_JSON
 from resenc_plans.runs.find_model import TrainedModel

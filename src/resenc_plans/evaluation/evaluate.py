@@ -17,7 +17,7 @@ from resenc_plans.datasets.labels import Labels, Region
 from resenc_plans.errors import DatasetError, ResencPlansError
 from resenc_plans.evaluation.metrics import count_voxels
 from resenc_plans.evaluation.summary import CaseFigures, Summary
-from resenc_plans.execution.cases import usable_cpus
+from resenc_plans.execution.cpus import usable_cpus
 
 SAME_SPACING = 1e-3
 """Relative difference of spacings that rounding in headers explains."""

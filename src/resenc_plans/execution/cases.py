@@ -1,67 +1,167 @@
-"""The same work for every case, on any executor; one damaged case stops no other."""
+"""The same work for every case, on any executor, so that one failure stops no other."""
 
-import math
-import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor, as_completed
+import logging
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    as_completed,
+)
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
-from resenc_plans.datasets.dataset import Case
-from resenc_plans.errors import ResencPlansError
-from resenc_plans.execution.cpus import cpu_quota
+from resenc_plans.errors import ResencPlansError, WorkerError, WorkerStartError
+from resenc_plans.execution.cpus import usable_cpus
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class CaseFailure:
-    """Why a case has no result."""
+class CaseProblem:
+    """Why a case failed."""
 
-    case: Case
+    case: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.case}: {self.reason}"
 
-def run_cases(
-    work: Callable[[Case], Result],
-    cases: Iterable[Case],
+
+@dataclass(frozen=True)
+class CaseOutcome(Generic[Result]):
+    """The result of one case."""
+
+    index: int
+    """The case's position in the sequence of cases."""
+    result: Result | CaseProblem
+    will_be_retried: bool = False
+
+
+def each_case(
+    work: Callable[[Item], Result],
+    cases: Sequence[Item],
+    *,
+    name: Callable[[Item], str] = str,
     executor: Executor | None = None,
-    on_case: Callable[[str], None] | None = None,
-) -> list[Result | CaseFailure]:
-    """Do `work` for each case; the results are in the order of the cases.
+    workers: int | None = None,
+    on_case: Callable[[str], object] | None = None,
+) -> list[Result | CaseProblem]:
+    """Do `work(case)` for each case; the results, or problems, are in the order of the cases.
 
-    Without an `executor`, threads do it, one per CPU that this process may use. That suits work
-    that releases the interpreter's lock, as reading, decompressing and NumPy's reductions do.
-    `on_case` is called in this thread with the name of each case that is done.
+    Parameters
+    ----------
+    work
+        May raise anything; the traceback is logged at debug level.
+    cases
+        Whatever `work` takes.
+    name
+        The name of a case for problems and progress.
+    executor
+        Where the work is done; by default threads, which suit work that releases the
+        interpreter's lock, as reading, decompression and NumPy's reductions do.
+    workers
+        Number of threads without an `executor`; by default one per usable CPU.
+    on_case
+        Called in this thread with the name of each finished case.
+
+    Raises
+    ------
+    WorkerStartError
+        No worker process can be started.
     """
     if executor is None:
-        with ThreadPoolExecutor(usable_cpus()) as threads:
-            return run_cases(work, cases, threads, on_case)
-    futures: dict[Future[Result], Case] = {}
-    try:
-        for case in cases:
-            futures[_submit(executor, work, case)] = case
-        for future in as_completed(futures):
+        with ThreadPoolExecutor(workers or usable_cpus()) as threads:
+            return each_case(work, cases, name=name, executor=threads, on_case=on_case)
+    results: dict[int, Result | CaseProblem] = {}
+    with closing(as_cases_complete(work, cases, executor, name=name)) as outcomes:
+        for outcome in outcomes:
+            results[outcome.index] = outcome.result
             if on_case is not None:
-                on_case(futures[future].name)
-    except BaseException:
+                on_case(name(cases[outcome.index]))
+    return [results[index] for index in range(len(cases))]
+
+
+def as_cases_complete(
+    work: Callable[[Item], Result],
+    cases: Sequence[Item],
+    executor: Executor,
+    *,
+    name: Callable[[Item], str] = str,
+    retry_lost: bool = False,
+) -> Generator[CaseOutcome[Result]]:
+    """Yield the outcome of each case as soon as it is known, in any order.
+
+    With `retry_lost`, cases whose worker died or ran out of memory are tried once more when all
+    others are done, one at a time. Closing the generator cancels the cases that have not begun.
+
+    Raises
+    ------
+    WorkerStartError
+        No worker process can be started.
+    """
+    futures: dict[Future[Result], int] = {}
+    lost: list[int] = []
+    try:
+        for index, case in enumerate(cases):
+            futures[_submit(executor, work, case)] = index
+        for future in as_completed(futures):
+            index = futures[future]
+            error = _error_of(future)
+            if error is None:
+                yield CaseOutcome(index, future.result())
+                continue
+            will_be_retried = retry_lost and _is_loss(error)
+            if will_be_retried:
+                lost.append(index)
+            yield CaseOutcome(index, problem(name(cases[index]), error), will_be_retried)
+        for index in lost:
+            future = _submit(executor, work, cases[index])
+            futures[future] = index
+            error = _error_of(future)
+            yield CaseOutcome(
+                index, problem(name(cases[index]), error) if error else future.result()
+            )
+    finally:
         for future in futures:
             future.cancel()
-        raise
-    return [
-        _failure(case, future.exception()) or future.result() for future, case in futures.items()
-    ]
 
 
-def usable_cpus() -> int:
-    """The number of CPUs that this process may use, which on a cluster is not what there is."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cpus = (os.cpu_count() or 1) if affinity is None else len(affinity(0))
-    quota = cpu_quota()
-    return cpus if quota is None else max(1, min(cpus, math.ceil(quota)))
+def separate(
+    results: Iterable[Result | CaseProblem],
+) -> tuple[tuple[Result, ...], tuple[CaseProblem, ...]]:
+    """The results of the cases that succeeded, and the problems of those that failed."""
+    successes: list[Result] = []
+    problems: list[CaseProblem] = []
+    for result in results:
+        if isinstance(result, CaseProblem):
+            problems.append(result)
+        else:
+            successes.append(result)
+    return tuple(successes), tuple(problems)
 
 
-def _submit(executor: Executor, work: Callable[[Case], Result], case: Case) -> Future[Result]:
+def problem(case: str, error: BaseException) -> CaseProblem:
+    """The problem that an exception is for a case; the traceback is logged at debug level."""
+    logger.debug("Case %s failed", case, exc_info=error)
+    if isinstance(error, ResencPlansError):
+        return CaseProblem(case, str(error))
+    if isinstance(error, MemoryError):
+        return CaseProblem(case, "There is not enough memory for it.")
+    if isinstance(error, BrokenExecutor):
+        return CaseProblem(case, "A worker process died, perhaps for lack of memory.")
+    if isinstance(error, CancelledError):
+        return CaseProblem(case, "It was cancelled.")
+    return CaseProblem(case, f"{type(error).__name__}: {error}")
+
+
+def _submit(executor: Executor, work: Callable[[Item], Result], case: Item) -> Future[Result]:
     try:
         return executor.submit(work, case)
     except BrokenExecutor as error:
@@ -70,11 +170,20 @@ def _submit(executor: Executor, work: Callable[[Case], Result], case: Case) -> F
         return failed
 
 
-def _failure(case: Case, error: BaseException | None) -> CaseFailure | None:
-    if error is None:
-        return None
-    if isinstance(error, ResencPlansError):
-        return CaseFailure(case, str(error))
-    if isinstance(error, BrokenExecutor):
-        return CaseFailure(case, "a worker process died, perhaps for lack of memory.")
-    return CaseFailure(case, f"{type(error).__name__}: {error}")
+def _error_of(future: Future[Result]) -> BaseException | None:
+    """The exception of a case, once it is done."""
+    try:
+        error = future.exception()
+    except CancelledError as cancellation:
+        return cancellation
+    if isinstance(error, WorkerStartError) or (
+        error is not None and not isinstance(error, Exception)
+    ):
+        raise error
+    return error
+
+
+def _is_loss(error: BaseException) -> bool:
+    """Whether the worker failed rather than the case; Dask's KilledWorker goes by its name."""
+    losses = WorkerError, MemoryError, BrokenExecutor
+    return isinstance(error, losses) or type(error).__name__ == "KilledWorker"

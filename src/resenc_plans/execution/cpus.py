@@ -1,39 +1,32 @@
-"""How much CPU time a container may take, which the number of CPUs does not tell."""
+"""How many CPUs this process may use, which on a cluster is not how many the machine has."""
 
 import contextlib
+import math
+import os
 from pathlib import Path
 
-_CGROUP = Path("/sys/fs/cgroup")
-_MEMBERSHIP = Path("/proc/self/cgroup")
+from resenc_plans.execution.cgroups import CGROUP, MEMBERSHIP, group_folders
 
 
-def cpu_quota(cgroup: Path = _CGROUP, membership: Path = _MEMBERSHIP) -> float | None:
+def usable_cpus() -> int:
+    """The number of CPUs that this process may use, at least 1."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cpus = (os.cpu_count() or 1) if affinity is None else len(affinity(0))
+    quota = cpu_quota()
+    return cpus if quota is None else max(1, min(cpus, math.ceil(quota)))
+
+
+def cpu_quota(cgroup: Path = CGROUP, membership: Path = MEMBERSHIP) -> float | None:
     """CPUs' worth of time that control groups (version 2 or 1) allow this process; None: no limit.
 
     Docker's `--cpus`, Kubernetes' limits and SLURM's cgroup plugin set it. The smallest limit of
     the group and of those that contain it holds.
     """
-    limits = []
-    for controllers, group in _groups(membership):
-        if not controllers:
-            limits += [_quota_of_version_2(path) for path in _upwards(cgroup, group)]
-        elif "cpu" in controllers.split(","):
-            limits += [_quota_of_version_1(path) for path in _upwards(cgroup / "cpu", group)]
-    return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _groups(membership: Path) -> list[tuple[str, str]]:
-    """Controllers (none in version 2) and path of each group that the process is in."""
-    with contextlib.suppress(OSError, ValueError):
-        rows = [line.split(":", 2) for line in membership.read_text().splitlines()]
-        return [(controllers, group.strip("/")) for _, controllers, group in rows]
-    return []
-
-
-def _upwards(root: Path, group: str) -> list[Path]:
-    """A group's folder and those above it; within a container the root alone may be visible."""
-    folder = root / group
-    return [folder, *(above for above in folder.parents if above.is_relative_to(root))]
+    quotas = [
+        _quota_of_version_2(folder) if version == 2 else _quota_of_version_1(folder)
+        for version, folder in group_folders("cpu", cgroup, membership)
+    ]
+    return min((quota for quota in quotas if quota is not None), default=None)
 
 
 def _quota_of_version_2(folder: Path) -> float | None:

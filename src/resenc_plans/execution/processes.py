@@ -3,7 +3,7 @@
 `concurrent.futures.ProcessPoolExecutor` gives up altogether when the system kills one of its
 processes, and cannot say what that process was doing. `LocalWorkers` is an executor of the same
 interface: each process has one task at a time and a pipe of its own, so its death is noticed at
-once, the task's future gets a `WorkerDiedError`, and another process takes its place.
+once, the task's future gets a `WorkerError`, and another process takes its place.
 """
 
 import contextlib
@@ -20,21 +20,13 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, ParamSpec, TypeVar
 
-from resenc_plans.errors import ResencPlansError
+from resenc_plans.errors import WorkerError, WorkerStartError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _READY = b"ready"
-
-
-class WorkerDiedError(ResencPlansError):
-    """A worker process ended in the middle of a task."""
-
-
-class WorkersNotStartedError(ResencPlansError):
-    """No worker process can be started."""
 
 
 @dataclass(frozen=True)
@@ -175,12 +167,12 @@ class LocalWorkers(Executor):
         with self._lock:
             self._workers.remove(worker)
         if worker.task is not None:
-            worker.task.future.set_exception(WorkerDiedError(_how_it_ended(worker.process)))
+            worker.task.future.set_exception(WorkerError(_how_it_ended(worker.process)))
         elif not worker.is_ready and not self._closed:
             self._give_up()
 
     def _give_up(self) -> None:
-        error = WorkersNotStartedError(
+        error = WorkerStartError(
             "Worker processes end as they start. A script that uses them must protect what it does "
             'with `if __name__ == "__main__":`, since each worker reads it anew.'
         )

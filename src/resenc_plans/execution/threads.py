@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 
 from threadpoolctl import ThreadpoolController
 
-from resenc_plans.execution.cases import usable_cpus
+from resenc_plans.execution.cpus import usable_cpus
 
 MOST_THREADS = 8
 """More would only wait for memory, and each holds planes of its own."""

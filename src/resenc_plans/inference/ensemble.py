@@ -20,7 +20,7 @@ from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.images.segmentation_files import write_segmentation
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import DatasetError, FileError, ResencPlansError
-from resenc_plans.execution.cases import usable_cpus
+from resenc_plans.execution.cpus import usable_cpus
 from resenc_plans.files import replace_file
 from resenc_plans.folders import DATASET_JSON
 from resenc_plans.inference.export.npz_stream import ArrayReader, write_npz

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from resenc_plans.errors import DeviceError, FileError
 from resenc_plans.networks.device import is_out_of_memory
-from resenc_plans.preprocessing.worker_memory import free_memory
+from resenc_plans.execution.memory import free_memory
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,19 @@ import numpy.typing as npt
 from resenc_plans.datasets.dataset import Case, Dataset
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import ConfigurationError, DatasetError, FileError
-from resenc_plans.execution.cases import usable_cpus
+from resenc_plans.execution.cases import CaseProblem, as_cases_complete
+from resenc_plans.execution.cpus import usable_cpus
+from resenc_plans.execution.memory import free_memory
 from resenc_plans.execution.processes import LocalWorkers
 from resenc_plans.execution.signals import raise_on_termination
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing.case import Recipe, StoredCase, preprocess_case
-from resenc_plans.preprocessing.case_runs import CaseProblem, run_tasks
 from resenc_plans.preprocessing.resampling.labels import DEFAULT_RULE, LabelRule
 from resenc_plans.preprocessing.store.folder import open_for_writing, remove_case
 from resenc_plans.preprocessing.store.manifest import Manifest, ManifestEntry, recipe_digest
-from resenc_plans.preprocessing.store_case import CaseTask
-from resenc_plans.preprocessing.worker_memory import free_memory, memory_of_case, workers_that_fit
+from resenc_plans.preprocessing.store_case import CaseTask, store_case
+from resenc_plans.preprocessing.worker_memory import memory_of_case, workers_that_fit
 
 
 @dataclass(frozen=True)
@@ -138,12 +139,20 @@ class Preprocessor:
             manifest.write(fresh)
             stored, problems = [], []
             begun, done = time.monotonic(), 0
-            with _executor_for(pending, executor, workers) as pool:
-                for outcome in run_tasks(pending, pool):
-                    name, problem, note = outcome.task.case.name, outcome.problem, None
+            with ExitStack() as stack:
+                pool = stack.enter_context(_executor_for(pending, executor, workers))
+                outcomes = as_cases_complete(
+                    store_case, pending, pool, name=_case_name, retry_lost=True
+                )
+                for outcome in stack.enter_context(closing(outcomes)):
+                    task = pending[outcome.index]
+                    name, note = task.case.name, None
                     done += not outcome.will_be_retried
-                    if outcome.entry is not None:
-                        problem = _record(outcome.entry, manifest, folder)
+                    problem = (
+                        _with_path(outcome.result, task)
+                        if isinstance(outcome.result, CaseProblem)
+                        else _record(outcome.result, manifest, folder)
+                    )
                     if problem is None:
                         stored.append(name)
                     elif outcome.will_be_retried:
@@ -193,6 +202,17 @@ def _sort_out(
     for name in {*entries, *(task.case.name for task in pending)} - kept:
         remove_case(folder, name)
     return fresh, pending
+
+
+def _case_name(task: CaseTask) -> str:
+    return task.case.name
+
+
+def _with_path(problem: CaseProblem, task: CaseTask) -> CaseProblem:
+    """The problem, with the path of the case where its reason names none of its files."""
+    if not task.inputs or any(str(path) in problem.reason for path in task.inputs):
+        return problem
+    return CaseProblem(problem.case, f"{task.inputs[0]}: {problem.reason}")
 
 
 def _record(entry: ManifestEntry, manifest: Manifest, folder: Path) -> CaseProblem | None:

@@ -1,6 +1,5 @@
 """How much memory preprocessing a case takes at most, and how many workers that leaves room for."""
 
-import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -18,7 +17,6 @@ PROCESS_BYTES = 300 * 1024**2
 USABLE_SHARE = 0.8
 """The share of the free memory that the workers may fill."""
 
-_CGROUP = Path("/sys/fs/cgroup")
 _WIDEST_VOXEL = 8
 
 
@@ -113,37 +111,3 @@ def workers_that_fit(needs: Iterable[int], cpus: int, free: int | None) -> int:
     while number < most and sum(sizes[: number + 1]) <= USABLE_SHARE * free:
         number += 1
     return number
-
-
-def free_memory() -> int | None:
-    """Bytes that this process may still take, within its container's limit; None if unknown."""
-    found = [size for size in (_free_on_machine(), _free_in_container()) if size is not None]
-    return min(found, default=None)
-
-
-def _free_on_machine() -> int | None:
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return None
-
-
-def _free_in_container() -> int | None:
-    """By control groups, version 2 or 1; memory that only caches files counts as free."""
-    for folder, limit, usage, cache in (
-        (_CGROUP, "memory.max", "memory.current", "inactive_file"),
-        (
-            _CGROUP / "memory",
-            "memory.limit_in_bytes",
-            "memory.usage_in_bytes",
-            "total_inactive_file",
-        ),
-    ):
-        with contextlib.suppress(OSError, ValueError):
-            most = int((folder / limit).read_text())
-            used = int((folder / usage).read_text())
-            rows = (row.split() for row in (folder / "memory.stat").read_text().splitlines())
-            cached = next((int(value) for name, value in rows if name == cache), 0)
-            return max(0, most - used + cached)
-    return None

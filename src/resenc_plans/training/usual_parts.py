@@ -7,7 +7,7 @@ from pathlib import Path
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import DatasetError, FileError
-from resenc_plans.execution.cases import usable_cpus
+from resenc_plans.execution.cpus import usable_cpus
 from resenc_plans.folders import model_folder, results_folder
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.training_settings import TrainingSettings

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from resenc_plans.errors import FileError
+from resenc_plans.errors import FileError, PreprocessingError
 from resenc_plans.inference.export.export import export_labels
 from resenc_plans.preprocessing.store.case_store import CaseStore, write_labels
 
@@ -46,7 +46,7 @@ class NextStage:
         """
         try:
             shape = self.grids.arrays(case)[0].shape[1:]
-        except KeyError:
+        except PreprocessingError:
             raise FileError(
                 f"{self.grids.folder}: has no {case}, so there is nothing for {self.name} to "
                 "continue. Run `resenc-plans preprocess`, then validate again."

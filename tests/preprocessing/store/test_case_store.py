@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resenc_plans.errors import FileError
+from resenc_plans.errors import FileError, PreprocessingError
 from resenc_plans.preprocessing import CaseStore, StoredCase, write_case
 
 PATCH = (16, 16, 16)
@@ -69,7 +69,7 @@ def test_names_are_sorted_and_segmentations_are_no_cases(tmp_path: Path) -> None
 
     assert "a" in store
     assert "c" not in store
-    with pytest.raises(KeyError):
+    with pytest.raises(PreprocessingError):
         store["c"]
 
 

@@ -14,9 +14,9 @@ from resenc_plans.errors import ResencPlansError
 
 if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset
+    from resenc_plans.execution.cases import CaseProblem
     from resenc_plans.plans.configuration import ResolvedConfiguration
     from resenc_plans.plans.plans import Plans
-    from resenc_plans.preprocessing.case_runs import CaseProblem
 
 
 def preprocess(

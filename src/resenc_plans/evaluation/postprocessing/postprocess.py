@@ -23,7 +23,7 @@ from resenc_plans.evaluation.evaluate import (
 from resenc_plans.evaluation.metrics import Counts, count_voxels
 from resenc_plans.evaluation.postprocessing.components import Selection, keep_largest_component
 from resenc_plans.evaluation.summary import CaseFigures, Summary
-from resenc_plans.execution.cases import usable_cpus
+from resenc_plans.execution.cpus import usable_cpus
 
 Progress = Callable[[str], object]
 

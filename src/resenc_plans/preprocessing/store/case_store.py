@@ -18,7 +18,7 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from resenc_plans.errors import FileError
+from resenc_plans.errors import FileError, PreprocessingError
 from resenc_plans.preprocessing.case import StoredCase
 from resenc_plans.preprocessing.class_locations import ClassLocations
 from resenc_plans.preprocessing.store.layout import store_layout
@@ -75,8 +75,8 @@ class OpenCase:
     properties: dict[str, Any]
 
 
-class CaseStore(Mapping[str, OpenCase]):
-    """A folder of preprocessed cases.
+class CaseStore:
+    """A folder of preprocessed cases, by name; iteration gives the names in order.
 
     >>> store = CaseStore("nnUNetPlans_3d_fullres")  # doctest: +SKIP
     >>> store["case_001"].image[:, 10:20, :64, :64]  # doctest: +SKIP
@@ -94,7 +94,7 @@ class CaseStore(Mapping[str, OpenCase]):
 
         Raises
         ------
-        KeyError
+        PreprocessingError
             There is no such case.
         FileError
             A file of it is missing or damaged.
@@ -120,7 +120,9 @@ class CaseStore(Mapping[str, OpenCase]):
     def arrays(self, name: str) -> tuple[LazyArray, LazyArray]:
         """Image (c, z, y, x) and labels (1, z, y, x) of a case; raises as indexing does."""
         if name not in self:
-            raise KeyError(name)
+            raise PreprocessingError(
+                f"{self.folder / name}: has no image. Preprocess the case again."
+            )
         if (self.folder / (name + IMAGE)).is_file():
             image, labels = (_open_blosc2(self.folder / (name + s)) for s in (IMAGE, LABELS))
             return image, labels

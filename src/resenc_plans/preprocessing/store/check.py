@@ -2,13 +2,11 @@
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from resenc_plans.errors import FileError, ResencPlansError
-from resenc_plans.execution.cases import usable_cpus
-from resenc_plans.preprocessing.case_runs import CaseProblem
+from resenc_plans.errors import FileError, PreprocessingError
+from resenc_plans.execution.cases import CaseProblem, each_case, separate
 from resenc_plans.preprocessing.store.case_store import CaseStore, LazyArray
 from resenc_plans.preprocessing.store.manifest import FileRecord, Manifest, ManifestEntry
 
@@ -42,35 +40,33 @@ def check_store(
     store = CaseStore(folder)
     entries = Manifest(folder).read()
     names = tuple(sorted({*store, *entries}))
-    problems = []
-    with ThreadPoolExecutor(usable_cpus()) as threads:
-        faults = threads.map(lambda name: _fault(store, name, entries.get(name)), names)
-        for name, fault in zip(names, faults, strict=True):
-            if fault is not None:
-                problems.append(CaseProblem(name, fault))
-            if on_case is not None:
-                on_case(name)
-    return StoreCheck(store.folder, names, tuple(problems))
+    results = each_case(
+        lambda name: check_stored_case(store, name, entries.get(name)), names, on_case=on_case
+    )
+    return StoreCheck(store.folder, names, separate(results)[1])
 
 
-def _fault(store: CaseStore, name: str, entry: ManifestEntry | None) -> str | None:
-    """The first thing that is wrong with a case; None where all is well."""
-    try:
-        for record in entry.outputs if entry else ():
-            _compare(store.folder / record.path, record)
-        case = store[name]
-        _decompress(case.image, store.folder / name)
-        _decompress(case.labels, store.folder / name)
-    except KeyError:
-        return f"{store.folder / name}: has no image. Preprocess the case again."
-    except ResencPlansError as error:
-        return str(error)
+def check_stored_case(store: CaseStore, name: str, entry: ManifestEntry | None) -> None:
+    """Compare a case with its entry in the manifest, and decompress it.
+
+    Raises
+    ------
+    PreprocessingError, FileError
+        The first fault.
+    """
+    path = store.folder / name
+    for record in entry.outputs if entry else ():
+        _compare(store.folder / record.path, record)
+    case = store[name]
+    _decompress(case.image, path)
+    _decompress(case.labels, path)
     image, labels = tuple(case.image.shape), tuple(case.labels.shape)
     if image[1:] != labels[1:]:
-        return f"{store.folder / name}: the image has the shape {image}, its labels {labels}."
+        raise PreprocessingError(f"{path}: the image has the shape {image}, its labels {labels}.")
     if entry is not None and image != entry.shape:
-        return f"{store.folder / name}: has the shape {image}, the manifest says {entry.shape}."
-    return None
+        raise PreprocessingError(
+            f"{path}: has the shape {image}, but the manifest has {entry.shape}."
+        )
 
 
 def _compare(path: Path, record: FileRecord) -> None:
