@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from resenc_plans.errors import DeviceError, FileError
-from resenc_plans.networks.device import is_out_of_memory
 from resenc_plans.execution.memory import free_memory
+from resenc_plans.networks.device import is_out_of_memory
 
 logger = logging.getLogger(__name__)
 
