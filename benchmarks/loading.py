@@ -22,10 +22,10 @@ import sys, time
 from resenc_plans import Dataset, Plans
 from resenc_plans.training.ranks import ALONE
 from resenc_plans.plans.training_settings import TrainingSettings
-from resenc_plans.training.usual_parts import usual_batches
+from resenc_plans.training.defaults import default_batches
 folder, plans, configuration, count = sys.argv[1:]
 config = Plans.load(f"{folder}/{plans}.json").resolve(configuration)
-training, _ = usual_batches(config, Dataset.load(folder), 0, TrainingSettings(workers=1), ALONE)
+training, _ = default_batches(config, Dataset.load(folder), 0, TrainingSettings(workers=1), ALONE)
 stream = training.stream(0)
 for _ in range(10):
     next(stream)

@@ -45,6 +45,7 @@ def test_the_public_names_are_these_and_load() -> None:
         "estimate_cost",
         "evaluate_folder",
         "export_model",
+        "find_model",
         "import_model",
         "predict_folder",
         "register_architecture",

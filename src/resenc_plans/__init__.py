@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from resenc_plans.preprocessing.preprocessor import Preprocessor as Preprocessor
     from resenc_plans.runs.archive import export_model as export_model
     from resenc_plans.runs.archive import import_model as import_model
+    from resenc_plans.runs.find_model import find_model as find_model
     from resenc_plans.training.trainer import Trainer as Trainer
     from resenc_plans.visualization.overlay import draw_overlay as draw_overlay
 
@@ -89,6 +90,7 @@ _MODULE_OF = {
     "estimate_cost": "resenc_plans.cost.estimate",
     "evaluate_folder": "resenc_plans.evaluation.evaluate",
     "export_model": "resenc_plans.runs.archive",
+    "find_model": "resenc_plans.runs.find_model",
     "import_model": "resenc_plans.runs.archive",
     "predict_folder": "resenc_plans.inference.folder",
     "register_architecture": "resenc_plans.networks.registry",

@@ -16,6 +16,26 @@ TRAINER_NAME = "nnUNetTrainer"
 
 DATASET_JSON = "dataset.json"
 FINGERPRINT_JSON = "dataset_fingerprint.json"
+SPLITS_JSON = "splits_final.json"
+GROUND_TRUTH = "gt_segmentations"
+"""The folder of reference segmentations in a preprocessed dataset."""
+
+PLANS_JSON = "plans.json"
+"""The plans in a model's folder; elsewhere the file is named after the plans."""
+LATEST_CHECKPOINT, BEST_CHECKPOINT, FINAL_CHECKPOINT = (
+    "checkpoint_latest.pth",
+    "checkpoint_best.pth",
+    "checkpoint_final.pth",
+)
+VALIDATION = "validation"
+"""The folder of predictions of held-out cases, in a fold's folder."""
+NEXT_STAGE = "predicted_next_stage"
+"""The folder of the input of a cascade's next stage, in a model's folder."""
+ENSEMBLES = "ensembles"
+SUMMARY_JSON = "summary.json"
+POSTPROCESSING_JSON, POSTPROCESSING_PKL = "postprocessing.json", "postprocessing.pkl"
+INFERENCE_INFORMATION = "inference_information.json"
+INFERENCE_INSTRUCTIONS = "inference_instructions.txt"
 
 _DATASET_NAME = re.compile(r"Dataset(\d{3,})_.+")
 
@@ -94,15 +114,56 @@ def find_dataset_folder(dataset: str, variable: str = RAW) -> Path:
     return found[0]
 
 
-def model_folder(results: Path, dataset_name: str, plans_name: str, configuration: str) -> Path:
-    """Where the folds of a trained configuration lie, as nnU-Net names it.
+def find_preprocessed_folder(dataset: str) -> Path:
+    """The folder that a dataset's plans lie in, of a dataset as `find_dataset_folder` takes it.
 
-    >>> model_folder(Path("results"), "Dataset004_Hippocampus", "nnUNetPlans", "2d").name
-    'nnUNetTrainer__nnUNetPlans__2d'
+    It is in `nnUNet_preprocessed`, or the dataset's own folder where that variable is not set.
+
+    Raises
+    ------
+    DatasetError
+        There is no such dataset.
     """
-    return results / dataset_name / f"{TRAINER_NAME}__{plans_name}__{configuration}"
+    root = environment_folder(PREPROCESSED)
+    folder = find_any_dataset_folder(dataset).resolve()
+    return folder if root is None else root.resolve() / folder.name
 
 
-def results_folder(preprocessed: Path) -> Path:
-    """Where results go: the folder that nnUNet_results names, else one beside the plans."""
-    return environment_folder(RESULTS) or preprocessed / RESULTS
+def find_any_dataset_folder(dataset: str) -> Path:
+    """The raw folder of a dataset, or its preprocessed one where there are no raw data.
+
+    Raises
+    ------
+    DatasetError
+        There is neither.
+    """
+    try:
+        return find_dataset_folder(dataset, RAW)
+    except DatasetError:
+        if environment_folder(PREPROCESSED) is None:
+            raise
+        try:
+            return find_dataset_folder(dataset, PREPROCESSED)
+        except DatasetError:
+            pass
+        raise
+
+
+def results_folder(
+    results: str | os.PathLike[str] | None = None, *, preprocessed: Path | None = None
+) -> Path:
+    """The folder of all results: `results`, else `nnUNet_results`, else one beside the plans.
+
+    Raises
+    ------
+    DatasetError
+        None of the three is known.
+    """
+    if results is not None:
+        return Path(results).expanduser()
+    folder = environment_folder(RESULTS)
+    if folder is None and preprocessed is not None:
+        return preprocessed / RESULTS
+    if folder is None:
+        raise DatasetError(f"Set {RESULTS}, or name the results folder.")
+    return folder

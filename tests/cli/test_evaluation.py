@@ -176,7 +176,7 @@ def test_models_are_exported_and_installed(run: Run, shared: Path, tmp_path: Pat
     assert (tmp_path / "new" / model.relative_to(tmp_path / "results")).is_dir()
     done = run("import-model", archive, "--results", tmp_path / "new")
     assert done.code == 2
-    assert "is there already" in done.err
+    assert "already exists" in done.err
     done = run("export-model", "-d", "7", "--results", tmp_path / "results", "-o", archive)
     assert done.code == 2
     assert "There is: Dataset004_Hippocampus" in done.err

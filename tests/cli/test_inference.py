@@ -13,7 +13,7 @@ from resenc_plans.datasets.images.images import read_label
 from resenc_plans.evaluation.postprocessing.postprocess import Determination, Postprocessing
 from resenc_plans.evaluation.selection import Candidate, Selection, instructions
 from resenc_plans.evaluation.summary import Summary
-from resenc_plans.runs.find_model import TrainedModel
+from resenc_plans.runs.model_folder import ModelFolder
 from tests.cli.conftest import Done
 from tests.inference.models import write_model
 from tests.inference.test_predictor import noise, write_image
@@ -64,7 +64,7 @@ def test_what_select_says_to_run_runs(
     run: Callable[..., Done], images, results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("nnUNet_results", str(results))
-    model = TrainedModel(results / "Dataset007_Made" / "nnUNetTrainer__madePlans__tested")
+    model = ModelFolder(results / "Dataset007_Made" / "nnUNetTrainer__madePlans__tested")
     best = Candidate(model.identifier, (model,), model.folder, 0.5)
     nothing = Determination(Postprocessing(), (), Summary((), ()), Summary((), ()), ())
     selection = Selection((best,), best, ("0", "1"), True, nothing, ())

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from resenc_plans.errors import DatasetError
+from resenc_plans.errors import DatasetError, ModelError
 from resenc_plans.evaluation.cross_validation import merge_folds
 from resenc_plans.evaluation.selection import in_nnunet_order, instructions, select_configuration
-from resenc_plans.runs.find_model import TrainedModel, find_trained_models
+from resenc_plans.runs.find_model import find_models
+from resenc_plans.runs.model_folder import ModelFolder
 from tests.evaluation.trained_folders import write_model, write_references
 
 FOLDS = (("a", "b"), ("c",))
@@ -30,7 +31,7 @@ def dataset(tmp_path: Path) -> Path:
 
 
 def test_the_best_model_wins_and_missing_probabilities_are_noted(dataset: Path) -> None:
-    models = in_nnunet_order(find_trained_models(dataset))
+    models = in_nnunet_order(find_models(dataset))
     done: list[str] = []
     found = select_configuration(
         models, dataset.parent.parent / "ref", ("0", "1"), on_candidate=done.append
@@ -46,15 +47,13 @@ def test_the_best_model_wins_and_missing_probabilities_are_noted(dataset: Path) 
 
 
 def test_a_cascade_is_preceded_by_its_first_stage(dataset: Path, shared: Path) -> None:
-    (model, other) = in_nnunet_order(find_trained_models(dataset))
+    (model, other) = in_nnunet_order(find_models(dataset))
     shutil.rmtree(other.folder)
     cascade = model.folder.with_name("nnUNetTrainer__nnUNetPlans__3d_cascade_fullres")
     model.folder.rename(cascade)
     plans = shared / "oracle/planning/BTCV__ExperimentPlanner__8.json"
     shutil.copy(plans, cascade / "plans.json")
-    found = select_configuration(
-        find_trained_models(dataset), dataset.parent.parent / "ref", ("0", "1")
-    )
+    found = select_configuration(find_models(dataset), dataset.parent.parent / "ref", ("0", "1"))
     first, second = instructions(found).splitlines()[1:3]
     assert "-o OUTPUT_FOLDER_PREVIOUS_STAGE -c 3d_lowres" in first
     assert "-c 3d_cascade_fullres" in second
@@ -64,7 +63,7 @@ def test_a_cascade_is_preceded_by_its_first_stage(dataset: Path, shared: Path) -
 def test_results_that_cannot_be_replaced_stay(
     dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (model, _) = in_nnunet_order(find_trained_models(dataset))
+    (model, _) = in_nnunet_order(find_models(dataset))
     references = dataset.parent.parent / "ref"
     target, _ = merge_folds(model, references, ("0", "1"))
     before = sorted(path.name for path in target.iterdir())
@@ -83,7 +82,7 @@ def test_results_that_cannot_be_replaced_stay(
 
 
 def test_the_first_of_equals_wins(dataset: Path) -> None:
-    models = in_nnunet_order(find_trained_models(dataset))
+    models = in_nnunet_order(find_models(dataset))
     shutil.rmtree(models[1].folder)
     shutil.copytree(models[0].folder, models[1].folder)
     found = select_configuration(models, dataset.parent.parent / "ref", ("0", "1"))
@@ -91,7 +90,7 @@ def test_the_first_of_equals_wins(dataset: Path) -> None:
 
 
 def test_what_is_not_trained_is_named(dataset: Path) -> None:
-    (model, _) = in_nnunet_order(find_trained_models(dataset))
+    (model, _) = in_nnunet_order(find_models(dataset))
     references = dataset.parent.parent / "ref"
     with pytest.raises(DatasetError, match="Train fold 4 of nnUNetTrainer__nnUNetPlans__2d"):
         merge_folds(model, references, ("0", "4"))
@@ -105,22 +104,22 @@ def test_what_is_not_trained_is_named(dataset: Path) -> None:
 
 
 def test_models_are_found_by_their_parts(dataset: Path) -> None:
-    (model,) = find_trained_models(dataset, configurations=["2d"])
+    (model,) = find_models(dataset, configurations=["2d"])
     assert (model.trainer, model.plans, model.configuration) == (
         "nnUNetTrainer",
         "nnUNetPlans",
         "2d",
     )
     assert model.folds() == ("0", "1")
-    with pytest.raises(DatasetError, match=r"no trained model fits\. There is: nnUNetTrainer"):
-        find_trained_models(dataset, plans=["other"])
-    with pytest.raises(DatasetError, match="nothing was trained"):
-        find_trained_models(dataset / "no")
+    with pytest.raises(ModelError, match=r"no trained model fits\. There is: nnUNetTrainer"):
+        find_models(dataset, plans=["other"])
+    with pytest.raises(ModelError, match="nothing was trained"):
+        find_models(dataset / "no")
 
 
 def test_configurations_come_in_nnunets_order() -> None:
     names = ("zebra", "3d_lowres", "3d_fullres", "2d", "antelope")
-    models = [TrainedModel(Path(f"T__P__{name}")) for name in names]
+    models = [ModelFolder(Path(f"T__P__{name}")) for name in names]
     assert [model.configuration for model in in_nnunet_order(models)] == [
         "2d",
         "3d_fullres",

@@ -12,11 +12,17 @@ import SimpleITK
 import torch
 
 from resenc_plans.datasets.images.images import read_image, read_label
-from resenc_plans.errors import DatasetError, FileError, PredictionError, ResencPlansError
+from resenc_plans.errors import (
+    DatasetError,
+    FileError,
+    ModelError,
+    PredictionError,
+    ResencPlansError,
+)
 from resenc_plans.inference.folder import PredictionJob, predict_folder, predict_on
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.inference.settings import PredictionSettings
-from resenc_plans.runs.model_folder import ModelFolder
+from resenc_plans.runs.trained_model import TrainedModel
 from tests.inference.models import CPU_IN_FP32, REGIONS, write_model
 
 CASES = ("064", "130", "193", "249", "314", "367")
@@ -200,21 +206,21 @@ def test_a_model_of_planes_predicts_every_plane_by_itself(tmp_path: Path) -> Non
 
 def test_fold_all_is_taken_where_there_is_no_other(tmp_path: Path) -> None:
     alone = write_model(tmp_path / "alone", folds=("all",))
-    assert [path.split("/")[-2] for path in ModelFolder.open(alone).weights] == ["fold_all"]
+    assert [path.split("/")[-2] for path in TrainedModel.load(alone).weights] == ["fold_all"]
     beside = write_model(tmp_path / "beside", folds=("all", 1))
-    assert [path.split("/")[-2] for path in ModelFolder.open(beside).weights] == ["fold_1"]
+    assert [path.split("/")[-2] for path in TrainedModel.load(beside).weights] == ["fold_1"]
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="no such folder"):
-        ModelFolder.open(tmp_path / "nowhere")
-    with pytest.raises(FileError, match=r"has no plans\.json"):
-        ModelFolder.open(tmp_path)
+    with pytest.raises(ModelError, match="no such folder"):
+        TrainedModel.load(tmp_path / "nowhere")
+    with pytest.raises(ModelError, match=r"has no plans\.json"):
+        TrainedModel.load(tmp_path)
     folder = write_model(tmp_path / "model")
-    with pytest.raises(FileError, match=r"fold_3.*There is: fold_0"):
-        ModelFolder.open(folder, 3)
-    with pytest.raises(FileError, match=r"There is: fold_0/checkpoint_final\.pth"):
-        ModelFolder.open(folder, checkpoint="checkpoint_best.pth")
+    with pytest.raises(ModelError, match=r"fold_3.*There is: fold_0"):
+        TrainedModel.load(folder, 3)
+    with pytest.raises(ModelError, match=r"There is: fold_0/checkpoint_final\.pth"):
+        TrainedModel.load(folder, checkpoint="checkpoint_best.pth")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from resenc_plans.errors import FileError
+from resenc_plans.errors import ModelError
 from resenc_plans.runs.archive import ExportRequest, export_model, import_model
 
 MODEL = "Dataset009_Small/nnUNetTrainer__nnUNetPlans__2d"
@@ -87,7 +87,7 @@ def test_an_installed_model_is_replaced_only_on_demand_and_loses_no_other_file(
     prediction = summary.with_name("case.nii.gz")
     prediction.write_bytes(b"labels")
     summary.write_text("mine")
-    with pytest.raises(FileError, match=r"is there already\. Nothing was installed"):
+    with pytest.raises(ModelError, match=r"already exists\. Nothing was installed"):
         import_model(archive, results)
     assert summary.read_text() == "mine"
     import_model(archive, results, overwrite=True)
@@ -123,7 +123,7 @@ def test_a_model_that_cannot_be_put_in_its_place_leaves_the_old_one(
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", failing)
-    with pytest.raises(FileError, match="not installed"):
+    with pytest.raises(ModelError, match="not installed"):
         import_model(archive, results, overwrite=True)
     assert (results / MODEL / "plans.json").read_text() == "mine"
     assert [path.name for path in (results / MODEL).parent.iterdir()] == [Path(MODEL).name]
@@ -157,7 +157,7 @@ def test_entries_that_lead_astray_are_refused(
     before = sorted(tmp_path.iterdir())
     with zipfile.ZipFile(archive, "a") as target:
         target.writestr(entry, "/etc/passwd")
-    with pytest.raises(FileError, match=why):
+    with pytest.raises(ModelError, match=why):
         import_model(archive, results)
     assert list(results.iterdir()) == []
     assert sorted(tmp_path.iterdir()) == before
@@ -177,7 +177,7 @@ def test_contents_that_are_not_plain_data_are_refused(
 ) -> None:
     with zipfile.ZipFile(archive, "a") as target:
         target.writestr(f"{MODEL}/{name}", content)
-    with pytest.raises(FileError, match=f"refused.*{why}"):
+    with pytest.raises(ModelError, match=f"refused.*{why}"):
         import_model(archive, results)
     assert list(results.iterdir()) == []
 
@@ -188,14 +188,14 @@ def test_a_checkpoint_that_would_call_something_is_refused(
     torch.save({"network_weights": Call()}, tmp_path / "bad.pth")
     with zipfile.ZipFile(archive, "a") as target:
         target.write(tmp_path / "bad.pth", f"{MODEL}/fold_1/checkpoint_final.pth")
-    with pytest.raises(FileError, match=r"would call builtins\.eval"):
+    with pytest.raises(ModelError, match=r"would call builtins\.eval"):
         import_model(archive, results)
 
 
 def test_an_archive_larger_than_the_limit_is_refused(archive: Path, results: Path) -> None:
     with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as target:
         target.writestr(f"{MODEL}/zeros.bin", bytes(5_000_000))
-    with pytest.raises(FileError, match="unpacks to"):
+    with pytest.raises(ModelError, match="unpacks to"):
         import_model(archive, results, max_bytes=4_000_000)
     import_model(archive, results)
 
@@ -215,7 +215,7 @@ def test_a_damaged_archive_is_named(
     damage: Callable[[Path], None], archive: Path, results: Path
 ) -> None:
     damage(archive)
-    with pytest.raises(FileError, match=r"model\.zip: (damaged|refused|no such file)"):
+    with pytest.raises(ModelError, match=r"model\.zip: (damaged|refused|no such file)"):
         import_model(archive, results)
     assert list(results.iterdir()) == []
 
@@ -224,16 +224,16 @@ def test_an_archive_without_a_model_is_refused(results: Path, tmp_path: Path) ->
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as target:
         target.writestr("Dataset009_Small/readme.txt", "hello")
         target.writestr("__MACOSX/x", "litter")
-    with pytest.raises(FileError, match="there is no model in it"):
+    with pytest.raises(ModelError, match="there is no model in it"):
         import_model(tmp_path / "other.zip", results)
 
 
 def test_what_is_missing_from_a_model_is_named(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileError, match=r"fold 3 is not there \(there is: 0\)"):
+    with pytest.raises(ModelError, match=r"fold 3 does not exist \(trained: 0\)"):
         export_model([model], tmp_path / "m.zip", ExportRequest(("3",)))
-    with pytest.raises(FileError, match=r"checkpoint_best\.pth: no such file"):
+    with pytest.raises(ModelError, match=r"checkpoint_best\.pth: no such file"):
         export_model([model], tmp_path / "m.zip", ExportRequest(("0",), ("checkpoint_best.pth",)))
     (model / "plans.json").unlink()
-    with pytest.raises(FileError, match="so this is not a trained model"):
+    with pytest.raises(ModelError, match="so this is not a trained model"):
         export_model([model], tmp_path / "m.zip", ExportRequest(("0",)))
     assert not (tmp_path / "m.zip").exists()

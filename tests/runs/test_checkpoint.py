@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from resenc_plans.errors import FileError
+from resenc_plans.errors import ModelError
 from resenc_plans.networks.build import build_network
 from resenc_plans.plans.plans import Plans
 from resenc_plans.runs.checkpoint import (
@@ -75,7 +75,7 @@ def test_what_would_run_code_is_refused_and_named(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     attack = [Attack(os.system, f"touch {marker}"), Attack(subprocess.call, ["touch", str(marker)])]
     torch.save({"network_weights": attack}, tmp_path / "evil.pth")
-    with pytest.raises(FileError, match=r"would call .*\.call, .*\.system\. .*do not trust"):
+    with pytest.raises(ModelError, match=r"would call .*\.call, .*\.system\. .*do not trust"):
         load_checkpoint(tmp_path / "evil.pth")
     assert not marker.exists()
 
@@ -84,7 +84,7 @@ def test_what_would_run_code_is_refused_and_named(tmp_path: Path) -> None:
 def test_files_of_another_kind_are_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "other.pth"
     path.write_bytes(content)
-    with pytest.raises(FileError, match=r"other\.pth: damaged, or not a checkpoint"):
+    with pytest.raises(ModelError, match=r"other\.pth: damaged, or not a checkpoint"):
         load_checkpoint(path)
 
 
@@ -92,19 +92,19 @@ def test_a_truncated_file_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> 
     path = tmp_path / "cut.pth"
     save_checkpoint(path, checkpoint)
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(FileError, match="damaged"):
+    with pytest.raises(ModelError, match="damaged"):
         load_checkpoint(path)
 
 
 @pytest.mark.parametrize("document", [[1], {"network_weights": {}}, {"state_dict": {}}])
 def test_other_checkpoints_are_refused(document: object, tmp_path: Path) -> None:
     torch.save(document, tmp_path / "other.pth")
-    with pytest.raises(FileError, match="not a checkpoint of nnU-Net 2"):
+    with pytest.raises(ModelError, match="not a checkpoint of nnU-Net 2"):
         load_checkpoint(tmp_path / "other.pth")
 
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="no such file"):
+    with pytest.raises(ModelError, match="no such file"):
         load_checkpoint(tmp_path / "gone.pth")
 
 
@@ -130,7 +130,7 @@ def test_wrappers_of_the_network_do_not_matter(prefix: str) -> None:
 def test_weights_of_another_architecture_are_refused() -> None:
     network = build_network(residual(), 1, 2)
     wider = build_network(residual(features_per_stage=[8, 16, 24]), 1, 2)
-    with pytest.raises(FileError, match=r"x\.pth: .*another shape are .*\(24x.*, here 16x"):
+    with pytest.raises(ModelError, match=r"x\.pth: .*another shape are .*\(24x.*, here 16x"):
         load_weights(network, wider.state_dict(), "x.pth")
-    with pytest.raises(FileError, match=r"it lacks .*and \d+ more; it has in addition"):
+    with pytest.raises(ModelError, match=r"it lacks .*and \d+ more; it has in addition"):
         load_weights(network, build_network(plain(), 1, 2).state_dict(), "x.pth")

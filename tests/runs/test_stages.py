@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resenc_plans.errors import FileError
+from resenc_plans.errors import ModelError
 from resenc_plans.preprocessing.store.case_store import write_labels
 from resenc_plans.runs.stages import missing_predictions, open_prediction
 from resenc_plans.training.batches.patch_sampling import read_region
@@ -31,18 +31,18 @@ def test_a_region_of_a_prediction_is_read_like_one_of_labels(tmp_path: Path, for
 def test_cases_without_a_prediction_are_listed(tmp_path: Path) -> None:
     write(tmp_path, "b2nd")
     assert missing_predictions(tmp_path, ("a", "case", "b")) == ("a", "b")
-    with pytest.raises(FileError, match="no prediction of the previous stage for a"):
+    with pytest.raises(ModelError, match="no prediction of the previous stage for a"):
         open_prediction(tmp_path, "a", LABELS.shape)
 
 
 def test_a_prediction_for_other_plans_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "b2nd")
-    with pytest.raises(FileError, match="predicted for other plans"):
+    with pytest.raises(ModelError, match="predicted for other plans"):
         open_prediction(tmp_path, "case", (6, 8, 11))
 
 
 @pytest.mark.parametrize("suffix", ["b2nd", "npz"])
 def test_a_damaged_prediction_is_named(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"case.{suffix}").write_bytes(b"nothing")
-    with pytest.raises(FileError, match=rf"case\.{suffix}: damaged"):
+    with pytest.raises(ModelError, match=rf"case\.{suffix}: damaged"):
         open_prediction(tmp_path, "case", LABELS.shape)

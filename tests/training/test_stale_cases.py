@@ -7,7 +7,7 @@ import pytest
 
 from resenc_plans.cli.app import main
 from resenc_plans.datasets.dataset import Dataset
-from resenc_plans.errors import DatasetError
+from resenc_plans.errors import PreprocessingError
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.training_settings import TrainingSettings
@@ -39,7 +39,7 @@ def test_a_case_of_another_spacing_is_stale(
     settings = TrainingSettings(workers=0)
     Trainer(config, dataset, 0, settings)
     Trainer(changed(config, patch_size=[8, 16, 32]), dataset, 0, settings)
-    with pytest.raises(DatasetError, match=r"6 of 6 cases .*phantom_.*preprocess -c tiny"):
+    with pytest.raises(PreprocessingError, match=r"6 of 6 cases .*phantom_.*Preprocess tiny again"):
         Trainer(changed(config, spacing=[9.0, 1.0, 1.0]), dataset, 0, settings)
 
 
@@ -62,4 +62,4 @@ def test_a_dry_run_finds_it_too_and_writes_nothing(
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 2
-    assert "resenc-plans preprocess -c tiny" in capsys.readouterr().err.replace("\n", " ")
+    assert "Preprocess tiny again" in capsys.readouterr().err.replace("\n", " ")

@@ -12,17 +12,24 @@ import pytest
 import torch
 
 from resenc_plans.datasets.dataset import Dataset
-from resenc_plans.errors import DatasetError, FileError, PlansError, ResencPlansError
+from resenc_plans.errors import (
+    DatasetError,
+    FileError,
+    ModelError,
+    PlansError,
+    PreprocessingError,
+    ResencPlansError,
+)
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.checkpoint import load_checkpoint
 from resenc_plans.training.batches.batches import Batch, Batches
+from resenc_plans.training.defaults import default_batches, default_run_folder
 from resenc_plans.training.pretrained import load_pretrained
 from resenc_plans.training.progress import Progress
 from resenc_plans.training.ranks import ALONE, Ranks
 from resenc_plans.training.trainer import Trainer
-from resenc_plans.training.usual_parts import usual_batches, usual_run_folder
 from tests.training.conftest import Fixed
 
 SHORT = TrainingSettings(
@@ -122,7 +129,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(
     config: ResolvedConfiguration, dataset: Dataset, tmp_path: Path, number
 ) -> None:
     undisturbed = Trainer(config, dataset, 0, SHORT).fit().checkpoint.rename(tmp_path / "u.pth")
-    training, validation = usual_batches(config, dataset, 0, SHORT, ALONE)
+    training, validation = default_batches(config, dataset, 0, SHORT, ALONE)
     stopped = Trainer(
         *(config, dataset, 0, SHORT),
         training_batches=Interrupting(training, 4, number),
@@ -148,7 +155,7 @@ def test_a_run_that_is_stopped_in_the_validation_goes_on_bit_for_bit(
 ) -> None:
     settings = SHORT.model_copy(update={"validation_iterations": 3, "epochs": 2})
     undisturbed = Trainer(config, dataset, 0, settings).fit().checkpoint.rename(tmp_path / "u.pth")
-    training, validation = usual_batches(config, dataset, 0, settings, ALONE)
+    training, validation = default_batches(config, dataset, 0, settings, ALONE)
     stopped = Trainer(
         *(config, dataset, 0, settings),
         training_batches=training,
@@ -422,7 +429,7 @@ def test_an_epoch_without_any_class_is_not_the_best_for_ever(
     dice = iter([(float("nan"),), (0.5,), (0.25,)])
     monkeypatch.setattr(module, "dice_of", lambda *_: next(dice))
     Trainer(config, dataset, 0, SHORT).fit()
-    best = usual_run_folder(config, dataset, 0).checkpoint("checkpoint_best.pth")
+    best = default_run_folder(config, dataset, 0).checkpoint("checkpoint_best.pth")
     assert load_checkpoint(best).best_ema == 0.5
     assert load_checkpoint(best).current_epoch == 2
 
@@ -435,7 +442,7 @@ def test_a_checkpoint_of_another_run_is_refused(
         Trainer(config, dataset, 1, SHORT).resume(path)
     with pytest.raises(FileError, match="trained with seed 0, not 5"):
         Trainer(config, dataset, 0, SHORT.model_copy(update={"seed": 5})).resume(path)
-    usual_run_folder(config, dataset, 3)
+    default_run_folder(config, dataset, 3)
     with pytest.raises(FileError, match="no checkpoint to go on from"):
         Trainer(config, dataset, 3, SHORT).resume()
 
@@ -500,7 +507,7 @@ def test_weights_of_another_dataset_are_taken_but_for_the_heads(
         for name, value in other.state_dict().items()
         if name not in heads
     )
-    with pytest.raises(FileError, match="another architecture"):
+    with pytest.raises(ModelError, match="another architecture"):
         load_pretrained(build_network(config, 1, 4), path)
 
 
@@ -529,10 +536,14 @@ def test_properties_that_are_damaged_or_missing_are_found_before_the_first_batch
     content = path.read_bytes()
     for damaged in (b"", content[:-20], bytes(len(content))):
         path.write_bytes(damaged)
-        with pytest.raises(FileError, match=r"phantom_002\.pkl: is damaged. Preprocess the case"):
+        with pytest.raises(
+            PreprocessingError, match=r"phantom_002\.pkl: is damaged. Preprocess the case"
+        ):
             Trainer(config, dataset, 0, SHORT)
     path.unlink()
-    with pytest.raises(FileError, match=r"phantom_002\.pkl: cannot be read \(No such file"):
+    with pytest.raises(
+        PreprocessingError, match=r"phantom_002\.pkl: cannot be read \(No such file"
+    ):
         Trainer(config, dataset, 0, SHORT)
 
 
@@ -556,5 +567,5 @@ def test_cases_of_a_split_that_are_not_stored_are_named(
     config: ResolvedConfiguration, dataset: Dataset, preprocessed: Path
 ) -> None:
     (preprocessed / "splits_final.json").write_text('[{"train": ["a"], "val": ["b"]}]')
-    with pytest.raises(DatasetError, match=r"lacks 2 cases .*\(a, b\).*preprocess"):
+    with pytest.raises(DatasetError, match=r"lacks 2 cases .*\(a, b\).*Preprocess"):
         Trainer(config, dataset, 0, SHORT)

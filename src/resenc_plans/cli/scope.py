@@ -12,13 +12,14 @@ from resenc_plans.folders import (
     FINGERPRINT_JSON,
     PREPROCESSED,
     RAW,
+    SPLITS_JSON,
     environment_folder,
-    find_dataset_folder,
+    find_any_dataset_folder,
 )
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 
-_NOT_PLANS = {DATASET_JSON, FINGERPRINT_JSON, "splits_final.json"}
+_NOT_PLANS = {DATASET_JSON, FINGERPRINT_JSON, SPLITS_JSON}
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def find_scope(dataset: str | None) -> Scope:
                 "Go to a dataset's folder, or name the dataset with -d."
             )
     else:
-        raw = _dataset_folder(dataset, root)
+        raw = find_any_dataset_folder(dataset)
     raw = raw.resolve()
     if root is not None and raw.is_relative_to(root.resolve()):
         return Scope(_raw_twin(raw.name), near(raw))
@@ -68,20 +69,6 @@ def near(path: Path) -> Path:
     """`path` as one would name it from the current folder: relative if it lies in there."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
-
-
-def _dataset_folder(dataset: str, root: Path | None) -> Path:
-    """The raw folder of a dataset, or its preprocessed one where there is no raw data."""
-    try:
-        return find_dataset_folder(dataset, RAW)
-    except DatasetError:
-        if root is None:
-            raise
-        try:
-            return find_dataset_folder(dataset, PREPROCESSED)
-        except DatasetError:
-            pass
-        raise
 
 
 def find_plans(plans: str | None, dataset: str | None = None) -> Plans:

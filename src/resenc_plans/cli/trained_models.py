@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resenc_plans.errors import DatasetError, ResencPlansError
-from resenc_plans.folders import RESULTS, environment_folder
+from resenc_plans.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from resenc_plans.runs.find_model import TrainedModel
+    from resenc_plans.runs.model_folder import ModelFolder
 
 TrainedDatasetOption = Annotated[
     str | None,
@@ -61,71 +60,38 @@ ResultsOption = Annotated[
 ]
 
 
-def results_folder(results: Path | None) -> Path:
-    """The folder of all results.
+def required_dataset(dataset: str | None) -> str:
+    """The dataset of `-d`, without which there are no models to choose among.
 
     Raises
     ------
-    DatasetError
-        It is not given and the variable is not set, or it is not there.
-    """
-    folder = results or environment_folder(RESULTS)
-    if folder is None:
-        raise DatasetError(f"Set {RESULTS}, or name the results folder with --results.")
-    if not folder.is_dir():
-        raise DatasetError(f"{folder}: no such folder.")
-    return folder
-
-
-def dataset_results(dataset: str | None, results: Path | None) -> Path:
-    """The folder of one dataset's results.
-
-    Raises
-    ------
-    DatasetError
-        There is none, or several have the id.
+    UsageError
+        It was omitted.
     """
     if dataset is None:
-        raise ResencPlansError("Name the dataset with -d.")
-    if Path(dataset).is_dir() and (len(Path(dataset).parts) > 1 or results is None):
-        return Path(dataset)
-    from resenc_plans.folders import dataset_id
-
-    root = results_folder(results)
-    wanted = int(dataset) if dataset.isdigit() else None
-    names = sorted(path.name for path in root.iterdir() if path.is_dir())
-    found = [
-        name
-        for name in names
-        if name == dataset or (wanted is not None and dataset_id(name) == wanted)
-    ]
-    if len(found) != 1:
-        there = ", ".join(name for name in names if dataset_id(name)) or "none"
-        what = "several folders fit" if found else "no results"
-        raise DatasetError(f"Dataset {dataset!r}: {what} in {root}. There is: {there}.")
-    return root / found[0]
+        raise UsageError("Name the dataset with -d.")
+    return dataset
 
 
-def chosen_folds(folds: list[str] | None, models: "tuple[TrainedModel, ...]") -> tuple[str, ...]:
+def chosen_folds(folds: list[str] | None, models: "tuple[ModelFolder, ...]") -> tuple[str, ...]:
     """The folds asked for, or those that all models have; `all` only where it is asked for.
 
     Raises
     ------
-    ResencPlansError
-        What was asked for is no fold, or the models have no fold in common.
+    UsageError
+        What was asked for is not a fold.
+    ModelError
+        The models have no fold in common.
     """
+    from resenc_plans.runs.find_model import common_folds
+
     if folds:
         names = [name for text in folds for name in text.replace(",", " ").split()]
         bad = next((name for name in names if name != "all" and not name.isdigit()), None)
         if bad is not None or not names:
-            raise ResencPlansError(
-                f"-f {bad or folds[0]!r}: folds are numbers, such as 0,1,2, or all."
-            )
+            raise UsageError(f"-f {bad or folds[0]!r}: folds are numbers, such as 0,1,2, or all.")
         return tuple(dict.fromkeys(names))
-    common = [f for f in models[0].folds() if all(f in model.folds() for model in models)]
-    numbered = tuple(fold for fold in common if fold.isdigit())
-    chosen = numbered or tuple(common)
-    if not chosen:
-        there = ", ".join(model.identifier for model in models)
-        raise ResencPlansError(f"No fold is trained of all of {there}. Choose with -f.")
-    return chosen
+    try:
+        return common_folds(models)
+    except ModelError as error:
+        raise ModelError(f"{error} Choose with -f.") from None

@@ -18,9 +18,9 @@ def print_task(
 ) -> None:
     """Print which data is trained on, and what network."""
     from resenc_plans.runs.folds import ALL, fold_cases, is_random
-    from resenc_plans.training.usual_parts import open_store, preprocessed_folder
+    from resenc_plans.runs.stored_cases import open_store
 
-    preprocessed, store = preprocessed_folder(config), open_store(config)
+    preprocessed, store = config.plans.folder, open_store(config)
     split = fold_cases(preprocessed, store, fold, write=False)
     held_out = "and the same" if fold == ALL else len(split.val)
     say(f"Data: {store.folder}, {len(split.train)} cases to train on, {held_out} held out.")
@@ -44,17 +44,15 @@ def print_preview(
     from resenc_plans.cli.measurement import calibration_in_use
     from resenc_plans.cost.estimate import estimate_cost
     from resenc_plans.runs.folds import fold_cases
-    from resenc_plans.training.usual_parts import (
+    from resenc_plans.runs.stages import previous_predictions
+    from resenc_plans.runs.stored_cases import (
         check_stored_cases,
-        input_channels,
         open_store,
-        preprocessed_folder,
-        previous_predictions,
-        usual_run_folder,
     )
+    from resenc_plans.training.defaults import default_run_folder, input_channels
 
     store = open_store(config)
-    split = fold_cases(preprocessed_folder(config), store, fold, write=False)
+    split = fold_cases(config.plans.folder, store, fold, write=False)
     cases = (*split.train, *split.val)
     check_stored_cases(store, cases, config, dataset)
     previous_predictions(config, dataset, cases)
@@ -82,4 +80,4 @@ def print_preview(
             share = settings.epochs * settings.iterations / _STANDARD_ITERATIONS
             low, high = cost.hours.low * share, cost.hours.high * share
             say(f"Time: {low:.2g} to {high:.2g} hours on that GPU.")
-    say(f"Results: {usual_run_folder(config, dataset, fold).path}")
+    say(f"Results: {default_run_folder(config, dataset, fold).path}")

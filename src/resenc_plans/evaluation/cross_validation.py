@@ -15,11 +15,8 @@ from resenc_plans.evaluation.evaluate import Question, evaluate_folder
 from resenc_plans.evaluation.summary import Summary
 from resenc_plans.execution.cpus import usable_cpus
 from resenc_plans.files import put_in_place
-from resenc_plans.folders import DATASET_JSON
-from resenc_plans.runs.find_model import TrainedModel
-
-PLANS_JSON = "plans.json"
-VALIDATION = "validation"
+from resenc_plans.folders import DATASET_JSON, ENSEMBLES, PLANS_JSON, SUMMARY_JSON
+from resenc_plans.runs.model_folder import ModelFolder
 
 Progress = Callable[[str], object]
 
@@ -29,7 +26,7 @@ class MissingProbabilitiesError(DatasetError):
 
 
 def merge_folds(
-    model: TrainedModel,
+    model: ModelFolder,
     references: Path,
     folds: Sequence[str],
     *,
@@ -48,7 +45,7 @@ def merge_folds(
     """
     ending = _dataset_json(model).file_ending
     files = _by_name(model, folds, ending)
-    target = model.folder / f"crossval_results_folds_{'_'.join(folds)}"
+    target = model.cross_validation(folds)
     with _replaced_folder(target) as folder:
         _copy_descriptions(model, folder)
         for path in files.values():
@@ -58,8 +55,8 @@ def merge_folds(
 
 
 def merge_ensemble(
-    first: TrainedModel,
-    second: TrainedModel,
+    first: ModelFolder,
+    second: ModelFolder,
     references: Path,
     folds: Sequence[str],
     *,
@@ -89,7 +86,7 @@ def merge_ensemble(
             f"{first.identifier} and {second.identifier}: {lonely[0]} is a case of just one of "
             "them, so they cannot be averaged."
         )
-    target = first.folder.parent / "ensembles" / ensemble_name(first, second, folds)
+    target = first.folder.parent / ENSEMBLES / ensemble_name(first, second, folds)
     target.parent.mkdir(exist_ok=True)
     with _replaced_folder(target) as folder:
         _copy_descriptions(first, folder)
@@ -104,25 +101,25 @@ def merge_ensemble(
     return target, summary
 
 
-def ensemble_name(first: TrainedModel, second: TrainedModel, folds: Sequence[str]) -> str:
+def ensemble_name(first: ModelFolder, second: ModelFolder, folds: Sequence[str]) -> str:
     """nnU-Net's name for the ensemble of two models of some folds."""
     return f"ensemble___{first.identifier}___{second.identifier}___{'_'.join(folds)}"
 
 
-def _dataset_json(model: TrainedModel) -> DatasetJson:
+def _dataset_json(model: ModelFolder) -> DatasetJson:
     return DatasetJson.load(model.folder / DATASET_JSON)
 
 
-def _copy_descriptions(model: TrainedModel, folder: Path) -> None:
+def _copy_descriptions(model: ModelFolder, folder: Path) -> None:
     for name in (DATASET_JSON, PLANS_JSON):
         shutil.copy(model.folder / name, folder)
 
 
-def _by_name(model: TrainedModel, folds: Sequence[str], ending: str) -> dict[str, Path]:
+def _by_name(model: ModelFolder, folds: Sequence[str], ending: str) -> dict[str, Path]:
     """The validation files of all folds, by their names."""
     found: dict[str, Path] = {}
     for fold in folds:
-        folder = model.folder / f"fold_{fold}" / VALIDATION
+        folder = model.run(fold).validation
         names = file_names(folder, ending)
         if not names and ending == ".npz" and folder.is_dir():
             raise MissingProbabilitiesError(
@@ -157,7 +154,7 @@ def _score(
         reasons = "\n".join(f"{problem.case}: {problem.reason}" for problem in found.problems)
         raise DatasetError(f"{target.name}: not all cases can be scored.\n{reasons}")
     summary = found.summary.moved_to(target)
-    summary.save(folder / "summary.json")
+    summary.save(folder / SUMMARY_JSON)
     return summary
 
 

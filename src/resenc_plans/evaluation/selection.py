@@ -10,7 +10,6 @@ from typing import Any
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.errors import DatasetError
 from resenc_plans.evaluation.cross_validation import (
-    PLANS_JSON,
     MissingProbabilitiesError,
     ensemble_name,
     merge_ensemble,
@@ -23,9 +22,15 @@ from resenc_plans.evaluation.postprocessing.postprocess import (
     apply_postprocessing,
     determine_postprocessing,
 )
-from resenc_plans.folders import DATASET_JSON
+from resenc_plans.folders import (
+    DATASET_JSON,
+    PLANS_JSON,
+    POSTPROCESSING_JSON,
+    POSTPROCESSING_PKL,
+    SUMMARY_JSON,
+)
 from resenc_plans.plans.plans import Plans
-from resenc_plans.runs.find_model import TrainedModel
+from resenc_plans.runs.model_folder import ModelFolder
 
 NNUNET_ORDER = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
 """The order in which nnU-Net looks at configurations; the first of equals wins."""
@@ -36,7 +41,7 @@ class Candidate:
     """A model, or two as an ensemble, and its mean foreground Dice in the cross-validation."""
 
     identifier: str
-    models: tuple[TrainedModel, ...]
+    models: tuple[ModelFolder, ...]
     folder: Path
     """Where its predictions of all folds lie."""
     dice: float
@@ -62,7 +67,7 @@ class Selection:
         return {
             "all_results": {c.identifier: c.dice for c in sorted(self.candidates, key=_name)},
             "best_model_or_ensemble": {
-                "postprocessing_file": str(self.best.folder / "postprocessing.pkl"),
+                "postprocessing_file": str(self.best.folder / POSTPROCESSING_PKL),
                 "result_on_crossval_post_pp": self.determination.after.foreground_mean["Dice"],
                 "result_on_crossval_pre_pp": self.best.dice,
                 "selected_model_or_models": [
@@ -89,10 +94,10 @@ class Selection:
         }
 
 
-def in_nnunet_order(models: Sequence[TrainedModel]) -> tuple[TrainedModel, ...]:
+def in_nnunet_order(models: Sequence[ModelFolder]) -> tuple[ModelFolder, ...]:
     """Models by configuration as nnU-Net orders them, other configurations last, then by name."""
 
-    def place(model: TrainedModel) -> tuple[str, int, str]:
+    def place(model: ModelFolder) -> tuple[str, int, str]:
         known = model.configuration in NNUNET_ORDER
         position = NNUNET_ORDER.index(model.configuration) if known else len(NNUNET_ORDER)
         return model.trainer, position, model.identifier
@@ -101,7 +106,7 @@ def in_nnunet_order(models: Sequence[TrainedModel]) -> tuple[TrainedModel, ...]:
 
 
 def select_configuration(
-    models: Sequence[TrainedModel],
+    models: Sequence[ModelFolder],
     references: Path,
     folds: Sequence[str],
     *,
@@ -159,7 +164,7 @@ def instructions(selection: Selection) -> str:
     for model, output in zip(models, outputs, strict=True):
         of_model = f"-d {dataset} -p {model.plans} -f {folds} -tr {model.trainer}"
         options = " --probabilities" if len(models) > 1 else ""
-        plan = Plans.load(model.folder / PLANS_JSON)
+        plan = Plans.load(model.plans_json)
         if model.configuration in plan.configurations:
             previous = plan.resolve(model.configuration).previous_stage
             if previous is not None:
@@ -178,7 +183,7 @@ def instructions(selection: Selection) -> str:
             f"resenc-plans ensemble {' '.join(outputs)} -o OUTPUT_FOLDER",
         ]
     if selection.determination.postprocessing.steps:
-        rules = selection.best.folder / "postprocessing.json"
+        rules = selection.best.folder / POSTPROCESSING_JSON
         lines += [
             "# Then post-process them:",
             f"resenc-plans postprocess OUTPUT_FOLDER --apply {rules} -o OUTPUT_FOLDER_PP",
@@ -203,5 +208,5 @@ def _postprocess(best: Candidate, references: Path, workers: int | None) -> Dete
         found.postprocessing, best.folder, target,
         file_ending=question.file_ending, reader=question.reader, workers=workers,
     )  # fmt: skip
-    found.after.moved_to(target).save(target / "summary.json")
+    found.after.moved_to(target).save(target / SUMMARY_JSON)
     return found

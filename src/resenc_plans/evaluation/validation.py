@@ -9,8 +9,9 @@ from typing import Protocol
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.errors import DatasetError
 from resenc_plans.evaluation.evaluate import Evaluation, Problem, Question, evaluate_folder
-from resenc_plans.folders import DATASET_JSON
+from resenc_plans.folders import DATASET_JSON, SUMMARY_JSON
 from resenc_plans.inference.folder import PredictionProblem
+from resenc_plans.runs.run_folder import RunFolder
 
 
 class CasePredictor(Protocol):
@@ -70,7 +71,7 @@ def validate_fold(
     if not cases:
         raise DatasetError(f"Fold {fold}: holds out no case, so there is nothing to validate on.")
     dataset_json = DatasetJson.load(Path(model_folder) / DATASET_JSON)
-    target = Path(model_folder) / f"fold_{fold}" / "validation"
+    target = RunFolder(Path(model_folder), fold).validation
     target.mkdir(parents=True, exist_ok=True)
     names = [case + dataset_json.file_ending for case in cases]
     for name in names:
@@ -83,7 +84,7 @@ def validate_fold(
         target, references, question, names=names, workers=workers, on_case=on_case
     )
     if found.summary is not None:
-        found.summary.save(target / "summary.json")
+        found.summary.save(target / SUMMARY_JSON)
     reasons = {problem.case + dataset_json.file_ending: problem.reason for problem in failed}
     scored = {problem.case: problem.reason for problem in found.problems}
     problems = tuple(Problem(case, reason) for case, reason in (scored | reasons).items())

@@ -15,7 +15,7 @@ from resenc_plans.datasets.images.segmentation_files import is_whole, npz_of, wr
 from resenc_plans.errors import FileError, PredictionError
 from resenc_plans.execution.pipeline import Pipeline
 from resenc_plans.files import write_json
-from resenc_plans.folders import DATASET_JSON
+from resenc_plans.folders import DATASET_JSON, PLANS_JSON
 from resenc_plans.inference.export.case import export_case
 from resenc_plans.inference.export.probabilities import write_probabilities
 from resenc_plans.inference.input_cases import (
@@ -27,7 +27,7 @@ from resenc_plans.inference.input_cases import (
 )
 from resenc_plans.inference.predictor import DEFAULT_SETTINGS, Predictor
 from resenc_plans.inference.settings import PredictionSettings
-from resenc_plans.runs.model_folder import PLANS_JSON, Fold
+from resenc_plans.runs.trained_model import Fold
 
 ARGUMENTS_JSON = "predict_from_raw_data_args.json"
 

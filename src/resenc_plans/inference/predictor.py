@@ -16,7 +16,7 @@ from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.inference.sliding_window import OnTile, sliding_window_logits
 from resenc_plans.networks.device import find_device, find_precision, try_all_kernels
 from resenc_plans.runs.checkpoint import load_weights
-from resenc_plans.runs.model_folder import Fold, ModelFolder
+from resenc_plans.runs.trained_model import Fold, TrainedModel
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float32]
@@ -37,7 +37,9 @@ class Predictor:
         The weights do not fit the network.
     """
 
-    def __init__(self, model: ModelFolder, settings: PredictionSettings = DEFAULT_SETTINGS) -> None:
+    def __init__(
+        self, model: TrainedModel, settings: PredictionSettings = DEFAULT_SETTINGS
+    ) -> None:
         self.model = model
         self.settings = settings
         self.device = find_device(settings.device)
@@ -66,9 +68,9 @@ class Predictor:
         Raises
         ------
         ResencPlansError
-            As `ModelFolder.open` and `Predictor`.
+            As `TrainedModel.load` and `Predictor`.
         """
-        return cls(ModelFolder.open(folder, folds, settings.checkpoint), settings)
+        return cls(TrainedModel.load(folder, folds, settings.checkpoint), settings)
 
     def predict(
         self, image: Array, spacing: Sequence[float], previous: Array | None = None

@@ -12,8 +12,8 @@ from pydantic import (
 )
 
 from resenc_plans.errors import PredictionError
+from resenc_plans.folders import FINAL_CHECKPOINT
 from resenc_plans.plans.validation import sentences
-from resenc_plans.runs.model_folder import FINAL_CHECKPOINT
 
 
 class PredictionSettings(BaseModel):

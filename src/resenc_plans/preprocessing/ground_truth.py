@@ -7,8 +7,7 @@ from pathlib import Path
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import DatasetError, FileError
 from resenc_plans.files import replace_file
-
-GROUND_TRUTH = "gt_segmentations"
+from resenc_plans.folders import GROUND_TRUTH
 
 
 def copy_ground_truth(dataset: Dataset, preprocessed: str | os.PathLike[str]) -> None:

@@ -14,19 +14,33 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from resenc_plans.errors import FileError
+from resenc_plans.errors import ModelError
 from resenc_plans.files import put_in_place, replace_file
+from resenc_plans.folders import (
+    DATASET_JSON,
+    ENSEMBLES,
+    FINAL_CHECKPOINT,
+    FINGERPRINT_JSON,
+    INFERENCE_INFORMATION,
+    INFERENCE_INSTRUCTIONS,
+    PLANS_JSON,
+    POSTPROCESSING_JSON,
+    POSTPROCESSING_PKL,
+    SUMMARY_JSON,
+)
 from resenc_plans.runs.archive_check import check_contents, checked_entries
+from resenc_plans.runs.model_folder import ModelFolder
+from resenc_plans.runs.run_folder import DEBUG_JSON, PROGRESS_PNG
 
 MAX_BYTES = 100 * 1024**3
 """Unpacked size up to which an archive is installed."""
 
 _STORED = (".pth", ".png", ".gz", ".pdf")
 """What does not get smaller by being deflated, or hardly so."""
-_MODEL_FILES = ("plans.json", "dataset_fingerprint.json", "dataset.json")
-_FOLD_FILES = ("debug.json", "progress.png", "network_architecture.pdf")
-_RESULT_FILES = ("summary.json", "postprocessing.pkl", "postprocessing.json")
-_DATASET_FILES = ("inference_information.json", "inference_instructions.txt")
+_MODEL_FILES = (PLANS_JSON, FINGERPRINT_JSON, DATASET_JSON)
+_FOLD_FILES = (DEBUG_JSON, PROGRESS_PNG, "network_architecture.pdf")
+_RESULT_FILES = (SUMMARY_JSON, POSTPROCESSING_PKL, POSTPROCESSING_JSON)
+_DATASET_FILES = (INFERENCE_INFORMATION, INFERENCE_INSTRUCTIONS)
 
 
 @dataclass(frozen=True)
@@ -34,7 +48,7 @@ class ExportRequest:
     """What goes into an archive beside the descriptions of the model."""
 
     folds: tuple[str, ...] = ("0", "1", "2", "3", "4")
-    checkpoints: tuple[str, ...] = ("checkpoint_final.pth",)
+    checkpoints: tuple[str, ...] = (FINAL_CHECKPOINT,)
     predictions: bool = False
     """Whether the segmentations of the cross-validation are put in too."""
 
@@ -52,19 +66,20 @@ def export_model(
 
     Raises
     ------
+    ModelError
+        A fold, a checkpoint, plans.json or dataset.json is missing.
     FileError
-        A fold, a checkpoint, plans.json or dataset.json is missing, or the archive cannot be
-        written.
+        The archive cannot be written.
     """
     request = request or ExportRequest()
-    folders = [Path(folder).resolve() for folder in model_folders]
-    if not folders:
-        raise FileError("There is no model to export.")
-    if len({folder.parent for folder in folders}) > 1:
-        raise FileError("The models belong to several datasets. Export one dataset at a time.")
-    root = folders[0].parent.parent
-    files = [path for folder in folders for path in _model_files(folder, request)]
-    files += _dataset_files(folders, request)
+    models = [ModelFolder(Path(folder).resolve()) for folder in model_folders]
+    if not models:
+        raise ModelError("There is no model to export.")
+    if len({model.folder.parent for model in models}) > 1:
+        raise ModelError("The models belong to several datasets. Export one dataset at a time.")
+    root = models[0].folder.parent.parent
+    files = [path for model in models for path in _model_files(model, request)]
+    files += _dataset_files(models, request)
     names = []
     with replace_file(archive) as stream, zipfile.ZipFile(stream, "w") as target:
         for path in dict.fromkeys(files):
@@ -83,9 +98,8 @@ def import_model(
 ) -> tuple[Path, ...]:
     """Install the models of an archive in the results folder; returns their folders.
 
-    What is said of a whole dataset, such as which configuration is best, is left as it is where
-    there is something. With `overwrite`, files of the archive replace those of the same name, and
-    no others.
+    Files about a whole dataset, such as which configuration is best, are kept where they exist.
+    With `overwrite`, files of the archive replace those of the same name, and no others.
 
     Everything is unpacked to a hidden folder first, checked there, and then renamed, so that an
     archive that is refused leaves nothing behind. Checked are all paths, that no entry is a link,
@@ -94,13 +108,13 @@ def import_model(
 
     Raises
     ------
-    FileError
-        The archive is damaged, refused (the message says what and why), or a model of this name is
-        there already and `overwrite` is not set.
+    ModelError
+        The archive is damaged, refused (the message says what and why), or a model of this name
+        already exists and `overwrite` is not set.
     """
     results = Path(results)
     if not results.is_dir():
-        raise FileError(f"{results}: no such folder; it is where the models would be installed.")
+        raise ModelError(f"{results}: no such folder; it is where the models would be installed.")
     unpacked = results / f".import-{secrets.token_hex(4)}"
     try:
         unpacked.mkdir()
@@ -109,7 +123,7 @@ def import_model(
         parts = list(_parts(unpacked))
         _install(parts, unpacked, results, overwrite)
     except OSError as error:
-        raise FileError(
+        raise ModelError(
             f"{os.fspath(archive)}: not installed: {error.strerror or error}."
         ) from None
     finally:
@@ -117,47 +131,42 @@ def import_model(
     return tuple(results / model for model in models)
 
 
-def _model_files(folder: Path, request: ExportRequest) -> Iterator[Path]:
+def _model_files(model: ModelFolder, request: ExportRequest) -> Iterator[Path]:
+    folder = model.folder
     if not folder.is_dir():
-        raise FileError(f"{folder}: no such folder, so there is no trained model to export.")
+        raise ModelError(f"{folder}: no such folder, so there is no trained model to export.")
     for fold in request.folds:
-        fold_folder = folder / f"fold_{fold}"
-        if not fold_folder.is_dir():
-            there = ", ".join(p.name[5:] for p in sorted(folder.glob("fold_*"))) or "none"
-            raise FileError(
-                f"{folder}: fold {fold} is not there (there is: {there}). Train it, or name the "
+        run = model.run(fold)
+        if not run.path.is_dir():
+            trained = ", ".join(model.folds()) or "none"
+            raise ModelError(
+                f"{folder}: fold {fold} does not exist (trained: {trained}). Train it, or name the "
                 "folds to export."
             )
         for name in request.checkpoints:
-            if not (fold_folder / name).is_file():
-                raise FileError(f"{fold_folder / name}: no such file; is the training finished?")
-            yield fold_folder / name
-        yield from _existing(fold_folder, _FOLD_FILES)
-        validation = fold_folder / "validation"
-        yield from (
-            _predictions(validation)
-            if request.predictions
-            else _existing(validation, _RESULT_FILES)
-        )
-    merged = folder / f"crossval_results_folds_{'_'.join(request.folds)}"
-    yield from _predictions(merged) if request.predictions else _existing(merged, _RESULT_FILES)
-    for name in ("plans.json", "dataset.json"):
+            if not run.checkpoint(name).is_file():
+                raise ModelError(f"{run.checkpoint(name)}: no such file; is the training finished?")
+            yield run.checkpoint(name)
+        yield from _existing(run.path, _FOLD_FILES)
+        yield from _results(run.validation, request)
+    yield from _results(model.cross_validation(request.folds), request)
+    for name in (PLANS_JSON, DATASET_JSON):
         if not (folder / name).is_file():
-            raise FileError(f"{folder / name}: no such file, so this is not a trained model.")
+            raise ModelError(f"{folder / name}: no such file, so this is not a trained model.")
     yield from _existing(folder, _MODEL_FILES)
 
 
-def _dataset_files(folders: Sequence[Path], request: ExportRequest) -> Iterator[Path]:
-    dataset = folders[0].parent
-    identifiers = {folder.name for folder in folders}
-    for ensemble in sorted((dataset / "ensembles").glob("ensemble___*")):
+def _dataset_files(models: Sequence[ModelFolder], request: ExportRequest) -> Iterator[Path]:
+    dataset = models[0].folder.parent
+    identifiers = {model.identifier for model in models}
+    for ensemble in sorted((dataset / ENSEMBLES).glob("ensemble___*")):
         if identifiers.issuperset(ensemble.name.split("___")[1:-1]):
-            yield from (
-                _predictions(ensemble)
-                if request.predictions
-                else _existing(ensemble, _RESULT_FILES)
-            )
+            yield from _results(ensemble, request)
     yield from _existing(dataset, _DATASET_FILES)
+
+
+def _results(folder: Path, request: ExportRequest) -> Iterator[Path]:
+    return _predictions(folder) if request.predictions else _existing(folder, _RESULT_FILES)
 
 
 def _existing(folder: Path, names: Sequence[str]) -> Iterator[Path]:
@@ -180,27 +189,27 @@ def _unpack(archive: Path, target: Path, max_bytes: int) -> None:
                 with source.open(entry) as packed, destination.open("xb") as plain:
                     shutil.copyfileobj(packed, plain, 1 << 20)
     except FileNotFoundError:
-        raise FileError(f"{archive}: no such file.") from None
+        raise ModelError(f"{archive}: no such file.") from None
     except IsADirectoryError:
-        raise FileError(f"{archive}: is a folder, a zip archive was expected.") from None
+        raise ModelError(f"{archive}: is a folder, a zip archive was expected.") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise FileError(f"{archive}: damaged, or not a zip archive ({error}).") from None
+        raise ModelError(f"{archive}: damaged, or not a zip archive ({error}).") from None
 
 
 def _parts(unpacked: Path) -> Iterator[Path]:
     """What is renamed as a whole: model folders, ensembles, and files beside them."""
     for dataset in unpacked.iterdir():
         for part in dataset.iterdir():
-            yield from part.iterdir() if part.name == "ensembles" else (part,)
+            yield from part.iterdir() if part.name == ENSEMBLES else (part,)
 
 
 def _install(parts: Sequence[Path], unpacked: Path, results: Path, overwrite: bool) -> None:
     targets = {part: results / part.relative_to(unpacked) for part in parts}
-    there = [target for part, target in targets.items() if part.is_dir() and target.exists()]
-    if there and not overwrite:
-        raise FileError(
-            f"{there[0]}: is there already. Nothing was installed; use --overwrite to replace the "
-            "files that the archive holds."
+    existing = [target for part, target in targets.items() if part.is_dir() and target.exists()]
+    if existing and not overwrite:
+        raise ModelError(
+            f"{existing[0]}: already exists. Nothing was installed; allow overwriting to "
+            "replace the files that the archive holds."
         )
     for part, target in targets.items():
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from resenc_plans.datasets.dataset_json import DatasetJson
-from resenc_plans.errors import FileError, ResencPlansError
-from resenc_plans.evaluation.postprocessing.files import load_postprocessing
+from resenc_plans.errors import ModelError, ResencPlansError
 from resenc_plans.files import read_json
-from resenc_plans.folders import dataset_id
+from resenc_plans.folders import DATASET_JSON, PLANS_JSON, POSTPROCESSING_PKL, dataset_id
 from resenc_plans.plans.plans import Plans
+from resenc_plans.runs.model_folder import is_model_folder
+from resenc_plans.runs.postprocessing_files import read_steps
 from resenc_plans.safe_pickle import load_pickle
 
 MAX_ENTRIES = 200_000
@@ -19,7 +20,7 @@ MAX_ENTRIES = 200_000
 
 _DRIVE = re.compile(r"^[A-Za-z]:")
 _LITTER = "__MACOSX/"
-"""What macOS adds to archives; it is passed over."""
+"""What macOS adds to archives; it is skipped."""
 _CHECKPOINTS = (".pth", ".pt")
 _PICKLES = (".pkl", ".pickle", ".model")
 
@@ -31,19 +32,19 @@ def checked_entries(
 
     Raises
     ------
-    FileError
+    ModelError
         A path is absolute, has a drive letter, a backslash or `..`, does not begin with a dataset's
         folder, or occurs twice; an entry is a link, a device or encrypted; or all together are
         larger than `max_bytes`.
     """
     entries = source.infolist()
     if len(entries) > MAX_ENTRIES:
-        raise FileError(f"{archive}: refused, it has {len(entries):,} entries.")
+        raise ModelError(f"{archive}: refused, it has {len(entries):,} entries.")
     total = sum(entry.file_size for entry in entries)
     if total > max_bytes:
-        raise FileError(
+        raise ModelError(
             f"{archive}: refused, it unpacks to {total / 1024**3:,.1f} GiB, which is more than "
-            f"{max_bytes / 1024**3:,.1f} GiB. Raise the limit with --max-size if you trust it."
+            f"the limit of {max_bytes / 1024**3:,.1f} GiB. Raise the limit if you trust it."
         )
     seen: set[str] = set()
     paths = []
@@ -52,7 +53,7 @@ def checked_entries(
             continue
         fault = _fault_of_entry(entry, seen)
         if fault:
-            raise FileError(f"{archive}: refused, the entry {entry.orig_filename!r} {fault}.")
+            raise ModelError(f"{archive}: refused, the entry {entry.orig_filename!r} {fault}.")
         if not entry.is_dir():
             paths.append((entry, PurePosixPath(entry.filename)))
     yield from paths
@@ -63,27 +64,26 @@ def check_contents(folder: Path, archive: str) -> tuple[Path, ...]:
 
     Raises
     ------
-    FileError
+    ModelError
         There is no model; plans.json or dataset.json is not that; a checkpoint or a pickle is
         damaged or would call something.
     """
-    models = sorted(path.parent for path in folder.glob("*/*/plans.json"))
-    models = [model for model in models if model.name.count("__") == 2]
+    models = sorted(path for path in folder.glob("*/*") if is_model_folder(path))
     if not models:
-        raise FileError(
+        raise ModelError(
             f"{archive}: refused, there is no model in it (DatasetXXX_Name/"
-            "TRAINER__PLANS__CONFIGURATION/plans.json)."
+            f"TRAINER__PLANS__CONFIGURATION/{PLANS_JSON})."
         )
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         try:
             _check_file(path)
         except ResencPlansError as error:
             reason = str(error).replace(f"{folder}/", "")
-            raise FileError(f"{archive}: refused. {reason}") from None
+            raise ModelError(f"{archive}: refused. {reason}") from None
     for model in models:
-        if not (model / "dataset.json").is_file():
+        if not (model / DATASET_JSON).is_file():
             name = model.relative_to(folder)
-            raise FileError(f"{archive}: refused, {name} has no dataset.json.")
+            raise ModelError(f"{archive}: refused, {name} has no {DATASET_JSON}.")
     return tuple(model.relative_to(folder) for model in models)
 
 
@@ -120,13 +120,13 @@ def _check_file(path: Path) -> None:
         from resenc_plans.runs.checkpoint import load_checkpoint
 
         load_checkpoint(path)
-    elif path.name == "postprocessing.pkl":
-        load_postprocessing(path)
+    elif path.name == POSTPROCESSING_PKL:
+        read_steps(path)
     elif suffix in _PICKLES:
         load_pickle(path)
-    elif path.name == "plans.json":
+    elif path.name == PLANS_JSON:
         Plans.load(path)
-    elif path.name == "dataset.json":
+    elif path.name == DATASET_JSON:
         DatasetJson.load(path)
     elif suffix == ".json":
         read_json(path)

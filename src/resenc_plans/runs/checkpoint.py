@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from resenc_plans.errors import FileError
+from resenc_plans.errors import FileError, ModelError
 from resenc_plans.files import replace_file
 
 
@@ -66,31 +66,31 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
 
     Raises
     ------
-    FileError
+    ModelError
         There is no such file, it is damaged, it is not a checkpoint of nnU-Net 2, or it names
         functions or classes that loading would call; these are listed.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileError(f"{path}: no such file.")
+        raise ModelError(f"{path}: no such file.")
     if not zipfile.is_zipfile(path):
-        raise FileError(f"{path}: damaged, or not a checkpoint (not a zip archive).")
+        raise ModelError(f"{path}: damaged, or not a checkpoint (not a zip archive).")
     try:
         with safe_globals(_NUMPY):
             document = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         names = _refused(path)
         if not names:
-            raise FileError(f"{path}: damaged, or not a checkpoint ({_line(error)}).") from None
-        raise FileError(
+            raise ModelError(f"{path}: damaged, or not a checkpoint ({_line(error)}).") from None
+        raise ModelError(
             f"{path}: not loaded, since it would call {', '.join(names)}. A checkpoint holds "
             "tensors, numbers and plain containers only; do not trust this file."
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise FileError(f"{path}: damaged, or not a checkpoint ({_line(error)}).") from None
+        raise ModelError(f"{path}: damaged, or not a checkpoint ({_line(error)}).") from None
     missing = [key for key in _KEYS if key not in document] if isinstance(document, dict) else []
     if not isinstance(document, dict) or missing:
-        raise FileError(
+        raise ModelError(
             f"{path}: not a checkpoint of nnU-Net 2"
             + (f", it has no {', '.join(missing)}." if missing else ".")
         )
@@ -131,7 +131,7 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str)
 
     Raises
     ------
-    FileError
+    ModelError
         Names or shapes differ: the checkpoint belongs to another architecture.
     """
     bare = {_unwrapped(name): value for name, value in weights.items()}
@@ -153,7 +153,7 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str)
         if names
     ]
     if faults:
-        raise FileError(
+        raise ModelError(
             f"{source}: belongs to another architecture than the configuration's: "
             f"{'; '.join(faults)}. Use the plans that it was trained with."
         )

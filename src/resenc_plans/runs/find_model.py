@@ -1,64 +1,85 @@
-"""The trained models in a dataset's folder of results."""
+"""The trained models in the results folder, found by dataset, configuration, plans and trainer."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+import os
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from resenc_plans.errors import DatasetError
+from resenc_plans.errors import DatasetError, ModelError
+from resenc_plans.folders import (
+    RESULTS,
+    TRAINER_NAME,
+    dataset_id,
+    environment_folder,
+    find_preprocessed_folder,
+    results_folder,
+)
+from resenc_plans.runs.model_folder import ModelFolder, is_model_folder
 
 
-@dataclass(frozen=True)
-class TrainedModel:
-    """A folder `TRAINER__PLANS__CONFIGURATION` with plans.json, dataset.json and folds."""
+def find_model(
+    dataset: str,
+    configuration: str | None = None,
+    *,
+    plans: str | None = None,
+    trainer: str | None = None,
+    results: str | os.PathLike[str] | None = None,
+) -> ModelFolder:
+    """The one trained model that fits, to be passed to `Predictor.from_folder`.
 
-    folder: Path
+    Parameters
+    ----------
+    dataset
+        Its id, name, or path, see `find_dataset_results`.
+    configuration, plans, trainer
+        The names of which the model's folder is made. Without a trainer, nnUNetTrainer goes before
+        others.
+    results
+        The folder of all results, see `results_folder`.
 
-    @property
-    def identifier(self) -> str:
-        """The folder's name."""
-        return self.folder.name
+    Raises
+    ------
+    ModelError
+        No model fits, or several do, and the message lists them; or no results folder is known.
+    """
+    folder = find_dataset_results(dataset, results)
+    models = find_models(folder)
+    fitting = [
+        model
+        for model in models
+        if trainer in (None, model.trainer)
+        and plans in (None, model.plans)
+        and configuration in (None, model.configuration)
+    ]
+    if len(fitting) > 1 and trainer is None:
+        fitting = [model for model in fitting if model.trainer == TRAINER_NAME] or fitting
+    if len(fitting) != 1:
+        what = "several models fit" if fitting else "no model fits"
+        names = ", ".join(model.identifier for model in fitting or models)
+        raise ModelError(
+            f"{folder}: {what} this trainer, plans and configuration. There is: {names}. "
+            "Their names are TRAINER__PLANS__CONFIGURATION."
+        )
+    return fitting[0]
 
-    @property
-    def trainer(self) -> str:
-        """The trainer that nnU-Net would use for it."""
-        return self.identifier.split("__")[0]
 
-    @property
-    def plans(self) -> str:
-        """The name of its plans."""
-        return self.identifier.split("__")[1]
-
-    @property
-    def configuration(self) -> str:
-        """The name of its configuration."""
-        return self.identifier.split("__")[2]
-
-    def folds(self) -> tuple[str, ...]:
-        """Its folds, numbers first, such as ("0", "1", "all")."""
-        names = [path.name[5:] for path in self.folder.glob("fold_*") if path.is_dir()]
-        return tuple(sorted(names, key=lambda name: (not name.isdigit(), name.zfill(6))))
-
-
-def find_trained_models(
+def find_models(
     dataset_results: Path,
     *,
     trainers: Collection[str] = (),
     plans: Collection[str] = (),
     configurations: Collection[str] = (),
-) -> tuple[TrainedModel, ...]:
-    """The models of a dataset, by name; each collection that is not empty restricts them.
+) -> tuple[ModelFolder, ...]:
+    """The models in a dataset's folder of results, by name; a collection that is not empty filters.
 
     Raises
     ------
-    DatasetError
+    ModelError
         There is no such folder, or no model that fits; the message lists what there is.
     """
     if not dataset_results.is_dir():
-        raise DatasetError(f"{dataset_results}: no such folder, so nothing was trained.")
+        raise ModelError(f"{dataset_results}: no such folder, so nothing was trained.")
     models = [
-        TrainedModel(path)
-        for path in sorted(dataset_results.iterdir())
-        if path.name.count("__") == 2 and (path / "plans.json").is_file()
+        ModelFolder(path) for path in sorted(dataset_results.iterdir()) if is_model_folder(path)
     ]
     fitting = tuple(
         model
@@ -68,6 +89,67 @@ def find_trained_models(
         and (not configurations or model.configuration in configurations)
     )
     if not fitting:
-        there = ", ".join(model.identifier for model in models) or "none"
-        raise DatasetError(f"{dataset_results}: no trained model fits. There is: {there}.")
+        names = ", ".join(model.identifier for model in models) or "none"
+        raise ModelError(f"{dataset_results}: no trained model fits. There is: {names}.")
     return fitting
+
+
+def find_dataset_results(dataset: str, results: str | os.PathLike[str] | None = None) -> Path:
+    """The folder of one dataset's results.
+
+    `dataset` is its id or name in the results folder; the path of the raw or preprocessed dataset,
+    whose name counts; or the path of the folder itself, which is one that holds models.
+
+    Raises
+    ------
+    ModelError
+        There is no such folder, several have the id, or no results folder is known.
+    """
+    path = Path(dataset).expanduser()
+    is_path = path.is_dir() and (len(path.parts) > 1 or results is None)
+    if is_path and any(map(is_model_folder, path.iterdir())):
+        return path
+    name = path.resolve().name
+    root = _root(dataset, results)
+    if not root.is_dir():
+        raise ModelError(f"{root}: no such results folder. Set {RESULTS}, or name the folder.")
+    folders = sorted(path.name for path in root.iterdir() if path.is_dir())
+    number = int(name) if name.isdigit() else None
+    matches = [
+        folder
+        for folder in folders
+        if folder == name or (number is not None and dataset_id(folder) == number)
+    ]
+    if len(matches) != 1:
+        what = "several folders fit" if matches else "no results"
+        names = ", ".join(folder for folder in folders[:10] if dataset_id(folder)) or "none"
+        raise ModelError(f"Dataset {dataset!r}: {what} in {root}. There is: {names}.")
+    return root / matches[0]
+
+
+def common_folds(models: Sequence[ModelFolder]) -> tuple[str, ...]:
+    """The folds that all of some models have; `all` only where there are no numbers.
+
+    Raises
+    ------
+    ModelError
+        They have no fold in common.
+    """
+    first, *others = (model.folds() for model in models)
+    common = tuple(fold for fold in first if all(fold in folds for folds in others))
+    folds = tuple(fold for fold in common if fold.isdigit()) or common
+    if not folds:
+        names = ", ".join(model.identifier for model in models)
+        raise ModelError(f"No fold is trained of all of {names}.")
+    return folds
+
+
+def _root(dataset: str, results: str | os.PathLike[str] | None) -> Path:
+    if results is not None or environment_folder(RESULTS) is not None:
+        return results_folder(results)
+    try:
+        return results_folder(preprocessed=find_preprocessed_folder(dataset))
+    except DatasetError as error:
+        raise ModelError(
+            f"{error} {RESULTS} is not set either: set it, or name the results folder."
+        ) from None

@@ -8,9 +8,9 @@ import numpy as np
 from resenc_plans.datasets.splits import Split, load_splits, make_splits
 from resenc_plans.errors import DatasetError
 from resenc_plans.files import write_json
+from resenc_plans.folders import SPLITS_JSON
 from resenc_plans.preprocessing.store.case_store import CaseStore
 
-SPLITS_JSON = "splits_final.json"
 ALL = "all"
 FOLDS = 5
 
@@ -21,7 +21,7 @@ _SHARE_OF_TRAINING = 0.8
 def fold_cases(
     preprocessed: Path, store: CaseStore, fold: int | str, *, write: bool = True
 ) -> Split:
-    """The split of a fold: of splits_final.json, which is made (5 folds) where there is none.
+    """The split of a fold: of splits_final.json, which is made (5 folds) where it does not exist.
 
     `write` is whether one that is made is written, too. Fold `all` trains and validates on every
     case. A fold beyond those of the file is a random split of 80 to 20, as nnU-Net makes it.
@@ -75,8 +75,7 @@ def _check(split: Split, names: Sequence[str], store: CaseStore, path: Path) -> 
     if missing:
         raise DatasetError(
             f"{store.folder}: lacks {len(missing)} cases that {path.name} names "
-            f"({', '.join(missing[:3])}{' …' if missing[3:] else ''}). "
-            "Run `resenc-plans preprocess`."
+            f"({', '.join(missing[:3])}{' …' if missing[3:] else ''}). Preprocess them first."
         )
     if not split.train or not split.val:
         raise DatasetError(f"{path}: the fold has no cases to train on, or none held out.")

@@ -11,11 +11,21 @@ from typing import Any
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import FileError
 from resenc_plans.files import remove_unfinished, replace_file, write_json
-from resenc_plans.folders import DATASET_JSON, FINGERPRINT_JSON
+from resenc_plans.folders import (
+    BEST_CHECKPOINT,
+    DATASET_JSON,
+    FINAL_CHECKPOINT,
+    FINGERPRINT_JSON,
+    LATEST_CHECKPOINT,
+    PLANS_JSON,
+    VALIDATION,
+)
 from resenc_plans.plans.configuration import ResolvedConfiguration
 
-LATEST, BEST, FINAL = "checkpoint_latest.pth", "checkpoint_best.pth", "checkpoint_final.pth"
+DEBUG_JSON = "debug.json"
 METRICS = "metrics.jsonl"
+PROGRESS_PNG = "progress.png"
+TRAINING_LOG = "training_log.txt"
 
 
 @dataclass(frozen=True)
@@ -30,22 +40,29 @@ class RunFolder:
         """The fold's folder."""
         return self.model / f"fold_{self.fold}"
 
+    @property
+    def validation(self) -> Path:
+        """The folder of predictions of the held-out cases."""
+        return self.path / VALIDATION
+
     def checkpoint(self, name: str) -> Path:
         """The file of a checkpoint."""
         return self.path / name
 
     def resumable(self) -> Path | None:
-        """The checkpoint to go on from: the one written last; all of them hold a whole state.
+        """The checkpoint to resume from: the one written last; each holds a whole state.
 
-        nnU-Net takes the final one if there is one, even where a run that was prolonged, or begun
-        anew, has got further since.
+        nnU-Net takes the final one if it exists, even where a run that was prolonged, or started
+        again, has got further since.
         """
-        paths = [self.checkpoint(name) for name in (FINAL, LATEST, BEST)]
+        paths = [
+            self.checkpoint(name) for name in (FINAL_CHECKPOINT, LATEST_CHECKPOINT, BEST_CHECKPOINT)
+        ]
         written = [path for path in paths if path.is_file()]
         return max(written, key=lambda path: path.stat().st_mtime_ns, default=None)
 
     def keep_records(self, epochs: int) -> None:
-        """Drop from metrics.jsonl all but the first `epochs`: the others are trained anew."""
+        """Drop all but the first `epochs` from metrics.jsonl: the others are trained again."""
         path = self.path / METRICS
         if path.is_file():
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -63,7 +80,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             remove_unfinished(self.path)
-            write_json(self.model / "plans.json", config.plans.to_dict())
+            write_json(self.model / PLANS_JSON, config.plans.to_dict())
             write_json(self.model / DATASET_JSON, dataset.json.to_dict())
             if config.plans.path is not None:
                 fingerprint = config.plans.folder / FINGERPRINT_JSON
@@ -73,16 +90,16 @@ class RunFolder:
             raise FileError(f"{self.path}: cannot be written to: {error.strerror}.") from None
 
     def write_debug(self, facts: Mapping[str, Any]) -> None:
-        """debug.json: what a person wants to know of a run later, as strings."""
-        write_json(self.path / "debug.json", {key: str(value) for key, value in facts.items()})
+        """debug.json: what a person may want to know of a run later, as strings."""
+        write_json(self.path / DEBUG_JSON, {key: str(value) for key, value in facts.items()})
 
     def log(self, line: str) -> None:
         """Append a line to training_log.txt."""
-        with (self.path / "training_log.txt").open("a", encoding="utf-8") as stream:
+        with (self.path / TRAINING_LOG).open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")
 
     def record(self, figures: Mapping[str, Any]) -> None:
-        """Append an object to metrics.jsonl; what is not finite becomes null, as JSON has it."""
+        """Append an object to metrics.jsonl; values that are not finite become null."""
         with (self.path / METRICS).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(_finite(figures), allow_nan=False) + "\n")
 

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from resenc_plans.errors import FileError
+from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.errors import ModelError
+from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.preprocessing.store.case_store import write_labels
+from resenc_plans.runs.model_folder import ModelFolder
 
-
-def missing_predictions(folder: Path, cases: Sequence[str]) -> tuple[str, ...]:
-    """The cases of which the previous stage has predicted nothing."""
-    return tuple(case for case in cases if _prediction(folder, case) is None)
+_SUFFIX, _FORMER_SUFFIX = ".b2nd", ".npz"
 
 
 @dataclass(frozen=True)
@@ -44,19 +46,47 @@ class Prediction:
         return np.asarray(self.stored[item[1:]]).astype(np.int16)[None]
 
 
+def previous_predictions(
+    config: ResolvedConfiguration, dataset: Dataset, cases: tuple[str, ...]
+) -> Path | None:
+    """Where the previous stage of a cascade has put its segmentations, None without one.
+
+    Raises
+    ------
+    ModelError
+        Some are missing; the message says how they are made.
+    """
+    if config.previous_stage is None:
+        return None
+    folder = ModelFolder.of(config, dataset, config.previous_stage).next_stage(config.name)
+    missing = missing_predictions(folder, cases)
+    if missing:
+        raise ModelError(
+            f"{folder}: {len(missing)} of {len(cases)} cases have no prediction of "
+            f"{config.previous_stage} ({', '.join(missing[:3])}{' …' if missing[3:] else ''}). "
+            f"Train {config.previous_stage} for all folds first; its final validation makes them."
+        )
+    return folder
+
+
+def missing_predictions(folder: Path, cases: Sequence[str]) -> tuple[str, ...]:
+    """The cases of which the previous stage has predicted nothing."""
+    return tuple(case for case in cases if _prediction(folder, case) is None)
+
+
 def open_prediction(folder: Path, case: str, shape: Sequence[int]) -> Prediction:
     """The labels that the previous stage predicted for a case.
 
     Raises
     ------
-    FileError
+    ModelError
         There is no prediction, it is damaged, or has another shape (z, y, x) than `shape`.
     """
     path = _prediction(folder, case)
     if path is None:
-        raise FileError(f"{folder}: has no prediction of the previous stage for {case}.")
+        raise ModelError(f"{folder}: has no prediction of the previous stage for {case}.")
     try:
-        if path.suffix == ".npz":
+        if path.suffix == _FORMER_SUFFIX:
             with np.load(path, allow_pickle=False) as archive:
                 labels = archive["seg"]
         else:
@@ -65,17 +95,28 @@ def open_prediction(folder: Path, case: str, shape: Sequence[int]) -> Prediction
             mapping: dict[str, Any] = {} if os.name == "nt" else {"mmap_mode": "r"}
             labels = blosc2.open(str(path), mode="r", dparams={"nthreads": 1}, **mapping)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise FileError(f"{path}: damaged ({error}). Predict this case again.") from None
+        raise ModelError(f"{path}: damaged ({error}). Predict this case again.") from None
     if tuple(labels.shape) == (1, *shape):
         labels = labels[0]
     if tuple(labels.shape) != tuple(shape):
-        raise FileError(
+        raise ModelError(
             f"{path}: has the shape {tuple(labels.shape)}, but the case is {tuple(shape)}. It was "
             "predicted for other plans."
         )
     return Prediction(labels)
 
 
+def write_prediction(folder: Path, case: str, labels: npt.NDArray[Any]) -> None:
+    """Store the labels (z, y, x) of a case for the next stage.
+
+    Raises
+    ------
+    FileError
+        The file cannot be written.
+    """
+    write_labels(folder / f"{case}{_SUFFIX}", labels)
+
+
 def _prediction(folder: Path, case: str) -> Path | None:
-    paths = (folder / f"{case}{suffix}" for suffix in (".b2nd", ".npz"))
+    paths = (folder / f"{case}{suffix}" for suffix in (_SUFFIX, _FORMER_SUFFIX))
     return next((path for path in paths if path.is_file()), None)

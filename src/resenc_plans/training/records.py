@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from resenc_plans.errors import ResencPlansError
-from resenc_plans.runs.run_folder import RunFolder
+from resenc_plans.runs.run_folder import PROGRESS_PNG, RunFolder
 from resenc_plans.training.history import Epoch
 from resenc_plans.visualization.training_curves import draw_progress
 
@@ -60,7 +60,7 @@ class Records:
                 self._board.add_scalar(f"dice/{name}", dice, number)
         is_last = number + 1 == self.total
         if is_last or time.monotonic() - self._drawn >= SECONDS_BETWEEN_PICTURES:
-            draw_progress(epochs, self.folder.path / "progress.png", self.title, self.classes)
+            draw_progress(epochs, self.folder.path / PROGRESS_PNG, self.title, self.classes)
             self._drawn = time.monotonic()
 
 

@@ -19,13 +19,20 @@ from torch.nn.utils import clip_grad_norm_
 
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import FileError, ResencPlansError
+from resenc_plans.folders import BEST_CHECKPOINT, FINAL_CHECKPOINT, LATEST_CHECKPOINT
 from resenc_plans.networks.build import build_network
 from resenc_plans.networks.device import find_precision, try_all_kernels
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.training_settings import TrainingSettings
-from resenc_plans.runs.run_folder import BEST, FINAL, LATEST, RunFolder
+from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.training.bad_batches import BadBatches
 from resenc_plans.training.batches.batches import Augmentation, Batch, Batches, Sampler
+from resenc_plans.training.defaults import (
+    default_batches,
+    default_loss,
+    default_run_folder,
+    input_channels,
+)
 from resenc_plans.training.history import Epoch, smoothed
 from resenc_plans.training.losses import (
     LOWEST_WEIGHT_OF_RANKS,
@@ -41,12 +48,6 @@ from resenc_plans.training.records import Records, open_records
 from resenc_plans.training.schedule import Schedule, polynomial
 from resenc_plans.training.stopping import StopRequest
 from resenc_plans.training.training_state import TrainingState, load_state, save_state
-from resenc_plans.training.usual_parts import (
-    input_channels,
-    usual_batches,
-    usual_loss,
-    usual_run_folder,
-)
 
 Validation = tuple[float, tuple[float, ...]]
 """Loss, and pseudo Dice per class."""
@@ -68,7 +69,7 @@ class Trainer:
     device
         "cpu", "cuda", "cuda:1", "mps"; None takes a GPU if there is one.
     run_folder
-        Where the results go; by default as nnU-Net has it, see `usual_run_folder`.
+        Where the results go; by default as nnU-Net has it, see `default_run_folder`.
     ranks
         Instead of `device`: the device, and where this process stands among those that train
         together (see `joined_ranks`).
@@ -112,7 +113,7 @@ class Trainer:
                 f"Precision 'fp16': training on {self.device} has no gradient scaler. Use fp32."
             )
         try_all_kernels(self.device)
-        self.folder = run_folder or usual_run_folder(config, dataset, fold)
+        self.folder = run_folder or default_run_folder(config, dataset, fold)
         self.on_progress = on_progress
         torch.manual_seed(settings.seed)
         labels = dataset.labels
@@ -135,10 +136,10 @@ class Trainer:
         self.schedule = schedule or polynomial(
             settings.learning_rate, settings.epochs, settings.poly_exponent
         )
-        self.loss = loss or usual_loss(config, labels, ranks)
+        self.loss = loss or default_loss(config, labels, ranks)
         training, validation = training_batches, validation_batches
         if training is None or validation is None:
-            usual = usual_batches(config, dataset, fold, settings, ranks, sampler, augmentation)
+            usual = default_batches(config, dataset, fold, settings, ranks, sampler, augmentation)
             training, validation = training or usual[0], validation or usual[1]
         self.training_batches, self.validation_batches = training, validation
         self.epochs: tuple[Epoch, ...] = ()
@@ -190,11 +191,11 @@ class Trainer:
                 reason = self._train_epoch(training, stop)
                 validated = reason or self._validate(validation, stop)
                 if isinstance(validated, str):
-                    return self._end(validated, LATEST)
+                    return self._end(validated, LATEST_CHECKPOINT)
                 self._finish_epoch(validated)
                 if records is not None:
                     self._record(records)
-            return self._end(None, FINAL)
+            return self._end(None, FINAL_CHECKPOINT)
 
     def _train_epoch(self, batches: Iterator[Batch], stop: StopRequest) -> str | None:
         """The rest of the current epoch; why it was left, None where it is done."""
@@ -302,10 +303,10 @@ class Trainer:
         is_best = self.best is None or math.isnan(self.best) or epoch.smoothed_dice > self.best
         if is_best:
             self.best = epoch.smoothed_dice
-            self._try_to_save(BEST)
+            self._try_to_save(BEST_CHECKPOINT)
         is_last = len(self.epochs) == self.settings.epochs
         if not is_last and len(self.epochs) % self.settings.checkpoint_epochs == 0:
-            self._try_to_save(LATEST)
+            self._try_to_save(LATEST_CHECKPOINT)
         self._tell(epoch.training_loss, finished=epoch)
 
     def _batches_done(self) -> int:
@@ -314,7 +315,7 @@ class Trainer:
     def _save_now_and_then(self) -> None:
         minutes = (time.monotonic() - self._last_checkpoint) / 60
         if minutes >= self.settings.checkpoint_minutes:
-            self._try_to_save(LATEST)
+            self._try_to_save(LATEST_CHECKPOINT)
 
     def _try_to_save(self, name: str) -> None:
         """Write a checkpoint in passing; where that fails, go on with the old one."""
@@ -354,8 +355,8 @@ class Trainer:
             self._save(checkpoint)
         except ResencPlansError as error:
             raise FileError(f"{error} Make room, then go on with --resume.") from error
-        if checkpoint == FINAL and self.ranks.is_first:
-            self.folder.checkpoint(LATEST).unlink(missing_ok=True)
+        if checkpoint == FINAL_CHECKPOINT and self.ranks.is_first:
+            self.folder.checkpoint(LATEST_CHECKPOINT).unlink(missing_ok=True)
         self.ranks.wait()
         path = self.folder.checkpoint(checkpoint)
         return TrainingResult(reason is None, reason, path, self.epochs)

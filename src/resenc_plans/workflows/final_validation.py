@@ -35,19 +35,15 @@ def validate(
 
     from resenc_plans.datasets.images.readers import READERS
     from resenc_plans.evaluation.validation import validate_fold
+    from resenc_plans.folders import GROUND_TRUTH, SUMMARY_JSON
     from resenc_plans.inference.predictor import Predictor
     from resenc_plans.inference.settings import PredictionSettings
-    from resenc_plans.preprocessing.ground_truth import GROUND_TRUTH
     from resenc_plans.runs.folds import fold_cases
-    from resenc_plans.runs.stages import open_prediction
-    from resenc_plans.training.usual_parts import (
-        open_store,
-        preprocessed_folder,
-        previous_predictions,
-    )
+    from resenc_plans.runs.stages import open_prediction, previous_predictions
+    from resenc_plans.runs.stored_cases import open_store
     from resenc_plans.workflows.stored_prediction import StoredPredictor
 
-    preprocessed, store = preprocessed_folder(config), open_store(config)
+    preprocessed, store = config.plans.folder, open_store(config)
     cases = fold_cases(preprocessed, store, folder.fold).val
     previous = previous_predictions(config, dataset, cases)
     references = preprocessed / GROUND_TRUTH
@@ -87,7 +83,7 @@ def validate(
     )
     if found.summary is not None:
         mean = found.summary.foreground_mean["Dice"]
-        target = folder.path / "validation" / "summary.json"
+        target = folder.validation / SUMMARY_JSON
         say(f"Dice of {len(found.summary.cases)} held-out cases: {mean:.4f} ({target})")
     for stage in following:
         say(f"Predictions for {stage.name}: {stage.folder}")

@@ -12,7 +12,9 @@ import numpy.typing as npt
 
 from resenc_plans.errors import FileError, PreprocessingError
 from resenc_plans.inference.export.export import export_labels
-from resenc_plans.preprocessing.store.case_store import CaseStore, write_labels
+from resenc_plans.preprocessing.store.case_store import CaseStore
+from resenc_plans.runs.model_folder import ModelFolder
+from resenc_plans.runs.stages import write_prediction
 
 if TYPE_CHECKING:
     from resenc_plans.inference.predictor import Predictor
@@ -61,7 +63,7 @@ class NextStage:
             regions=recipe.regions,
             interpolation=recipe.interpolation,
         )
-        write_labels(self.folder / f"{case}.b2nd", labels)
+        write_prediction(self.folder, case, labels)
 
 
 def next_stages(predictor: "Predictor", preprocessed: Path) -> tuple[NextStage, ...]:
@@ -77,7 +79,7 @@ def next_stages(predictor: "Predictor", preprocessed: Path) -> tuple[NextStage, 
     for name in model.config.next_stage:
         following = model.plan.resolve(name)
         grids = CaseStore(preprocessed / following.data_identifier)
-        folder = model.folder / "predicted_next_stage" / name
+        folder = ModelFolder(model.folder).next_stage(name)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

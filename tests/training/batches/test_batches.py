@@ -22,12 +22,12 @@ from resenc_plans.errors import ConfigurationError, FileError, ResencPlansError
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing import CaseStore
+from resenc_plans.runs.stored_cases import open_store
 from resenc_plans.safe_pickle import dump_pickle
 from resenc_plans.training.batch_split import split_batch
 from resenc_plans.training.batches.batches import Batch, PatchBatches
 from resenc_plans.training.batches.patch_geometry import deep_supervision_scales, spatial_settings
 from resenc_plans.training.batches.patch_sampling import PatchSampler, reached, read_region
-from resenc_plans.training.usual_parts import open_store
 from tests.training.conftest import Fixed
 
 LABELS = Labels((0, 1, 2), None, None, None)
@@ -205,10 +205,10 @@ def test_workers_end_with_the_program(source: PatchBatches, preprocessed: Path, 
 import multiprocessing, os, signal, sys
 from resenc_plans import Dataset, Plans, TrainingSettings
 from resenc_plans.training.ranks import ALONE
-from resenc_plans.training.usual_parts import usual_batches
+from resenc_plans.training.defaults import default_batches
 config = Plans.load("nnUNetResEncUNetMPlans.json").resolve("tiny")
 settings = TrainingSettings(workers=2)
-source, _ = usual_batches(config, Dataset.load({str(preprocessed)!r}), "all", settings, ALONE)
+source, _ = default_batches(config, Dataset.load({str(preprocessed)!r}), "all", settings, ALONE)
 stream = source.stream(0)
 next(stream)
 print([worker.pid for worker in multiprocessing.active_children()], flush=True)

@@ -52,26 +52,28 @@ def export_model(
 
     Example: resenc-plans export-model -d 4 -c 3d_fullres -o hippocampus.zip
     """
-    from resenc_plans.cli.trained_models import chosen_folds, dataset_results
-    from resenc_plans.errors import FileError, ResencPlansError
+    from resenc_plans.cli.trained_models import chosen_folds, required_dataset
+    from resenc_plans.errors import FileError, UsageError
+    from resenc_plans.folders import FINAL_CHECKPOINT
     from resenc_plans.runs.archive import ExportRequest
     from resenc_plans.runs.archive import export_model as write_archive
-    from resenc_plans.runs.find_model import TrainedModel, find_trained_models
+    from resenc_plans.runs.find_model import find_dataset_results, find_models
+    from resenc_plans.runs.model_folder import ModelFolder
 
     if model_folders and dataset is not None:
-        raise ResencPlansError("Give either -d or -m, not both.")
+        raise UsageError("Give either -d or -m, not both.")
     if model_folders:
-        models = tuple(TrainedModel(folder.resolve()) for folder in model_folders)
+        models = tuple(ModelFolder(folder.resolve()) for folder in model_folders)
     else:
-        models = find_trained_models(
-            dataset_results(dataset, results),
+        models = find_models(
+            find_dataset_results(required_dataset(dataset), results),
             trainers=trainers or (), plans=plans or (), configurations=configurations or (),
         )  # fmt: skip
     if output.exists() and not overwrite:
         raise FileError(f"{output}: is there already. Use --overwrite to replace it.")
     chosen = chosen_folds(folds, models)
-    request = ExportRequest(chosen, tuple(checkpoints or ("checkpoint_final.pth",)), predictions)
-    names = write_archive([model.folder for model in models], output, request)
+    request = ExportRequest(chosen, tuple(checkpoints or (FINAL_CHECKPOINT,)), predictions)
+    names = write_archive(models, output, request)
     for model in models:
         say(f"{model.identifier}: folds {', '.join(chosen)}")
     say(f"Wrote {output}: {len(names)} files, {output.stat().st_size / 1e6:.1f} MB.")

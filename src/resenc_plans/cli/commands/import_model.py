@@ -7,9 +7,7 @@ import typer
 
 from resenc_plans.cli.options import OverwriteOption
 from resenc_plans.cli.render import say
-from resenc_plans.cli.trained_models import (
-    ResultsOption,
-)
+from resenc_plans.cli.trained_models import ResultsOption
 
 
 def import_model(
@@ -25,7 +23,7 @@ def import_model(
     Refused are archives with paths that lead elsewhere, links, and checkpoints or pickles that
     would run something when loaded. Example: resenc-plans import-model hippocampus.zip
     """
-    from resenc_plans.cli.trained_models import results_folder
+    from resenc_plans.folders import results_folder
     from resenc_plans.runs.archive import import_model as install
 
     models = install(

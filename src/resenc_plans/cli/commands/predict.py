@@ -9,7 +9,7 @@ import typer
 from resenc_plans.cli.options import AllowImportOption
 from resenc_plans.cli.prediction_bars import prediction_bars
 from resenc_plans.cli.render import note, print_table, progress, say
-from resenc_plans.errors import DatasetError, FileError, UsageError
+from resenc_plans.errors import FileError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from resenc_plans.inference.folder import PredictionJob, PredictionReport
@@ -243,49 +243,17 @@ def _draw_overlays(
 def _find_model(
     dataset: str | None, configuration: str | None, plans: str | None, trainer: str | None
 ) -> Path:
-    """The folder TRAINER__PLANS__CONFIGURATION of a dataset that fits what was given."""
-    from resenc_plans.cli.scope import find_scope
-    from resenc_plans.folders import RESULTS, dataset_id, environment_folder
+    """The folder TRAINER__PLANS__CONFIGURATION of a dataset that fits the options."""
+    from resenc_plans.runs.find_model import find_model
 
     if dataset is None:
         raise UsageError("No model was named. Give its folder with -m, or -d and -c.")
-    root = environment_folder(RESULTS)
-    name = Path(dataset).resolve().name
-    if root is None:
-        scope = find_scope(dataset)
-        root = scope.preprocessed / RESULTS
-        name = scope.preprocessed.resolve().name
-    if not root.is_dir():
-        raise DatasetError(
-            f"{RESULTS} is not set, and there is no {root}. Set it, or give the model's folder "
-            "with -m."
-        )
-    folders = sorted(path for path in root.iterdir() if path.is_dir())
-    found = [path for path in folders if path.name == name]
-    if name.isdigit():
-        found = [path for path in folders if dataset_id(path.name) == int(name)]
-    if len(found) != 1:
-        there = ", ".join(path.name for path in folders[:10]) or "none"
-        raise DatasetError(
-            f"Dataset {dataset!r}: not found in {root} ({RESULTS}). There is: {there}."
-        )
-    models = sorted(path for path in found[0].glob("*__*__*") if path.is_dir())
-    wanted = (trainer, plans, configuration)
-    fitting = [
-        path
-        for path in models
-        if all(w in (None, part) for w, part in zip(wanted, path.name.split("__"), strict=False))
-    ]
-    if len(fitting) > 1 and trainer is None:
-        fitting = [path for path in fitting if path.name.startswith("nnUNetTrainer__")] or fitting
-    if len(fitting) != 1:
-        what = "no model fits" if not fitting else "several models fit"
-        there = ", ".join(path.name for path in fitting or models) or "none"
-        raise FileError(
-            f"{found[0]}: {what} what -tr, -p and -c say. There is: {there}. "
-            "Their names are TRAINER__PLANS__CONFIGURATION."
-        )
-    return fitting[0]
+    try:
+        return find_model(dataset, configuration, plans=plans, trainer=trainer).folder
+    except ModelError as error:
+        raise ModelError(
+            f"{error} Choose with -c, -p and -tr, or give the folder with -m."
+        ) from None
 
 
 def _part(text: str) -> tuple[int, int]:

@@ -54,18 +54,19 @@ def select(
     Writes inference_information.json and inference_instructions.txt, as nnU-Net's
     find_best_configuration. Example: resenc-plans select -d 4 -c 2d -c 3d_fullres
     """
-    from resenc_plans.cli.trained_models import chosen_folds, dataset_results
+    from resenc_plans.cli.trained_models import chosen_folds, required_dataset
     from resenc_plans.evaluation.selection import (
         in_nnunet_order,
         instructions,
         select_configuration,
     )
     from resenc_plans.files import replace_file, write_json
-    from resenc_plans.runs.find_model import find_trained_models
+    from resenc_plans.folders import INFERENCE_INFORMATION, INFERENCE_INSTRUCTIONS
+    from resenc_plans.runs.find_model import find_dataset_results, find_models
 
-    folder = dataset_results(dataset, results)
+    folder = find_dataset_results(required_dataset(dataset), results)
     models = in_nnunet_order(
-        find_trained_models(
+        find_models(
             folder,
             trainers=trainers or (), plans=plans or (), configurations=configurations or (),
         )
@@ -78,16 +79,16 @@ def select(
         )  # fmt: skip
     for remark in found.notes:
         note(remark)
-    write_json(folder / "inference_information.json", found.to_dict())
+    write_json(folder / INFERENCE_INFORMATION, found.to_dict())
     text = instructions(found)
-    with replace_file(folder / "inference_instructions.txt") as stream:
+    with replace_file(folder / INFERENCE_INSTRUCTIONS) as stream:
         stream.write(text.encode())
     if format is Format.JSON:
         print_json(found.to_dict())
         return
     _print_candidates(found)
     say(text.rstrip())
-    say(f"Wrote {folder / 'inference_information.json'} and inference_instructions.txt.")
+    say(f"Wrote {folder / INFERENCE_INFORMATION} and {INFERENCE_INSTRUCTIONS}.")
 
 
 def _print_candidates(found: "Selection") -> None:
@@ -108,14 +109,14 @@ def _print_candidates(found: "Selection") -> None:
 def _references(dataset: str) -> Path:
     """The dataset's references, in its raw folder or else beside its preprocessed data."""
     from resenc_plans.errors import DatasetError
-    from resenc_plans.folders import PREPROCESSED, RAW, environment_folder
+    from resenc_plans.folders import GROUND_TRUTH, PREPROCESSED, RAW, environment_folder
 
-    places = ((RAW, "labelsTr"), (PREPROCESSED, "gt_segmentations"))
+    places = ((RAW, "labelsTr"), (PREPROCESSED, GROUND_TRUTH))
     for variable, name in places:
         root = environment_folder(variable)
         if root is not None and (root / dataset / name).is_dir():
             return root / dataset / name
     raise DatasetError(
         f"{dataset}: its references are neither in {RAW} (labelsTr) nor in {PREPROCESSED} "
-        "(gt_segmentations). Name their folder with -r."
+        f"({GROUND_TRUTH}). Name their folder with -r."
     )

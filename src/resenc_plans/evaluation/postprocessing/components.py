@@ -1,15 +1,11 @@
 """Keep the largest connected component of a label map, as nnU-Net's post-processing does."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resenc_plans.datasets.labels import Region
-
-Selection = Region | Sequence[Region]
-"""A label, a region (tuple), or a sequence of these that are taken together."""
+from resenc_plans.runs.postprocessing_files import Selection
 
 
 def keep_largest_component(labels: NDArray[Any], selection: Selection) -> NDArray[Any]:

@@ -1,58 +1,25 @@
-"""nnU-Net's postprocessing.json and postprocessing.pkl, read without running code from them."""
+"""nnU-Net's postprocessing.json and postprocessing.pkl of a determined post-processing."""
 
 import os
-import pickle
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
-import numpy as np
-
-from resenc_plans.errors import FileError
-from resenc_plans.evaluation.postprocessing.components import Selection
 from resenc_plans.evaluation.postprocessing.postprocess import Determination, Postprocessing
 from resenc_plans.evaluation.summary import Summary
-from resenc_plans.files import read_json, replace_file, to_json_text
-from resenc_plans.safe_pickle import load_pickle
-
-FUNCTION = "remove_all_but_largest_component_from_segmentation"
-"""The only function that nnU-Net's post-processing names."""
-
-_MODULE = "nnunetv2.postprocessing.remove_connected_components"
-_ARGUMENT = "labels_or_regions"
+from resenc_plans.files import replace_file, to_json_text
+from resenc_plans.folders import POSTPROCESSING_JSON, POSTPROCESSING_PKL
+from resenc_plans.runs.postprocessing_files import json_of_steps, pickle_of_steps, read_steps
 
 
 def load_postprocessing(path: str | os.PathLike[str]) -> Postprocessing:
     """Read postprocessing.json, or a postprocessing.pkl of nnU-Net.
-
-    Of a pickle only plain data are taken, and the name of nnU-Net's one function, which stands for
-    ours; it is read as a string, so that a pickle cannot call it.
 
     Raises
     ------
     FileError
         The file cannot be read, is neither of the two, or names another function.
     """
-    path = Path(path)
-    if path.suffix == ".pkl":
-        document = load_pickle(path, {(_MODULE, FUNCTION): FUNCTION})
-        if not (isinstance(document, tuple) and len(document) == 2):
-            raise FileError(f"{path}: not a postprocessing.pkl of nnU-Net 2.")
-        functions, arguments = document
-    else:
-        document = read_json(path)
-        if not isinstance(document, dict) or "postprocessing_fns" not in document:
-            raise FileError(f"{path}: not a postprocessing.json, it has no postprocessing_fns.")
-        functions = document["postprocessing_fns"]
-        arguments = document.get("postprocessing_kwargs")
-    if not (
-        isinstance(functions, list)
-        and isinstance(arguments, list)
-        and len(functions) == len(arguments)
-    ):
-        raise FileError(f"{path}: functions and their arguments are not lists of one length.")
-    return Postprocessing(
-        tuple(_step(*pair, path) for pair in zip(functions, arguments, strict=True))
-    )
+    return Postprocessing(read_steps(path))
 
 
 def save_postprocessing(found: Determination, folder: str | os.PathLike[str]) -> None:
@@ -63,61 +30,18 @@ def save_postprocessing(found: Determination, folder: str | os.PathLike[str]) ->
     FileError
         A file cannot be written.
     """
-    steps = [_plain(step) for step in found.postprocessing.steps]
+    steps = found.postprocessing.steps
     document = {
         "input_folder": _means(found.before),
         "postprocessed": _means(found.after),
-        "postprocessing_fns": [FUNCTION for _ in steps],
-        "postprocessing_kwargs": [{_ARGUMENT: step} for step in steps],
+        **json_of_steps(steps),
     }
-    with replace_file(Path(folder) / "postprocessing.json") as stream:
+    with replace_file(Path(folder) / POSTPROCESSING_JSON) as stream:
         stream.write(to_json_text(document).encode())
-    with replace_file(Path(folder) / "postprocessing.pkl") as stream:
-        stream.write(_pickled(steps))
+    with replace_file(Path(folder) / POSTPROCESSING_PKL) as stream:
+        stream.write(pickle_of_steps(steps))
 
 
 def _means(summary: Summary) -> dict[str, Any]:
     document = summary.to_dict()
     return {key: document[key] for key in ("foreground_mean", "mean")}
-
-
-def _plain(step: Selection) -> Selection:
-    """A label as int, a region as tuple, several as list: what nnU-Net tells apart by type."""
-    return step if isinstance(step, int | tuple) else list(step)
-
-
-def _pickled(steps: list[Selection]) -> bytes:
-    """The pickle that nnU-Net's `apply_postprocessing` loads, written without nnU-Net at hand.
-
-    A list of as many references to its function as there are steps (`]`, `(`, `c`, `e`), then the
-    list of arguments; `0x86` makes a tuple of the two.
-    """
-    function = f"c{_MODULE}\n{FUNCTION}\n".encode()
-    arguments = pickle.dumps([{_ARGUMENT: step} for step in steps], protocol=2)
-    return b"\x80\x02](" + function * len(steps) + b"e" + arguments[2:-1] + b"\x86."
-
-
-def _step(function: Any, arguments: Any, path: Path) -> Selection:
-    if function != FUNCTION:
-        raise FileError(f"{path}: names the function {function!r}, only {FUNCTION} is known.")
-    if not isinstance(arguments, dict) or set(arguments) - {_ARGUMENT, "background_label"}:
-        raise FileError(f"{path}: the arguments of {FUNCTION} must be {_ARGUMENT} alone.")
-    if arguments.get("background_label", 0) != 0:
-        raise FileError(f"{path}: background_label must be 0.")
-    selection = _python_integers(arguments.get(_ARGUMENT))
-    if not _is_selection(selection):
-        raise FileError(f"{path}: {_ARGUMENT} is {selection!r}, labels or regions were expected.")
-    return selection
-
-
-def _is_selection(value: Any) -> TypeGuard[Selection]:
-    if isinstance(value, list | tuple):
-        return bool(value) and all(_is_selection(part) for part in value)
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _python_integers(value: Any) -> Any:
-    """nnU-Net's pickles hold NumPy's integers."""
-    if isinstance(value, list | tuple):
-        return type(value)(_python_integers(part) for part in value)
-    return int(value) if isinstance(value, np.integer) else value

@@ -21,9 +21,10 @@ from resenc_plans.evaluation.evaluate import (
     read_pair,
 )
 from resenc_plans.evaluation.metrics import Counts, count_voxels
-from resenc_plans.evaluation.postprocessing.components import Selection, keep_largest_component
+from resenc_plans.evaluation.postprocessing.components import keep_largest_component
 from resenc_plans.evaluation.summary import CaseFigures, Summary
 from resenc_plans.execution.cpus import usable_cpus
+from resenc_plans.runs.postprocessing_files import Selection
 
 Progress = Callable[[str], object]
 

@@ -1,0 +1,155 @@
+"""A trained model with its weights: plans, dataset.json and a checkpoint per fold."""
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from torch import Tensor, nn
+
+from resenc_plans.datasets.dataset_json import DatasetJson
+from resenc_plans.datasets.labels import Labels
+from resenc_plans.errors import ModelError
+from resenc_plans.folders import DATASET_JSON, FINAL_CHECKPOINT, PLANS_JSON
+from resenc_plans.networks.build import build_network
+from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.plans import Plans
+from resenc_plans.runs.checkpoint import Checkpoint, load_checkpoint, load_weights
+from resenc_plans.runs.model_folder import ModelFolder
+
+Fold = int | str
+Weights = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """What prediction needs of a trained model."""
+
+    folder: Path
+    plan: Plans
+    config: ResolvedConfiguration
+    dataset: DatasetJson
+    labels: Labels
+    mirror_axes: tuple[int, ...]
+    """Axes of the patch that training mirrored, so that prediction may average over them."""
+    weights: Mapping[str, Weights]
+    """A state dict for each fold, on the host, by the checkpoint's path."""
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | os.PathLike[str],
+        folds: Sequence[Fold] | Fold | None = None,
+        checkpoint: str = FINAL_CHECKPOINT,
+    ) -> Self:
+        """Read a model folder of nnU-Net 2 or of ours, such as nnUNetTrainer__nnUNetPlans__2d.
+
+        Parameters
+        ----------
+        folder
+            It holds plans.json, dataset.json and fold_0, fold_1, ... or fold_all.
+        folds
+            Which folds to average; None takes all that have the checkpoint, fold_all only where
+            there is no other.
+        checkpoint
+            The name of the file in each fold's folder.
+
+        Raises
+        ------
+        ModelError
+            A folder or a checkpoint is missing or damaged, or a checkpoint names functions to be
+            called.
+        FileError, PlansError, DatasetError
+            Plans or dataset.json are not usable.
+        """
+        folder = Path(folder).expanduser()
+        if not folder.is_dir():
+            raise ModelError(f"{folder}: no such folder. A trained model was expected there.")
+        for name in (PLANS_JSON, DATASET_JSON):
+            if not (folder / name).is_file():
+                raise ModelError(
+                    f"{folder}: has no {name}, so it is not the folder of a trained model. "
+                    "It is named like nnUNetTrainer__nnUNetPlans__3d_fullres."
+                )
+        plan = Plans.load(folder / PLANS_JSON)
+        dataset = DatasetJson.load(folder / DATASET_JSON)
+        if isinstance(folds, int | str):
+            folds = (folds,)
+        first, *others = _checkpoints(ModelFolder(folder), folds, checkpoint)
+        opened = load_checkpoint(first)
+        weights = {str(first): opened.network_weights}
+        for path in others:
+            weights[str(path)] = load_checkpoint(path).network_weights
+        return cls(
+            folder=folder,
+            plan=plan,
+            config=plan.resolve(_configuration_name(opened, first)),
+            dataset=dataset,
+            labels=Labels.from_dataset(dataset),
+            mirror_axes=opened.inference_allowed_mirroring_axes or (),
+            weights=weights,
+        )
+
+    @property
+    def input_channels(self) -> int:
+        """Channels of the image and, in a cascade's second stage, one per foreground label."""
+        extra = len(self.labels.foreground_labels) if self.config.previous_stage else 0
+        return len(self.dataset.channels) + extra
+
+    def network(self, source: str, allow_import: Collection[str] = ()) -> nn.Module:
+        """The network with the weights of the checkpoint `source`, ready to predict.
+
+        Raises
+        ------
+        ConfigurationError, NetworkError
+            The network is unknown or cannot be built (see `build_network`).
+        ModelError
+            The weights are those of another architecture.
+        """
+        network = build_network(
+            self.config,
+            self.input_channels,
+            self.labels.num_heads,
+            deep_supervision=False,
+            allow_import=allow_import,
+        )
+        load_weights(network, self.weights[source], source)
+        return network.eval()
+
+
+def _checkpoints(model: ModelFolder, folds: Sequence[Fold] | None, checkpoint: str) -> list[Path]:
+    if folds is None:
+        paths = [model.run(fold).checkpoint(checkpoint) for fold in model.folds() if fold.isdigit()]
+        paths = sorted(path for path in paths if path.is_file())
+        paths = paths or [model.run("all").checkpoint(checkpoint)]
+        if not paths[0].is_file():
+            raise ModelError(
+                f"{model.folder}: no fold has {checkpoint}. {_alternatives(model, checkpoint)}"
+            )
+        return paths
+    if not folds:
+        raise ModelError(f"{model.folder}: no fold was named.")
+    paths = [model.run(fold).checkpoint(checkpoint) for fold in folds]
+    for path in paths:
+        if not path.is_file():
+            raise ModelError(f"{path}: no such file. {_alternatives(model, checkpoint)}")
+    return paths
+
+
+def _alternatives(model: ModelFolder, checkpoint: str) -> str:
+    """What the folder has instead, for a message."""
+    checkpoints = sorted(
+        path.relative_to(model.folder).as_posix() for path in model.folder.glob("fold_*/*.pth")
+    )
+    if not checkpoints:
+        return "There are no checkpoints at all; was this model trained?"
+    same = sorted(path.parent.name for path in model.folder.glob(f"fold_*/{checkpoint}"))
+    return f"There is: {', '.join((same or checkpoints)[:10])}."
+
+
+def _configuration_name(checkpoint: Checkpoint, path: Path) -> str:
+    name = checkpoint.init_args.get("configuration")
+    if not isinstance(name, str):
+        raise ModelError(f"{path}: does not say which configuration it was trained for.")
+    return name

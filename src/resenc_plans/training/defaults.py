@@ -1,0 +1,98 @@
+"""The parts of a training that nnU-Net would use: batches, loss, folder."""
+
+import os
+from dataclasses import replace
+
+from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.datasets.labels import Labels
+from resenc_plans.execution.cpus import usable_cpus
+from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.runs.folds import fold_cases
+from resenc_plans.runs.model_folder import ModelFolder
+from resenc_plans.runs.run_folder import RunFolder
+from resenc_plans.runs.stages import previous_predictions
+from resenc_plans.runs.stored_cases import check_stored_cases, open_store
+from resenc_plans.training.batch_split import split_batch
+from resenc_plans.training.batches.batches import Augmentation, PatchBatches, Sampler
+from resenc_plans.training.batches.patch_geometry import deep_supervision_scales
+from resenc_plans.training.losses import DiceBinaryCrossEntropy, DiceCrossEntropy, Loss
+from resenc_plans.training.ranks import Ranks
+
+MAX_WORKERS = 12
+"""More processes than this make no more batches than one GPU takes."""
+
+
+def default_run_folder(
+    config: ResolvedConfiguration, dataset: Dataset, fold: int | str
+) -> RunFolder:
+    """`<results>/<dataset>/nnUNetTrainer__<plans>__<configuration>/fold_<fold>`."""
+    return ModelFolder.of(config, dataset, config.name).run(fold)
+
+
+def default_loss(config: ResolvedConfiguration, labels: Labels, ranks: Ranks) -> Loss:
+    """Dice with cross-entropy, binary where there are regions."""
+    if labels.has_regions:
+        return DiceBinaryCrossEntropy(config.batch_dice, labels.ignore_label is not None, ranks)
+    return DiceCrossEntropy(config.batch_dice, labels.ignore_label, ranks)
+
+
+def input_channels(config: ResolvedConfiguration, labels: Labels) -> int:
+    """Channels of the image and, in a cascade, of the previous stage's one-hot labels."""
+    previous = len(labels.foreground_labels) if config.previous_stage is not None else 0
+    return len(config.normalization_schemes) + previous
+
+
+def default_batches(
+    config: ResolvedConfiguration,
+    dataset: Dataset,
+    fold: int | str,
+    settings: TrainingSettings,
+    ranks: Ranks,
+    sampler: Sampler | None = None,
+    augmentation: Augmentation | None = None,
+) -> tuple[PatchBatches, PatchBatches]:
+    """Training and validation batches of this rank.
+
+    A sampler or an augmentation is for training; the validation stays comparable.
+
+    Raises
+    ------
+    FileError, DatasetError
+        Stored cases or predictions of the previous stage are missing or damaged.
+    """
+    store = open_store(config)
+    split = fold_cases(config.plans.folder, store, fold)
+    check_stored_cases(store, (*split.train, *split.val), config, dataset)
+    previous = previous_predictions(config, dataset, (*split.train, *split.val))
+    share = split_batch(config.batch_size, ranks.world, settings.oversampled_foreground)[ranks.rank]
+    scales = None
+    strides = getattr(config.architecture.arch_kwargs, "strides", None)
+    if settings.deep_supervision and strides is not None:
+        scales = deep_supervision_scales(strides)
+    workers = default_workers() if settings.workers is None else settings.workers
+    training = PatchBatches(
+        store=store,
+        config=config,
+        labels=dataset.labels,
+        cases=split.train,
+        share=share,
+        purpose="training",
+        scales=scales,
+        seed=settings.seed,
+        workers=workers,
+        previous_stage=previous,
+        pin_memory=ranks.device.type == "cuda",
+    )
+    validation = replace(training, cases=split.val, purpose="validation", workers=-(-workers // 3))
+    training = replace(training, sampler=sampler, augmentation=augmentation)
+    return training, validation
+
+
+def default_workers() -> int:
+    """Processes that make training batches, from the CPUs this process may use.
+
+    One CPU of a rank's share is left to the network; under two none are started.
+    """
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(0, min(MAX_WORKERS, usable_cpus() // local - 1))
