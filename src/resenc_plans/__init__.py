@@ -1,9 +1,12 @@
 """Typed plans, planning and training for nnU-Net's residual-encoder presets.
 
-The public names are loaded on first use, so that `import resenc_plans` costs nothing.
+The public names are loaded on first use, so that `import resenc_plans` costs nothing. They are the
+imports for type checkers below, which are read from this file: each name is written down once.
 """
 
+import ast
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -13,18 +16,34 @@ if TYPE_CHECKING:
     from resenc_plans.cost.estimate import estimate_cost as estimate_cost
     from resenc_plans.datasets.dataset import Dataset as Dataset
     from resenc_plans.datasets.dataset_json import DatasetJson as DatasetJson
+    from resenc_plans.datasets.demo import write_phantom as write_phantom
     from resenc_plans.datasets.fingerprint import Fingerprint as Fingerprint
     from resenc_plans.datasets.fingerprint import IntensityProperties as IntensityProperties
+    from resenc_plans.datasets.images.images import Image as Image
+    from resenc_plans.datasets.images.images import read_image as read_image
+    from resenc_plans.datasets.images.images import read_label as read_label
+    from resenc_plans.datasets.images.images import write_label as write_label
     from resenc_plans.errors import ConfigurationError as ConfigurationError
     from resenc_plans.errors import DatasetError as DatasetError
+    from resenc_plans.errors import DeviceError as DeviceError
+    from resenc_plans.errors import EvaluationError as EvaluationError
     from resenc_plans.errors import FileError as FileError
     from resenc_plans.errors import FingerprintError as FingerprintError
     from resenc_plans.errors import InheritanceError as InheritanceError
+    from resenc_plans.errors import ModelError as ModelError
+    from resenc_plans.errors import NetworkError as NetworkError
     from resenc_plans.errors import PlanningError as PlanningError
     from resenc_plans.errors import PlansError as PlansError
+    from resenc_plans.errors import PredictionError as PredictionError
+    from resenc_plans.errors import PreprocessingError as PreprocessingError
     from resenc_plans.errors import ResencPlansError as ResencPlansError
+    from resenc_plans.errors import TrainingError as TrainingError
+    from resenc_plans.errors import UsageError as UsageError
+    from resenc_plans.errors import WorkerError as WorkerError
     from resenc_plans.evaluation.evaluate import evaluate_folder as evaluate_folder
     from resenc_plans.evaluation.summary import Summary as Summary
+    from resenc_plans.inference.ensemble import ensemble_folders as ensemble_folders
+    from resenc_plans.inference.export.export import export_labels as export_labels
     from resenc_plans.inference.folder import predict_folder as predict_folder
     from resenc_plans.inference.predictor import Predictor as Predictor
     from resenc_plans.inference.settings import PredictionSettings as PredictionSettings
@@ -32,6 +51,7 @@ if TYPE_CHECKING:
     from resenc_plans.networks.registry import register_architecture as register_architecture
     from resenc_plans.planning.planner import create_plans as create_plans
     from resenc_plans.planning.presets import Preset as Preset
+    from resenc_plans.planning.presets import find_preset as find_preset
     from resenc_plans.planning.presets import register_preset as register_preset
     from resenc_plans.plans.architectures import OtherArchitecture as OtherArchitecture
     from resenc_plans.plans.architectures import (
@@ -54,48 +74,16 @@ if TYPE_CHECKING:
     from resenc_plans.training.trainer import Trainer as Trainer
     from resenc_plans.visualization.overlay import draw_overlay as draw_overlay
 
-_MODULE_OF = {
-    "Configuration": "resenc_plans.plans.configuration",
-    "ConfigurationError": "resenc_plans.errors",
-    "Cost": "resenc_plans.cost.estimate",
-    "Dataset": "resenc_plans.datasets.dataset",
-    "DatasetError": "resenc_plans.errors",
-    "DatasetJson": "resenc_plans.datasets.dataset_json",
-    "FileError": "resenc_plans.errors",
-    "Finding": "resenc_plans.plans.checks.findings",
-    "Fingerprint": "resenc_plans.datasets.fingerprint",
-    "FingerprintError": "resenc_plans.errors",
-    "InheritanceError": "resenc_plans.errors",
-    "IntensityProperties": "resenc_plans.datasets.fingerprint",
-    "OtherArchitecture": "resenc_plans.plans.architectures",
-    "PlainConvUNetArchitecture": "resenc_plans.plans.architectures",
-    "PlanningError": "resenc_plans.errors",
-    "Plans": "resenc_plans.plans.plans",
-    "PlansDiff": "resenc_plans.plans.diff",
-    "PlansError": "resenc_plans.errors",
-    "PredictionSettings": "resenc_plans.inference.settings",
-    "Predictor": "resenc_plans.inference.predictor",
-    "Preprocessor": "resenc_plans.preprocessing.preprocessor",
-    "Preset": "resenc_plans.planning.presets",
-    "ResamplingSettings": "resenc_plans.plans.configuration",
-    "ResencPlansError": "resenc_plans.errors",
-    "ResidualEncoderUNetArchitecture": "resenc_plans.plans.architectures",
-    "ResolvedConfiguration": "resenc_plans.plans.configuration",
-    "Summary": "resenc_plans.evaluation.summary",
-    "Trainer": "resenc_plans.training.trainer",
-    "TrainingSettings": "resenc_plans.plans.training_settings",
-    "build_network": "resenc_plans.networks.build",
-    "create_plans": "resenc_plans.planning.planner",
-    "draw_overlay": "resenc_plans.visualization.overlay",
-    "estimate_cost": "resenc_plans.cost.estimate",
-    "evaluate_folder": "resenc_plans.evaluation.evaluate",
-    "export_model": "resenc_plans.runs.archive",
-    "find_model": "resenc_plans.runs.find_model",
-    "import_model": "resenc_plans.runs.archive",
-    "predict_folder": "resenc_plans.inference.folder",
-    "register_architecture": "resenc_plans.networks.registry",
-    "register_preset": "resenc_plans.planning.presets",
-}
+
+def _imports_for_type_checkers() -> dict[str, str]:
+    """The module of each public name."""
+    tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    statements = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: str(node.module) for node in statements for alias in node.names}
+
+
+_MODULE_OF = _imports_for_type_checkers()
 
 __all__ = ["__version__", *sorted(_MODULE_OF)]
 

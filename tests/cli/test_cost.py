@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Done, document
-from tests.test_public_api import modules_after
+from tests.loaded_modules import modules_after
 
 
 @pytest.fixture
