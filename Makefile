@@ -5,7 +5,7 @@ PEER := .venv-peer
 BIN := $(VENV)/bin
 DEMO := demo/Dataset900_Phantom
 
-.PHONY: install peer demo test check format schemas bench clean
+.PHONY: install peer demo test test-all check format schemas options bench clean
 
 install: $(VENV)/installed
 peer: $(PEER)/installed
@@ -40,6 +40,9 @@ demo: install
 	cd $(DEMO) && ../../$(BIN)/resenc-plans evaluate predicted -r labelsTr
 
 test: install
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
+
+test-all: install
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: install
@@ -54,6 +57,9 @@ format: install
 
 schemas: install
 	$(BIN)/resenc-plans schema --output schemas
+
+options: install
+	$(BIN)/python -m tests.cli.option_list
 
 bench: install peer
 	$(BIN)/python benchmarks

@@ -18,6 +18,15 @@ from resenc_plans.preprocessing.store.case_store import write_case
 collect_ignore_glob = ["*_with_nnunet.py", "compare_networks.py", "trace_training_steps.py"]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of this folder: it needs the real nnU-Net, and it is slow."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("interop")
+            item.add_marker("slow")
+
+
 def store(
     config: ResolvedConfiguration, raw: Dataset, names: Collection[str], folder: Path
 ) -> None:

@@ -11,8 +11,6 @@ from resenc_plans.cost.layers import unet_layers
 from resenc_plans.cost.training_step import simulate_training_step
 from tests.cost.configurations import of_oracle, variants
 
-pytestmark = pytest.mark.interop
-
 SCRIPT = Path(__file__).with_name("trace_training_steps.py")
 
 

@@ -22,8 +22,6 @@ from resenc_plans.datasets.splits import make_splits
 from resenc_plans.errors import ResencPlansError
 from tests.datasets.made import document, image_array, label_array, write_dataset, write_image
 
-pytestmark = pytest.mark.interop
-
 Peer = Callable[..., str]
 
 ANSWER = """

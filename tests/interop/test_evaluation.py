@@ -18,8 +18,6 @@ from resenc_plans.evaluation.postprocessing.postprocess import (
 )
 from tests.evaluation.label_folders import write_random_folder
 
-pytestmark = pytest.mark.interop
-
 SCRIPT = Path(__file__).parent / "evaluate_with_nnunet.py"
 SEEDS = range(24)
 

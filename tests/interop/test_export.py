@@ -18,8 +18,6 @@ from resenc_plans.inference.export.case import ExportRecipe, export_case
 from resenc_plans.inference.export.probabilities import write_probabilities
 from tests.preprocessing.datasets import plans
 
-pytestmark = pytest.mark.interop
-
 EXPORT = Path(__file__).parent / "export_with_nnunet.py"
 PLAIN = {"background": 0, "a": 1, "b": 2, "c": 3}
 REGIONS = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "rest": 3}

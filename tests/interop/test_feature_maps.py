@@ -5,11 +5,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from resenc_plans.cost.feature_maps import UNetShape, count_feature_maps
-
-pytestmark = pytest.mark.interop
 
 TOPOLOGIES = 150
 

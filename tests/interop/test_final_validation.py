@@ -24,8 +24,6 @@ from resenc_plans.workflows.stored_prediction import StoredPredictor
 from tests.inference.models import CPU_IN_FP32
 from tests.interop.conftest import store
 
-pytestmark = pytest.mark.interop
-
 SCRIPT = Path(__file__).parent / "validate_with_nnunet.py"
 SETTINGS = TrainingSettings(
     epochs=1, iterations=4, validation_iterations=1, workers=0, precision="fp32"

@@ -9,8 +9,6 @@ import pytest
 from resenc_plans import Dataset, Fingerprint
 from tests.datasets.made import image_array, label_array, write_dataset, write_image
 
-pytestmark = pytest.mark.interop
-
 Peer = Callable[..., str]
 
 EXTRACT = """

@@ -17,8 +17,6 @@ from resenc_plans.inference.sliding_window import importance, sliding_window_log
 from tests.inference.models import REGIONS, write_model, write_model_of
 from tests.networks.configurations import plain
 
-pytestmark = pytest.mark.interop
-
 PREDICT = Path(__file__).parent / "predict_with_nnunet.py"
 
 MODELS = {

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from resenc_plans import Plans, ResencPlansError
@@ -12,8 +11,6 @@ from resenc_plans.errors import InheritanceError
 from resenc_plans.plans.inheritance import inherit
 from tests.plans.documents import OLD_CONFIGURATION, document, inheritance_trees
 from tests.plans.test_plans import plans_files
-
-pytestmark = pytest.mark.interop
 
 RESOLVE_ALL = """
 import json, sys, warnings

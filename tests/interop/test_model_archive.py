@@ -9,8 +9,6 @@ import pytest
 
 from resenc_plans.runs.archive import ExportRequest, export_model, import_model
 
-pytestmark = pytest.mark.interop
-
 DATASET, MODEL = "Dataset004_Hippocampus", "nnUNetTrainer__nnUNetPlans__3d_fullres"
 
 THEIRS = """

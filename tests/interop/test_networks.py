@@ -16,8 +16,6 @@ from resenc_plans.plans.plans import Plans
 from resenc_plans.runs.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from tests.networks.configurations import unet_arguments
 
-pytestmark = pytest.mark.interop
-
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = Path(__file__).parent / "compare_networks.py"
 UNET = "dynamic_network_architectures.architectures.unet"

@@ -6,14 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from resenc_plans.errors import PlanningError
 from resenc_plans.files import to_json_text
 from resenc_plans.planning.planner import plan_dataset
 from resenc_plans.planning.presets import presets
-
-pytestmark = pytest.mark.interop
 
 CASES = 320
 UNPATCHED = 3

@@ -33,8 +33,6 @@ from resenc_plans.preprocessing.store.layout import store_layout
 from tests.preprocessing.comparison import assert_same_properties, image_difference
 from tests.preprocessing.datasets import kwargs, plans, volume
 
-pytestmark = pytest.mark.interop
-
 PREPROCESS = """
 import json, pickle, sys, warnings
 import numpy as np

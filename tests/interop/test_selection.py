@@ -6,15 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from resenc_plans.datasets.images.images import read_label
 from resenc_plans.evaluation.selection import in_nnunet_order, instructions, select_configuration
 from resenc_plans.files import to_json_text
 from resenc_plans.runs.find_model import find_models
 from tests.evaluation.trained_folders import write_model, write_references
-
-pytestmark = pytest.mark.interop
 
 SCRIPT = Path(__file__).parent / "select_with_nnunet.py"
 FOLDS = (("a", "b", "c"), ("d", "e"))

@@ -32,8 +32,6 @@ from resenc_plans.training.trainer import Trainer
 from tests.inference.models import CPU_IN_FP32
 from tests.networks.configurations import configuration, plain, unet_arguments
 
-pytestmark = pytest.mark.interop
-
 SCRIPT = Path(__file__).parent / "train_with_nnunet.py"
 KINDS = ("labels", "labels ignored", "regions", "regions ignored")
 LOSSES = [

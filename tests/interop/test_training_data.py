@@ -27,8 +27,6 @@ from resenc_plans.training.batches.batches import PatchBatches
 from resenc_plans.training.batches.patch_geometry import deep_supervision_scales
 from tests.networks.configurations import unet_arguments
 
-pytestmark = pytest.mark.interop
-
 SCRIPT = Path(__file__).parent / "load_with_nnunet.py"
 SEED, SIZE, COUNT = 7, 3, 16
 PATCHES = {"flat": (8, 32, 40), "cubic": (16, 36, 32), "cascade": (16, 36, 32), "plane": (40, 32)}
