@@ -31,7 +31,7 @@ def store(
     config: ResolvedConfiguration, raw: Dataset, names: Collection[str], folder: Path
 ) -> None:
     """Preprocess some cases of a dataset."""
-    preprocessor = Preprocessor(config, config.plans)
+    preprocessor = Preprocessor(config)
     for case in raw.cases:
         if case.name in names:
             image, label = read_image(case.images), read_label(case.label)

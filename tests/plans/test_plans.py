@@ -1,5 +1,6 @@
 import json
 import math
+import pickle
 from pathlib import Path
 
 import pytest
@@ -97,9 +98,38 @@ def test_unknown_keys_of_a_configuration_are_reachable() -> None:
     assert Plans.from_dict(content).resolve("3d_fullres").my_note == "keep me"
 
 
-def test_a_resolved_configuration_knows_its_plans() -> None:
-    plan = Plans.from_dict(document())
-    assert plan.resolve("3d_fullres").plans is plan
+def test_a_resolved_configuration_knows_its_plans_as_they_were(tmp_path: Path) -> None:
+    content = document(old=OLD_CONFIGURATION)
+    plan = Plans.from_dict(content, "my plans")
+    config = plan.resolve("3d_fullres")
+    plan.derive("3d_fullres", from_="old", overwrite=True, batch_size=16)
+    plan.upgrade()
+    plan.save(tmp_path / "plans.json")
+    assert (config.batch_size, config.to_dict()["batch_size"]) == (2, 2)
+    assert config.plans.to_dict() == content
+    assert (config.plans.source, config.plans.path) == ("my plans", None)
+    assert plan.resolve("3d_fullres").plans.path == tmp_path / "plans.json"
+
+
+def test_a_resolved_configuration_is_frozen_all_the_way() -> None:
+    config = Plans.from_dict(document()).resolve("3d_fullres")
+    assert {config.plans: "usable as a key"}[config.plans]
+    with pytest.raises(AttributeError):
+        config.plans.path = Path("elsewhere.json")  # type: ignore[misc]
+    config.to_dict()["spacing"][0] = 99
+    config.plans.to_dict()["transpose_forward"][0] = 99
+    assert config.to_dict()["spacing"] == [1.0, 1.0, 1.0]
+    assert config.plans.to_dict()["transpose_forward"] == [0, 1, 2]
+    assert pickle.loads(pickle.dumps(config)) == config
+
+
+def test_configurations_are_equal_if_they_and_what_plans_say_of_all_are() -> None:
+    plan, other = Plans.from_dict(document()), Plans.from_dict(document(), "other")
+    config = plan.resolve("3d_fullres")
+    plan.derive("bs4", from_="3d_fullres", batch_size=4)
+    assert plan.resolve("3d_fullres") == other.resolve("3d_fullres") == config
+    content = document() | {"transpose_forward": [1, 0, 2]}
+    assert Plans.from_dict(content).resolve("3d_fullres") != config
 
 
 def test_the_old_name_of_intensity_properties_is_read() -> None:

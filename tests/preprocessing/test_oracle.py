@@ -31,7 +31,7 @@ def test_stored_cases_equal_nnunets(shared: Path, name, plans_file, configuratio
     plan = Plans.load(shared / "oracle" / name / plans_file)
     config = plan.resolve(configuration)
     store = CaseStore(shared / "oracle" / name / config.data_identifier)
-    recipe = Recipe.of(config, plan, dataset.labels)
+    recipe = Recipe.of(config, dataset.labels)
     cases = [case for case in dataset.cases if case.name in store]
     assert len(cases) == len(store) > 0
 

@@ -386,3 +386,11 @@ class TestCheck:
         problems = check_store(store).problems
 
         assert [problem.case for problem in problems] == ["case_3"]
+
+
+def test_plans_that_contradict_the_configuration_are_refused() -> None:
+    config = plan().resolve("3d_fullres")
+    assert Preprocessor(config) == Preprocessor(config, None)
+    assert Preprocessor(config, plan()).config == config
+    with pytest.raises(ConfigurationError, match="is not the configuration of that name"):
+        Preprocessor(config, plan(spacing=[9.0, 1.0, 1.0]))

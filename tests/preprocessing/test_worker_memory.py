@@ -34,7 +34,7 @@ from resenc_plans.preprocessing import Recipe
 from resenc_plans.preprocessing.store_case import CaseTask, store_case
 from tests.preprocessing.datasets import plan
 dataset, plans = Dataset.load(sys.argv[1]), plan(use_mask_for_norm=[True])
-recipe = Recipe.of(plans.resolve("3d_fullres"), plans, dataset.labels)
+recipe = Recipe.of(plans.resolve("3d_fullres"), dataset.labels)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 before = peak()
 store_case(CaseTask(dataset.cases[0], "SimpleITKIO", recipe, "", Path(sys.argv[2])))

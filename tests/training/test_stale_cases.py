@@ -19,8 +19,7 @@ from resenc_plans.training.trainer import Trainer
 def recorded(config: ResolvedConfiguration, dataset: Dataset, preprocessed: Path):
     """The store, with a manifest as `preprocess` leaves it."""
     store = preprocessed / config.data_identifier
-    plan = Plans.from_dict(config.plans.to_dict(), path=config.plans.path)
-    recipe = recipe_digest(config, plan, dataset.json, "threshold")
+    recipe = recipe_digest(config, dataset.json, "threshold")
     Manifest(store).write(
         ManifestEntry(f"phantom_{number:03}", recipe, (), (), ()) for number in range(6)
     )

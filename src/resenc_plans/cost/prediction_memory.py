@@ -70,7 +70,7 @@ def _shapes(config: ResolvedConfiguration) -> tuple[tuple[int, ...], tuple[int, 
     """
     shape = tuple(round(size) for size in config.median_image_size_in_voxels)
     plans = getattr(config, "_plans", None)
-    original = plans.document.original_median_shape_after_transp if plans else None
+    original = plans.original_median_shape_after_transp if plans else None
     image = tuple(round(size) for size in original) if original else shape
     if len(image) == len(shape) + 1:
         shape = (image[0], *shape)

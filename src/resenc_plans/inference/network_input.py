@@ -36,7 +36,7 @@ def input_recipe(config: ResolvedConfiguration) -> Recipe:
     ConfigurationError
         A function or setting in the configuration is unknown.
     """
-    recipe = Recipe.of(config, config.plans, rule=PREVIOUS_STAGE_RULE)
+    recipe = Recipe.of(config, rule=PREVIOUS_STAGE_RULE)
     return replace(recipe, channels=tuple(map(_allow_constant, recipe.channels)))
 
 

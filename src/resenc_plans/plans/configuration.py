@@ -4,7 +4,7 @@ All models are frozen views. Saving never goes through them, so that a file keep
 its unknown keys, and its numbers as they were written (see `resenc_plans.plans.plans`).
 """
 
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -17,10 +17,8 @@ from pydantic import (
 
 from resenc_plans.datasets.fingerprint import IntensityProperties
 from resenc_plans.plans.architectures import Architecture
-from resenc_plans.plans.frozen import Boolean, FrozenModel, Integer, Number, thaw
-
-if TYPE_CHECKING:
-    from resenc_plans.plans.plans import Plans
+from resenc_plans.plans.frozen import Boolean, FrozenDict, FrozenModel, Integer, Number, thaw
+from resenc_plans.plans.header import PlansHeader
 
 
 def _as_tuple(value: Any) -> Any:
@@ -177,8 +175,8 @@ class ResolvedConfiguration(FrozenModel):
     previous_stage: str | None = None
     next_stage: Names = ()
 
-    _plans: "Plans" = PrivateAttr()
-    _document: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _plans: PlansHeader = PrivateAttr()
+    _document: FrozenDict = PrivateAttr()
 
     @model_validator(mode="after")
     def _agree_on_axes(self) -> Self:
@@ -189,8 +187,8 @@ class ResolvedConfiguration(FrozenModel):
         return self
 
     @property
-    def plans(self) -> "Plans":
-        """The plans that this configuration was resolved from."""
+    def plans(self) -> PlansHeader:
+        """What the plans said for all configurations when this one was resolved."""
         return self._plans
 
     @property

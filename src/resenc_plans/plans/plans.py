@@ -17,6 +17,8 @@ from resenc_plans.plans.configuration import (
     PlansDocument,
     ResolvedConfiguration,
 )
+from resenc_plans.plans.frozen import FrozenDict
+from resenc_plans.plans.header import PlansHeader
 from resenc_plans.plans.inheritance import inherit
 from resenc_plans.plans.legacy import (
     INTENSITIES,
@@ -49,10 +51,10 @@ class Plans:
     def __init__(
         self, document: dict[str, Any], source: str = "plans", path: Path | None = None
     ) -> None:
+        source = source if path is None else str(path)
         self._document = document
-        self._source = source if path is None else str(path)
-        self._path = path
-        self._view = _validated(document, self._source)
+        self._view = _typed(document, source)
+        self._header = _header(document, self._view, source, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -86,26 +88,31 @@ class Plans:
             The file cannot be written; what was there before is unchanged.
         """
         write_json(path, self._document)
-        self._path, self._source = Path(path), str(path)
+        self._header = _header(self._document, self._view, str(path), Path(path))
 
     def to_dict(self) -> dict[str, Any]:
         """The document, as a copy."""
         return deepcopy(self._document)
 
     @property
+    def header(self) -> PlansHeader:
+        """What the file says for all of its configurations, frozen as it is now."""
+        return self._header
+
+    @property
     def name(self) -> str:
         """`plans_name`, or the file's stem where the file does not say."""
-        return self._view.plans_name or Path(self._source).stem
+        return self._header.name
 
     @property
     def source(self) -> str:
         """What messages call the plans: their file, if they have one."""
-        return self._source
+        return self._header.source
 
     @property
     def path(self) -> Path | None:
         """The file that they were loaded from or saved to last; None before either."""
-        return self._path
+        return self._header.path
 
     @property
     def folder(self) -> Path:
@@ -116,12 +123,7 @@ class Plans:
         PlansError
             They were neither loaded from a file nor saved.
         """
-        if self._path is None:
-            raise PlansError(
-                f"{self._source}: these plans are in no file, so where the dataset's preprocessed "
-                "cases are is unknown. Save the plans into the folder of the preprocessed dataset."
-            )
-        return self._path.parent
+        return self._header.folder
 
     @property
     def document(self) -> PlansDocument:
@@ -140,15 +142,9 @@ class Plans:
         Raises
         ------
         PlansError
-            The file has none.
+            The file has none, or a key is not a channel number.
         """
-        found = self._view.foreground_intensity_properties_per_channel
-        if found is None and OLD_INTENSITIES in self._document:
-            renamed = {INTENSITIES: self._document[OLD_INTENSITIES], "configurations": {}}
-            found = _validated(renamed, self._source).foreground_intensity_properties_per_channel
-        if found is None:
-            raise PlansError(f"{self._source}: has no {INTENSITIES}.")
-        return tuple(found[key] for key in sorted(found, key=_channel_number))
+        return self._header.intensity_properties
 
     def resolve(self, name: str) -> ResolvedConfiguration:
         """The configuration `name` with inheritance applied, in the current format.
@@ -163,14 +159,14 @@ class Plans:
         try:
             values = modernize(name, inherit(self._document["configurations"], name))
         except PlansError as error:
-            raise type(error)(f"{self._source}: {error}") from None
+            raise type(error)(f"{self.source}: {error}") from None
         try:
             config = ResolvedConfiguration.model_validate({**values, "name": name})
         except ValidationError as error:
             faults = "; ".join(sentences(error))
-            raise ConfigurationError(f"{self._source}: {name}: {faults}.") from None
-        config._plans = self
-        config._document = values
+            raise ConfigurationError(f"{self.source}: {name}: {faults}.") from None
+        config._plans = self._header
+        config._document = FrozenDict(values)
         return config
 
     def derive(self, name: str, *, from_: str, overwrite: bool = False, **overrides: Any) -> Self:
@@ -197,8 +193,9 @@ class Plans:
         child = derived_configuration(self, name, from_, overrides, overwrite)
         document = self.to_dict()
         document["configurations"][name] = child
-        type(self)(document, self._source, self._path).resolve(name)
-        self._document, self._view = document, _validated(document, self._source)
+        edited = type(self)(document, self.source, self.path)
+        edited.resolve(name)
+        self._become(edited)
         return self
 
     def diff(self, other: "Plans", *, resolved: bool = True) -> "PlansDiff":
@@ -228,8 +225,16 @@ class Plans:
         """Rewrite older formats to the current one, in place (see `plans.legacy`)."""
         document = self.to_dict()
         report = upgrade_document(document)
-        self._document, self._view = document, _validated(document, self._source)
+        self._become(type(self)(document, self.source, self.path))
         return report
+
+    def _become(self, edited: Self) -> None:
+        """Take over what `edited` holds; what was resolved before keeps what it has."""
+        self._document, self._view, self._header = (
+            edited._document,
+            edited._view,
+            edited._header,
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Plans) and self._document == other._document
@@ -240,14 +245,33 @@ class Plans:
         return f"Plans({self.name!r}, configurations={list(self.configurations)})"
 
 
-ResolvedConfiguration.model_rebuild(_types_namespace={"Plans": Plans})
+def _header(
+    document: dict[str, Any], view: PlansDocument, source: str, path: Path | None
+) -> PlansHeader:
+    intensities = document.get(INTENSITIES)
+    if intensities is None:
+        intensities = document.get(OLD_INTENSITIES)
+    return PlansHeader(
+        name=view.plans_name or Path(source).stem,
+        dataset_name=view.dataset_name,
+        image_reader_writer=view.image_reader_writer,
+        transpose_forward=view.transpose_forward or (0, 1, 2),
+        original_median_shape_after_transp=view.original_median_shape_after_transp,
+        intensities=None if intensities is None else FrozenDict(intensities),
+        source=source,
+        path=path,
+        document=FrozenDict(document),
+    )
 
 
-def _validated(document: Any, source: str) -> PlansDocument:
+def _typed(document: Any, source: str) -> PlansDocument:
+    """The typed view of a document; the old name of the intensity statistics counts too."""
     if not isinstance(document, dict) or not isinstance(document.get("configurations"), dict):
         raise PlansError(
             f"{source}: is not a plans file (no object 'configurations'). {_kind(document)}"
         )
+    if OLD_INTENSITIES in document and document.get(INTENSITIES) is None:
+        document = {**document, INTENSITIES: document[OLD_INTENSITIES]}
     try:
         return PlansDocument.model_validate(document)
     except ValidationError as error:
@@ -268,9 +292,3 @@ def _kind(document: Any) -> str:
     if isinstance(document, list) and document and isinstance(document[0], dict):
         return "It looks like a splits_final.json."
     return "Give the path of a file that a planner wrote, such as nnUNetResEncUNetLPlans.json."
-
-
-def _channel_number(key: str) -> int:
-    if not key.isdigit():
-        raise PlansError(f"{INTENSITIES}: the key {key!r} is not a channel number.")
-    return int(key)

@@ -11,7 +11,6 @@ from resenc_plans.datasets.fingerprint import IntensityProperties
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import ConfigurationError, DatasetError, PlansError
 from resenc_plans.plans.configuration import ResolvedConfiguration
-from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing.class_locations import (
     ClassKey,
     classes_to_locate,
@@ -72,7 +71,6 @@ class Recipe:
     def of(
         cls,
         config: ResolvedConfiguration,
-        plan: Plans,
         labels: Labels | None = None,
         rule: LabelRule = DEFAULT_RULE,
     ) -> Self:
@@ -91,8 +89,8 @@ class Recipe:
             configuration=config.name,
             spacing=tuple(float(length) for length in config.spacing),
             patch_size=config.patch_size,
-            transpose_forward=plan.document.transpose_forward or (0, 1, 2),
-            channels=_channel_recipes(config, plan),
+            transpose_forward=config.plans.transpose_forward,
+            channels=_channel_recipes(config),
             resample_image=image_resampling(config),
             resample_labels=label_resampling(config, rule),
             known_labels=known,
@@ -181,7 +179,7 @@ def preprocess_own(
     return StoredCase(np.ascontiguousarray(image), segmentation.astype(np.int16), result)
 
 
-def _channel_recipes(config: ResolvedConfiguration, plan: Plans) -> tuple[ChannelRecipe, ...]:
+def _channel_recipes(config: ResolvedConfiguration) -> tuple[ChannelRecipe, ...]:
     schemes, masks = config.normalization_schemes, config.use_mask_for_norm
     if len(schemes) != len(masks):
         raise ConfigurationError(
@@ -189,7 +187,7 @@ def _channel_recipes(config: ResolvedConfiguration, plan: Plans) -> tuple[Channe
             f"use_mask_for_norm {len(masks)}."
         )
     try:
-        intensities = plan.intensity_properties
+        intensities = config.plans.intensity_properties
     except PlansError:
         intensities = ()
     return tuple(

@@ -70,12 +70,27 @@ class PreprocessingReport:
 
 @dataclass(frozen=True)
 class Preprocessor:
-    """Preprocesses images as a configuration of plans says."""
+    """Preprocesses images as a configuration of plans says.
+
+    Raises
+    ------
+    ConfigurationError
+        The configuration of that name in `plan` is another one than `config`.
+    """
 
     config: ResolvedConfiguration
-    plan: Plans
+    plan: Plans | None = None
+    """The plans that `config` was resolved from, as a check; it knows them itself."""
     label_rule: LabelRule = DEFAULT_RULE
     """How segmentations are resampled where labels meet, see `resample_labels`."""
+
+    def __post_init__(self) -> None:
+        name = self.config.name
+        if self.plan is not None and self.plan.resolve(name) != self.config:
+            raise ConfigurationError(
+                f"{self.plan.source}: {name} is not the configuration of that name that is to be "
+                "preprocessed. Resolve it from these plans."
+            )
 
     def preprocess_case(
         self,
@@ -88,7 +103,7 @@ class Preprocessor:
 
         With `dataset_labels`, class locations are sampled and unknown labels are an error.
         """
-        recipe = Recipe.of(self.config, self.plan, dataset_labels, self.label_rule)
+        recipe = Recipe.of(self.config, dataset_labels, self.label_rule)
         return preprocess_case(images, labels, properties, recipe)
 
     def run(
@@ -169,21 +184,22 @@ class Preprocessor:
 
     def memory_per_worker(self, dataset: Dataset) -> int:
         """The most that a worker takes for any case of the dataset, in bytes, by their headers."""
-        recipe = Recipe.of(self.config, self.plan, dataset.labels, self.label_rule)
+        recipe = Recipe.of(self.config, dataset.labels, self.label_rule)
         return max((memory_of_case(case, recipe) for case in dataset.cases), default=0)
 
     def _tasks(self, dataset: Dataset, folder: Path) -> list[CaseTask]:
         if not dataset.cases:
             raise DatasetError(f"{dataset.folder}: has no training cases to preprocess.")
-        recipe = Recipe.of(self.config, self.plan, dataset.labels, self.label_rule)
+        recipe = Recipe.of(self.config, dataset.labels, self.label_rule)
+        plans = self.config.plans
         if len(recipe.channels) != len(dataset.channels):
             raise ConfigurationError(
-                f"{self.plan.source}: {self.config.name} is for {len(recipe.channels)} channels, "
+                f"{plans.source}: {self.config.name} is for {len(recipe.channels)} channels, "
                 f"but {dataset.json.source} names {len(dataset.channels)}. "
                 "Are these the plans of another dataset?"
             )
-        reader = self.plan.document.image_reader_writer or dataset.reader_name
-        digest = recipe_digest(self.config, self.plan, dataset.json, self.label_rule)
+        reader = plans.image_reader_writer or dataset.reader_name
+        digest = recipe_digest(self.config, dataset.json, self.label_rule)
         return [CaseTask(_absolute(case), reader, recipe, digest, folder) for case in dataset.cases]
 
 

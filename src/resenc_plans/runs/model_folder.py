@@ -36,7 +36,7 @@ class ModelFolder(os.PathLike[str]):
         is not set, results lie in a folder of that name beside the plans.
         """
         results = results_folder(preprocessed=config.plans.folder)
-        dataset_name = config.plans.document.dataset_name or dataset.name
+        dataset_name = config.plans.dataset_name or dataset.name
         return cls(results / dataset_name / f"{TRAINER_NAME}__{config.plans.name}__{configuration}")
 
     def __fspath__(self) -> str:

@@ -38,7 +38,7 @@ def check_stored_cases(
         A case was preprocessed by other plans or labels, has other channels than the plans, image
         and labels differ in shape, or the properties are damaged.
     """
-    stale = stale_cases(store.folder, cases, config, config.plans, dataset.json)
+    stale = stale_cases(store.folder, cases, config, dataset.json)
     if stale:
         raise PreprocessingError(
             f"{store.folder}: {len(stale)} of {len(cases)} cases were preprocessed before the "

@@ -71,7 +71,7 @@ def validate(
         None if previous is None else partial(open_prediction, previous),
         following,
     )
-    reader = config.plans.document.image_reader_writer
+    reader = config.plans.image_reader_writer
     found = validate_fold(
         folder.model,
         folder.fold,

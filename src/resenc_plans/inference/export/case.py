@@ -39,7 +39,7 @@ class ExportRecipe:
         """
         return cls(
             spacing=tuple(float(length) for length in config.spacing),
-            transpose_forward=config.plans.document.transpose_forward or (0, 1, 2),
+            transpose_forward=config.plans.transpose_forward,
             interpolation=Interpolation.of(config),
             regions=labels.regions_class_order,
             dtype=np.dtype(np.uint8 if len(labels.foreground_labels) < 255 else np.uint16),

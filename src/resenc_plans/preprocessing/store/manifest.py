@@ -16,7 +16,6 @@ from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.errors import FileError
 from resenc_plans.files import replace_file
 from resenc_plans.plans.configuration import ResolvedConfiguration
-from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing.resampling.labels import LabelRule
 from resenc_plans.preprocessing.store.case_store import OWN_FOLDER
 
@@ -121,9 +120,7 @@ class Manifest:
             raise FileError(f"{self.path}: cannot be written: {error.strerror}.") from None
 
 
-def recipe_digest(
-    config: ResolvedConfiguration, plan: Plans, dataset_json: DatasetJson, rule: LabelRule
-) -> str:
+def recipe_digest(config: ResolvedConfiguration, dataset_json: DatasetJson, rule: LabelRule) -> str:
     """Digest of all that decides what is stored of given images.
 
     The patch size is not in it, though blocks are cut by it: plans that share a data_identifier
@@ -140,7 +137,7 @@ def recipe_digest(
         "resampling_fn_seg_kwargs",
         "preprocessor_name",
     )
-    plans_document = plan.to_dict()
+    plans_document = config.plans.to_dict()
     dataset_document = dataset_json.to_dict()
     needless = set(config.normalization_schemes) <= WITHOUT_INTENSITIES
     parts = {
@@ -160,7 +157,6 @@ def stale_cases(
     folder: Path,
     cases: Iterable[str],
     config: ResolvedConfiguration,
-    plan: Plans,
     dataset_json: DatasetJson,
 ) -> list[str]:
     """Those of a store's cases that were made by another recipe than that of the plans now.
@@ -168,7 +164,7 @@ def stale_cases(
     Cases without an entry in the manifest, such as nnU-Net's own, are not among them. Either rule
     of resampling labels will do.
     """
-    recipes = {recipe_digest(config, plan, dataset_json, rule) for rule in get_args(LabelRule)}
+    recipes = {recipe_digest(config, dataset_json, rule) for rule in get_args(LabelRule)}
     entries = Manifest(folder).read()
     return [case for case in cases if case in entries and entries[case].recipe not in recipes]
 
