@@ -19,7 +19,7 @@ can catch all of them at once and the command line can print them in one place::
     ├── EvaluationError      predictions cannot be compared with references
     ├── DeviceError          a device does not exist or lacks memory
     ├── WorkerError          a process that worked on cases is gone
-    │   └── WorkerStartError     no worker process can be started
+    │   └── WorkerStartError     no worker can be started or reached
     └── UsageError           options or arguments contradict each other
 
 A message says what is wrong, where (file, configuration, key, case) and what to do.
@@ -91,7 +91,7 @@ class WorkerError(ResencPlansError):
 
 
 class WorkerStartError(WorkerError):
-    """No worker process can be started."""
+    """No worker process can be started, or no cluster of workers answers."""
 
 
 class UsageError(ResencPlansError):

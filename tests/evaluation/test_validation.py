@@ -12,7 +12,7 @@ from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import DatasetError
 from resenc_plans.evaluation.evaluate import Evaluation, Problem
 from resenc_plans.evaluation.validation import validate_fold
-from resenc_plans.inference.folder import PredictionProblem
+from resenc_plans.execution.cases import CaseProblem
 from tests.evaluation.label_folders import write_dataset_json, write_labels
 
 
@@ -24,11 +24,11 @@ class KnowAll:
 
     def predict_cases(
         self, cases: Sequence[str], target: Path, /, *, probabilities: bool = False
-    ) -> tuple[PredictionProblem, ...]:
+    ) -> tuple[CaseProblem, ...]:
         del probabilities
         for name in set(cases) - {"c"}:
             shutil.copy(self.references / f"{name}.nii.gz", target)
-        return (PredictionProblem("c", "too dark"),) if "c" in cases else ()
+        return (CaseProblem("c", "too dark"),) if "c" in cases else ()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from resenc_plans import Dataset, Plans
-from resenc_plans.errors import ResencPlansError
+from resenc_plans.errors import WorkerStartError
 from resenc_plans.execution.dask import dask_executor
 from resenc_plans.preprocessing import CaseStore, Preprocessor
 from resenc_plans.preprocessing.store.check import check_store
@@ -59,7 +59,7 @@ def test_both_datasets_are_stored_though_a_worker_dies(
 def test_no_answer_is_told() -> None:
     pytest.importorskip("distributed")
     with (
-        pytest.raises(ResencPlansError, match="No Dask scheduler answers at tcp://127"),
+        pytest.raises(WorkerStartError, match="No Dask scheduler answers at tcp://127"),
         dask_executor("tcp://127.0.0.1:9", timeout="1s"),
     ):
         pass
@@ -69,7 +69,7 @@ def test_an_environment_without_dask_is_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "distributed", None)
 
     with (
-        pytest.raises(ResencPlansError, match=r"pip install 'resenc-plans\[dask\]'"),
+        pytest.raises(WorkerStartError, match=r"pip install 'resenc-plans\[dask\]'"),
         dask_executor("tcp://127.0.0.1:9"),
     ):
         pass

@@ -1,8 +1,10 @@
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from resenc_plans.execution.memory import free_in_groups, free_memory
+from resenc_plans.errors import DeviceError
+from resenc_plans.execution.memory import free_in_groups, free_memory, installed_gpu_memory
 
 
 def write(path: Path, text: str) -> None:
@@ -53,3 +55,22 @@ def test_free_memory_is_known() -> None:
 
     assert free is not None
     assert free > 0
+
+
+def test_the_installed_memory_is_that_of_the_smallest_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = tmp_path / "nvidia-smi"
+    fake.write_text("#!/bin/sh\nprintf '40960\\n24576\\n'\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert subprocess.run(["nvidia-smi"], check=True, capture_output=True).stdout
+    assert installed_gpu_memory() == 24
+
+
+def test_without_a_gpu_the_memory_has_to_be_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DeviceError, match="No GPU found"):
+        installed_gpu_memory()

@@ -1,5 +1,6 @@
 import zlib
 
+from resenc_plans.execution.cases import CaseProblem
 from resenc_plans.execution.pipeline import Pipeline
 
 
@@ -16,9 +17,9 @@ def test_whatever_a_case_raises_the_others_are_done() -> None:
 
     outcomes = dict(Pipeline(stage("a"), stage("b", "d"), stage("c")).run("abcde"))
     assert outcomes == {
-        "a": "IndexError: x",
-        "b": "error: x",
-        "c": "EOFError: x",
-        "d": "There is not enough memory for it.",
+        "a": CaseProblem("a", "IndexError: x"),
+        "b": CaseProblem("b", "error: x"),
+        "c": CaseProblem("c", "EOFError: x"),
+        "d": CaseProblem("d", "There is not enough memory for it."),
         "e": None,
     }

@@ -62,7 +62,7 @@ def test_exceptions_come_back(pool) -> None:
 def test_a_death_fails_one_task_and_names_the_signal(pool) -> None:
     futures = [pool.submit(double, 1), pool.submit(die), *(pool.submit(double, n) for n in (2, 3))]
 
-    with pytest.raises(WorkerError, match=r"killed .SIGKILL, perhaps by the system for want"):
+    with pytest.raises(WorkerError, match=r"killed .SIGKILL, perhaps by the system for lack"):
         futures[1].result(timeout=30)
     assert [f.result(timeout=30) for f in (futures[0], *futures[2:])] == [2, 4, 6]
 

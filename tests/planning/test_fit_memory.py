@@ -1,11 +1,9 @@
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from resenc_plans import PlanningError, estimate_cost
-from resenc_plans.execution.gpu import gpu_memory_at_hand
 from resenc_plans.planning.planner import PlanningResult, plan_dataset
 
 
@@ -47,22 +45,3 @@ def test_a_preset_s_name_is_not_for_fitted_plans(shared: Path) -> None:
 def test_a_memory_that_nothing_fits_is_refused(shared: Path) -> None:
     with pytest.raises(PlanningError, match="too small"):
         fitted(shared, "ACDC", 2)
-
-
-def test_the_memory_at_hand_is_that_of_the_smallest_gpu(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake = tmp_path / "nvidia-smi"
-    fake.write_text("#!/bin/sh\nprintf '40960\\n24576\\n'\n")
-    fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert subprocess.run(["nvidia-smi"], check=True, capture_output=True).stdout
-    assert gpu_memory_at_hand() == 24
-
-
-def test_without_a_gpu_the_memory_has_to_be_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(PlanningError, match="No GPU found"):
-        gpu_memory_at_hand()

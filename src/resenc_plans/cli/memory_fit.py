@@ -18,9 +18,9 @@ def memory_to_fit(text: str | None) -> float | None:
     if text is None:
         return None
     if text.casefold() == "auto":
-        from resenc_plans.execution.gpu import gpu_memory_at_hand
+        from resenc_plans.execution.memory import installed_gpu_memory
 
-        return gpu_memory_at_hand()
+        return installed_gpu_memory()
     try:
         memory = float(text.upper().removesuffix("GB"))
     except ValueError:

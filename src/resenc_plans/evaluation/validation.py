@@ -9,8 +9,8 @@ from typing import Protocol
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.errors import DatasetError
 from resenc_plans.evaluation.evaluate import Evaluation, Problem, Question, evaluate_folder
+from resenc_plans.execution.cases import CaseProblem
 from resenc_plans.folders import DATASET_JSON, SUMMARY_JSON
-from resenc_plans.inference.folder import PredictionProblem
 from resenc_plans.runs.run_folder import RunFolder
 
 
@@ -19,7 +19,7 @@ class CasePredictor(Protocol):
 
     def predict_cases(
         self, cases: Sequence[str], target: Path, /, *, probabilities: bool = False
-    ) -> Sequence[PredictionProblem]:
+    ) -> Sequence[CaseProblem]:
         """Write a segmentation of every case into `target`; what failed, and why."""
         ...
 

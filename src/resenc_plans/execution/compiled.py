@@ -1,4 +1,4 @@
-"""Loops compiled to machine code by numba when they first run, and kept on disk after that."""
+"""Loops that numba compiles when they first run, and caches on disk."""
 
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar, cast
@@ -12,11 +12,11 @@ R = TypeVar("R")
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a loop over arrays; it runs without the interpreter's lock.
 
-    The machine code is kept beside the source, else in the user's cache folder (or where
-    NUMBA_CACHE_DIR says); where neither can be written, each process compiles anew.
+    The machine code is cached beside the source, or else in the user's cache folder (or in
+    NUMBA_CACHE_DIR). Where neither is writable, each process compiles anew.
     """
     try:
         result = njit(nogil=True, cache=True, error_model="numpy")(function)
-    except RuntimeError:  # numba found no folder to keep the code in
+    except RuntimeError:  # numba found no folder for its cache
         result = njit(nogil=True, error_model="numpy")(function)
     return cast(Callable[P, R], result)

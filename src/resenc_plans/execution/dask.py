@@ -1,4 +1,4 @@
-"""Preprocessing on a Dask cluster (extra `dask`)."""
+"""A Dask cluster as an executor (extra `dask`)."""
 
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from resenc_plans.errors import ResencPlansError
+from resenc_plans.errors import WorkerStartError
 
 
 @contextmanager
@@ -18,19 +18,19 @@ def dask_executor(address: str, timeout: str = "10s") -> Iterator[Executor]:
 
     Raises
     ------
-    ResencPlansError
+    WorkerStartError
         Dask is not installed, or nothing answers at the address.
     """
     try:
         distributed: Any = import_module("distributed")
     except ImportError:
-        raise ResencPlansError(
+        raise WorkerStartError(
             "Dask is not installed. Run: pip install 'resenc-plans[dask]'"
         ) from None
     try:
         client = distributed.Client(address, timeout=timeout, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise ResencPlansError(f"No Dask scheduler answers at {address}: {error}") from None
+        raise WorkerStartError(f"No Dask scheduler answers at {address}: {error}") from None
     with client:
         yield client.get_executor(pure=False)
 

@@ -1,8 +1,10 @@
-"""How much memory this process may still take: what is free, within its container's limits."""
+"""How much memory there is: what this process may still take, and what the GPUs have."""
 
 import contextlib
+import subprocess
 from pathlib import Path
 
+from resenc_plans.errors import DeviceError
 from resenc_plans.execution.cgroups import CGROUP, MEMBERSHIP, group_folders
 
 _FILES = {
@@ -14,7 +16,7 @@ memory.stat."""
 
 
 def free_memory() -> int | None:
-    """Bytes that this process may still take; None if unknown."""
+    """Bytes that this process may still take, within its container's limits; None if unknown."""
     sizes = [size for size in (_free_on_machine(), free_in_groups()) if size is not None]
     return min(sizes, default=None)
 
@@ -30,6 +32,25 @@ def free_in_groups(cgroup: Path = CGROUP, membership: Path = MEMBERSHIP) -> int 
         for version, folder in group_folders("memory", cgroup, membership)
     ]
     return min((size for size in sizes if size is not None), default=None)
+
+
+def installed_gpu_memory() -> float:
+    """Memory of this machine's GPU in GB as nvidia-smi counts it (GiB); of several, the smallest.
+
+    Raises
+    ------
+    DeviceError
+        There is no nvidia-smi, or it sees no GPU.
+    """
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        process = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+        return min(float(line) for line in process.stdout.split()) / 1024
+    except (OSError, subprocess.SubprocessError, ValueError):
+        raise DeviceError(
+            "No GPU found: nvidia-smi does not run here or sees none. Give the memory in GB "
+            "instead."
+        ) from None
 
 
 def _free_on_machine() -> int | None:

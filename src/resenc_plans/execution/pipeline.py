@@ -1,4 +1,4 @@
-"""Cases through three stages at once: read ahead, the network here, written behind."""
+"""Cases through three stages at once: read ahead, predict here, write behind."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -6,85 +6,74 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from resenc_plans.errors import ResencPlansError
+from resenc_plans.execution.cases import CaseProblem, problem
 
 Case = TypeVar("Case")
 Read = TypeVar("Read")
 Predicted = TypeVar("Predicted")
 
 CASES_AHEAD = 2
-"""Cases that are read while the network works; with one in the network and one per worker behind
-it, all that is held."""
+"""Cases that are read while the network works. With the one in the network and one per worker that
+writes, these are all the cases that are held in memory."""
 
 
 @dataclass(frozen=True)
 class Pipeline(Generic[Case, Read, Predicted]):
-    """Three stages; `predict` is called in the thread of `run`, the others in threads of theirs."""
+    """Three stages; `predict` runs in the thread of `run`, the others in threads of their own."""
 
     read: Callable[[Case], Read]
     predict: Callable[[Case, Read], Predicted]
     write: Callable[[Case, Predicted], None]
     workers: int = 1
     """Threads that read, and as many that write."""
+    name: Callable[[Case], str] = str
+    """The name of a case for its problem."""
 
-    def run(self, cases: Sequence[Case]) -> Iterator[tuple[Case, str | None]]:
-        """Each case when it is done, and why if it failed. Written cases may come after later ones.
+    def run(self, cases: Sequence[Case]) -> Iterator[tuple[Case, CaseProblem | None]]:
+        """Yield each finished case, with its problem if it failed.
 
-        When the caller stops asking, what was begun is finished and the rest is left.
+        A case may be finished after later ones. When the caller stops iterating, cases that have
+        begun are finished and the others are dropped.
         """
-        behind: deque[tuple[Case, Future[None]]] = deque()
+        writing: deque[tuple[Case, Future[None]]] = deque()
         readers, writers = ThreadPoolExecutor(self.workers), ThreadPoolExecutor(self.workers)
         try:
-            for case, future in self._ahead(readers, cases):
-                predicted = self._predicted(case, future)
+            for case, future in self._read_ahead(readers, cases):
+                predicted = self._predict(case, future)
                 del future
-                if isinstance(predicted, _Failure):
-                    yield case, predicted.reason
+                if isinstance(predicted, CaseProblem):
+                    yield case, predicted
                     continue
-                while len(behind) >= self.workers:
-                    yield _outcome(*behind.popleft())
-                behind.append((case, writers.submit(self.write, case, predicted)))
+                while len(writing) >= self.workers:
+                    yield self._finish(*writing.popleft())
+                writing.append((case, writers.submit(self.write, case, predicted)))
                 del predicted
-            while behind:
-                yield _outcome(*behind.popleft())
+            while writing:
+                yield self._finish(*writing.popleft())
         finally:
             for pool in (readers, writers):
                 pool.shutdown(cancel_futures=True)
 
-    def _predicted(self, case: Case, future: "Future[Read]") -> "Predicted | _Failure":
+    def _predict(self, case: Case, future: "Future[Read]") -> "Predicted | CaseProblem":
         try:
             return self.predict(case, future.result())
         except Exception as error:  # a damaged file may raise anything deep in a library
-            return _Failure(_reason(error))
+            return problem(self.name(case), error)
 
-    def _ahead(
+    def _read_ahead(
         self, pool: ThreadPoolExecutor, cases: Sequence[Case]
     ) -> "Iterator[tuple[Case, Future[Read]]]":
-        waiting: deque[tuple[Case, Future[Read]]] = deque()
+        reading: deque[tuple[Case, Future[Read]]] = deque()
         for case in cases:
-            waiting.append((case, pool.submit(self.read, case)))
-            if len(waiting) > CASES_AHEAD:
-                yield waiting.popleft()
-        while waiting:
-            yield waiting.popleft()
+            reading.append((case, pool.submit(self.read, case)))
+            if len(reading) > CASES_AHEAD:
+                yield reading.popleft()
+        while reading:
+            yield reading.popleft()
 
-
-@dataclass(frozen=True)
-class _Failure:
-    reason: str
-
-
-def _outcome(case: Case, future: "Future[None]") -> tuple[Case, str | None]:
-    try:
-        future.result()
-    except Exception as error:  # a damaged file may raise anything deep in a library
-        return case, _reason(error)
-    return case, None
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ResencPlansError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return "There is not enough memory for it."
-    return f"{type(error).__name__}: {error}"
+    def _finish(self, case: Case, future: "Future[None]") -> tuple[Case, CaseProblem | None]:
+        try:
+            future.result()
+        except Exception as error:  # a damaged file may raise anything deep in a library
+            return case, problem(self.name(case), error)
+        return case, None

@@ -1,7 +1,7 @@
-"""Worker processes that one may lose: the death of one fails one task, and it says which.
+"""Worker processes whose death fails one task only, and names it.
 
-`concurrent.futures.ProcessPoolExecutor` gives up altogether when the system kills one of its
-processes, and cannot say what that process was doing. `LocalWorkers` is an executor of the same
+When the system kills one of the processes of `concurrent.futures.ProcessPoolExecutor`, all its
+tasks fail, and nothing tells which one the process was doing. `LocalWorkers` has the same
 interface: each process has one task at a time and a pipe of its own, so its death is noticed at
 once, the task's future gets a `WorkerError`, and another process takes its place.
 """
@@ -46,8 +46,8 @@ class _Worker:
 class LocalWorkers(Executor):
     """A pool of processes on this machine, each with `threads` threads for its arithmetic.
 
-    The processes end when the pool is shut down, when this process ends however it ends, and at
-    once on `kill`.
+    The processes end when the pool is shut down, when this process ends for whatever reason, and
+    immediately on `kill`.
     """
 
     def __init__(self, processes: int, threads: int = 1) -> None:
@@ -74,7 +74,7 @@ class LocalWorkers(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let the processes end when the tasks are done, or those that have begun."""
+        """End the processes when their tasks are done; `cancel_futures` drops waiting tasks."""
         with self._lock:
             if cancel_futures:
                 self._cancel_waiting()
@@ -84,7 +84,7 @@ class LocalWorkers(Executor):
             self._dispatcher.join()
 
     def kill(self) -> None:
-        """End all processes at once, whatever they do; their tasks fail."""
+        """End all processes immediately; their tasks fail."""
         with self._lock:
             self._closed = True
             self._cancel_waiting()
@@ -104,7 +104,7 @@ class LocalWorkers(Executor):
             future.set_running_or_notify_cancel()
 
     def _dispatch(self) -> None:
-        """Hand out tasks and collect results until the pool is closed and all is done."""
+        """Hand out tasks and collect results until the pool is closed and all tasks are done."""
         while self._assign():
             by_pipe = {worker.pipe: worker for worker in self._workers}
             for ready in wait([self._wake_reader, *by_pipe]):
@@ -118,7 +118,7 @@ class LocalWorkers(Executor):
             worker.pipe.close()
 
     def _assign(self) -> bool:
-        """Give tasks to idle workers, starting workers if need be; False when nothing is left."""
+        """Give tasks to idle workers, and start workers as needed; False when nothing is left."""
         with self._lock:
             busy = sum(worker.task is not None for worker in self._workers)
             missing = min(self._processes, busy + len(self._waiting)) - len(self._workers)
@@ -167,14 +167,14 @@ class LocalWorkers(Executor):
         with self._lock:
             self._workers.remove(worker)
         if worker.task is not None:
-            worker.task.future.set_exception(WorkerError(_how_it_ended(worker.process)))
+            worker.task.future.set_exception(WorkerError(_cause_of_death(worker.process)))
         elif not worker.is_ready and not self._closed:
             self._give_up()
 
     def _give_up(self) -> None:
         error = WorkerStartError(
-            "Worker processes end as they start. A script that uses them must protect what it does "
-            'with `if __name__ == "__main__":`, since each worker reads it anew.'
+            "Worker processes end as they start. A script that uses them must run its code under "
+            '`if __name__ == "__main__":`, since each worker imports the script.'
         )
         with self._lock:
             while self._waiting:
@@ -184,7 +184,7 @@ class LocalWorkers(Executor):
 
 
 def _serve(pipe: Connection) -> None:
-    """What a worker process does: one task after the other, until the pipe is closed."""
+    """Do one task after the other in a worker process, until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     pipe.send_bytes(_READY)
@@ -227,18 +227,18 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _how_it_ended(process: BaseProcess) -> str:
+def _cause_of_death(process: BaseProcess) -> str:
     code = process.exitcode
     if code is not None and code < 0:
         name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
-        hint = ", perhaps by the system for want of memory" if -code == signal.SIGKILL else ""
+        hint = ", perhaps by the system for lack of memory" if -code == signal.SIGKILL else ""
         return f"its worker process was killed ({name}{hint})"
     return f"its worker process ended with code {code}"
 
 
 @contextlib.contextmanager
 def _threads_in_environment(threads: int) -> Iterator[None]:
-    """Numerical libraries read their number of threads when a process loads them."""
+    """Set the variables from which numerical libraries read their number of threads on loading."""
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
     try:

@@ -1,8 +1,8 @@
-"""Planes on several threads, with a BLAS that keeps to the thread that calls it.
+"""Planes on several threads, with a BLAS that uses only the thread that calls it.
 
-A product of plane and matrix takes a fraction of a millisecond, too little for BLAS to share it
-out: on a busy machine its threads wait for each other ten times as long as they calculate. So each
-thread here does whole planes, and BLAS is told to use no threads of its own meanwhile.
+A product of plane and matrix takes a fraction of a millisecond, too little for BLAS to divide: on a
+busy machine its threads wait for each other ten times as long as they calculate. So each thread
+here does whole planes, and BLAS is limited to one thread in the meantime.
 """
 
 import os
@@ -15,19 +15,19 @@ from threadpoolctl import ThreadpoolController
 
 from resenc_plans.execution.cpus import usable_cpus
 
-MOST_THREADS = 8
+MAX_THREADS = 8
 """More would only wait for memory, and each holds planes of its own."""
-WORTH_THREADS = 1 << 21
-"""Voxels from which starting threads pays."""
+MIN_VOXELS = 1 << 21
+"""Below this number of voxels, starting threads costs more than it saves."""
 
 ForEach = Callable[[Callable[[int], None], Iterable[int]], None]
 
 
 class _BlasOnOneThread:
-    """A context, for any number of threads at once, in which BLAS uses no threads of its own.
+    """A context, for any number of threads at once, in which BLAS uses one thread.
 
-    BLAS must not be told so while it calculates: the first to enter tells it, the last to leave
-    takes it back.
+    The limit must not change while BLAS calculates: the first thread to enter sets it, the last to
+    leave removes it.
     """
 
     def __init__(self) -> None:
@@ -56,11 +56,11 @@ _BLAS_ON_ONE_THREAD = _BlasOnOneThread()
 
 @contextmanager
 def plane_threads(voxels: int) -> Iterator[ForEach]:
-    """A function `each(work, planes)` that does `work(plane)` for all planes, some at a time."""
-    threads = thread_count() if voxels >= WORTH_THREADS else 1
+    """Yield a function `each(work, planes)` that does `work(plane)` for all planes in parallel."""
+    threads = thread_count() if voxels >= MIN_VOXELS else 1
     with _BLAS_ON_ONE_THREAD:
         if threads == 1:
-            yield _one_after_the_other
+            yield _in_turn
             return
         with ThreadPoolExecutor(threads) as pool:
 
@@ -72,12 +72,12 @@ def plane_threads(voxels: int) -> Iterator[ForEach]:
 
 
 def thread_count() -> int:
-    """As many threads as there are CPUs, or fewer if OMP_NUM_THREADS asks for that."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    limit = int(wanted) if wanted.isdigit() and int(wanted) > 0 else MOST_THREADS
-    return min(limit, usable_cpus(), MOST_THREADS)
+    """One thread per usable CPU, at most MAX_THREADS and at most OMP_NUM_THREADS."""
+    variable = os.environ.get("OMP_NUM_THREADS", "")
+    limit = int(variable) if variable.isdigit() and int(variable) > 0 else MAX_THREADS
+    return min(limit, usable_cpus(), MAX_THREADS)
 
 
-def _one_after_the_other(work: Callable[[int], None], planes: Iterable[int]) -> None:
+def _in_turn(work: Callable[[int], None], planes: Iterable[int]) -> None:
     for plane in planes:
         work(plane)

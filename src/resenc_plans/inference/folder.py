@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from resenc_plans.datasets.images.readers import READERS
 from resenc_plans.datasets.images.segmentation_files import is_whole, npz_of, write_segmentation
 from resenc_plans.errors import FileError, PredictionError
+from resenc_plans.execution.cases import CaseProblem
 from resenc_plans.execution.pipeline import Pipeline
 from resenc_plans.files import write_json
 from resenc_plans.folders import DATASET_JSON, PLANS_JSON
@@ -36,21 +38,13 @@ Predicted = tuple[npt.NDArray[Any], dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class PredictionProblem:
-    """Why a case has no segmentation."""
-
-    case: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class PredictionReport:
     """What became of all cases."""
 
     written: tuple[str, ...]
     skipped: tuple[str, ...]
     """Those that already existed."""
-    problems: tuple[PredictionProblem, ...]
+    problems: tuple[CaseProblem, ...]
     remarks: tuple[str, ...] = ()
     """What a person should know of cases that were predicted nonetheless."""
 
@@ -118,7 +112,7 @@ def predict_folder(
     reader = model.plan.document.image_reader_writer
     reader = reader if reader in READERS else None
     report = on_progress or (lambda _: None)
-    outcomes: dict[str, str | None] = {}
+    problems: dict[str, CaseProblem | None] = {}
     finished: set[str] = set()
     remarks: list[str] = []
 
@@ -152,15 +146,15 @@ def predict_folder(
         if settings.skip_existing and is_whole(path_of(case), probabilities=settings.probabilities)
     }
     todo = [case for case in chosen if case not in done]
-    for case, reason in Pipeline(read, predict, write, settings.workers).run(todo):
-        outcomes[case.name] = reason
+    pipeline = Pipeline(read, predict, write, settings.workers, attrgetter("name"))
+    for case, problem in pipeline.run(todo):
+        problems[case.name] = problem
         finished.add(case.name)
         report(PredictionProgress(case.name, len(finished), len(todo), 0, 0))
-    results = [(case.name, outcomes[case.name]) for case in todo]
     return PredictionReport(
-        written=tuple(name for name, reason in results if reason is None),
+        written=tuple(case.name for case in todo if problems[case.name] is None),
         skipped=tuple(case.name for case in chosen if case in done),
-        problems=tuple(PredictionProblem(name, why) for name, why in results if why is not None),
+        problems=tuple(problem for case in todo if (problem := problems[case.name]) is not None),
         remarks=tuple(sorted(remarks)),
     )
 

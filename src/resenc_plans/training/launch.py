@@ -14,9 +14,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from resenc_plans.errors import ResencPlansError
+from resenc_plans.execution.signals import STOP_SIGNALS, STOPPED
 from resenc_plans.networks.device import find_device
 from resenc_plans.training.ranks import LOST
-from resenc_plans.training.stopping import STOP_SIGNALS, STOPPED
 
 _SECONDS_TO_STOP = 600
 """How long processes have for their batch and the checkpoint, when they are asked to stop."""

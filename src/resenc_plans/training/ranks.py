@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
 from resenc_plans.errors import ResencPlansError
+from resenc_plans.execution.signals import StopRequest
 from resenc_plans.networks.device import find_device
 
 LOST = 76
@@ -132,6 +133,15 @@ def _leave() -> None:
     """
     time.sleep(_SECONDS_TO_LET_GO)
     dist.destroy_process_group()
+
+
+def reason_to_stop(stop: StopRequest, ranks: Ranks) -> str | None:
+    """Why to stop, None to continue; all ranks get the same kind of answer."""
+    reason = stop.reason
+    [requests] = ranks.total([float(reason is not None)])
+    if not requests:
+        return None
+    return reason or "another rank was asked to stop"
 
 
 def is_lost_connection(error: RuntimeError) -> bool:

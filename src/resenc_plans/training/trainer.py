@@ -19,6 +19,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import FileError, ResencPlansError
+from resenc_plans.execution.signals import StopRequest
 from resenc_plans.folders import BEST_CHECKPOINT, FINAL_CHECKPOINT, LATEST_CHECKPOINT
 from resenc_plans.networks.build import build_network
 from resenc_plans.networks.device import find_precision, try_all_kernels
@@ -43,10 +44,9 @@ from resenc_plans.training.losses import (
 from resenc_plans.training.optimizer import MomentumSGD
 from resenc_plans.training.progress import Progress, TrainingResult
 from resenc_plans.training.pseudo_dice import count_overlap, dice_of
-from resenc_plans.training.ranks import Ranks, alone
+from resenc_plans.training.ranks import Ranks, alone, reason_to_stop
 from resenc_plans.training.records import Records, open_records
 from resenc_plans.training.schedule import Schedule, polynomial
-from resenc_plans.training.stopping import StopRequest
 from resenc_plans.training.training_state import TrainingState, load_state, save_state
 
 Validation = tuple[float, tuple[float, ...]]
@@ -213,7 +213,7 @@ class Trainer:
             self.iteration += 1
             self._waited = waited / (time.perf_counter() - begun)
             self._tell(loss)
-            reason = stop.reason(self.ranks)
+            reason = reason_to_stop(stop, self.ranks)
             if reason is not None:
                 return reason
             self._save_now_and_then()
@@ -251,7 +251,7 @@ class Trainer:
                 found = count_overlap(logits[0].float(), targets[0], self.dataset.labels)
                 overlap = found if overlap is None else overlap + found
                 self._tell(losses[-1], validated=number)
-                reason = stop.reason(self.ranks)
+                reason = reason_to_stop(stop, self.ranks)
                 if reason is not None:
                     return reason
         assert overlap is not None

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from resenc_plans.datasets.images.segmentation_files import npz_of, write_segmentation
+from resenc_plans.execution.cases import CaseProblem
 from resenc_plans.execution.pipeline import Pipeline
 from resenc_plans.inference.export.case import export_case
 from resenc_plans.inference.export.probabilities import write_probabilities
-from resenc_plans.inference.folder import PredictionProblem
 from resenc_plans.inference.network_input import with_previous_stage
 from resenc_plans.preprocessing.store.case_store import CaseStore, LazyArray
 from resenc_plans.workflows.next_stage import NextStage
@@ -45,7 +45,7 @@ class StoredPredictor:
 
     def predict_cases(
         self, cases: Sequence[str], target: Path, /, *, probabilities: bool = False
-    ) -> tuple[PredictionProblem, ...]:
+    ) -> tuple[CaseProblem, ...]:
         """Write a segmentation on the grid of its image for every case; what failed, and why."""
         recipe = self.predictor.export_recipe
         ending = self.predictor.model.dataset.file_ending
@@ -69,7 +69,7 @@ class StoredPredictor:
 
         in_store = Lock()  # blosc2 in one thread at a time
         outcomes = list(Pipeline(read, predict, write).run(cases))
-        return tuple(PredictionProblem(case, why) for case, why in outcomes if why is not None)
+        return tuple(problem for _, problem in outcomes if problem is not None)
 
     def _read(self, case: str) -> _Case:
         stored = self.store[case]

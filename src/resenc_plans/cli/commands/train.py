@@ -174,9 +174,9 @@ def _train(
 ) -> None:
     from resenc_plans.cli.training_preview import print_task
     from resenc_plans.cli.training_progress import shown_progress
+    from resenc_plans.execution.signals import STOPPED
     from resenc_plans.training.pretrained import load_pretrained
     from resenc_plans.training.ranks import device_of_rank, joined_ranks
-    from resenc_plans.training.stopping import STOPPED
     from resenc_plans.training.trainer import Trainer
 
     with (

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from resenc_plans.execution.threads import MOST_THREADS, ForEach
+from resenc_plans.execution.threads import MAX_THREADS, ForEach
 from resenc_plans.preprocessing.resampling.spline import AxisMatrix, Block, FloatArray, axis_matrix
 
 Image = npt.NDArray[Any]
@@ -28,7 +28,7 @@ def scratch_bytes(shape: Sequence[int], new_shape: Sequence[int]) -> int:
     plane = 4 * max(shape[1] * shape[2], new_shape[1] * new_shape[2], shape[1] * new_shape[2])
     planes_per_row = max(1.0, shape[0] / new_shape[0])
     window = ROWS_OF_STACK * (planes_per_row + 1) + 40
-    return int(plane * (window + 4 * MOST_THREADS))
+    return int(plane * (window + 4 * MAX_THREADS))
 
 
 @dataclass(frozen=True)
