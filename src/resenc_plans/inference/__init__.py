@@ -1,3 +1,3 @@
 """From an image to its segmentation: sliding window, export, ensembles."""
 
-from resenc_plans.inference.export.export import export_labels as export_labels
+from resenc_plans.inference.export.labels import export_labels as export_labels

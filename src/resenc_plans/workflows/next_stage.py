@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from resenc_plans.errors import FileError, PreprocessingError
-from resenc_plans.inference.export.export import export_labels
+from resenc_plans.inference.export.labels import export_labels
 from resenc_plans.preprocessing.store.case_store import CaseStore
 from resenc_plans.runs.model_folder import ModelFolder
 from resenc_plans.runs.stages import write_prediction

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from resenc_plans.datasets.labels import Labels
-from resenc_plans.inference.export.export import export_labels_into
 from resenc_plans.inference.export.interpolation import Interpolation, Logits
+from resenc_plans.inference.export.labels import export_labels_into
 from resenc_plans.plans.configuration import ResolvedConfiguration
 
 LabelMap = npt.NDArray[Any]

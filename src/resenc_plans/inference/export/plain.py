@@ -11,9 +11,10 @@ from resenc_plans.errors import ConfigurationError
 from resenc_plans.inference.export.interpolation import Array, Interpolation, Logits
 
 
-def plain_export(
+def export_by_heads(
     logits: Logits,
     out: Array,
+    *,
     interpolation: Interpolation,
     spacing: Sequence[float],
     new_spacing: Sequence[float],

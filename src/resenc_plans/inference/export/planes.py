@@ -1,4 +1,4 @@
-"""A window over the planes of logits: of an array in memory, or read from where they are."""
+"""Logits some planes at a time: from an array in memory, or read from a file or store."""
 
 import mmap
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from resenc_plans.preprocessing.resampling.sampling import AxisSampling
 
 BYTES_AT_ONCE = 128 << 20
 """About as much of the logits is held at a time."""
-FEWEST_PLANES = 8
-MOST_TIMES = 2
-"""A store is read by whole chunks, unless they are so much larger; else some are read again."""
+MIN_PLANES = 8
+MAX_CHUNK_RATIO = 2
+"""A store is read by whole chunks unless they are larger than so many times the planes that fit."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def windows(sampling: AxisSampling, length: int, planes: int) -> Iterator[Window
     [(0, 2, range(0, 3)), (1, 4, range(3, 8))]
     """
     first = 0
-    while first < len(sampling):
+    while first < sampling.lower.size:
         start, needed = int(sampling.lower[first]), int(sampling.upper[first]) + 1
         stop = min(-(-needed // planes) * planes, length)
         end = int(np.searchsorted(sampling.upper, stop, side="left"))
@@ -47,12 +47,11 @@ def windows(sampling: AxisSampling, length: int, planes: int) -> Iterator[Window
 def planes_at_once(logits: Logits) -> int:
     """How many planes to work on at a time: whole chunks of a store, if they are not too large."""
     heads, length, height, width = logits.shape
-    fitting = BYTES_AT_ONCE // (heads * height * width * logits.dtype.itemsize)
-    wanted = max(fitting, FEWEST_PLANES)
+    planes = max(BYTES_AT_ONCE // (heads * height * width * logits.dtype.itemsize), MIN_PLANES)
     chunk = int((getattr(logits, "chunks", None) or (1, 1))[1])
-    if chunk <= MOST_TIMES * wanted:
-        wanted = max(wanted // chunk, 1) * chunk
-    return min(wanted, length)
+    if chunk <= MAX_CHUNK_RATIO * planes:
+        planes = max(planes // chunk, 1) * chunk
+    return min(planes, length)
 
 
 class PlaneReader:
@@ -60,7 +59,7 @@ class PlaneReader:
 
     def __init__(self, logits: Logits, planes: int) -> None:
         self._logits = logits
-        self._at_hand: Array | None = None
+        self._in_memory: Array | None = None
         self._buffer: Array | None = None
         self._stop = self._last = 0
         if (
@@ -68,7 +67,7 @@ class PlaneReader:
             and not isinstance(logits, np.memmap)
             and logits.flags.c_contiguous
         ):
-            self._at_hand = logits
+            self._in_memory = logits
         else:
             heads, _, height, width = logits.shape
             self._buffer = np.empty((heads, planes + 1, height, width), logits.dtype)
@@ -78,8 +77,8 @@ class PlaneReader:
 
         The array is valid until the next call.
         """
-        if self._at_hand is not None:
-            return self._at_hand, window.start
+        if self._in_memory is not None:
+            return self._in_memory, window.start
         assert self._buffer is not None
         begin = window.start
         if begin < self._stop:  # the one plane that it shares with the window before

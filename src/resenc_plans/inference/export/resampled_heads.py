@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from resenc_plans.execution.threads import plane_threads
 from resenc_plans.inference.export.float_bits import rounded
 from resenc_plans.inference.export.interpolation import Array, Interpolation, Logits
 from resenc_plans.inference.export.planes import PlaneReader, planes_at_once, windows
-from resenc_plans.preprocessing.resampling.sampling import AxisSampling, Indices, Weights
+from resenc_plans.preprocessing.resampling.sampling import AxisSampling
 
 UsePlane = Callable[[int, npt.NDArray[np.float32]], None]
 
@@ -42,6 +42,15 @@ class OneHead:
     def __getitem__(self, key: tuple[Any, ...]) -> Array:
         """The part within slices."""
         return np.asarray(self.logits[(slice(self.head, self.head + 1), *key[1:])])
+
+
+class PlanePair(NamedTuple):
+    """The two old planes (y, x) around a new one, and their weights in it."""
+
+    lower: Array
+    upper: Array
+    lower_weight: float
+    upper_weight: float
 
 
 @dataclass(frozen=True)
@@ -100,16 +109,10 @@ class ResampledHeads:
                     upper = lower
                     if along_z.upper[z] != along_z.lower[z]:
                         upper = _floats(volume[first + along_z.upper[z]])
+                    weights = float(along_z.lower_weight[z]), float(along_z.upper_weight[z])
                     plane = np.empty(self.shape[1:], np.float32)
                     interpolate_plane(
-                        (lower, upper),
-                        (along_z.lower_weight[z], along_z.upper_weight[z]),
-                        (along_y.lower, along_y.upper),
-                        (along_y.lower_weight, along_y.upper_weight),
-                        (along_x.lower, along_x.upper),
-                        (along_x.lower_weight, along_x.upper_weight),
-                        size,
-                        plane,
+                        PlanePair(lower, upper, *weights), along_y, along_x, size, plane
                     )
                     use(z, plane)
 
@@ -123,32 +126,29 @@ def _floats(plane: Array) -> Array:
 
 @compiled
 def interpolate_plane(
-    planes: tuple[Array, Array],
-    plane_weights: tuple[float, float],
-    rows: tuple[Indices, Indices],
-    row_weights: tuple[Weights, Weights],
-    columns: tuple[Indices, Indices],
-    column_weights: tuple[Weights, Weights],
-    size: int,
-    out: Array,
+    planes: PlanePair, rows: AxisSampling, columns: AxisSampling, size: int, out: Array
 ) -> None:
     """A new plane (y, x) between two old ones, rounded to the float of `size` bytes.
 
     Products and sums are taken in scipy's order, so that rounding falls as it does in nnU-Net.
     """
-    corners = 4 if plane_weights[1] > 0 else 2
-    weighted = np.empty((4, planes[0].shape[1]), np.float64)
+    sources = planes.lower, planes.upper
+    plane_weights = planes.lower_weight, planes.upper_weight
+    row_ends = rows.lower, rows.upper
+    row_weights = rows.lower_weight, rows.upper_weight
+    corners = 4 if planes.upper_weight > 0 else 2
+    weighted = np.empty((4, planes.lower.shape[1]), np.float64)
     for y in range(out.shape[0]):
         for corner in range(corners):
             across, within = corner >> 1, corner & 1
-            source, row = planes[across], rows[within][y]
+            source, row = sources[across], row_ends[within][y]
             plane_weight, row_weight = plane_weights[across], row_weights[within][y]
             for x in range(weighted.shape[1]):
                 weighted[corner, x] = source[row, x] * plane_weight * row_weight
         for x in range(out.shape[1]):
-            left, right = columns[0][x], columns[1][x]
+            left, right = columns.lower[x], columns.upper[x]
             value = 0.0
             for corner in range(corners):
-                value += weighted[corner, left] * column_weights[0][x]
-                value += weighted[corner, right] * column_weights[1][x]
+                value += weighted[corner, left] * columns.lower_weight[x]
+                value += weighted[corner, right] * columns.upper_weight[x]
             out[y, x] = rounded(value, size)

@@ -1,7 +1,6 @@
 """Between which voxels of an axis the voxels of another grid lie."""
 
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +11,11 @@ Indices = npt.NDArray[np.int32]
 Weights = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class AxisSampling:
-    """For each new voxel along an axis the two old ones around it, and their weights."""
+class AxisSampling(NamedTuple):
+    """For each new voxel along an axis the two old ones around it, and their weights.
+
+    A named tuple, since compiled loops take those as they are.
+    """
 
     lower: Indices
     upper: Indices
@@ -37,6 +38,3 @@ class AxisSampling:
         above = np.where(fraction > 0, below + 1, below)
         lower, upper = (np.clip(end, 0, length - 1).astype(np.int32) for end in (below, above))
         return cls(lower, upper, 1.0 - fraction, fraction)
-
-    def __len__(self) -> int:
-        return len(self.lower)

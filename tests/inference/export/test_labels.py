@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from resenc_plans.errors import PredictionError
 from resenc_plans.inference import export_labels
-from resenc_plans.inference.export.interpolation import Interpolation
+from resenc_plans.inference.export.interpolation import NNUNETS_DEFAULT, Interpolation
+from resenc_plans.inference.export.plain import export_by_heads
 from tests.inference.logits import (
     COARSE,
     ISOTROPIC,
@@ -24,6 +26,32 @@ from tests.inference.logits import (
 SPACINGS = {"spacing": ISOTROPIC, "new_spacing": ISOTROPIC}
 DTYPES = [np.float16, np.float32, np.float64]
 shapes = st.tuples(*[st.integers(1, 12)] * 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    make=st.sampled_from([smooth_logits, tied_logits, seesaw_logits]),
+    seed=st.integers(0, 1000),
+    heads=st.integers(1, 6),
+    before=shapes,
+    after=shapes,
+    axis=st.sampled_from([None, 0, 1, 2]),
+    dtype=st.sampled_from(DTYPES),
+    by_region=st.booleans(),
+)
+def test_labels_by_borders_are_the_plain_ones(
+    make, seed: int, heads: int, before, after, axis, dtype, by_region: bool
+) -> None:
+    logits = make(seed, (heads, *before), dtype)
+    spacing = ISOTROPIC if axis is None else COARSE[axis]
+    how = {
+        "spacing": spacing,
+        "new_spacing": spacing,
+        "regions": tuple(range(heads, 0, -1)) if by_region else None,
+    }
+    expected = np.empty(after, np.uint8)
+    export_by_heads(logits, expected, interpolation=NNUNETS_DEFAULT, **how)
+    np.testing.assert_array_equal(export_labels(logits, after, **how), expected)
 
 
 @settings(max_examples=60, deadline=None)
@@ -179,5 +207,5 @@ def test_no_head_is_held_on_the_new_grid() -> None:
     ],
 )
 def test_what_are_no_logits_is_refused(shape: tuple[int, ...], dtype, options, reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
+    with pytest.raises(PredictionError, match=reason):
         export_labels(np.zeros(shape, dtype), (2, 2, 2), **SPACINGS, **options)

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from resenc_plans.errors import PredictionError
+from resenc_plans.inference.export.borders import export_by_borders
 from resenc_plans.inference.export.interpolation import NNUNETS_DEFAULT, Interpolation, Logits
-from resenc_plans.inference.export.linear import linear_export
-from resenc_plans.inference.export.plain import plain_export
+from resenc_plans.inference.export.plain import export_by_heads
 
 LabelMap = npt.NDArray[Any]
 
@@ -46,10 +47,17 @@ def export_labels(
     Returns
     -------
     (z, y, x), uint8 where all labels fit, else uint16.
+
+    Raises
+    ------
+    PredictionError
+        The logits have another number of axes or type, or do not fit the regions.
+    ConfigurationError
+        A function that `interpolation` names returns another shape.
     """
     regions = None if regions is None else tuple(regions)
-    highest = logits.shape[0] - 1 if regions is None else max(regions, default=0)
-    labels = np.empty(tuple(shape), np.uint8 if highest < 256 else np.uint16)
+    max_label = logits.shape[0] - 1 if regions is None else max(regions, default=0)
+    labels = np.empty(tuple(shape), np.uint8 if max_label < 256 else np.uint16)
     export_labels_into(
         labels,
         logits,
@@ -72,16 +80,32 @@ def export_labels_into(
 ) -> None:
     """`export_labels` into an array (z, y, x) of any strides, such as a part of a larger one."""
     if len(logits.shape) != 4 or out.ndim != 3 or 0 in (*logits.shape, *out.shape):
-        raise ValueError(
-            "logits (heads, z, y, x) and a shape (z, y, x) are needed, "
-            f"not {tuple(logits.shape)} and {out.shape}"
+        raise PredictionError(
+            "Logits (heads, z, y, x) and a shape (z, y, x) are needed, "
+            f"not {tuple(logits.shape)} and {out.shape}."
         )
     if logits.dtype not in FLOATS:
-        raise ValueError(f"logits of type {logits.dtype}, not float16, float32 or float64")
+        raise PredictionError(
+            f"Logits of type {logits.dtype}: float16, float32 or float64 is needed."
+        )
     if regions is not None and len(regions) != logits.shape[0]:
-        raise ValueError(f"{logits.shape[0]} heads, but {len(regions)} regions")
+        raise PredictionError(
+            f"{logits.shape[0]} heads, but {len(regions)} regions: one label per head is needed."
+        )
     if interpolation.is_linear or tuple(logits.shape[1:]) == out.shape:
-        orders = interpolation.orders(spacing, new_spacing)
-        linear_export(logits, out, orders, interpolation.result_type(logits.dtype), regions)
+        export_by_borders(
+            logits,
+            out,
+            orders=interpolation.orders(spacing, new_spacing),
+            rounded_to=interpolation.result_type(logits.dtype),
+            regions=regions,
+        )
     else:
-        plain_export(logits, out, interpolation, spacing, new_spacing, regions)
+        export_by_heads(
+            logits,
+            out,
+            interpolation=interpolation,
+            spacing=spacing,
+            new_spacing=new_spacing,
+            regions=regions,
+        )

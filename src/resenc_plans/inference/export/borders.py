@@ -1,13 +1,7 @@
 """Labels from logits by linear interpolation: comparisons nearly everywhere, arithmetic at borders.
 
-An interpolated logit is a mean of those of the (up to eight) voxels around it, with the same
-weights for each head. The head that is largest at all of them is largest in between too; so one
-pass over the old grid finds the winner of each voxel, and only new voxels whose corners disagree
-are interpolated. With regions the same holds for the last head that is positive. Neither all heads
-nor even one is ever held on the new grid.
-
-nnU-Net rounds interpolated logits to the type they came in, often half precision, and the first of
-equals wins. So an old voxel where a head leads by less than rounding could undo agrees with none.
+The package's docstring explains the method. Neither all heads nor even one is ever held on the new
+grid.
 """
 
 from collections.abc import Sequence
@@ -17,15 +11,19 @@ from typing import Any
 import numpy as np
 
 from resenc_plans.execution.threads import plane_threads
-from resenc_plans.inference.export.float_bits import HALF_VALUES, as_bits, infinity_bits
-from resenc_plans.inference.export.interpolation import Array, Logits
-from resenc_plans.inference.export.kernels import (
+from resenc_plans.inference.export.border_kernels import (
     TILE,
+    Comparison,
+    NewPlane,
+    OldPlane,
+    Winners,
     copy_agreed,
+    interpolate_border,
     largest_heads,
     last_positive_heads,
-    settle_border,
 )
+from resenc_plans.inference.export.float_bits import HALF_VALUES, as_bits, infinity_bits
+from resenc_plans.inference.export.interpolation import Array, Logits
 from resenc_plans.inference.export.planes import PlaneReader, planes_at_once, windows
 from resenc_plans.preprocessing.resampling.sampling import AxisSampling
 
@@ -34,23 +32,28 @@ NO_DOUBT = -1
 
 @dataclass(frozen=True, eq=False)
 class Slab:
-    """Old planes that are at hand, and who wins in them."""
+    """Neighbouring old planes in memory, and which heads win in them."""
 
     bits: Array
     """(heads, planes, y, x), floats as integers; the slab begins at plane `offset`."""
     offset: int
     start: int
     """Index of the slab's first plane among all."""
-    winners: Array
-    """(planes, y, x), the slab's planes only."""
-    wins: Array
-    """(planes, heads, tiles): whether a head wins anywhere in a tile, see `largest_heads`."""
-    peaks: Array
-    """(planes, heads, tiles): the largest value of each head."""
+    winners: Winners
+    """Each array with a first axis for the slab's planes."""
+
+    def winners_of(self, plane: int) -> Winners:
+        """The winners of one of its planes."""
+        return Winners(*(array[plane] for array in self.winners))
+
+    def old_plane(self, z: int, weight: float) -> OldPlane:
+        """Plane `z` of the old grid, with its weight in a new plane."""
+        plane = z - self.start
+        return OldPlane(self.offset + plane, weight, self.winners_of(plane))
 
 
 @dataclass(frozen=True, eq=False)
-class LinearExport:
+class BorderExport:
     """What is known before the first plane is read."""
 
     axes: tuple[AxisSampling, AxisSampling, AxisSampling]
@@ -69,71 +72,65 @@ class LinearExport:
         unchanged = out.shape == (length, height, width)
         planes = planes_at_once(logits)
         reader = PlaneReader(logits, planes)
-        winners = np.empty((planes + 1, height, width), np.uint8 if heads < 255 else np.uint16)
         tiles = -(-height * width // TILE)
-        keys = np.dtype(f"i{logits.dtype.itemsize}")
-        wins = np.empty((planes + 1, heads, tiles), bool)
-        peaks = np.empty((planes + 1, heads, tiles), keys)
-        doubt = NO_DOUBT if unchanged else int(np.iinfo(winners.dtype).max)
+        winners = Winners(
+            np.empty((planes + 1, height, width), np.uint8 if heads < 255 else np.uint16),
+            np.empty((planes + 1, heads, tiles), bool),
+            np.empty((planes + 1, heads, tiles), f"i{logits.dtype.itemsize}"),
+        )
+        doubt = NO_DOUBT if unchanged else int(np.iinfo(winners.heads.dtype).max)
         stop = count = 0
         with plane_threads(heads * length * height * width) as each:
             for window in windows(self.axes[0], length, planes):
                 array, offset = reader.read(window)
                 shared = int(window.start < stop)
-                for known in (winners, wins, peaks):
+                for known in winners:
                     known[:shared] = known[count - shared : count]
                 stop, count = window.stop, window.stop - window.start
-                slab = Slab(as_bits(array), offset, window.start, winners, wins, peaks)
+                slab = Slab(as_bits(array), offset, window.start, winners)
 
                 def find(plane: int, slab: Slab = slab) -> None:
                     self._find_winners(slab, plane, doubt)
 
                 def fill(z: int, slab: Slab = slab) -> None:
-                    winner = slab.winners[z - slab.start] if unchanged else self._at(z, slab, doubt)
+                    winner = (
+                        slab.winners.heads[z - slab.start]
+                        if unchanged
+                        else self._interpolated_winners(z, slab, doubt)
+                    )
                     out[z] = winner if self.paint is None else np.take(self.paint, winner)
 
                 each(find, range(shared, count))
                 each(fill, window.new)
 
     def _find_winners(self, slab: Slab, plane: int, doubt: int) -> None:
-        at, winners, wins = slab.offset + plane, slab.winners[plane], slab.wins[plane]
+        index, winners = slab.offset + plane, slab.winners_of(plane)
         if self.paint is not None:
-            last_positive_heads(slab.bits, at, infinity_bits(slab.bits), winners, wins)
+            last_positive_heads(slab.bits, index, infinity_bits(slab.bits), winners)
         else:
-            largest_heads(slab.bits, at, doubt, winners, wins, slab.peaks[plane])
+            largest_heads(slab.bits, index, doubt, winners)
 
-    def _at(self, z: int, slab: Slab, doubt: int) -> Array:
+    def _interpolated_winners(self, z: int, slab: Slab, doubt: int) -> Array:
         """The winners in plane `z` of the new grid."""
-        along_z, along_y, along_x = self.axes
-        lower, upper = int(along_z.lower[z]) - slab.start, int(along_z.upper[z]) - slab.start
-        rows, columns = (along_y.lower, along_y.upper), (along_x.lower, along_x.upper)
-        result = np.empty((len(along_y), len(along_x)), slab.winners.dtype)
-        border = np.empty(result.size + 1, np.int32)
-        found = copy_agreed(
-            slab.winners[lower], slab.winners[upper], doubt, rows, columns, result, border
-        )
-        settle_border(
-            slab.bits,
-            (slab.offset + lower, slab.offset + upper),
-            (along_z.lower_weight[z], along_z.upper_weight[z]),
+        along_z, rows, columns = self.axes
+        plane = NewPlane(
+            slab.old_plane(int(along_z.lower[z]), float(along_z.lower_weight[z])),
+            slab.old_plane(int(along_z.upper[z]), float(along_z.upper_weight[z])),
             rows,
-            (along_y.lower_weight, along_y.upper_weight),
             columns,
-            (along_x.lower_weight, along_x.upper_weight),
-            HALF_VALUES,
-            self.rounded_to.itemsize,
-            self.paint is not None,
-            (slab.wins[lower], slab.wins[upper]),
-            (slab.peaks[lower], slab.peaks[upper]),
-            border[:found],
-            result,
         )
+        result = np.empty((rows.lower.size, columns.lower.size), slab.winners.heads.dtype)
+        border = np.empty(result.size + 1, np.int32)
+        count = copy_agreed(plane, doubt, result, border)
+        comparison = Comparison(self.paint is not None, self.rounded_to.itemsize, HALF_VALUES)
+        interpolate_border(slab.bits, plane, comparison, border[:count], result)
         return result
 
 
-def linear_export(
+def export_by_borders(
     logits: Logits,
     out: Array,
+    *,
     orders: Sequence[int],
     rounded_to: np.dtype[Any],
     regions: Sequence[int] | None,
@@ -149,4 +146,4 @@ def linear_export(
         for length, new_length, order in zip(shape, out.shape, orders, strict=True)
     )
     paint = None if regions is None else np.array([0, *regions], out.dtype)
-    LinearExport((along_z, along_y, along_x), paint, rounded_to).run(logits, out)
+    BorderExport((along_z, along_y, along_x), paint, rounded_to).run(logits, out)
