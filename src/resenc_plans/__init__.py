@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from resenc_plans.evaluation.evaluate import evaluate_folder as evaluate_folder
     from resenc_plans.evaluation.summary import Summary as Summary
     from resenc_plans.inference.ensemble import ensemble_folders as ensemble_folders
-    from resenc_plans.inference.export.export import export_labels as export_labels
+    from resenc_plans.inference.export.labels import export_labels as export_labels
     from resenc_plans.inference.folder import predict_folder as predict_folder
     from resenc_plans.inference.predictor import Predictor as Predictor
     from resenc_plans.inference.settings import PredictionSettings as PredictionSettings
