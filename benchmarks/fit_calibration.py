@@ -13,7 +13,7 @@ from statistics import fmean
 
 from resenc_plans.cost.calibration import PUBLISHED
 from resenc_plans.cost.estimate import ITERATIONS
-from resenc_plans.cost.layers import unet_layers
+from resenc_plans.cost.layers import layers_of
 from resenc_plans.cost.training_step import StepMemory, simulate_training_step
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.labels import Labels
@@ -88,7 +88,7 @@ def _step(dataset: str, plans: str) -> StepMemory:
     config = Plans.load(folder / f"{dataset}__{plans}.json").resolve("3d_fullres")
     described = DatasetJson.load(folder / f"{dataset}__dataset.json")
     heads = Labels.from_dataset(described).num_heads
-    layers = unet_layers(config, len(described.channel_names), heads)
+    layers = layers_of(config, len(described.channel_names), heads)
     return simulate_training_step(layers, config.batch_size)
 
 

@@ -100,13 +100,13 @@ def report(what: str, runs: Mapping[str, Callable[[], Any]], repeats: int) -> No
 
 
 def build_ours() -> Any:
-    from resenc_plans.networks.unet.operators import find_operator
+    from resenc_plans.networks.unet.layers import layer_factory
     from resenc_plans.networks.unet.residual import ResidualEncoderUNet
+    from resenc_plans.plans.architectures import ResidualEncoderUNetArguments
+    from resenc_plans.plans.unet import UNet
 
-    classes = {key: find_operator(key, XL[key]) for key in IMPORTED if XL[key] is not None}
-    return ResidualEncoderUNet(
-        input_channels=1, num_classes=4, deep_supervision=True, **(XL | classes)
-    )
+    unet = UNet.from_arguments(ResidualEncoderUNetArguments.model_validate(XL), dim=3)
+    return ResidualEncoderUNet(unet, layer_factory(unet.operators), 1, 4, deep_supervision=True)
 
 
 def build_theirs() -> Any:

@@ -10,13 +10,13 @@ from tests.networks.configurations import configuration, residual
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"strides": [1, 2]}, "strides has 2 entries, but n_stages is 3"),
+        ({"strides": [1, 2]}, "strides has 2 entries, 3 are needed for n_stages 3"),
         ({"features_per_stage": [8, 16]}, "features_per_stage has 2 entries"),
         ({"strides": [1, 2, 16]}, r"patch_size \[16, 16, 16\] is not a multiple of \[32, 32, 32\]"),
         ({"conv_op": "torch.nn.modules.conv.Conv2d"}, "conv_op is .* but patch_size has 3 axes"),
         ({"norm_op": "torch.nn.GroupNorm"}, "norm_op is torch.nn.GroupNorm"),
-        ({"kernel_sizes": [[3, 3]] * 3}, r"kernel_sizes\[0\] has 2 entries"),
-        ({"block": "x.BottleneckD"}, "bottleneck_channels is None"),
+        ({"kernel_sizes": [[3, 3]] * 3}, r"kernel_sizes\[0\] has 2 axes, patch_size has 3"),
+        ({"block": "BottleneckD"}, "bottleneck_channels is missing"),
     ],
 )
 def test_a_contradiction_is_named_with_configuration_and_key(
@@ -33,7 +33,7 @@ def test_a_network_without_channels_or_heads_is_refused(channels: int, heads: in
 
 
 def test_another_network_has_no_closed_form() -> None:
-    with pytest.raises(ConfigurationError, match="nnU-Net's own U-Nets only"):
+    with pytest.raises(ConfigurationError, match="is not one of nnU-Net's U-Nets"):
         estimate_cost(configuration("mylab.nets.MyUNet", {}), 1, 2)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from resenc_plans.cost.counts import count_flops, count_parameters
-from resenc_plans.cost.layers import unet_layers
+from resenc_plans.cost.layers import layers_of
 from resenc_plans.cost.training_step import inference_peak, simulate_training_step
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.profiling.trace import trace_configuration
@@ -44,7 +44,7 @@ def assert_agrees(
     config: ResolvedConfiguration, channels: int, heads: int, regions: bool, within: float
 ) -> None:
     traced = trace_configuration(config, channels, heads, regions=regions)
-    layers = unet_layers(config, channels, heads)
+    layers = layers_of(config, channels, heads)
     loss = "binary cross-entropy" if regions else "cross-entropy"
     step = simulate_training_step(layers, config.batch_size, loss)
     assert count_parameters(layers) == traced.parameters
@@ -55,14 +55,14 @@ def assert_agrees(
 
 def test_a_compiled_dice_takes_less_where_there_are_many_heads(shared: Path) -> None:
     config, channels, _ = of_oracle(shared, "KiTS", "nnUNetPlannerResEncL__24")
-    layers = unet_layers(config, channels, 118)
+    layers = layers_of(config, channels, 118)
     eager = simulate_training_step(layers, config.batch_size)
     fused = simulate_training_step(layers, config.batch_size, fused_dice=True)
     assert fused.peak_bytes < 0.8 * eager.peak_bytes
 
 
 def test_several_gpus_hold_the_gradients_once_more() -> None:
-    layers = unet_layers(VARIANTS["a wider stem"], 1, 2)
+    layers = layers_of(VARIANTS["a wider stem"], 1, 2)
     alone = simulate_training_step(layers, 2)
     among_others = simulate_training_step(layers, 2, distributed=True)
     assert among_others.peak_bytes - alone.peak_bytes == 4 * count_parameters(layers)
@@ -70,5 +70,5 @@ def test_several_gpus_hold_the_gradients_once_more() -> None:
 
 def test_prediction_takes_much_less_than_training(shared: Path) -> None:
     config, channels, heads = of_oracle(shared, "KiTS", "nnUNetPlannerResEncL__24")
-    layers = unet_layers(config, channels, heads)
+    layers = layers_of(config, channels, heads)
     assert inference_peak(layers) < simulate_training_step(layers, 2).peak_bytes / 4

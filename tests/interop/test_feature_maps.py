@@ -5,7 +5,8 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from resenc_plans.cost.feature_maps import UNetShape, count_feature_maps
+from resenc_plans.cost.feature_maps import count_feature_maps
+from resenc_plans.plans.unet import Operators, UNet
 
 TOPOLOGIES = 150
 
@@ -66,14 +67,16 @@ def test_the_count_equals_torch_s_on_random_topologies(
     peer(COUNT_ALL, tmp_path / "cases.json", tmp_path / "counts.json")
     expected = json.loads((tmp_path / "counts.json").read_text())
     for case, count in zip(cases, expected, strict=True):
-        shape = UNetShape(
+        unet = UNet(
             kind=case["kind"],
             strides=tuple(map(tuple, case["strides"])),
+            kernel_sizes=((3,) * len(case["patch_size"]),) * len(case["strides"]),
             features=tuple(case["features"]),
             blocks=tuple(case["blocks"]),
-            decoder_convs=tuple(case["decoder_convs"]),
+            decoder_convolutions=tuple(case["decoder_convs"]),
+            operators=Operators("torch.nn.Conv3d"),
         )
         ours = count_feature_maps(
-            shape, case["patch_size"], case["heads"], deep_supervision=case["deep_supervision"]
+            unet, case["patch_size"], case["heads"], deep_supervision=case["deep_supervision"]
         )
         assert ours == count, case

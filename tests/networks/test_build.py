@@ -111,10 +111,8 @@ def test_no_channels_or_heads_are_refused(channels: int, heads: int, key: str) -
         ({"block": "BottleneckD"}, "bottleneck_channels is missing"),
         ({"stem_channels": 0}, "stem_channels is 0"),
         ({"stochastic_depth_p": 2}, "stochastic_depth_p is 2"),
-        (
-            {"depth": 3},
-            "do not fit ResidualEncoderUNet: got an unexpected keyword argument 'depth'",
-        ),
+        ({"depth": 3}, r"arch_kwargs\.depth is not an argument of ResidualEncoderUNet"),
+        ({"nonlin_first": True}, r"arch_kwargs\.nonlin_first is not an argument of Residual"),
         ({"num_classes": 3}, "has num_classes, which the configuration, the dataset and the run"),
     ],
 )

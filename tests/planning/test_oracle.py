@@ -112,7 +112,7 @@ def test_a_fit_says_what_limited_it(shared: Path) -> None:
     assert (fullres.patch_limit, fullres.batch_size) == ("memory", 2)
     assert math.isclose(
         fullres.dataset_share,
-        2 * math.prod(fullres.topology.patch_size) / (512 * 533 * 512 * 489),
+        2 * math.prod(fullres.patch_size) / (512 * 533 * 512 * 489),
     )
     assert set(result.fits) == {"2d", "3d_lowres", "3d_fullres"}
 

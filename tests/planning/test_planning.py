@@ -4,18 +4,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from resenc_plans import Plans, create_plans
-from resenc_plans.errors import ConfigurationError, DatasetError, FingerprintError, PlanningError
+from resenc_plans import create_plans
+from resenc_plans.errors import DatasetError, FingerprintError, PlanningError
 from resenc_plans.planning import presets as table
 from resenc_plans.planning.presets import find_preset, presets, register_preset
 from resenc_plans.planning.published import match_budget, published_results
 from resenc_plans.planning.replanning import replan
 from resenc_plans.plans.provenance import STANDARD_TARGETS
-from resenc_plans.plans.topology import MIN_EDGE, overrides_for_patch_size, topology
-from tests.plans.documents import document
 
 INTENSITIES = {
     "max": 300.0, "mean": 100.0, "median": 90.0, "min": 0.0,
@@ -80,9 +76,9 @@ def test_the_cap_limits_the_batch() -> None:
     ],
 )
 def test_impossible_requests_say_what_to_do(arguments: dict[str, Any], error, words: str) -> None:
-    given_ = {"fingerprint": fingerprint(), "dataset": DATASET} | arguments
+    request = {"fingerprint": fingerprint(), "dataset": DATASET} | arguments
     with pytest.raises(error, match=words):
-        create_plans(given_.pop("fingerprint"), given_.pop("dataset"), **given_)
+        create_plans(request.pop("fingerprint"), request.pop("dataset"), **request)
 
 
 def test_a_registered_preset_plans(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,40 +97,6 @@ def test_a_registered_preset_plans(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_names_and_targets_of_presets_agree_with_the_rules() -> None:
     assert {p.plans_name: p.gpu_memory_gb for p in presets()} == STANDARD_TARGETS
-
-
-@given(
-    st.lists(st.floats(0.2, 10), min_size=2, max_size=3),
-    st.lists(st.integers(4, 600), min_size=3, max_size=3),
-)
-def test_a_topology_divides_its_patch_and_keeps_the_bottleneck(spacing, size) -> None:
-    found = topology(spacing, size[: len(spacing)])
-    for axis, padded in enumerate(found.patch_size):
-        assert padded >= size[axis]
-        assert padded - size[axis] < found.divisors[axis]
-        assert padded % found.divisors[axis] == 0
-        assert math.prod(stride[axis] for stride in found.strides) == found.divisors[axis]
-        if found.divisors[axis] > 1:
-            assert padded // found.divisors[axis] >= MIN_EDGE
-    assert len(found.kernel_sizes) == found.n_stages
-
-
-@given(st.lists(st.integers(8, 400), min_size=3, max_size=3))
-def test_a_derived_patch_size_always_validates(size) -> None:
-    plan = Plans.from_dict(document())
-    changes = overrides_for_patch_size(plan.resolve("3d_fullres"), size)
-    plan.derive("x", from_="3d_fullres", **changes)
-    assert [f for f in plan.validate_rules() if f.severity == "error"] == []
-
-
-def test_the_topology_of_a_foreign_network_is_not_guessed() -> None:
-    content = document()
-    content["configurations"]["3d_fullres"]["architecture"] = {
-        "network_class_name": "mylab.Net",
-        "arch_kwargs": {},
-    }
-    with pytest.raises(ConfigurationError, match=r"mylab\.Net is not known"):
-        overrides_for_patch_size(Plans.from_dict(content).resolve("3d_fullres"), (64, 64, 64))
 
 
 def test_planning_again_with_nothing_changed_is_harmless() -> None:

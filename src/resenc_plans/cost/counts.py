@@ -3,44 +3,44 @@
 from resenc_plans.cost.layers import (
     Convolution,
     DecoderStage,
+    LayerStyle,
     ResidualBlock,
-    Surroundings,
-    UNetLayers,
+    SizedLayers,
 )
 
 
-def count_parameters(layers: UNetLayers) -> int:
+def count_parameters(layers: SizedLayers) -> int:
     """Trainable parameters, each counted once."""
-    around = layers.around
-    stem = part_parameters(layers.stem, around) if layers.stem is not None else 0
-    encoder = sum(part_parameters(part, around) for stage in layers.encoder for part in stage)
-    decoder = sum(decoder_parameters(stage, around) for stage in layers.decoder)
+    style = layers.style
+    stem = part_parameters(layers.stem, style) if layers.stem is not None else 0
+    encoder = sum(part_parameters(part, style) for stage in layers.encoder for part in stage)
+    decoder = sum(decoder_parameters(stage, style) for stage in layers.decoder)
     return stem + encoder + decoder
 
 
-def decoder_parameters(stage: DecoderStage, around: Surroundings) -> int:
+def decoder_parameters(stage: DecoderStage, style: LayerStyle) -> int:
     """Of a decoder stage with its upsampling and its segmentation head."""
     parts = (stage.upsampling, *stage.convolutions, stage.head)
-    return sum(part_parameters(part, around) for part in parts)
+    return sum(part_parameters(part, style) for part in parts)
 
 
-def part_parameters(part: Convolution | ResidualBlock, around: Surroundings) -> int:
+def part_parameters(part: Convolution | ResidualBlock, style: LayerStyle) -> int:
     """Of a convolution with what follows it, or of a residual block."""
     if isinstance(part, Convolution):
         weights = part.inputs * part.outputs * part.kernel_volume + part.bias * part.outputs
-        scales = 2 * part.outputs * (part.norm and around.norm_affine)
-        return weights + scales + around.activation_parameters * part.activation
-    total = around.activation_parameters * around.activation
-    total += sum(part_parameters(unit, around) for unit in part.convolutions)
+        scales = 2 * part.outputs * (part.norm and style.norm_affine)
+        return weights + scales + style.activation_parameters * part.activation
+    total = style.activation_parameters * style.activation
+    total += sum(part_parameters(unit, style) for unit in part.convolutions)
     if part.projection is not None:
-        total += part_parameters(part.projection, around)
+        total += part_parameters(part.projection, style)
     if part.squeezed is not None:
         outputs = part.convolutions[-1].outputs
         total += 2 * outputs * part.squeezed + outputs + part.squeezed
     return total
 
 
-def count_flops(layers: UNetLayers, batch_size: int) -> int:
+def count_flops(layers: SizedLayers, batch_size: int) -> int:
     """Floating-point operations of the convolutions in one training step, two per multiply-add.
 
     Backward takes twice the forward pass: one product for the gradient of the input, one for that

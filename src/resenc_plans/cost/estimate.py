@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from resenc_plans.cost.calibration import PUBLISHED, Calibration, Range
 from resenc_plans.cost.counts import count_flops, count_parameters
-from resenc_plans.cost.layers import UNetLayers, unet_layers
+from resenc_plans.cost.layers import SizedLayers, layers_of
 from resenc_plans.cost.loss_memory import LossKind
 from resenc_plans.cost.prediction_memory import InferenceCost, inference_cost
 from resenc_plans.cost.training_step import simulate_training_step
@@ -14,10 +14,10 @@ from resenc_plans.plans.configuration import ResolvedConfiguration
 ITERATIONS = 1000 * 250
 """Training steps of nnU-Net's standard schedule."""
 
-MOST_HEADS = 16
+MAX_FITTED_HEADS = 16
 """The most heads among the networks that the calibration was fitted to."""
 
-SHORTEST_STEP = 0.5
+MIN_TIMED_STEP = 0.5
 """The shortest training step, in those of the default preset, whose time bandwidth decides."""
 
 
@@ -91,7 +91,7 @@ def estimate_cost(
         The network is none of nnU-Net's U-Nets, its arguments contradict each other or the patch,
         there are no channels or heads, or fewer samples in a batch than GPUs.
     """
-    layers = unet_layers(config, input_channels, output_heads)
+    layers = layers_of(config, input_channels, output_heads)
     if not 1 <= gpus <= config.batch_size:
         raise ConfigurationError(
             f"{config.name}: batch_size {config.batch_size} cannot be split over {gpus} GPUs. "
@@ -103,11 +103,11 @@ def estimate_cost(
     is_calibrated = gpus == 1 and is_like_presets(config, layers)
     relative_time = step.bytes_moved / calibration.reference_bytes
     low_bytes = step.peak_bytes
-    if output_heads > MOST_HEADS:
+    if output_heads > MAX_FITTED_HEADS:
         low_bytes = simulate_training_step(
             layers, batch_size, loss, fused_dice=True, distributed=gpus > 1
         ).peak_bytes
-    has_time = is_calibrated and relative_time >= SHORTEST_STEP
+    has_time = is_calibrated and relative_time >= MIN_TIMED_STEP
     return Cost(
         parameters=count_parameters(layers),
         activation_bytes=step.activation_bytes,
@@ -125,18 +125,18 @@ def estimate_cost(
     )
 
 
-def is_like_presets(config: ResolvedConfiguration, layers: UNetLayers) -> bool:
+def is_like_presets(config: ResolvedConfiguration, layers: SizedLayers) -> bool:
     """Whether a network is of the kind whose figures are published.
 
     3D, at most 16 heads, instance normalisation, an activation in place, no dropout, basic blocks.
     """
-    around = layers.around
+    style = layers.style
     return (
         config.dim == 3
-        and layers.output_heads <= MOST_HEADS
-        and around.norm_returns_view
-        and around.activation_in_place
-        and around.dropout is None
+        and layers.output_heads <= MAX_FITTED_HEADS
+        and style.norm_returns_view
+        and style.activation_in_place
+        and style.dropout is None
         and all(
             len(block.convolutions) == 2 and block.squeezed is None and not block.stochastic_depth
             for block in layers.blocks()

@@ -11,7 +11,7 @@ gradient twice.
 
 from collections.abc import Callable, Sequence
 
-from resenc_plans.cost.layers import Convolution, ResidualBlock, Surroundings
+from resenc_plans.cost.layers import Convolution, LayerStyle, ResidualBlock
 from resenc_plans.cost.ledger import Buffer, Ledger
 
 HALF, SINGLE = 2, 4
@@ -23,8 +23,8 @@ Backward = Callable[[Buffer], Buffer]
 class Operations:
     """The operations of one network on one batch, booked in a ledger."""
 
-    def __init__(self, around: Surroundings, batch_size: int, *, training: bool) -> None:
-        self.around = around
+    def __init__(self, style: LayerStyle, batch_size: int, *, training: bool) -> None:
+        self.style = style
         self.batch = batch_size
         self.training = training
         self.ledger = Ledger()
@@ -43,8 +43,8 @@ class Operations:
         if layer.norm:
             followers.append(self.norm)
         if layer.activation:
-            position = -1 if self.around.activation_first and layer.norm else len(followers)
-            on_view = layer.norm and not self.around.activation_first
+            position = -1 if self.style.activation_first and layer.norm else len(followers)
+            on_view = layer.norm and not self.style.activation_first
             followers.insert(position, lambda y: self.activation(y, after_norm=on_view))
         for follow in followers:
             y, back = follow(y)
@@ -75,8 +75,8 @@ class Operations:
         """Keeps a mask of one byte per value, or next to nothing if it drops whole channels."""
         ledger = self.ledger
         ledger.touch(x.size, x.size)
-        mask = ledger.new(x.size // HALF if self.around.dropout == "values" else 0)
-        if self.around.dropout_in_place:
+        mask = ledger.new(x.size // HALF if self.style.dropout == "values" else 0)
+        if self.style.dropout_in_place:
             y = x
         else:
             y = ledger.new(x.size)
@@ -102,11 +102,11 @@ class Operations:
         """In place, keeps its result; else a new one beside the input, of which one is kept."""
         ledger = self.ledger
         ledger.touch(x.size, x.size)
-        if self.around.activation_in_place:
+        if self.style.activation_in_place:
             back = self._keeping(ledger.hold(x))
             return x, self._through_view(back) if self._is_view(after_norm) else back
         y = ledger.new(x.size)
-        if self.around.activation_keeps_input:
+        if self.style.activation_keeps_input:
             return y, self._keeping(x)
         ledger.free(x)
         return y, self._keeping(ledger.hold(y))
@@ -173,7 +173,7 @@ class Operations:
         scaled = block.stochastic_depth or block.squeezed is not None
         on_view = self._is_view(block.convolutions[-1].norm and not scaled)
         activate = None
-        if self.around.activation:
+        if self.style.activation:
             y, activate = self.activation(y, after_norm=on_view)
         ledger.free(residual)
         main, skip = in_turn(backs), in_turn(skip_backs)
@@ -198,7 +198,7 @@ class Operations:
         return first
 
     def _is_view(self, after_norm: bool) -> bool:
-        return after_norm and self.around.norm_returns_view
+        return after_norm and self.style.norm_returns_view
 
     def _through_view(self, inner: Backward) -> Backward:
         """CopySlices: the gradient is copied, the copy cloned, and the result copied back."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import prod
 
 from resenc_plans.cost.counts import count_parameters
-from resenc_plans.cost.layers import UNetLayers
+from resenc_plans.cost.layers import SizedLayers
 from resenc_plans.cost.training_step import inference_peak
 from resenc_plans.plans.configuration import ResolvedConfiguration
 
@@ -31,7 +31,7 @@ class InferenceCost:
 
 
 def inference_cost(
-    config: ResolvedConfiguration, layers: UNetLayers, *, regions: bool = False
+    config: ResolvedConfiguration, layers: SizedLayers, *, regions: bool = False
 ) -> InferenceCost:
     """The cost of a case of the median shape."""
     shape, image_shape = _shapes(config)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from resenc_plans.cost.counts import decoder_parameters, part_parameters
-from resenc_plans.cost.layers import unet_layers
-from resenc_plans.networks.unet.layout import UNetLayout, layout_of
+from resenc_plans.cost.layers import layers_of
 from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.unet import UNet
 
 
 @dataclass(frozen=True)
@@ -40,47 +40,38 @@ def network_stages(
     ConfigurationError
         The network is none of nnU-Net's U-Nets, or its arguments do not fit.
     """
-    layout = layout_of(config)
-    layers = unet_layers(config, input_channels, output_heads)
-    around = layers.around
-    stem = part_parameters(layers.stem, around) if layers.stem is not None else 0
-    shapes = _shapes(config.patch_size, layout)
-    lowest = layout.n_stages - 1
+    unet = UNet.of(config)
+    layers = layers_of(config, input_channels, output_heads)
+    style = layers.style
+    stem = part_parameters(layers.stem, style) if layers.stem is not None else 0
+    shapes = unet.shapes(config.patch_size)
+    bottleneck = unet.n_stages - 1
     encoder = tuple(
         NetworkStage(
-            "bottleneck" if level == lowest else "encoder",
-            level,
-            shapes[level],
-            features,
-            layout.encoder_depths[level],
-            layout.kernel_sizes[level],
-            layout.strides[level],
-            sum(part_parameters(part, around) for part in parts) + (0 if level else stem),
+            part="bottleneck" if level == bottleneck else "encoder",
+            level=level,
+            shape=shapes[level],
+            features=unet.features[level],
+            depth=unet.blocks[level],
+            kernel_size=unet.kernel_sizes[level],
+            stride=unet.strides[level],
+            parameters=sum(part_parameters(part, style) for part in parts) + (0 if level else stem),
         )
-        for level, (features, parts) in enumerate(zip(layout.features, layers.encoder, strict=True))
+        for level, parts in enumerate(layers.encoder)
     )
     decoder = tuple(
         NetworkStage(
-            "decoder",
-            level,
-            shapes[level],
-            layout.features[level],
-            depth,
-            layout.kernel_sizes[level],
-            layout.strides[level + 1],
-            decoder_parameters(stage, around),
+            part="decoder",
+            level=level,
+            shape=shapes[level],
+            features=unet.features[level],
+            depth=depth,
+            kernel_size=unet.kernel_sizes[level],
+            stride=unet.strides[level + 1],
+            parameters=decoder_parameters(stage, style),
         )
         for level, depth, stage in zip(
-            reversed(range(lowest)), layout.decoder_depths, layers.decoder, strict=True
+            reversed(range(bottleneck)), unet.decoder_convolutions, layers.decoder, strict=True
         )
     )
     return encoder + decoder
-
-
-def _shapes(patch_size: tuple[int, ...], layout: UNetLayout) -> list[tuple[int, ...]]:
-    shapes = []
-    shape = patch_size
-    for stride in layout.strides:
-        shape = tuple(size // step for size, step in zip(shape, stride, strict=True))
-        shapes.append(shape)
-    return shapes

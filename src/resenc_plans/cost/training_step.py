@@ -8,7 +8,7 @@ them: no workspace of cuDNN, no rounding or fragments of the allocator, no conte
 from dataclasses import dataclass
 
 from resenc_plans.cost.counts import count_parameters
-from resenc_plans.cost.layers import Convolution, UNetLayers
+from resenc_plans.cost.layers import Convolution, SizedLayers
 from resenc_plans.cost.ledger import Buffer
 from resenc_plans.cost.loss_memory import Logits, Loss, LossKind
 from resenc_plans.cost.operations import SINGLE, Backward, Operations
@@ -29,7 +29,7 @@ class StepMemory:
 
 
 def simulate_training_step(
-    layers: UNetLayers,
+    layers: SizedLayers,
     batch_size: int,
     loss: LossKind = "cross-entropy",
     *,
@@ -40,7 +40,7 @@ def simulate_training_step(
 
     `distributed` adds the gradient buckets of DistributedDataParallel, one fp32 copy.
     """
-    run = Operations(layers.around, batch_size, training=True)
+    run = Operations(layers.style, batch_size, training=True)
     ledger = run.ledger
     criterion = Loss(ledger, loss, fused_dice=fused_dice)
     heads = [
@@ -65,9 +65,9 @@ def simulate_training_step(
     return StepMemory(activations, ledger.peak, ledger.moved)
 
 
-def inference_peak(layers: UNetLayers) -> int:
+def inference_peak(layers: SizedLayers) -> int:
     """Peak bytes of one patch through the network, weights in fp32 and fp16 and logits included."""
-    run = Operations(layers.around, 1, training=False)
+    run = Operations(layers.style, 1, training=False)
     run.ledger.new(SINGLE * count_parameters(layers))
     image = run.ledger.new(SINGLE * layers.input_channels * layers.input_voxels)
     _Network(run, layers, image, deep_supervision=False)
@@ -78,7 +78,7 @@ class _Network:
     """The forward pass, and what is needed to go back."""
 
     def __init__(
-        self, run: Operations, layers: UNetLayers, image: Buffer, *, deep_supervision: bool = True
+        self, run: Operations, layers: SizedLayers, image: Buffer, *, deep_supervision: bool = True
     ) -> None:
         self.run = run
         ledger = run.ledger

@@ -1,13 +1,13 @@
 """`build_network`: from a resolved configuration to its network."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from difflib import get_close_matches
-from typing import Any, cast
+from typing import cast
 
 from torch import nn
 
-from resenc_plans.errors import ConfigurationError
-from resenc_plans.networks.arguments import call_network
+from resenc_plans.errors import ConfigurationError, NetworkError
+from resenc_plans.networks.arguments import call_network, refuse_determined
 from resenc_plans.networks.baselines.monai import register_monai
 from resenc_plans.networks.baselines.stunet import STUNet
 from resenc_plans.networks.imports import import_class, is_allowed
@@ -17,8 +17,7 @@ from resenc_plans.networks.registry import (
     find_builder,
     register_architecture,
 )
-from resenc_plans.networks.unet.layout import check_patch, fault, layout_of
-from resenc_plans.networks.unet.operators import OPERATORS, find_operator
+from resenc_plans.networks.unet.layers import OPERATORS, find_operator, layer_factory
 from resenc_plans.networks.unet.plain import PlainConvUNet
 from resenc_plans.networks.unet.residual import ResidualEncoderUNet
 from resenc_plans.plans.architectures import (
@@ -26,16 +25,14 @@ from resenc_plans.plans.architectures import (
     RESIDUAL_ENCODER_UNET,
     PlainConvUNetArchitecture,
     ResidualEncoderUNetArchitecture,
+    UNetArguments,
 )
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.frozen import thaw
+from resenc_plans.plans.unet import UNet, check_patch, rare_arguments
 
-_BLOCK_MODULE = "dynamic_network_architectures.building_blocks.residual"
-_BLOCKS = {
-    f"{module}{name}": block
-    for name, block in (("BasicBlockD", "basic"), ("BottleneckD", "bottleneck"))
-    for module in ("", f"{_BLOCK_MODULE}.")
-}
+_FROM_DATASET = ("input_channels", "num_classes")
+"""Arguments of nnU-Net's U-Nets that never stand in plans."""
 
 
 def build_network(
@@ -64,22 +61,32 @@ def build_network(
     """
     for key, count in (("input_channels", input_channels), ("output_heads", output_heads)):
         if count < 1:
-            raise fault(config, f"a network needs at least one of its {key}, not {count}.")
+            raise config.error(f"a network needs at least one of its {key}, not {count}.")
     architecture = config.architecture
     name = architecture.network_class_name
     if isinstance(architecture, ResidualEncoderUNetArchitecture | PlainConvUNetArchitecture):
-        return _build_unet(config, input_channels, output_heads, deep_supervision, allow_import)
+        return _build_unet(
+            config,
+            input_channels,
+            output_heads,
+            deep_supervision=deep_supervision,
+            allow_import=allow_import,
+        )
     builder = find_builder(name)
     if builder is not None:
         return builder(config, input_channels, output_heads, deep_supervision)
     if is_allowed(name, allow_import):
-        return _build_imported(config, input_channels, output_heads, deep_supervision, allow_import)
-    raise fault(
-        config,
+        return _build_imported(
+            config,
+            input_channels,
+            output_heads,
+            deep_supervision=deep_supervision,
+            allow_import=allow_import,
+        )
+    raise config.error(
         f"architecture.network_class_name {name!r} is not known, so it is not imported."
         f"{_suggestion(name)} Otherwise register a builder under this name (register_architecture, "
-        f"or the entry point group {ENTRY_POINTS}), or allow its module if you trust the file "
-        "(--allow-import).",
+        f"or the entry point group {ENTRY_POINTS}), or allow its module if you trust the file."
     )
 
 
@@ -88,7 +95,7 @@ def build_stunet(
 ) -> nn.Module:
     """STU-Net; `arch_kwargs` are `variant` (S, B, L, H) and, if not 2 throughout, `strides`."""
     if config.dim != 3:
-        raise fault(config, "STU-Net is three-dimensional, but patch_size has two axes.")
+        raise config.error("STU-Net is three-dimensional, but patch_size has two axes.")
     network = call_network(
         config,
         STUNet,
@@ -111,37 +118,50 @@ def _build_unet(
     config: ResolvedConfiguration,
     input_channels: int,
     output_heads: int,
+    *,
     deep_supervision: bool,
     allow_import: Collection[str],
 ) -> nn.Module:
-    layout_of(config)
-    residual = isinstance(config.architecture, ResidualEncoderUNetArchitecture)
-    return call_network(
-        config,
-        ResidualEncoderUNet if residual else PlainConvUNet,
-        _with_classes(config, _arguments(config), allow_import),
-        input_channels=input_channels,
-        num_classes=output_heads,
-        deep_supervision=deep_supervision,
-    )
+    unet = UNet.of(config)
+    arguments = config.architecture.arch_kwargs
+    assert isinstance(arguments, UNetArguments)
+    _refuse_unknown_arguments(config, arguments)
+    try:
+        layers = layer_factory(unet.operators, allow_import)
+    except (ConfigurationError, NetworkError) as error:
+        raise config.error(f"architecture.arch_kwargs.{error}") from None
+    network = ResidualEncoderUNet if unet.kind == "residual" else PlainConvUNet
+    return network(unet, layers, input_channels, output_heads, deep_supervision=deep_supervision)
+
+
+def _refuse_unknown_arguments(config: ResolvedConfiguration, arguments: UNetArguments) -> None:
+    unknown = sorted(set(arguments.model_extra or ()) - rare_arguments(arguments))
+    refuse_determined(config, [key for key in unknown if key in _FROM_DATASET])
+    if unknown:
+        name = config.architecture.network_class_name.rpartition(".")[2]
+        raise config.error(
+            f"architecture.arch_kwargs.{unknown[0]} is not an argument of {name}. Remove it."
+        )
 
 
 def _build_imported(
     config: ResolvedConfiguration,
     input_channels: int,
     output_heads: int,
+    *,
     deep_supervision: bool,
     allow_import: Collection[str],
 ) -> nn.Module:
     """A network of a trusted module, called as nnU-Net's get_network_from_plans calls it."""
-    arguments = _arguments(config)
+    arguments = thaw(config.architecture.arch_kwargs)
+    arguments.pop("deep_supervision", None)
     try:
         network_class = import_class(config.architecture.network_class_name, allow_import)
         for key in config.architecture.kw_requires_import:
             if arguments.get(key) is not None:
                 arguments[key] = _any_class(key, arguments[key], allow_import)
-    except ConfigurationError as error:
-        raise fault(config, f"architecture: {error}") from None
+    except (ConfigurationError, NetworkError) as error:
+        raise config.error(f"architecture: {error}") from None
     network = call_network(
         config,
         network_class,
@@ -166,36 +186,3 @@ def _suggestion(name: str) -> str:
     by_class = {other.rpartition(".")[2].lower(): other for other in reversed(known)}
     close = get_close_matches(name.rpartition(".")[2].lower(), by_class, n=1, cutoff=0.8)
     return f" Did you mean {by_class[close[0]]}?" if close else ""
-
-
-def _arguments(config: ResolvedConfiguration) -> dict[str, Any]:
-    """`arch_kwargs` as the file has them, but for `deep_supervision`, which the run decides."""
-    arguments = config.architecture.arch_kwargs
-    values: Mapping[str, Any] = (
-        arguments if isinstance(arguments, Mapping) else arguments.model_dump()
-    )
-    return {key: thaw(value) for key, value in values.items() if key != "deep_supervision"}
-
-
-def _with_classes(
-    config: ResolvedConfiguration, arguments: dict[str, Any], allow_import: Collection[str]
-) -> dict[str, Any]:
-    """The arguments with classes in place of their names."""
-    result = dict(arguments)
-    try:
-        for key in OPERATORS:
-            if result.get(key) is not None:
-                result[key] = find_operator(key, result[key], allow_import)
-        if "block" in result:
-            result["block"] = _block(result["block"])
-    except ConfigurationError as error:
-        raise fault(config, f"architecture.arch_kwargs.{error}") from None
-    return result
-
-
-def _block(name: Any) -> str:
-    if name not in _BLOCKS:
-        raise ConfigurationError(
-            f"block is {name!r}: {_BLOCK_MODULE}.BasicBlockD or .BottleneckD is expected."
-        )
-    return _BLOCKS[name]

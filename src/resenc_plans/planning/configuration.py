@@ -5,8 +5,10 @@ from typing import Any
 
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.fingerprint import Fingerprint
-from resenc_plans.planning.fitting import Fit
+from resenc_plans.planning.fitting import FittedNetwork
 from resenc_plans.plans.architectures import PLAIN_CONV_UNET, RESIDUAL_ENCODER_UNET
+from resenc_plans.plans.frozen import thaw
+from resenc_plans.plans.unet import UNet
 
 _SCHEMES = {
     "ct": "CTNormalization",
@@ -39,7 +41,7 @@ def use_mask_for_normalization(
 
 
 def configuration_document(
-    fit: Fit,
+    network: FittedNetwork,
     *,
     data_identifier: str,
     spacing: Sequence[float],
@@ -51,8 +53,8 @@ def configuration_document(
     return {
         "data_identifier": data_identifier,
         "preprocessor_name": "DefaultPreprocessor",
-        "batch_size": fit.batch_size,
-        "patch_size": list(fit.topology.patch_size),
+        "batch_size": network.batch_size,
+        "patch_size": list(network.patch_size),
         "median_image_size_in_voxels": list(median_shape),
         "spacing": list(spacing),
         "normalization_schemes": list(schemes),
@@ -63,7 +65,7 @@ def configuration_document(
         "resampling_fn_seg_kwargs": _resampling_settings(is_seg=True, order=1),
         "resampling_fn_probabilities": _RESAMPLING,
         "resampling_fn_probabilities_kwargs": _resampling_settings(is_seg=False, order=1),
-        "architecture": _architecture(fit),
+        "architecture": _architecture(network.unet),
     }
 
 
@@ -71,26 +73,25 @@ def _resampling_settings(*, is_seg: bool, order: int) -> dict[str, Any]:
     return {"is_seg": is_seg, "order": order, "order_z": 0, "force_separate_z": None}
 
 
-def _architecture(fit: Fit) -> dict[str, Any]:
-    residual = fit.shape.kind == "residual"
-    dim = len(fit.topology.patch_size)
+def _architecture(unet: UNet) -> dict[str, Any]:
+    residual, operators = unet.kind == "residual", unet.operators
     return {
         "network_class_name": RESIDUAL_ENCODER_UNET if residual else PLAIN_CONV_UNET,
         "arch_kwargs": {
-            "n_stages": fit.topology.n_stages,
-            "features_per_stage": list(fit.shape.features),
-            "conv_op": f"torch.nn.modules.conv.Conv{dim}d",
-            "kernel_sizes": [list(kernel) for kernel in fit.topology.kernel_sizes],
-            "strides": [list(stride) for stride in fit.topology.strides],
-            "n_blocks_per_stage" if residual else "n_conv_per_stage": list(fit.shape.blocks),
-            "n_conv_per_stage_decoder": list(fit.shape.decoder_convs),
-            "conv_bias": True,
-            "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dim}d",
-            "norm_op_kwargs": {"eps": 1e-05, "affine": True},
+            "n_stages": unet.n_stages,
+            "features_per_stage": list(unet.features),
+            "conv_op": operators.conv_op,
+            "kernel_sizes": thaw(unet.kernel_sizes),
+            "strides": thaw(unet.strides),
+            "n_blocks_per_stage" if residual else "n_conv_per_stage": list(unet.blocks),
+            "n_conv_per_stage_decoder": list(unet.decoder_convolutions),
+            "conv_bias": operators.conv_bias,
+            "norm_op": operators.norm_op,
+            "norm_op_kwargs": thaw(operators.norm_op_kwargs),
             "dropout_op": None,
             "dropout_op_kwargs": None,
-            "nonlin": "torch.nn.LeakyReLU",
-            "nonlin_kwargs": {"inplace": True},
+            "nonlin": operators.nonlin,
+            "nonlin_kwargs": thaw(operators.nonlin_kwargs),
         },
         "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
     }

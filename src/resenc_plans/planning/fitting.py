@@ -1,21 +1,26 @@
 """Shrink a patch until its network fits the memory target, then fill the batch.
 
 The method is nnU-Net's (get_plans_for_configuration): begin with a patch of the spacing's aspect
-and 256^3 voxels (2048^2 in 2D), no larger than the median image. While the network's feature maps
-at a batch of two (in 2D, of the preset's `batch_size_2d`) exceed the preset's reference, shorten
-the axis that covers most of the image. Then choose the batch size that the reference leaves room
-for, up to the share of the dataset that one batch may cover.
+and 256^3 voxels (2048^2 in 2D), no larger than the median image. While the smallest batch (in 2D,
+the preset's `batch_size_2d`) does not fit, shorten the axis that covers most of the image. Then
+choose the largest batch that fits, up to the share of the dataset that one batch may cover.
+
+What fits is told by a yardstick: nnU-Net's count of feature maps (`FeatureMapCount`), or the
+estimated memory (`estimated_memory.EstimatedMemory`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from math import prod
-from typing import Literal
+from typing import Literal, Protocol
 
-from resenc_plans.cost.feature_maps import UNetShape, count_feature_maps
+from resenc_plans.cost.feature_maps import count_feature_maps
 from resenc_plans.errors import PlanningError
 from resenc_plans.planning.presets import Preset
-from resenc_plans.plans.topology import BASE_FEATURES, MAX_FEATURES, Topology, topology
+from resenc_plans.plans.frozen import FrozenDict
+from resenc_plans.plans.topology import BASE_FEATURES, MAX_FEATURES, padded, strides_and_kernels
+from resenc_plans.plans.unet import Operators, UNet
 
 MIN_BATCH_SIZE = 2
 REFERENCE_BATCH_SIZE = {2: 12, 3: 2}
@@ -41,15 +46,71 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Fit:
-    """A network that fits, and what limited its patch and its batch."""
+class Candidate:
+    """A network and the patch size (voxels) that it is planned for."""
 
-    topology: Topology
-    shape: UNetShape
+    unet: UNet
+    patch_size: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class FittedNetwork:
+    """A network that fits, and what limited its patch and its batch.
+
+    `dataset_share` is the share of the dataset's voxels that one batch covers.
+    """
+
+    unet: UNet
+    patch_size: tuple[int, ...]
     batch_size: int
     patch_limit: PatchLimit
     batch_limit: BatchLimit
     dataset_share: float
+
+
+class Yardstick(Protocol):
+    """Says which networks fit the memory."""
+
+    def fits(self, candidate: Candidate, batch_size: int) -> bool:
+        """Whether a training step on so many samples fits."""
+
+    def largest_batch(self, candidate: Candidate, limit: int) -> int:
+        """The largest batch that fits, or `limit` if that fits too."""
+
+
+@dataclass(frozen=True)
+class FeatureMapCount:
+    """nnU-Net's yardstick: the values that a network's convolutions put out.
+
+    They may be as many as the preset's reference at the reference batch size, scaled with the
+    memory target.
+    """
+
+    budget: Budget
+    _counts: dict[Candidate, int] = field(default_factory=dict, compare=False, repr=False)
+
+    def fits(self, candidate: Candidate, batch_size: int) -> bool:
+        """Whether a training step on so many samples stays within the reference."""
+        dim = candidate.unet.dim
+        count, reference_batch = self._count(candidate), REFERENCE_BATCH_SIZE[dim]
+        needed = count if batch_size == reference_batch else count / reference_batch * batch_size
+        return needed <= self.budget.reference_count(dim)
+
+    def largest_batch(self, candidate: Candidate, limit: int) -> int:
+        """The batch that comes nearest to the reference, or `limit`."""
+        dim = candidate.unet.dim
+        ratio = self.budget.reference_count(dim) / self._count(candidate)
+        return min(round(ratio * REFERENCE_BATCH_SIZE[dim]), limit)
+
+    def _count(self, candidate: Candidate) -> int:
+        if candidate not in self._counts:
+            self._counts[candidate] = count_feature_maps(
+                candidate.unet,
+                candidate.patch_size,
+                self.budget.output_heads,
+                deep_supervision=False,
+            )
+        return self._counts[candidate]
 
 
 def fit(
@@ -57,53 +118,83 @@ def fit(
     median_shape: Sequence[float],
     dataset_voxels: float,
     budget: Budget,
-    counts: dict[object, int],
-) -> Fit:
+    yardstick: Yardstick,
+) -> FittedNetwork:
     """The network for images of `median_shape` (voxels) at `spacing` (mm).
 
-    `dataset_voxels` are the voxels of all cases together at this spacing. `counts` remembers
-    feature-map counts between calls.
+    Parameters
+    ----------
+    spacing, median_shape
+        Of the images, in mm and voxels per axis, in the plans' axis order.
+    dataset_voxels
+        Voxels of all cases together at this spacing.
+    budget
+        The preset and the share of the dataset that one batch may cover.
+    yardstick
+        What tells whether a network fits.
 
     Raises
     ------
     PlanningError
         No patch is small enough for the memory target.
     """
-    dim = len(spacing)
-    reference = budget.reference_count(dim)
-    reference_batch = REFERENCE_BATCH_SIZE[dim]
-    needed_batch = budget.preset.batch_size_2d if dim == 2 else MIN_BATCH_SIZE
-    wanted = initial_patch(spacing)
-    is_image = all(limit <= size for size, limit in zip(wanted, median_shape, strict=True))
+    preset = budget.preset
+    smallest_batch = preset.batch_size_2d if len(spacing) == 2 else MIN_BATCH_SIZE
+    initial = initial_patch(spacing)
+    is_image = all(limit <= size for size, limit in zip(initial, median_shape, strict=True))
     patch_limit: PatchLimit = "image size" if is_image else "initial size"
-    initial = [min(size, limit) for size, limit in zip(wanted, median_shape, strict=True)]
-    found = topology(spacing, initial)
-    shape, count = _count(found, budget, counts)
-    while _exceeds(count, reference, reference_batch, needed_batch):
+    start = [min(size, limit) for size, limit in zip(initial, median_shape, strict=True)]
+    candidate = planned_network(spacing, start, preset)
+    while not yardstick.fits(candidate, smallest_batch):
         patch_limit = "memory"
-        found = shortened(found, spacing, median_shape, budget.gpu_memory_gb)
-        shape, count = _count(found, budget, counts)
-    by_memory = round(reference / count * reference_batch)
-    patch_voxels = float(prod(found.patch_size))
+        candidate = _shortened(candidate, spacing, median_shape, budget)
+    patch_voxels = float(prod(candidate.patch_size))
     by_cap = round(dataset_voxels * budget.batch_cap / patch_voxels)
+    by_memory = yardstick.largest_batch(candidate, by_cap + 1)
     batch_size = max(min(by_memory, by_cap), MIN_BATCH_SIZE)
     if batch_size > min(by_memory, by_cap) or by_memory == MIN_BATCH_SIZE:
         batch_limit: BatchLimit = "minimum"
     else:
         batch_limit = "memory" if by_memory <= by_cap else "cap"
     share = batch_size * patch_voxels / dataset_voxels if dataset_voxels else float("inf")
-    return Fit(found, shape, batch_size, patch_limit, batch_limit, share)
+    return FittedNetwork(
+        unet=candidate.unet,
+        patch_size=candidate.patch_size,
+        batch_size=batch_size,
+        patch_limit=patch_limit,
+        batch_limit=batch_limit,
+        dataset_share=share,
+    )
 
 
-def shape_of(found: Topology, preset: Preset) -> UNetShape:
-    """The network that a preset makes of a topology."""
-    dim, stages = len(found.patch_size), found.n_stages
-    return UNetShape(
+def planned_network(
+    spacing: Sequence[float], patch_size: Sequence[float], preset: Preset
+) -> Candidate:
+    """The network that a preset plans for a patch (voxels) at a spacing (mm)."""
+    strides, kernel_sizes = strides_and_kernels(spacing, patch_size)
+    dim, stages = len(spacing), len(strides)
+    unet = UNet(
         kind=preset.network,
-        strides=found.strides,
+        strides=strides,
+        kernel_sizes=kernel_sizes,
         features=tuple(min(MAX_FEATURES[dim], BASE_FEATURES * 2**s) for s in range(stages)),
         blocks=preset.blocks_of(stages),
-        decoder_convs=(preset.decoder_convs,) * (stages - 1),
+        decoder_convolutions=(preset.decoder_convs,) * (stages - 1),
+        operators=_planned_operators(dim),
+    )
+    return Candidate(unet, padded(patch_size, strides))
+
+
+@cache
+def _planned_operators(dim: int) -> Operators:
+    """The layers of every network that nnU-Net plans."""
+    return Operators(
+        conv_op=f"torch.nn.modules.conv.Conv{dim}d",
+        conv_bias=True,
+        norm_op=f"torch.nn.modules.instancenorm.InstanceNorm{dim}d",
+        norm_op_kwargs=FrozenDict({"eps": 1e-05, "affine": True}),
+        nonlin="torch.nn.LeakyReLU",
+        nonlin_kwargs=FrozenDict({"inplace": True}),
     )
 
 
@@ -117,49 +208,33 @@ def initial_patch(spacing: Sequence[float]) -> list[int]:
     return [round(edge) for edge in inverse * (volume / np.prod(inverse)) ** (1 / dim)]
 
 
-def _exceeds(count: int, reference: float, reference_batch: int, batch: int) -> bool:
-    """Whether `batch` samples need more than the reference, which is for `reference_batch`."""
-    if batch == reference_batch:
-        return count > reference
-    return count / reference_batch * batch > reference
-
-
-def shortened(
-    found: Topology,
+def _shortened(
+    candidate: Candidate,
     spacing: Sequence[float],
     median_shape: Sequence[float],
-    gpu_memory_gb: float,
-) -> Topology:
-    """The topology of the next smaller patch.
+    budget: Budget,
+) -> Candidate:
+    """The network of the next smaller patch.
 
     The axis that covers most of the image is shortened by its divisor, or by the divisor that a
     patch shortened so would have, which may be smaller and so skip fewer sizes.
     """
     import numpy as np
 
-    patch = list(found.patch_size)
+    patch = list(candidate.patch_size)
     coverage = [size / limit for size, limit in zip(patch, median_shape, strict=True)]
     axis = int(np.argsort(coverage)[-1])
     shorter = list(patch)
-    shorter[axis] -= found.divisors[axis]
-    candidate = topology(spacing, shorter)
-    patch[axis] -= candidate.divisors[axis]
+    shorter[axis] -= candidate.unet.divisor[axis]
+    smaller = planned_network(spacing, shorter, budget.preset)
+    patch[axis] -= smaller.unet.divisor[axis]
     if min(patch) >= 1:
-        smaller = candidate if patch == shorter else topology(spacing, patch)
-        if smaller.n_stages > 1:
+        if patch != shorter:
+            smaller = planned_network(spacing, patch, budget.preset)
+        if smaller.unet.n_stages > 1:
             return smaller
     raise PlanningError(
-        f"A GPU memory target of {gpu_memory_gb:g} GB is too small: a network with a patch "
-        f"of {' x '.join(map(str, found.patch_size))} voxels exceeds it, and a smaller one has no "
-        "second stage. Choose a larger target."
+        f"A GPU memory target of {budget.gpu_memory_gb:g} GB is too small: a network with a patch "
+        f"of {' x '.join(map(str, candidate.patch_size))} voxels exceeds it, and a smaller one has "
+        "no second stage. Choose a larger target."
     )
-
-
-def _count(found: Topology, budget: Budget, counts: dict[object, int]) -> tuple[UNetShape, int]:
-    shape = shape_of(found, budget.preset)
-    key = (found.patch_size, found.strides)
-    if key not in counts:
-        counts[key] = count_feature_maps(
-            shape, found.patch_size, budget.output_heads, deep_supervision=False
-        )
-    return shape, counts[key]

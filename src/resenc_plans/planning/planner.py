@@ -16,8 +16,8 @@ from resenc_plans.planning.configuration import (
     normalization_schemes,
     use_mask_for_normalization,
 )
-from resenc_plans.planning.fit_memory import MemoryFit, fit_memory
-from resenc_plans.planning.fitting import Budget, Fit, fit
+from resenc_plans.planning.estimated_memory import EstimatedMemory
+from resenc_plans.planning.fitting import Budget, FeatureMapCount, FittedNetwork, Yardstick, fit
 from resenc_plans.planning.presets import Preset, find_preset, presets
 from resenc_plans.planning.spacing import axis_order, resampled_median_shape, target_spacing
 from resenc_plans.plans.plans import Plans
@@ -38,7 +38,7 @@ class PlanningResult:
     preset: Preset
     gpu_memory_gb: float
     batch_cap: float
-    fits: Mapping[str, Fit]
+    fits: Mapping[str, FittedNetwork]
     remarks: tuple[str, ...]
 
 
@@ -114,7 +114,7 @@ def plan_dataset(
     """As `create_plans`, with the reasons; `provenance` adds the key that says how it was made.
 
     `fit_gb` is experimental: the preset's networks are fitted to that much GPU memory by the upper
-    bound of their estimated cost, instead of to nnU-Net's target (see `fit_memory`).
+    bound of their estimated cost, instead of to nnU-Net's target (see `estimated_memory`).
     """
     if isinstance(fingerprint, Mapping):
         fingerprint = Fingerprint.from_dict(fingerprint)
@@ -139,8 +139,9 @@ def plan_dataset(
         raise PlanningError(f"The batch cap is {cap}: give a positive share, such as 0.05.")
     _check_channels(fingerprint, described)
     budget = Budget(chosen, target, cap, output_heads=len(described.labels))
-    memory = None if fit_gb is None else MemoryFit.for_dataset(budget, described)
-    planned = _Planning(fingerprint, described, budget, plans_name, memory)
+    memory = None if fit_gb is None else EstimatedMemory.for_dataset(fit_gb, described)
+    yardstick = memory or FeatureMapCount(budget)
+    planned = _Planning(fingerprint, described, budget, plans_name, yardstick)
     document = planned.document(
         dataset_name=dataset_name,
         reader_writer=(
@@ -172,9 +173,9 @@ class _Planning:
         dataset: DatasetJson,
         budget: Budget,
         plans_name: str,
-        memory: MemoryFit | None,
+        yardstick: Yardstick,
     ) -> None:
-        self.memory = memory
+        self.yardstick = yardstick
         self.fingerprint = fingerprint
         self.budget = budget
         self.plans_name = plans_name
@@ -182,9 +183,8 @@ class _Planning:
         self.masks = use_mask_for_normalization(self.schemes, fingerprint)
         cases = dataset.num_training
         self.cases = len(fingerprint.spacings) if cases is None else cases
-        self.fits: dict[str, Fit] = {}
+        self.fits: dict[str, FittedNetwork] = {}
         self.remarks: list[str] = []
-        self._counts: dict[object, int] = {}
 
     def document(
         self,
@@ -228,22 +228,22 @@ class _Planning:
             return {"2d": self._plan("2d", spacing[1:], shape[1:], voxels, batch_dice=True)}
         fullres = self._fit(spacing, shape, voxels)
         lowres = self._plan_lowres(fullres, spacing, shape)
-        found = {"2d": self._plan("2d", spacing[1:], shape[1:], voxels, batch_dice=True)}
+        configurations = {"2d": self._plan("2d", spacing[1:], shape[1:], voxels, batch_dice=True)}
         if lowres is not None:
-            found["3d_lowres"] = lowres | {"next_stage": "3d_cascade_fullres"}
+            configurations["3d_lowres"] = lowres | {"next_stage": "3d_cascade_fullres"}
         self.fits["3d_fullres"] = fullres
-        found["3d_fullres"] = self._write(
+        configurations["3d_fullres"] = self._write(
             "3d_fullres", fullres, spacing, shape, batch_dice=lowres is not None
         )
         if lowres is not None:
-            found["3d_cascade_fullres"] = {
+            configurations["3d_cascade_fullres"] = {
                 "inherits_from": "3d_fullres",
                 "previous_stage": "3d_lowres",
             }
-        return found
+        return configurations
 
     def _plan_lowres(
-        self, fullres: Fit, spacing: list[float], shape: list[float]
+        self, fullres: FittedNetwork, spacing: list[float], shape: list[float]
     ) -> dict[str, Any] | None:
         """3d_lowres, where a full-resolution patch sees too little of the image.
 
@@ -255,8 +255,8 @@ class _Planning:
         fine, sizes = np.array(spacing), np.array(shape)
         full_voxels = float(prod(shape))
         current, voxels = fine.copy(), full_voxels
-        patch_voxels = float(prod(fullres.topology.patch_size))
-        found: Fit | None = None
+        patch_voxels = float(prod(fullres.patch_size))
+        lowres: FittedNetwork | None = None
         lowres_shape: list[int] = []
         while patch_voxels / voxels < LOWRES_THRESHOLD:
             lagging = current.max() / current > 2
@@ -264,9 +264,9 @@ class _Planning:
             exact = fine / current * sizes
             voxels = float(np.prod(exact, dtype=np.float64))
             lowres_shape = [round(size) for size in exact.tolist()]
-            found = self._fit(current.tolist(), lowres_shape, voxels * self.cases)
-            patch_voxels = float(prod(found.topology.patch_size))
-        if found is None:
+            lowres = self._fit(current.tolist(), lowres_shape, voxels * self.cases)
+            patch_voxels = float(prod(lowres.patch_size))
+        if lowres is None:
             self.remarks.append(
                 "No 3d_lowres: a 3d_fullres patch covers at least "
                 f"{LOWRES_THRESHOLD:.0%} of the median image."
@@ -278,8 +278,8 @@ class _Planning:
                 f"{MIN_LOWRES_GAIN} times fewer voxels than 3d_fullres."
             )
             return None
-        self.fits["3d_lowres"] = found
-        return self._write("3d_lowres", found, current.tolist(), lowres_shape, batch_dice=False)
+        self.fits["3d_lowres"] = lowres
+        return self._write("3d_lowres", lowres, current.tolist(), lowres_shape, batch_dice=False)
 
     def _plan(
         self,
@@ -293,22 +293,22 @@ class _Planning:
         self.fits[name] = self._fit(spacing, shape, dataset_voxels)
         return self._write(name, self.fits[name], spacing, shape, batch_dice=batch_dice)
 
-    def _fit(self, spacing: list[float], shape: Sequence[float], dataset_voxels: float) -> Fit:
-        if self.memory is not None:
-            return fit_memory(spacing, shape, dataset_voxels, self.memory)
-        return fit(spacing, shape, dataset_voxels, self.budget, self._counts)
+    def _fit(
+        self, spacing: list[float], shape: Sequence[float], dataset_voxels: float
+    ) -> FittedNetwork:
+        return fit(spacing, shape, dataset_voxels, self.budget, self.yardstick)
 
     def _write(
         self,
         name: str,
-        found: Fit,
+        network: FittedNetwork,
         spacing: list[float],
         shape: Sequence[float],
         *,
         batch_dice: bool,
     ) -> dict[str, Any]:
         return configuration_document(
-            found,
+            network,
             data_identifier=self.budget.preset.data_identifier(self.plans_name, name),
             spacing=spacing,
             median_shape=shape,

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from resenc_plans.datasets.fingerprint import IntensityProperties
+from resenc_plans.errors import ConfigurationError
 from resenc_plans.plans.architectures import Architecture
 from resenc_plans.plans.frozen import Boolean, FrozenDict, FrozenModel, Integer, Number, thaw
 from resenc_plans.plans.header import PlansHeader
@@ -195,6 +196,12 @@ class ResolvedConfiguration(FrozenModel):
     def dim(self) -> int:
         """Number of image axes: 2 or 3."""
         return len(self.patch_size)
+
+    def error(self, sentence: str) -> ConfigurationError:
+        """An error that names this configuration, and the file where that is known."""
+        plans = getattr(self, "_plans", None)
+        source = f"{plans.source}: " if plans is not None else ""
+        return ConfigurationError(f"{source}{self.name}: {sentence}")
 
     def to_dict(self) -> dict[str, Any]:
         """The resolved JSON object, key for key as nnU-Net resolves it."""

@@ -7,8 +7,7 @@ spacing is within a factor of two of the finest.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import ceil
+from math import ceil, prod
 from typing import Any
 
 from resenc_plans.errors import ConfigurationError
@@ -23,33 +22,23 @@ MAX_FEATURES = {2: 512, 3: 320}
 """Features of the first stage, doubled from stage to stage up to the maximum for 2 or 3 axes."""
 
 
-@dataclass(frozen=True)
-class Topology:
-    """Strides and kernel sizes per stage, and the patch size padded to what strides divide."""
-
-    patch_size: tuple[int, ...]
-    strides: tuple[tuple[int, ...], ...]
-    kernel_sizes: tuple[tuple[int, ...], ...]
-    divisors: tuple[int, ...]
-
-    @property
-    def n_stages(self) -> int:
-        """Number of encoder stages, the bottleneck included."""
-        return len(self.strides)
+Sizes = tuple[tuple[int, ...], ...]
+"""One number per stage and axis, highest resolution first."""
 
 
-def topology(spacing: Sequence[float], patch_size: Sequence[int | float]) -> Topology:
-    """The topology for a patch (voxels) at a spacing (mm), axes in the plans' order.
+def strides_and_kernels(
+    spacing: Sequence[float], patch_size: Sequence[int | float]
+) -> tuple[Sizes, Sizes]:
+    """Strides and kernel sizes for a patch (voxels) at a spacing (mm), axes in the plans' order.
 
-    >>> topology((1, 1, 1), (40, 56, 40)).strides
+    >>> strides_and_kernels((1, 1, 1), (40, 56, 40))[0]
     ((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2))
     """
     axes = range(len(spacing))
     spacings = list(spacing)
     sizes = list(patch_size)
-    divisors = [1] * len(spacing)
     kernel = [1] * len(spacing)
-    strides: list[tuple[int, ...]] = [tuple(divisors)]
+    strides: list[tuple[int, ...]] = [(1,) * len(spacing)]
     kernels: list[tuple[int, ...]] = []
     while True:
         large = [axis for axis in axes if sizes[axis] >= 2 * MIN_EDGE]
@@ -66,16 +55,33 @@ def topology(spacing: Sequence[float], patch_size: Sequence[int | float]) -> Top
                 kernel[axis] = 3
         for axis in pooled:
             stride[axis] = 2
-            divisors[axis] *= 2
             spacings[axis] *= 2
             sizes[axis] = ceil(sizes[axis] / 2)
         strides.append(tuple(stride))
         kernels.append(tuple(kernel))
     kernels.append((3,) * len(spacing))
-    padded = [
-        ceil(size / divisor) * divisor for size, divisor in zip(patch_size, divisors, strict=True)
-    ]
-    return Topology(tuple(padded), tuple(strides), tuple(kernels), tuple(divisors))
+    return tuple(strides), tuple(kernels)
+
+
+def divisor_of(strides: Sizes) -> tuple[int, ...]:
+    """The product of the strides on each axis.
+
+    >>> divisor_of(((1, 1), (2, 2), (1, 2)))
+    (2, 4)
+    """
+    return tuple(prod(axis) for axis in zip(*strides, strict=True))
+
+
+def padded(patch_size: Sequence[int | float], strides: Sizes) -> tuple[int, ...]:
+    """The patch size rounded up to what the strides divide.
+
+    >>> padded((20, 30), ((1, 1), (2, 2), (2, 2)))
+    (20, 32)
+    """
+    return tuple(
+        ceil(size / divisor) * divisor
+        for size, divisor in zip(patch_size, divisor_of(strides), strict=True)
+    )
 
 
 def overrides_for_patch_size(
@@ -104,15 +110,15 @@ def overrides_for_patch_size(
         raise ConfigurationError(
             f"{config.name}: patch_size needs {config.dim} numbers, {len(patch_size)} were given."
         )
-    shape = topology(spacing or config.spacing, patch_size)
+    strides, kernels = strides_and_kernels(spacing or config.spacing, patch_size)
     arguments = architecture.arch_kwargs
-    stages = shape.n_stages
-    changes: dict[str, Any] = {"patch_size": list(shape.patch_size)}
+    stages = len(strides)
+    changes: dict[str, Any] = {"patch_size": list(padded(patch_size, strides))}
     new = {
         "n_stages": stages,
         "features_per_stage": _features(arguments.features_per_stage, stages, config.dim),
-        "kernel_sizes": [list(kernel) for kernel in shape.kernel_sizes],
-        "strides": [list(stride) for stride in shape.strides],
+        "kernel_sizes": [list(kernel) for kernel in kernels],
+        "strides": [list(stride) for stride in strides],
         "n_conv_per_stage_decoder": _continued(arguments.n_conv_per_stage_decoder, stages - 1),
     }
     key = "n_blocks_per_stage" if hasattr(arguments, "n_blocks_per_stage") else "n_conv_per_stage"

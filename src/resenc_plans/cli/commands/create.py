@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from resenc_plans.cli.scope import Scope
     from resenc_plans.datasets.dataset import Dataset
     from resenc_plans.datasets.fingerprint import Fingerprint
-    from resenc_plans.planning.fitting import Fit
+    from resenc_plans.planning.fitting import FittedNetwork
     from resenc_plans.planning.planner import PlanningResult
     from resenc_plans.planning.replanning import Replanning
 
@@ -208,7 +208,7 @@ def _print_plans(result: "PlanningResult", dataset: "Dataset") -> None:
                 numbers(config.spacing, digits=3),
                 numbers(config.median_image_size_in_voxels),
                 numbers(config.patch_size),
-                str(fit.topology.n_stages if fit else ""),
+                str(fit.unet.n_stages if fit else ""),
                 str(config.batch_size),
                 f"{fit.dataset_share:.2%}" if fit else "",
                 f"{cost.gpu_memory_gb.low:.1f}-{cost.gpu_memory_gb.high:.1f}",
@@ -238,7 +238,7 @@ def _print_plans(result: "PlanningResult", dataset: "Dataset") -> None:
         say(remark)
 
 
-def _limits(fit: "Fit") -> str:
+def _limits(fit: "FittedNetwork") -> str:
     return f"{fit.patch_limit.removesuffix(' size')}; {fit.batch_limit}"
 
 

@@ -16,9 +16,9 @@ from torch import nn
 
 from resenc_plans.networks.arguments import call_network
 from resenc_plans.networks.registry import Builder, register_architecture
-from resenc_plans.networks.unet.layout import check_patch, fault
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.frozen import thaw
+from resenc_plans.plans.unet import check_patch
 
 
 def register_monai() -> None:
@@ -90,8 +90,8 @@ def build_dints(
     given = _arguments(config)
     paths, operations = given.pop("arch_code_a", None), given.pop("arch_code_c", None)
     if (paths is None) != (operations is None):
-        raise fault(
-            config, "architecture.arch_kwargs needs both arch_code_a and arch_code_c, or neither."
+        raise config.error(
+            "architecture.arch_kwargs needs both arch_code_a and arch_code_c, or neither."
         )
     depths = given.get("num_depths", 3)
     downsample = given.get("use_downsample", True)
@@ -100,10 +100,9 @@ def build_dints(
     if operations is not None:
         code.append(np.asarray(operations))
     if any(part.shape != shape for part in code):
-        raise fault(
-            config,
+        raise config.error(
             f"architecture.arch_kwargs: arch_code_a and arch_code_c must have the shape {shape} "
-            "(num_blocks, 3 * num_depths - 2).",
+            "(num_blocks, 3 * num_depths - 2)."
         )
     nets = _monai(config)
     with redirect_stdout(None), warnings.catch_warnings():
@@ -198,10 +197,9 @@ def _monai(config: ResolvedConfiguration) -> Any:
     try:
         return import_module("monai.networks.nets")
     except ImportError:
-        raise fault(
-            config,
+        raise config.error(
             f"architecture.network_class_name {config.architecture.network_class_name} needs "
-            "MONAI. Install it: pip install 'resenc-plans[monai]'.",
+            "MONAI. Install it: pip install 'resenc-plans[monai]'."
         ) from None
 
 

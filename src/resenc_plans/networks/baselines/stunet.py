@@ -12,8 +12,11 @@ from torch.nn.functional import interpolate
 
 from resenc_plans.errors import ConfigurationError
 from resenc_plans.networks.unet.initialization import initialize
-from resenc_plans.networks.unet.layout import PerStageAndAxis, unet_layout
-from resenc_plans.networks.unet.operators import Operators, make_operators
+from resenc_plans.networks.unet.layers import LayerFactory, layer_factory
+from resenc_plans.plans.architectures import PerStageAndAxis
+from resenc_plans.plans.frozen import FrozenDict
+from resenc_plans.plans.topology import divisor_of
+from resenc_plans.plans.unet import Operators, per_stage_and_axis
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,16 @@ VARIANTS = {
     "L": Variant(depth=2, width=64, top=1024),
     "H": Variant(depth=3, width=96, top=1536),
 }
+
+
+_OPERATORS = Operators(
+    conv_op="torch.nn.Conv3d",
+    conv_bias=True,
+    norm_op="torch.nn.InstanceNorm3d",
+    norm_op_kwargs=FrozenDict({"affine": True}),
+    nonlin="torch.nn.LeakyReLU",
+    nonlin_kwargs=FrozenDict({"inplace": True}),
+)
 
 
 class STUNet(nn.Module):
@@ -72,40 +85,33 @@ class STUNet(nn.Module):
                 f"variant is {variant!r}: STU-Net comes as {', '.join(VARIANTS)}."
             )
         size = VARIANTS[variant]
-        layout = unet_layout(3, 6, size.features, 3, strides, size.depth, size.depth)
-        if layout.strides[0] != (1, 1, 1):
+        steps = per_stage_and_axis("strides", strides, 6, 3)
+        if steps[0] != (1, 1, 1):
             raise ConfigurationError("strides[0] must be 1: STU-Net's first stage keeps the size.")
-        operators = make_operators(
-            nn.Conv3d,
-            True,
-            nn.InstanceNorm3d,
-            {"affine": True},
-            nonlin=nn.LeakyReLU,
-            nonlin_kwargs={"inplace": True},
-        )
-        self.divisor = layout.divisor
+        layers = layer_factory(_OPERATORS)
+        self.divisor = divisor_of(steps)
         self.deep_supervision = deep_supervision
         channels = (input_channels, *size.features)
         self.conv_blocks_context = nn.ModuleList(
-            _stage(operators, channels[stage], features, size.depth, layout.strides[stage])
+            _stage(layers, channels[stage], features, size.depth, steps[stage])
             for stage, features in enumerate(size.features)
         )
         lowest_first = range(4, -1, -1)
         self.upsample_layers = nn.ModuleList(
             NearestUpsampling(
-                operators,
+                layers,
                 size.features[level + 1],
                 size.features[level],
-                layout.strides[level + 1],
+                steps[level + 1],
             )
             for level in lowest_first
         )
         self.conv_blocks_localization = nn.ModuleList(
-            _stage(operators, 2 * size.features[level], size.features[level], size.depth)
+            _stage(layers, 2 * size.features[level], size.features[level], size.depth)
             for level in lowest_first
         )
         self.seg_outputs = nn.ModuleList(
-            operators.convolution(size.features[level], num_classes, 1) for level in lowest_first
+            layers.convolution(size.features[level], num_classes, 1) for level in lowest_first
         )
         initialize(self)
 
@@ -129,21 +135,21 @@ class PointwiseSkipBlock(nn.Module):
 
     def __init__(
         self,
-        operators: Operators,
+        layers: LayerFactory,
         inputs: int,
         outputs: int,
         stride: Sequence[int],
         project: bool,
     ) -> None:
         super().__init__()
-        self.conv1 = operators.convolution(inputs, outputs, 3, tuple(stride))
+        self.conv1 = layers.convolution(inputs, outputs, 3, tuple(stride))
         self.norm1 = nn.InstanceNorm3d(outputs, affine=True)
         self.act1 = nn.LeakyReLU(inplace=True)
-        self.conv2 = operators.convolution(outputs, outputs, 3)
+        self.conv2 = layers.convolution(outputs, outputs, 3)
         self.norm2 = nn.InstanceNorm3d(outputs, affine=True)
         self.act2 = nn.LeakyReLU(inplace=True)
         self.conv3 = (
-            operators.convolution(inputs, outputs, 1, tuple(stride)) if project else nn.Identity()
+            layers.convolution(inputs, outputs, 1, tuple(stride)) if project else nn.Identity()
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -158,10 +164,10 @@ class NearestUpsampling(nn.Module):
     """Repeat each voxel `stride` times per axis, then mix the channels pointwise."""
 
     def __init__(
-        self, operators: Operators, inputs: int, outputs: int, stride: tuple[int, ...]
+        self, layers: LayerFactory, inputs: int, outputs: int, stride: tuple[int, ...]
     ) -> None:
         super().__init__()
-        self.conv = operators.convolution(inputs, outputs, 1)
+        self.conv = layers.convolution(inputs, outputs, 1)
         self.stride = [float(step) for step in stride]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -171,12 +177,12 @@ class NearestUpsampling(nn.Module):
 
 
 def _stage(
-    operators: Operators, inputs: int, outputs: int, depth: int, stride: Sequence[int] = (1, 1, 1)
+    layers: LayerFactory, inputs: int, outputs: int, depth: int, stride: Sequence[int] = (1, 1, 1)
 ) -> nn.Module:
     return nn.Sequential(
-        PointwiseSkipBlock(operators, inputs, outputs, stride, project=True),
+        PointwiseSkipBlock(layers, inputs, outputs, stride, project=True),
         *(
-            PointwiseSkipBlock(operators, outputs, outputs, (1, 1, 1), project=False)
+            PointwiseSkipBlock(layers, outputs, outputs, (1, 1, 1), project=False)
             for _ in range(depth - 1)
         ),
     )

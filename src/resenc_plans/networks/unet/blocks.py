@@ -6,11 +6,11 @@ are registered under two names for that reason (`conv` and `all_modules.0`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from resenc_plans.networks.unet.operators import Operators
+from resenc_plans.networks.unet.layers import LayerFactory
+from resenc_plans.plans.unet import ResidualBlocks
 
 
 class ConvBlock(nn.Module):
@@ -21,7 +21,7 @@ class ConvBlock(nn.Module):
 
     def __init__(
         self,
-        operators: Operators,
+        layers: LayerFactory,
         inputs: int,
         outputs: int,
         kernel_size: tuple[int, ...] | int,
@@ -32,17 +32,17 @@ class ConvBlock(nn.Module):
         nonlin: bool = True,
     ) -> None:
         super().__init__()
-        layers = {
-            "conv": operators.convolution(inputs, outputs, kernel_size, stride, bias),
-            "dropout": operators.dropping() if dropout else None,
-            "norm": operators.normalisation(outputs),
-            "nonlin": operators.activation() if nonlin else None,
+        parts = {
+            "conv": layers.convolution(inputs, outputs, kernel_size, stride, bias),
+            "dropout": layers.dropping() if dropout else None,
+            "norm": layers.normalisation(outputs),
+            "nonlin": layers.activation() if nonlin else None,
         }
-        present = {name: layer for name, layer in layers.items() if layer is not None}
+        present = {name: layer for name, layer in parts.items() if layer is not None}
         for name, layer in present.items():
             self.add_module(name, layer)
         order = list(present)
-        if operators.nonlin_first and "norm" in present and "nonlin" in present:
+        if layers.operators.nonlin_first and "norm" in present and "nonlin" in present:
             order[-2:] = ["nonlin", "norm"]
         self.all_modules = nn.Sequential(*(present[name] for name in order))
 
@@ -57,32 +57,24 @@ class ConvStack(nn.Module):
 
     def __init__(
         self,
-        operators: Operators,
-        depth: int,
+        layers: LayerFactory,
         inputs: int,
         outputs: int,
         kernel_size: tuple[int, ...],
+        *,
+        depth: int,
         stride: tuple[int, ...] | int = 1,
     ) -> None:
         super().__init__()
         self.convs = nn.Sequential(
-            ConvBlock(operators, inputs, outputs, kernel_size, stride),
-            *(ConvBlock(operators, outputs, outputs, kernel_size) for _ in range(depth - 1)),
+            ConvBlock(layers, inputs, outputs, kernel_size, stride),
+            *(ConvBlock(layers, outputs, outputs, kernel_size) for _ in range(depth - 1)),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the blocks in turn."""
         result: Tensor = self.convs(x)
         return result
-
-
-@dataclass(frozen=True)
-class Regularisation:
-    """What a residual block does with its result before the sum, beyond its convolutions."""
-
-    stochastic_depth_p: float = 0.0
-    squeeze_excitation: bool = False
-    squeeze_excitation_reduction_ratio: float = 1 / 16
 
 
 class ResidualBlock(nn.Module):
@@ -94,27 +86,29 @@ class ResidualBlock(nn.Module):
 
     def __init__(
         self,
-        operators: Operators,
+        layers: LayerFactory,
         inputs: int,
         outputs: int,
         stride: tuple[int, ...],
+        *,
         convolutions: Sequence[ConvBlock],
-        regularisation: Regularisation,
+        options: ResidualBlocks,
     ) -> None:
         super().__init__()
         self._path = tuple(f"conv{number}" for number, _ in enumerate(convolutions, 1))
         self._nonlin = f"nonlin{len(convolutions)}"
         for name, convolution in zip(self._path, convolutions, strict=True):
             self.add_module(name, convolution)
-        self.add_module(self._nonlin, operators.activation() or nn.Identity())
-        if regularisation.stochastic_depth_p:
-            self.drop_path = DropPath(regularisation.stochastic_depth_p)
+        self.add_module(self._nonlin, layers.activation() or nn.Identity())
+        if options.stochastic_depth_p:
+            self.drop_path = DropPath(options.stochastic_depth_p)
             self._path += ("drop_path",)
-        if regularisation.squeeze_excitation:
-            ratio = regularisation.squeeze_excitation_reduction_ratio
-            self.squeeze_excitation = SqueezeExcitation(operators, outputs, ratio)
+        if options.squeeze_excitation_ratio is not None:
+            self.squeeze_excitation = SqueezeExcitation(
+                layers, outputs, options.squeeze_excitation_ratio
+            )
             self._path += ("squeeze_excitation",)
-        self.skip = _skip(operators, inputs, outputs, stride)
+        self.skip = _skip(layers, inputs, outputs, stride)
 
     @property
     def last_convolution(self) -> nn.Module:
@@ -132,37 +126,43 @@ class ResidualBlock(nn.Module):
 
 
 def basic_block(
-    operators: Operators,
+    layers: LayerFactory,
     inputs: int,
     outputs: int,
     kernel_size: tuple[int, ...],
     stride: tuple[int, ...],
-    regularisation: Regularisation,
+    *,
+    options: ResidualBlocks,
 ) -> ResidualBlock:
     """Two convolutions; the first has the stride and, where the network has any, dropout."""
     convolutions = (
-        ConvBlock(operators, inputs, outputs, kernel_size, stride),
-        ConvBlock(operators, outputs, outputs, kernel_size, dropout=False, nonlin=False),
+        ConvBlock(layers, inputs, outputs, kernel_size, stride),
+        ConvBlock(layers, outputs, outputs, kernel_size, dropout=False, nonlin=False),
     )
-    return ResidualBlock(operators, inputs, outputs, stride, convolutions, regularisation)
+    return ResidualBlock(
+        layers, inputs, outputs, stride, convolutions=convolutions, options=options
+    )
 
 
 def bottleneck_block(
-    operators: Operators,
+    layers: LayerFactory,
     inputs: int,
-    bottleneck: int,
     outputs: int,
     kernel_size: tuple[int, ...],
     stride: tuple[int, ...],
-    regularisation: Regularisation,
+    *,
+    channels: int,
+    options: ResidualBlocks,
 ) -> ResidualBlock:
-    """A 1x1x1 convolution to `bottleneck` channels, one with kernel and stride, and one back."""
+    """A 1x1x1 convolution to `channels` channels, one with kernel and stride, and one back."""
     convolutions = (
-        ConvBlock(operators, inputs, bottleneck, 1, dropout=False),
-        ConvBlock(operators, bottleneck, bottleneck, kernel_size, stride),
-        ConvBlock(operators, bottleneck, outputs, 1, dropout=False, nonlin=False),
+        ConvBlock(layers, inputs, channels, 1, dropout=False),
+        ConvBlock(layers, channels, channels, kernel_size, stride),
+        ConvBlock(layers, channels, outputs, 1, dropout=False, nonlin=False),
     )
-    return ResidualBlock(operators, inputs, outputs, stride, convolutions, regularisation)
+    return ResidualBlock(
+        layers, inputs, outputs, stride, convolutions=convolutions, options=options
+    )
 
 
 class ResidualStack(nn.Module):
@@ -201,12 +201,12 @@ class SqueezeExcitation(nn.Module):
     dynamic-network-architectures: in 3D there is one gate per position along the last axis.
     """
 
-    def __init__(self, operators: Operators, channels: int, reduction_ratio: float) -> None:
+    def __init__(self, layers: LayerFactory, channels: int, reduction_ratio: float) -> None:
         super().__init__()
         reduced = max(8, int(channels * reduction_ratio + 4) // 8 * 8)
-        self.fc1 = operators.convolution(channels, reduced, 1, bias=True)
+        self.fc1 = layers.convolution(channels, reduced, 1, bias=True)
         self.act = nn.ReLU(inplace=True)
-        self.fc2 = operators.convolution(reduced, channels, 1, bias=True)
+        self.fc2 = layers.convolution(reduced, channels, 1, bias=True)
         self.gate = nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -216,12 +216,10 @@ class SqueezeExcitation(nn.Module):
         return x * gate
 
 
-def _skip(operators: Operators, inputs: int, outputs: int, stride: tuple[int, ...]) -> nn.Module:
-    layers: list[nn.Module] = []
+def _skip(layers: LayerFactory, inputs: int, outputs: int, stride: tuple[int, ...]) -> nn.Module:
+    parts: list[nn.Module] = []
     if any(step != 1 for step in stride):
-        layers.append(operators.pooling(stride))
+        parts.append(layers.pooling(stride))
     if inputs != outputs:
-        layers.append(
-            ConvBlock(operators, inputs, outputs, 1, bias=False, dropout=False, nonlin=False)
-        )
-    return nn.Sequential(*layers) if layers else nn.Identity()
+        parts.append(ConvBlock(layers, inputs, outputs, 1, bias=False, dropout=False, nonlin=False))
+    return nn.Sequential(*parts) if parts else nn.Identity()

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from resenc_plans.networks.unet.blocks import ConvStack
-from resenc_plans.networks.unet.layout import UNetLayout
-from resenc_plans.networks.unet.operators import Operators
+from resenc_plans.networks.unet.layers import LayerFactory
+from resenc_plans.plans.unet import UNet
 
 
 class UNetDecoder(nn.Module):
@@ -21,24 +21,23 @@ class UNetDecoder(nn.Module):
     def __init__(
         self,
         encoder: nn.Module,
-        operators: Operators,
-        layout: UNetLayout,
-        num_classes: int,
+        unet: UNet,
+        layers: LayerFactory,
+        output_heads: int,
+        *,
         deep_supervision: bool,
     ) -> None:
         super().__init__()
         self.deep_supervision = deep_supervision
         self.encoder = encoder
         stages, transpconvs, heads = [], [], []
-        lowest_first = list(range(layout.n_stages - 1))[::-1]
-        for level, depth in zip(lowest_first, layout.decoder_depths, strict=True):
-            features = layout.features[level]
-            below, stride = layout.features[level + 1], layout.strides[level + 1]
-            transpconvs.append(operators.upsampling(below, features, stride))
-            stages.append(
-                ConvStack(operators, depth, 2 * features, features, layout.kernel_sizes[level])
-            )
-            heads.append(operators.convolution(features, num_classes, 1, bias=True))
+        lowest_first = reversed(range(unet.n_stages - 1))
+        for level, depth in zip(lowest_first, unet.decoder_convolutions, strict=True):
+            features, kernel_size = unet.features[level], unet.kernel_sizes[level]
+            below, stride = unet.features[level + 1], unet.strides[level + 1]
+            transpconvs.append(layers.upsampling(below, features, stride))
+            stages.append(ConvStack(layers, 2 * features, features, kernel_size, depth=depth))
+            heads.append(layers.convolution(features, output_heads, 1, bias=True))
         self.stages = nn.ModuleList(stages)
         self.transpconvs = nn.ModuleList(transpconvs)
         self.seg_layers = nn.ModuleList(heads)

@@ -1,33 +1,33 @@
 """nnU-Net's plain U-Net (Isensee et al. 2021)."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from torch import Tensor, nn
 
 from resenc_plans.networks.unet.blocks import ConvStack
 from resenc_plans.networks.unet.decoder import UNetDecoder
 from resenc_plans.networks.unet.initialization import initialize
-from resenc_plans.networks.unet.layout import PerStage, PerStageAndAxis, UNetLayout, unet_layout
-from resenc_plans.networks.unet.operators import Operators, make_operators
+from resenc_plans.networks.unet.layers import LayerFactory
+from resenc_plans.plans.unet import UNet
 
 
 class PlainConvEncoder(nn.Module):
     """One stack of convolutions per resolution; returns every stage's result."""
 
-    def __init__(self, input_channels: int, operators: Operators, layout: UNetLayout) -> None:
+    def __init__(self, unet: UNet, layers: LayerFactory, input_channels: int) -> None:
         super().__init__()
-        channels = (input_channels, *layout.features)
+        channels = (input_channels, *unet.features)
         self.stages = nn.Sequential(
             *(
                 nn.Sequential(
                     ConvStack(
-                        operators, depth, channels[stage], channels[stage + 1], kernel, stride
+                        layers,
+                        channels[stage],
+                        channels[stage + 1],
+                        unet.kernel_sizes[stage],
+                        depth=unet.blocks[stage],
+                        stride=unet.strides[stage],
                     )
                 )
-                for stage, (depth, kernel, stride) in enumerate(
-                    zip(layout.encoder_depths, layout.kernel_sizes, layout.strides, strict=True)
-                )
+                for stage in range(unet.n_stages)
             )
         )
 
@@ -43,69 +43,24 @@ class PlainConvEncoder(nn.Module):
 class PlainConvUNet(nn.Module):
     """nnU-Net's plain U-Net, as its original planner uses it.
 
-    State dicts are interchangeable with `PlainConvUNet` of dynamic-network-architectures 0.4.4,
-    whose arguments these are. The weights are initialised (see `initialization.initialize`).
-
-    Parameters
-    ----------
-    n_conv_per_stage
-        Convolutions per encoder stage.
-    nonlin_first
-        Whether the activation precedes the normalisation.
-
-    The others are as those of `ResidualEncoderUNet`.
-
-    Raises
-    ------
-    ConfigurationError
-        The arguments contradict each other. The message begins with an argument's name.
+    State dicts are interchangeable with `PlainConvUNet` of dynamic-network-architectures 0.4.4.
+    The parameters are those of `ResidualEncoderUNet`.
     """
 
     def __init__(
         self,
+        unet: UNet,
+        layers: LayerFactory,
         input_channels: int,
-        n_stages: int,
-        features_per_stage: PerStage,
-        conv_op: type[nn.Module],
-        kernel_sizes: PerStageAndAxis,
-        strides: PerStageAndAxis,
-        n_conv_per_stage: PerStage,
-        num_classes: int,
-        n_conv_per_stage_decoder: PerStage,
-        conv_bias: bool = False,
-        norm_op: type[nn.Module] | None = None,
-        norm_op_kwargs: Mapping[str, Any] | None = None,
-        dropout_op: type[nn.Module] | None = None,
-        dropout_op_kwargs: Mapping[str, Any] | None = None,
-        nonlin: type[nn.Module] | None = None,
-        nonlin_kwargs: Mapping[str, Any] | None = None,
+        output_heads: int,
+        *,
         deep_supervision: bool = False,
-        nonlin_first: bool = False,
     ) -> None:
         super().__init__()
-        operators = make_operators(
-            conv_op,
-            conv_bias,
-            norm_op,
-            norm_op_kwargs,
-            dropout_op,
-            dropout_op_kwargs,
-            nonlin,
-            nonlin_kwargs,
-            nonlin_first,
+        self.encoder = PlainConvEncoder(unet, layers, input_channels)
+        self.decoder = UNetDecoder(
+            self.encoder, unet, layers, output_heads, deep_supervision=deep_supervision
         )
-        layout = unet_layout(
-            operators.dim,
-            n_stages,
-            features_per_stage,
-            kernel_sizes,
-            strides,
-            n_conv_per_stage,
-            n_conv_per_stage_decoder,
-            "n_conv_per_stage",
-        )
-        self.encoder = PlainConvEncoder(input_channels, operators, layout)
-        self.decoder = UNetDecoder(self.encoder, operators, layout, num_classes, deep_supervision)
         initialize(self)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:

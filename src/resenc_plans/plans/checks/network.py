@@ -3,32 +3,19 @@
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
-from itertools import zip_longest
-from math import prod
 
+from resenc_plans.errors import ConfigurationError
 from resenc_plans.plans.architectures import OtherArchitecture, UNetArguments
 from resenc_plans.plans.checks.findings import Found, Subject
 from resenc_plans.plans.configuration import ResolvedConfiguration
-
-OTHER_ARGUMENTS = (
-    "block",
-    "bottleneck_channels",
-    "deep_supervision",
-    "nonlin_first",
-    "squeeze_excitation",
-    "squeeze_excitation_reduction_ratio",
-    "stem_channels",
-    "stochastic_depth_p",
-)
-"""Arguments of nnU-Net's U-Nets and encoders that plans rarely have."""
+from resenc_plans.plans.topology import MIN_EDGE
+from resenc_plans.plans.unet import UNet, length_problems, rare_arguments
 
 
 def patch_divisible(subject: Subject) -> Found:
     """Every stride must divide what is left of the patch on its axis."""
-    for name, config, arguments in _unets(subject):
-        strides = _per_axis(arguments.strides, config.dim)
-        for axis, size in enumerate(config.patch_size):
-            divisor = prod(stride[axis] for stride in strides)
+    for name, config, unet in _blueprints(subject):
+        for axis, (size, divisor) in enumerate(zip(config.patch_size, unet.divisor, strict=True)):
             if size % divisor:
                 below, above = size // divisor * divisor, -(-size // divisor) * divisor
                 sizes = f"{below} or {above}" if below else f"{above}"
@@ -42,49 +29,23 @@ def patch_divisible(subject: Subject) -> Found:
 
 def bottleneck_edge(subject: Subject) -> Found:
     """The bottleneck keeps at least 4 voxels on every axis that is pooled."""
-    for name, config, arguments in _unets(subject):
-        strides = _per_axis(arguments.strides, config.dim)
-        for axis, size in enumerate(config.patch_size):
-            factor = prod(stride[axis] for stride in strides)
-            if factor > 1 and size % factor == 0 and size // factor < 4:
+    for name, config, unet in _blueprints(subject):
+        for axis, (size, divisor) in enumerate(zip(config.patch_size, unet.divisor, strict=True)):
+            if divisor > 1 and size % divisor == 0 and size // divisor < MIN_EDGE:
                 yield (
                     name,
                     "patch_size",
-                    f"axis {axis}: the bottleneck is {size // factor} voxels wide; nnU-Net keeps "
-                    f"at least 4. Enlarge the patch to {4 * factor} or use fewer strides there.",
+                    f"axis {axis}: the bottleneck is {size // divisor} voxels wide; nnU-Net keeps "
+                    f"at least {MIN_EDGE}. Enlarge the patch to {MIN_EDGE * divisor} or use fewer "
+                    "strides there.",
                 )
 
 
 def stage_lengths(subject: Subject) -> Found:
     """Lists per stage and per axis have the lengths that n_stages and the patch ask for."""
     for name, config, arguments in _unets(subject):
-        wanted = {
-            "features_per_stage": arguments.n_stages,
-            "kernel_sizes": arguments.n_stages,
-            "strides": arguments.n_stages,
-            "n_blocks_per_stage": arguments.n_stages,
-            "n_conv_per_stage": arguments.n_stages,
-            "n_conv_per_stage_decoder": arguments.n_stages - 1,
-        }
-        for key, length in wanted.items():
-            value = getattr(arguments, key, None)
-            if isinstance(value, tuple) and len(value) != length:
-                yield (
-                    name,
-                    f"architecture.arch_kwargs.{key}",
-                    f"has {len(value)} entries, {length} are needed for n_stages "
-                    f"{arguments.n_stages}.",
-                )
-        for key in ("kernel_sizes", "strides"):
-            value = getattr(arguments, key)
-            if isinstance(value, tuple):
-                for stage, entry in enumerate(value):
-                    if isinstance(entry, tuple) and len(entry) != config.dim:
-                        yield (
-                            name,
-                            f"architecture.arch_kwargs.{key}[{stage}]",
-                            f"has {len(entry)} axes, patch_size has {config.dim}.",
-                        )
+        for key, problem in length_problems(arguments, config.dim):
+            yield name, f"architecture.arch_kwargs.{key}", problem
 
 
 def dimensions(subject: Subject) -> Found:
@@ -135,15 +96,15 @@ def network_arguments(subject: Subject) -> Found:
     """An argument that the network does not take fails when it is built."""
     for name, config in subject.resolved.items():
         architecture = config.architecture
-        found = [("architecture", key) for key in architecture.model_extra or {}]
+        unknown = [("architecture", key) for key in architecture.model_extra or {}]
         known = {"architecture": ["network_class_name", "arch_kwargs", "_kw_requires_import"]}
         if not isinstance(architecture, OtherArchitecture):
             arguments = architecture.arch_kwargs
             inside = "architecture.arch_kwargs"
-            known[inside] = [*type(arguments).model_fields, *OTHER_ARGUMENTS]
-            extra = arguments.model_extra or {}
-            found += [(inside, key) for key in extra if key not in OTHER_ARGUMENTS]
-        for place, key in found:
+            rare = rare_arguments(arguments)
+            known[inside] = [*type(arguments).model_fields, *sorted(rare)]
+            unknown += [(inside, key) for key in arguments.model_extra or {} if key not in rare]
+        for place, key in unknown:
             close = get_close_matches(key, known[place], n=1, cutoff=0.75)
             hint = f" Did you mean {close[0]}?" if close else ""
             yield name, f"{place}.{key}", f"is not an argument of the network.{hint}"
@@ -156,16 +117,10 @@ def _unets(subject: Subject) -> Iterator[tuple[str, ResolvedConfiguration, UNetA
             yield name, config, architecture.arch_kwargs
 
 
-def _per_axis(
-    strides: int | tuple[int | tuple[int, ...], ...], dim: int
-) -> tuple[tuple[int, ...], ...]:
-    """Strides with one number per stage and axis, whichever short form they are written in."""
-    if isinstance(strides, int):
-        return ()
-    return tuple(
-        (stride,) * dim if isinstance(stride, int) else _padded(stride, dim) for stride in strides
-    )
-
-
-def _padded(stride: tuple[int, ...], dim: int) -> tuple[int, ...]:
-    return tuple(value or 1 for value, _ in zip_longest(stride[:dim], range(dim)))
+def _blueprints(subject: Subject) -> Iterator[tuple[str, ResolvedConfiguration, UNet]]:
+    """The U-Nets whose arguments agree with each other; the others have findings of their own."""
+    for name, config, arguments in _unets(subject):
+        try:
+            yield name, config, UNet.from_arguments(arguments, config.dim)
+        except ConfigurationError:
+            continue

@@ -3,8 +3,8 @@
 Names are looked up in a list; nothing is imported by name.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
@@ -13,6 +13,8 @@ from torch import nn
 
 from resenc_plans.errors import ConfigurationError
 from resenc_plans.networks.imports import import_class, is_allowed
+from resenc_plans.plans.frozen import thaw
+from resenc_plans.plans.unet import Operators
 
 _CLASSES: dict[str, tuple[type[nn.Module], ...]] = {
     "conv_op": (nn.Conv2d, nn.Conv3d),
@@ -74,6 +76,8 @@ def find_operator(key: str, name: str, allow_import: Collection[str] = ()) -> ty
     ------
     ConfigurationError
         The name is neither in the list of this argument nor in an allowed module.
+    NetworkError
+        A class of an allowed module cannot be imported.
     """
     known = OPERATORS[key]
     if name not in known:
@@ -84,27 +88,23 @@ def find_operator(key: str, name: str, allow_import: Collection[str] = ()) -> ty
         hint = f" Did you mean {close[0]}?" if close else ""
         raise ConfigurationError(
             f"{key} is {name!r}, which is not a class that plans may name here, so it is not "
-            f"imported.{hint} If you trust the file, allow its module (--allow-import)."
+            f"imported.{hint} If you trust the file, allow its module."
         )
     return known[name]
 
 
 @dataclass(frozen=True)
-class Operators:
-    """The layer classes of a network with their arguments; makes its layers.
+class LayerFactory:
+    """Makes the layers of a network: its operators, with classes in place of their names.
 
     Convolutions come uninitialised: a network initialises itself when it is complete.
     """
 
+    operators: Operators
     conv: type[nn.Module]
-    bias: bool = False
-    norm: type[nn.Module] | None = None
-    norm_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    dropout: type[nn.Module] | None = None
-    dropout_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    nonlin: type[nn.Module] | None = None
-    nonlin_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    nonlin_first: bool = False
+    norm: type[nn.Module] | None
+    dropout: type[nn.Module] | None
+    nonlin: type[nn.Module] | None
 
     @property
     def dim(self) -> int:
@@ -128,13 +128,13 @@ class Operators:
             kernel,
             stride,
             padding=tuple((size - 1) // 2 for size in kernel),
-            bias=self.bias if bias is None else bias,
+            bias=self.operators.conv_bias if bias is None else bias,
         )
 
     def upsampling(self, inputs: int, outputs: int, stride: tuple[int, ...]) -> nn.Module:
         """A transposed convolution whose kernel is its stride."""
         return _uninitialised(
-            _SPATIAL[self.dim][0], inputs, outputs, stride, stride, bias=self.bias
+            _SPATIAL[self.dim][0], inputs, outputs, stride, stride, bias=self.operators.conv_bias
         )
 
     def pooling(self, stride: tuple[int, ...]) -> nn.Module:
@@ -143,66 +143,60 @@ class Operators:
 
     def normalisation(self, channels: int) -> nn.Module | None:
         """The normalisation of `channels` features, if the network has any."""
-        return self.norm(channels, **self.norm_kwargs) if self.norm is not None else None
+        return self.norm(channels, **thaw(self.operators.norm_op_kwargs)) if self.norm else None
 
     def dropping(self) -> nn.Module | None:
         """Dropout, if the network has any."""
-        return self.dropout(**self.dropout_kwargs) if self.dropout is not None else None
+        return self.dropout(**thaw(self.operators.dropout_op_kwargs)) if self.dropout else None
 
     def activation(self) -> nn.Module | None:
         """The activation, if the network has any."""
-        return self.nonlin(**self.nonlin_kwargs) if self.nonlin is not None else None
+        return self.nonlin(**thaw(self.operators.nonlin_kwargs)) if self.nonlin else None
 
 
-def make_operators(
-    conv_op: type[nn.Module],
-    conv_bias: bool = False,
-    norm_op: type[nn.Module] | None = None,
-    norm_op_kwargs: Mapping[str, Any] | None = None,
-    dropout_op: type[nn.Module] | None = None,
-    dropout_op_kwargs: Mapping[str, Any] | None = None,
-    nonlin: type[nn.Module] | None = None,
-    nonlin_kwargs: Mapping[str, Any] | None = None,
-    nonlin_first: bool = False,
-) -> Operators:
-    """The operators that a network's arguments describe, tried out once each.
+def layer_factory(operators: Operators, allow_import: Collection[str] = ()) -> LayerFactory:
+    """The factory of a network with these operators, tried out once each.
 
     Raises
     ------
     ConfigurationError
         A class is not one, does not take its arguments, or works on another number of axes. The
         message begins with the argument's name.
+    NetworkError
+        A class of an allowed module cannot be imported.
     """
-    if not (isinstance(conv_op, type) and issubclass(conv_op, nn.Conv2d | nn.Conv3d)):
-        raise ConfigurationError(f"conv_op is {conv_op!r}: a Conv2d or Conv3d class is expected.")
-    operators = Operators(
-        conv_op,
-        conv_bias,
-        norm_op,
-        dict(norm_op_kwargs or {}),
-        dropout_op,
-        dict(dropout_op_kwargs or {}),
-        nonlin,
-        dict(nonlin_kwargs or {}),
-        nonlin_first,
+    names = {
+        "conv_op": operators.conv_op,
+        "norm_op": operators.norm_op,
+        "dropout_op": operators.dropout_op,
+        "nonlin": operators.nonlin,
+    }
+    conv, norm, dropout, nonlin = (
+        None if name is None else find_operator(key, name, allow_import)
+        for key, name in names.items()
     )
-    other = f"{5 - operators.dim}d"
-    if norm_op is not None and norm_op.__name__.endswith(other):
+    if conv is None or not issubclass(conv, nn.Conv2d | nn.Conv3d):
         raise ConfigurationError(
-            f"norm_op is {norm_op.__name__}, but conv_op is {conv_op.__name__}: "
+            f"conv_op is {operators.conv_op}: a Conv2d or Conv3d class is expected."
+        )
+    factory = LayerFactory(operators, conv, norm, dropout, nonlin)
+    other = f"{5 - factory.dim}d"
+    if norm is not None and norm.__name__.endswith(other):
+        raise ConfigurationError(
+            f"norm_op is {norm.__name__}, but conv_op is {conv.__name__}: "
             "they work on different numbers of image axes."
         )
     attempts: dict[str, Callable[[], nn.Module | None]] = {
-        "norm_op_kwargs": lambda: operators.normalisation(8),
-        "dropout_op_kwargs": operators.dropping,
-        "nonlin_kwargs": operators.activation,
+        "norm_op_kwargs": lambda: factory.normalisation(8),
+        "dropout_op_kwargs": factory.dropping,
+        "nonlin_kwargs": factory.activation,
     }
     for key, attempt in attempts.items():
         try:
             attempt()
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"{key} do not fit: {error}.") from None
-    return operators
+    return factory
 
 
 def _uninitialised(cls: type[nn.Module], *arguments: Any, **keywords: Any) -> nn.Module:
