@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from resenc_plans.errors import TrainingError as TrainingError
     from resenc_plans.errors import UsageError as UsageError
     from resenc_plans.errors import WorkerError as WorkerError
-    from resenc_plans.evaluation.evaluate import evaluate_folder as evaluate_folder
+    from resenc_plans.evaluation.evaluate import evaluate as evaluate
     from resenc_plans.evaluation.summary import Summary as Summary
     from resenc_plans.inference.ensemble import ensemble_folders as ensemble_folders
     from resenc_plans.inference.export.labels import export_labels as export_labels

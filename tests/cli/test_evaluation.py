@@ -113,6 +113,7 @@ def test_surfaces_are_measured_on_demand(run: Run, folder: Path) -> None:
         "evaluate", folder / "pred", "-r", folder / "labelsTr", "--surface", "--tolerance", "2"
     )
     assert "NSD at 2 mm" in done.out
+    assert f"Wrote {folder / 'pred' / 'surface.json'}." in done.out
     assert json.loads((folder / "pred" / "surface.json").read_text())["tolerance_mm"] == 2
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from resenc_plans.errors import ResencPlansError
-from resenc_plans.evaluation.evaluate import Question
 from resenc_plans.evaluation.surface import measure_folder, measure_surfaces
+from resenc_plans.evaluation.task import EvaluationTask
 from tests.evaluation.label_folders import write_labels
 
 pytest.importorskip("monai")
@@ -66,8 +66,8 @@ def test_a_folder_is_measured_and_stored(tmp_path: Path) -> None:
     ):
         write_labels(tmp_path / "pred" / f"{name}.nii.gz", prediction)
         write_labels(tmp_path / "ref" / f"{name}.nii.gz", reference)
-    question = Question((1,), file_ending=".nii.gz")
-    found = measure_folder(tmp_path / "pred", tmp_path / "ref", question, tolerance=2)
+    task = EvaluationTask((1,), file_ending=".nii.gz")
+    found = measure_folder(tmp_path / "pred", tmp_path / "ref", task, tolerance=2)
     assert found.mean(1) == {"HD95": 2, "ASSD": 2, "NSD": 0.5}
     assert found.undefined(1) == 1
     assert [problem.case for problem in found.problems] == ["c.nii.gz"]
@@ -77,4 +77,4 @@ def test_a_folder_is_measured_and_stored(tmp_path: Path) -> None:
 
 def test_a_negative_tolerance_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ResencPlansError, match="at least 0 mm"):
-        measure_folder(tmp_path, tmp_path, Question((1,)), tolerance=-1)
+        measure_folder(tmp_path, tmp_path, EvaluationTask((1,)), tolerance=-1)

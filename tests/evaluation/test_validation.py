@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from resenc_plans.datasets.dataset import Dataset
-from resenc_plans.errors import DatasetError
-from resenc_plans.evaluation.evaluate import Evaluation, Problem
+from resenc_plans.errors import EvaluationError
+from resenc_plans.evaluation.evaluate import Evaluation
 from resenc_plans.evaluation.validation import validate_fold
 from resenc_plans.execution.cases import CaseProblem
 from tests.evaluation.label_folders import write_dataset_json, write_labels
@@ -66,11 +66,11 @@ def test_held_out_cases_are_predicted_and_scored(dataset: Dataset, tmp_path: Pat
 def test_a_case_without_a_prediction_is_a_problem(dataset: Dataset, tmp_path: Path) -> None:
     write_labels(tmp_path / "T__P__C/fold_0/validation/c.nii.gz", np.zeros((3, 4, 5), np.uint8))
     found = validate(dataset, "abc", tmp_path / "T__P__C")
-    assert found.problems == (Problem("c.nii.gz", "too dark"),)
+    assert found.problems == (CaseProblem("c.nii.gz", "too dark"),)
     assert found.summary is not None
     assert len(found.summary.cases) == 2
 
 
 def test_a_fold_that_holds_out_nothing_is_an_error(dataset: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="holds out no case"):
+    with pytest.raises(EvaluationError, match="holds out no case"):
         validate(dataset, "", tmp_path / "T__P__C")

@@ -10,12 +10,13 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from resenc_plans.datasets.dataset_json import DatasetJson
-from resenc_plans.evaluation.evaluate import Question, evaluate_folder
+from resenc_plans.evaluation.evaluate import compare_folders
 from resenc_plans.evaluation.postprocessing.files import load_postprocessing, save_postprocessing
 from resenc_plans.evaluation.postprocessing.postprocess import (
     apply_postprocessing,
     determine_postprocessing,
 )
+from resenc_plans.evaluation.task import EvaluationTask
 from tests.evaluation.label_folders import write_random_folder
 
 SCRIPT = Path(__file__).parent / "evaluate_with_nnunet.py"
@@ -49,13 +50,13 @@ def folders(
     return made
 
 
-def question_of(folder: Path) -> Question:
-    return Question.of_dataset(DatasetJson.load(folder / "dataset.json"))
+def task_of(folder: Path) -> EvaluationTask:
+    return EvaluationTask.of_dataset(DatasetJson.load(folder / "dataset.json"))
 
 
 def test_summary_json_is_text_equal(folders: list[Path]) -> None:
     for folder in folders:
-        found = evaluate_folder(folder / "pred", folder / "ref", question_of(folder))
+        found = compare_folders(folder / "pred", folder / "ref", task_of(folder))
         assert found.summary is not None
         found.summary.save(folder / "summary_ours.json")
         ours, theirs = folder / "summary_ours.json", folder / "summary_theirs.json"
@@ -65,7 +66,7 @@ def test_summary_json_is_text_equal(folders: list[Path]) -> None:
 def test_postprocessing_is_determined_alike(folders: list[Path]) -> None:
     decisions = set()
     for folder in folders:
-        found = determine_postprocessing(folder / "pred", folder / "ref", question_of(folder))
+        found = determine_postprocessing(folder / "pred", folder / "ref", task_of(folder))
         save_postprocessing(found, folder / "pred")
         ours = (folder / "pred" / "postprocessing.json").read_text()
         theirs = (folder / "pred_theirs" / "postprocessing.json").read_text()
@@ -114,7 +115,7 @@ def test_nnunet_applies_our_pickle(
     folders: list[Path], peer: Callable[..., str], tmp_path: Path
 ) -> None:
     folder = folders[-2]
-    found = determine_postprocessing(folder / "pred", folder / "ref", question_of(folder))
+    found = determine_postprocessing(folder / "pred", folder / "ref", task_of(folder))
     assert found.postprocessing.steps
     save_postprocessing(found, tmp_path)
     labels = np.random.default_rng(0).integers(0, 3, (6, 6, 6)) * (

@@ -7,9 +7,8 @@ import pytest
 from PIL import Image
 
 from resenc_plans.errors import DatasetError, FileError
-from resenc_plans.evaluation.metrics import Counts
-from resenc_plans.evaluation.summary import CaseFigures
-from resenc_plans.visualization.overlay import COLOURS, draw_case, draw_overlay
+from resenc_plans.execution.cases import CaseProblem
+from resenc_plans.visualization.overlay import COLOURS, draw_overlay, draw_overlays
 from tests.evaluation.label_folders import write_labels
 
 LPS = (1.0, 0, 0, 0, 1, 0, 0, 0, 1)
@@ -35,8 +34,8 @@ def pixels(path: Path) -> np.ndarray:
 
 def near(picture: np.ndarray, colour: str) -> np.ndarray:
     """Where a picture has a colour, such as "#ff0000"."""
-    wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-    return (abs(picture - wanted) < 12).all(axis=-1)
+    channels = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return (abs(picture - channels) < 12).all(axis=-1)
 
 
 def test_every_label_is_outlined_in_its_colour(
@@ -129,9 +128,31 @@ def test_a_case_is_drawn_from_its_files(
     write_labels(tmp_path / "pred" / "a.b.nii.gz", labels)
     write_labels(tmp_path / "ref" / "a.b.nii.gz", labels)
     write_labels(tmp_path / "images" / "a.b_0000.nii.gz", image)
-    files = (str(tmp_path / kind / "a.b.nii.gz") for kind in ("pred", "ref"))
-    case = CaseFigures(*files, {1: Counts(1, 0, 0, 0).to_dict()})
-    assert draw_case(case, tmp_path / "images", tmp_path).name == "a.b.png"
+
+    def draw() -> tuple[CaseProblem, ...]:
+        return draw_overlays(
+            [tmp_path / "pred" / "a.b.nii.gz"], tmp_path / "images", tmp_path / "pictures",
+            references=tmp_path / "ref",
+        )  # fmt: skip
+
+    assert draw() == ()
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["a.b.png"]
     write_labels(tmp_path / "images" / "a.b_0000.nii.gz", image[1:])
-    with pytest.raises(DatasetError, match="has the shape"):
-        draw_case(case, tmp_path / "images", tmp_path)
+    (problem,) = draw()
+    assert problem.case == "a.b"
+    assert "has the shape" in problem.reason
+
+
+def test_label_maps_of_another_shape_are_refused(
+    image: np.ndarray, labels: np.ndarray, tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError, match="`labels=` has the shape"):
+        draw_overlay(image, labels[1:], (3, 1, 1), tmp_path / "a.png")
+    with pytest.raises(DatasetError, match="`reference=` has the shape"):
+        draw_overlay(image, labels, (3, 1, 1), tmp_path / "a.png", reference=labels[1:])
+
+
+def test_a_folder_for_pictures_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FileError, match="cannot be made"):
+        draw_overlays([], tmp_path, tmp_path / "file")

@@ -98,8 +98,17 @@ def main() -> None:
     except ResencPlansError as error:
         from resenc_plans.cli.render import note
 
-        note(f"Error: {error}", style="bold red")
+        note(f"Error: {_with_options(str(error))}", style="bold red")
         sys.exit(2)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+
+
+def _with_options(message: str) -> str:
+    """A message of the library with the command's options in place of parameters (`name=`)."""
+    commands = typer.main.get_group(app).commands
+    command = commands.get(sys.argv[1]) if sys.argv[1:] else None
+    for parameter in () if command is None else command.params:
+        message = message.replace(f"`{parameter.name}=`", parameter.opts[0])
+    return message

@@ -112,6 +112,15 @@ class Dataset:
             yield Case(name, tuple(images[name]), label)
 
 
+def case_of_file(name: str) -> str:
+    """The case that a segmentation's file is named after.
+
+    >>> case_of_file("case.1.nii.gz"), case_of_file("case.png")
+    ('case.1', 'case')
+    """
+    return Path(name.removesuffix(".gz")).stem
+
+
 def file_names(folder: Path, ending: str) -> list[str]:
     """Sorted names of the files in `folder` with this ending; none where there is no folder."""
     if not folder.is_dir():

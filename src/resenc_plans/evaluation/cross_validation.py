@@ -11,8 +11,9 @@ from resenc_plans.datasets.dataset import file_names
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import DatasetError
-from resenc_plans.evaluation.evaluate import Question, evaluate_folder
+from resenc_plans.evaluation.evaluate import compare_folders
 from resenc_plans.evaluation.summary import Summary
+from resenc_plans.evaluation.task import EvaluationTask
 from resenc_plans.execution.cpus import usable_cpus
 from resenc_plans.files import put_in_place
 from resenc_plans.folders import DATASET_JSON, ENSEMBLES, PLANS_JSON, SUMMARY_JSON
@@ -148,8 +149,8 @@ def _score(
     on_case: Progress,
 ) -> Summary:
     example = next(iter(file_names(folder, dataset_json.file_ending)), None)
-    question = Question.of_dataset(dataset_json, folder / example if example else None)
-    found = evaluate_folder(folder, references, question, workers=workers, on_case=on_case)
+    task = EvaluationTask.of_dataset(dataset_json, folder / example if example else None)
+    found = compare_folders(folder, references, task, workers=workers, on_case=on_case)
     if found.problems or found.summary is None:
         reasons = "\n".join(f"{problem.case}: {problem.reason}" for problem in found.problems)
         raise DatasetError(f"{target.name}: not all cases can be scored.\n{reasons}")

@@ -1,215 +1,237 @@
-"""Evaluate a folder of segmentations against a folder of references, case by case."""
+"""Compare a folder of segmentations with a folder of references, case by case."""
 
 import os
-from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from resenc_plans.datasets.dataset import file_names
-from resenc_plans.datasets.dataset_json import DatasetJson
-from resenc_plans.datasets.images.images import Image, read_label
-from resenc_plans.datasets.images.readers import READERS_BY_ENDING, reader_writer_name
-from resenc_plans.datasets.labels import Labels, Region
-from resenc_plans.errors import DatasetError, ResencPlansError
+from resenc_plans.errors import UsageError
 from resenc_plans.evaluation.metrics import count_voxels
 from resenc_plans.evaluation.summary import CaseFigures, Summary
-from resenc_plans.execution.cpus import usable_cpus
-
-SAME_SPACING = 1e-3
-"""Relative difference of spacings that rounding in headers explains."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked of every case."""
-
-    regions: tuple[Region, ...]
-    """Labels, or regions, in the order of dataset.json."""
-    ignore_label: int | None = None
-    reader: str | None = None
-    """nnU-Net's reader for the files; by default the file ending decides."""
-    file_ending: str | None = None
-    """Ending of the files to evaluate; by default any that a reader knows."""
-
-    @property
-    def foreground_labels(self) -> tuple[int, ...]:
-        """The label values that occur in `regions`, in rising order, without the background."""
-        flat = {v for r in self.regions for v in (r if isinstance(r, tuple) else (r,))}
-        return tuple(sorted(flat - {0}))
-
-    @classmethod
-    def of_dataset(cls, dataset_json: DatasetJson, example: Path | None = None) -> "Question":
-        """What nnU-Net asks in a dataset: its foreground labels, or its regions."""
-        labels = Labels.from_dataset(dataset_json)
-        return cls(
-            regions=labels.foreground_labels if labels.regions is None else labels.regions,
-            ignore_label=labels.ignore_label,
-            reader=reader_writer_name(dataset_json, example),
-            file_ending=dataset_json.file_ending,
-        )
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Why a case was not evaluated."""
-
-    case: str
-    reason: str
+from resenc_plans.evaluation.surface import (
+    SURFACE_JSON,
+    SurfaceSummary,
+    check_surface_options,
+    measure_folder,
+)
+from resenc_plans.evaluation.task import (
+    EvaluationTask,
+    find_task,
+    prediction_names,
+    read_pair,
+    segmentation_names,
+)
+from resenc_plans.execution.cases import CaseProblem, Progress, each_case, no_progress, separate
+from resenc_plans.folders import SUMMARY_JSON
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came of a folder."""
+    """The result of evaluating a folder."""
 
+    task: EvaluationTask
     summary: Summary | None
     """The figures of the cases that could be evaluated; None where there is none."""
-    problems: tuple[Problem, ...]
+    problems: tuple[CaseProblem, ...]
+    """The cases that could not be evaluated, by file name."""
     missing: tuple[str, ...]
-    """References that have no prediction, by file name; nnU-Net passes over them or refuses."""
+    """File names of references that have no prediction; nnU-Net ignores them or refuses."""
+    surfaces: SurfaceSummary | None = None
+    """Distances between surfaces, if they were measured."""
+    not_drawn: tuple[CaseProblem, ...] = ()
+    """Cases whose overlay could not be drawn."""
+    written: tuple[Path, ...] = ()
+    """The files and folders that were written."""
 
 
-def evaluate_folder(
+def evaluate(
     predictions: str | os.PathLike[str],
     references: str | os.PathLike[str],
-    question: Question,
+    *,
+    dataset: str | os.PathLike[str] | None = None,
+    labels: Sequence[int] = (),
+    ignore_label: int | None = None,
+    output: str | os.PathLike[str] | None = None,
+    surface: bool = False,
+    tolerance: float = 1.0,
+    plot: str | os.PathLike[str] | None = None,
+    overlay: str | os.PathLike[str] | None = None,
+    images: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress = no_progress,
+) -> Evaluation:
+    """Compare every segmentation with the reference of the same file name; write summary.json.
+
+    The results are those of nnU-Net's `compute_metrics_on_folder`, which takes the references
+    first. Cases that fail are among the result's problems; the others are evaluated.
+
+    Parameters
+    ----------
+    predictions
+        A folder of segmentations.
+    references
+        A folder of references with the same file names.
+    dataset
+        The dataset whose labels count: its dataset.json, or its path, name or id. By default the
+        dataset.json in `predictions` or beside `references`.
+    labels
+        Label values to evaluate, instead of those of a dataset.
+    ignore_label
+        With `labels`: voxels of the reference to omit.
+    output
+        The file to write instead of summary.json in `predictions`.
+    surface
+        Whether to measure distances between surfaces as well, into surface.json beside the summary
+        (extra `monai`).
+    tolerance
+        With `surface`: the tolerance of the normalised surface Dice, in mm.
+    plot
+        A picture (.png, .pdf, .svg) of the distribution of Dice and sizes, to be written.
+    overlay
+        A folder for a picture of each case: the outlines over the image, the reference's dashed.
+    images
+        With `overlay`: the folder of the images, CASE_0000 with the segmentations' file ending.
+    workers
+        Threads to use; by default one per usable CPU.
+    executor
+        What evaluates the cases instead of threads, such as a Dask cluster.
+    progress
+        Shows how far each step is, see `resenc_plans.execution.cases.Progress`.
+
+    Raises
+    ------
+    UsageError
+        Arguments contradict each other.
+    EvaluationError
+        A folder does not exist or is empty, no dataset.json is found, or MONAI is not installed.
+    DatasetError
+        The dataset does not exist, or its dataset.json cannot be used.
+    FileError
+        A result cannot be written.
+    """
+    if (overlay is None) != (images is None):
+        raise UsageError("`overlay=` needs `images=`, the folder of the images, and vice versa.")
+    if surface:
+        check_surface_options(tolerance)
+    task = find_task(
+        predictions, references, dataset=dataset, labels=labels, ignore_label=ignore_label
+    )
+    names = prediction_names(predictions, task.file_ending)
+    with progress("Evaluating", len(names)) as on_case:
+        evaluation = compare_folders(
+            predictions, references, task, workers=workers, executor=executor, on_case=on_case
+        )
+    if evaluation.summary is None:
+        return evaluation
+    summary_file = Path(predictions) / SUMMARY_JSON if output is None else Path(output)
+    evaluation.summary.save(summary_file)
+    written = [summary_file]
+    surfaces: SurfaceSummary | None = None
+    not_drawn: tuple[CaseProblem, ...] = ()
+    if surface:
+        with progress("Measuring surfaces", len(names)) as on_case:
+            surfaces = measure_folder(
+                predictions, references, task, tolerance=tolerance, on_case=on_case
+            )
+        written.append(summary_file.parent / SURFACE_JSON)
+        surfaces.save(written[-1])
+    if plot is not None:
+        _draw_distribution(evaluation.summary, task, plot)
+        written.append(Path(plot))
+    if overlay is not None and images is not None:
+        from resenc_plans.visualization.overlay import draw_overlays
+
+        with progress("Drawing", len(evaluation.summary.cases)) as on_case:
+            not_drawn = draw_overlays(
+                [case.prediction_file for case in evaluation.summary.cases], images, overlay,
+                references=references, reader=task.reader, names=task.value_names,
+                on_case=on_case,
+            )  # fmt: skip
+        written.append(Path(overlay))
+    return replace(evaluation, surfaces=surfaces, not_drawn=not_drawn, written=tuple(written))
+
+
+def compare_folders(
+    predictions: str | os.PathLike[str],
+    references: str | os.PathLike[str],
+    task: EvaluationTask,
     *,
     names: Collection[str] | None = None,
     workers: int | None = None,
     executor: Executor | None = None,
-    on_case: Callable[[str], object] = lambda _: None,
+    on_case: Callable[[str], object] | None = None,
 ) -> Evaluation:
-    """Compare every segmentation in `predictions` with the reference of the same file name.
+    """Compare the segmentations in two folders, and write nothing.
 
-    The results are those of nnU-Net's `compute_metrics_on_folder`. `names` restricts the question
-    to cases of these file names, in both folders; then a prediction that is not there is a problem.
-    `workers` threads do the work, or the `executor`. `on_case` is called with the name of each
-    finished case.
+    Parameters
+    ----------
+    predictions, references
+        Folders of segmentations with the same file names.
+    task
+        What to evaluate.
+    names
+        File names of the cases to evaluate; one without a prediction is then a problem. By default
+        all predictions.
+    workers, executor
+        Threads to use, or what does the work instead.
+    on_case
+        Called with the file name of each finished case.
 
     Raises
     ------
-    DatasetError
+    EvaluationError
         One of the folders does not exist, or there is nothing to evaluate.
     """
-    there = set(file_names(_folder(references), question.file_ending or ""))
+    reference_names = set(segmentation_names(references, task.file_ending))
     if names is None:
-        names = prediction_names(predictions, question.file_ending)
+        names = prediction_names(predictions, task.file_ending)
     else:
-        names, there = sorted(names), there.intersection(names)
-    figures: dict[str, CaseFigures] = {}
-    problems: dict[str, Problem] = {}
-    with _executor(executor, workers) as pool:
-        tasks = {
-            pool.submit(
-                evaluate_case,
-                os.path.join(predictions, name),  # noqa: PTH118
-                os.path.join(references, name),  # noqa: PTH118
-                question,
-            ): name
-            for name in names
-        }
-        for task in as_completed(tasks):
-            name = tasks[task]
-            try:
-                figures[name] = task.result()
-            except ResencPlansError as error:
-                problems[name] = Problem(name, str(error))
-            except MemoryError:
-                problems[name] = Problem(name, "too large for the memory at hand.")
-            on_case(name)
-    cases = tuple(figures[name] for name in names if name in figures)
-    missing = there.difference(names)
-    return Evaluation(
-        Summary(cases, question.regions) if cases else None,
-        tuple(problems[name] for name in names if name in problems),
-        tuple(sorted(n for n in missing if question.file_ending or _is_image(n))),
-    )
+        names = sorted(names)
+        reference_names.intersection_update(names)
+    results = each_case(
+        partial(evaluate_case, os.fspath(predictions), os.fspath(references), task),
+        names, workers=workers, executor=executor, on_case=on_case,
+    )  # fmt: skip
+    cases, problems = separate(results)
+    missing = tuple(sorted(reference_names.difference(names)))
+    return Evaluation(task, Summary(cases, task.regions) if cases else None, problems, missing)
 
 
-def evaluate_case(prediction_file: str, reference_file: str, question: Question) -> CaseFigures:
-    """The figures of one case.
+def evaluate_case(
+    predictions: str, references: str, task: EvaluationTask, name: str
+) -> CaseFigures:
+    """The figures of one case, by its file name in the two folders.
 
     Raises
     ------
     DatasetError
-        A file is missing or unreadable, or the two differ in shape or spacing.
+        A file is unreadable.
+    EvaluationError
+        There is no reference, or the two differ in shape or spacing.
     """
-    prediction, reference = read_pair(prediction_file, reference_file, question.reader)
-    counts = count_voxels(
-        prediction.array, reference.array, question.regions, question.ignore_label
-    )
-    metrics = {r: c.to_dict() for r, c in zip(question.regions, counts, strict=True)}
-    return CaseFigures(prediction_file, reference_file, metrics)
+    paths = os.path.join(predictions, name), os.path.join(references, name)  # noqa: PTH118
+    prediction, reference = read_pair(*paths, task.reader)
+    counts = count_voxels(prediction.array, reference.array, task.regions, task.ignore_label)
+    metrics = {region: c.to_dict() for region, c in zip(task.regions, counts, strict=True)}
+    return CaseFigures(*paths, metrics)
 
 
-def read_pair(
-    prediction_file: str, reference_file: str, reader: str | None = None
-) -> tuple[Image, Image]:
-    """A prediction and its reference, `(1, z, y, x)` each, on one grid.
+def _draw_distribution(
+    summary: Summary, task: EvaluationTask, path: str | os.PathLike[str]
+) -> None:
+    from resenc_plans.visualization.distributions import LabelDistribution, draw_distributions
 
-    Raises
-    ------
-    DatasetError
-        A file is missing or unreadable, or the two differ in shape or spacing.
-    """
-    if not os.path.isfile(reference_file):  # noqa: PTH113
-        raise DatasetError(f"{reference_file}: no such file, so the prediction has no reference.")
-    prediction, reference = read_label(prediction_file, reader), read_label(reference_file, reader)
-    if prediction.array.shape != reference.array.shape:
-        raise DatasetError(
-            f"{prediction_file}: has the shape {prediction.array.shape[1:]}, but the reference "
-            f"has {reference.array.shape[1:]} (z, y, x)."
+    labels = [
+        LabelDistribution(
+            region,
+            task.label_names.get(region),
+            [(case.case, case.metrics[region]["Dice"]) for case in summary.cases],
+            [case.metrics[region]["n_pred"] for case in summary.cases],
+            [case.metrics[region]["n_ref"] for case in summary.cases],
         )
-    if not np.allclose(prediction.spacing, reference.spacing, rtol=SAME_SPACING, atol=0):
-        raise DatasetError(
-            f"{prediction_file}: has the spacing {_mm(prediction)}, but the reference has "
-            f"{_mm(reference)} (z, y, x)."
-        )
-    return prediction, reference
-
-
-def prediction_names(folder: str | os.PathLike[str], file_ending: str | None) -> list[str]:
-    """Sorted names of the segmentations in a folder.
-
-    Raises
-    ------
-    DatasetError
-        There is no such folder, or nothing in it.
-    """
-    names = file_names(_folder(folder), file_ending or "")
-    names = [name for name in names if file_ending or _is_image(name)]
-    if not names:
-        raise DatasetError(
-            f"{os.fspath(folder)}: has no {file_ending or 'image'} file, so there is nothing to "
-            "evaluate."
-        )
-    return names
-
-
-def _folder(folder: str | os.PathLike[str]) -> Path:
-    if not Path(folder).is_dir():
-        raise DatasetError(f"{os.fspath(folder)}: no such folder.")
-    return Path(folder)
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(tuple(READERS_BY_ENDING))
-
-
-def _mm(image: Image) -> str:
-    return "x".join(f"{size:.5g}" for size in image.spacing) + " mm"
-
-
-@contextmanager
-def _executor(executor: Executor | None, workers: int | None) -> Iterator[Executor]:
-    if executor is not None:
-        yield executor
-        return
-    pool = ThreadPoolExecutor(workers or usable_cpus())
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
+        for region in summary.regions
+    ]
+    draw_distributions(labels, path, mean_dice=summary.foreground_mean["Dice"])

@@ -7,7 +7,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.errors import DatasetError
 from resenc_plans.evaluation.cross_validation import (
     MissingProbabilitiesError,
@@ -15,13 +14,13 @@ from resenc_plans.evaluation.cross_validation import (
     merge_ensemble,
     merge_folds,
 )
-from resenc_plans.evaluation.evaluate import Question, prediction_names
 from resenc_plans.evaluation.postprocessing.files import save_postprocessing
 from resenc_plans.evaluation.postprocessing.postprocess import (
     Determination,
     apply_postprocessing,
     determine_postprocessing,
 )
+from resenc_plans.evaluation.task import find_task
 from resenc_plans.folders import (
     DATASET_JSON,
     PLANS_JSON,
@@ -198,15 +197,13 @@ def _name(candidate: Candidate) -> str:
 
 
 def _postprocess(best: Candidate, references: Path, workers: int | None) -> Determination:
-    dataset_json = DatasetJson.load(best.folder / DATASET_JSON)
-    example = best.folder / prediction_names(best.folder, dataset_json.file_ending)[0]
-    question = Question.of_dataset(dataset_json, example)
-    found = determine_postprocessing(best.folder, references, question, workers=workers)
+    task = find_task(best.folder, dataset=best.folder / DATASET_JSON)
+    found = determine_postprocessing(best.folder, references, task, workers=workers)
     save_postprocessing(found, best.folder)
     target = best.folder / "postprocessed"
     apply_postprocessing(
         found.postprocessing, best.folder, target,
-        file_ending=question.file_ending, reader=question.reader, workers=workers,
+        file_ending=task.file_ending, reader=task.reader, workers=workers,
     )  # fmt: skip
     found.after.moved_to(target).save(target / SUMMARY_JSON)
     return found

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from resenc_plans.datasets.dataset import case_of_file
 from resenc_plans.datasets.labels import Region
 from resenc_plans.errors import FileError
 from resenc_plans.evaluation.metrics import METRICS
@@ -32,10 +33,15 @@ class CaseFigures:
         """The prediction's file name."""
         return Path(self.prediction_file).name
 
+    @property
+    def case(self) -> str:
+        """The prediction's file name without its ending."""
+        return case_of_file(self.name)
+
 
 @dataclass(frozen=True)
 class Summary:
-    """What summary.json says."""
+    """The content of summary.json."""
 
     cases: tuple[CaseFigures, ...]
     regions: tuple[Region, ...]
@@ -66,7 +72,7 @@ class Summary:
 
     @cached_property
     def mean(self) -> dict[Region, Figures]:
-        """Per label or region the mean over cases; cases in which a figure is NaN are left out."""
+        """Per label or region the mean over cases; cases in which a figure is NaN are omitted."""
         return {
             region: {name: _mean([c.metrics[region][name] for c in self.cases]) for name in METRICS}
             for region in self.regions
@@ -107,7 +113,7 @@ class Summary:
         Raises
         ------
         FileError
-            The file cannot be written; what was there before is unchanged.
+            The file cannot be written; an earlier one is unchanged.
         """
         write_json(path, self.to_dict())
 

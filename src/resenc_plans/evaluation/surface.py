@@ -15,11 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resenc_plans.datasets.labels import Region
-from resenc_plans.errors import ResencPlansError
-from resenc_plans.evaluation.evaluate import Problem, Question, prediction_names, read_pair
+from resenc_plans.errors import EvaluationError, UsageError
+from resenc_plans.evaluation.task import EvaluationTask, prediction_names, read_pair
+from resenc_plans.execution.cases import CaseProblem, each_case
 from resenc_plans.files import write_json
 
 SURFACE_METRICS = ("HD95", "ASSD", "NSD")
+
+SURFACE_JSON = "surface.json"
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,11 @@ class SurfaceSummary:
     """The figures of all cases."""
 
     tolerance: float
+    """The tolerance of NSD, in mm."""
     cases: Mapping[str, Mapping[Region, SurfaceFigures]]
-    problems: tuple[Problem, ...]
+    """Figures by file name and label or region."""
+    problems: tuple[CaseProblem, ...]
+    """The cases that could not be measured, by file name."""
 
     def mean(self, region: Region) -> dict[str, float]:
         """Means over the cases in which a figure is defined; NaN without any."""
@@ -55,7 +61,7 @@ class SurfaceSummary:
         return {name: _mean([f[name] for f in figures]) for name in SURFACE_METRICS}
 
     def undefined(self, region: Region) -> int:
-        """Cases in which just one of the two surfaces is missing, which the means leave out."""
+        """Number of cases in which just one of the two surfaces is missing; the means omit them."""
         return sum(
             math.isnan(metrics[region].hd95) and not math.isnan(metrics[region].nsd)
             for metrics in self.cases.values()
@@ -87,15 +93,28 @@ def measure_surfaces(
     tolerance: float = 1.0,
     ignore_label: int | None = None,
 ) -> tuple[SurfaceFigures, ...]:
-    """Compare the surfaces of two label maps `(z, y, x)`; one result per region.
+    """Compare the surfaces of two label maps; one result per region, in their order.
 
-    `spacing` is in mm along z, y, x, as `tolerance`. What the reference ignores is background in
-    both maps. The figures are MONAI's `compute_hausdorff_distance` (percentile 95),
+    The figures are MONAI's `compute_hausdorff_distance` (percentile 95),
     `compute_average_surface_distance` (symmetric) and `compute_surface_dice`.
+
+    Parameters
+    ----------
+    prediction, reference
+        Label maps `(z, y, x)` of one shape, of any integer data type. An image of one plane is
+        measured in 2D.
+    spacing
+        Voxel size in mm along z, y, x.
+    regions
+        Labels, or regions as tuples of labels.
+    tolerance
+        Distance in mm up to which surfaces count as equal in the normalised surface Dice.
+    ignore_label
+        Voxels that have this value in the reference are background in both maps.
 
     Raises
     ------
-    ResencPlansError
+    EvaluationError
         MONAI is not installed.
     """
     if ignore_label is not None:
@@ -110,36 +129,58 @@ def measure_surfaces(
 def measure_folder(
     predictions: str | os.PathLike[str],
     references: str | os.PathLike[str],
-    question: Question,
+    task: EvaluationTask,
     *,
     tolerance: float = 1.0,
-    on_case: Callable[[str], object] = lambda _: None,
+    on_case: Callable[[str], object] | None = None,
 ) -> SurfaceSummary:
     """Measure the surfaces of every segmentation in a folder against its reference.
 
+    `tolerance` is in mm; `on_case` is called with the file name of each finished case.
+
     Raises
     ------
-    ResencPlansError
-        MONAI is not installed, the tolerance is negative, or there is nothing to measure.
+    UsageError
+        The tolerance is negative.
+    EvaluationError
+        MONAI is not installed, a folder does not exist, or there is nothing to measure.
+    """
+    check_surface_options(tolerance)
+
+    def measure(name: str) -> dict[Region, SurfaceFigures]:
+        paths = [os.path.join(folder, name) for folder in (predictions, references)]  # noqa: PTH118
+        prediction, reference = read_pair(paths[0], paths[1], task.reader)
+        figures = measure_surfaces(
+            prediction.array[0], reference.array[0], reference.spacing, task.regions,
+            tolerance=tolerance, ignore_label=task.ignore_label,
+        )  # fmt: skip
+        return dict(zip(task.regions, figures, strict=True))
+
+    names = prediction_names(predictions, task.file_ending)
+    results = each_case(measure, names, workers=1, on_case=on_case)
+    cases: dict[str, dict[Region, SurfaceFigures]] = {}
+    problems = []
+    for name, result in zip(names, results, strict=True):
+        if isinstance(result, CaseProblem):
+            problems.append(result)
+        else:
+            cases[name] = result
+    return SurfaceSummary(tolerance, cases, tuple(problems))
+
+
+def check_surface_options(tolerance: float) -> None:
+    """Make sure that surfaces can be measured.
+
+    Raises
+    ------
+    UsageError
+        The tolerance, in mm, is negative or not a number.
+    EvaluationError
+        MONAI is not installed.
     """
     if not tolerance >= 0:
-        raise ResencPlansError(f"--tolerance {tolerance}: a distance of at least 0 mm is needed.")
+        raise UsageError(f"`tolerance=` {tolerance}: a distance of at least 0 mm is needed.")
     _monai()
-    cases, problems = {}, []
-    for name in prediction_names(predictions, question.file_ending):
-        paths = [os.path.join(folder, name) for folder in (predictions, references)]  # noqa: PTH118
-        try:
-            prediction, reference = read_pair(paths[0], paths[1], question.reader)
-        except ResencPlansError as error:
-            problems.append(Problem(name, str(error)))
-        else:
-            figures = measure_surfaces(
-                prediction.array[0], reference.array[0], reference.spacing, question.regions,
-                tolerance=tolerance, ignore_label=question.ignore_label,
-            )  # fmt: skip
-            cases[name] = dict(zip(question.regions, figures, strict=True))
-        on_case(name)
-    return SurfaceSummary(tolerance, cases, tuple(problems))
 
 
 def _compare(
@@ -148,9 +189,9 @@ def _compare(
     spacing: Sequence[float],
     tolerance: float,
 ) -> SurfaceFigures:
-    there = bool(prediction.any()), bool(reference.any())
-    if not all(there):
-        return SurfaceFigures(math.nan, math.nan, 0.0 if any(there) else math.nan)
+    has_surface = bool(prediction.any()), bool(reference.any())
+    if not all(has_surface):
+        return SurfaceFigures(math.nan, math.nan, 0.0 if any(has_surface) else math.nan)
     if prediction.shape[0] == 1:
         prediction, reference, spacing = prediction[0], reference[0], spacing[1:]
     import torch
@@ -160,7 +201,7 @@ def _compare(
     pair = [torch.from_numpy(np.pad(mask[box], 1))[None, None] for mask in (prediction, reference)]
     options = {"include_background": True, "spacing": tuple(float(size) for size in spacing)}
     with warnings.catch_warnings():
-        # MONAI 1.5 and 1.6 warn of their own use of an argument that they have deprecated.
+        # MONAI 1.5 and 1.6 warn of an argument that they use themselves and have deprecated.
         warnings.simplefilter("ignore", FutureWarning)
         return SurfaceFigures(
             float(metrics.compute_hausdorff_distance(*pair, percentile=95, **options)),
@@ -187,7 +228,7 @@ def _monai() -> Any:
     try:
         from monai import metrics
     except ImportError:
-        raise ResencPlansError(
+        raise EvaluationError(
             "Surface distances need MONAI: pip install 'resenc-plans[monai]'."
         ) from None
     return metrics

@@ -1,4 +1,4 @@
-"""Final validation: predict the cases that a fold held out, and score them."""
+"""Final validation: predict the cases that a fold held out, and evaluate them."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 from resenc_plans.datasets.dataset_json import DatasetJson
-from resenc_plans.errors import DatasetError
-from resenc_plans.evaluation.evaluate import Evaluation, Problem, Question, evaluate_folder
+from resenc_plans.errors import EvaluationError
+from resenc_plans.evaluation.evaluate import Evaluation, compare_folders
+from resenc_plans.evaluation.task import EvaluationTask
 from resenc_plans.execution.cases import CaseProblem
 from resenc_plans.folders import DATASET_JSON, SUMMARY_JSON
 from resenc_plans.runs.run_folder import RunFolder
@@ -20,7 +21,7 @@ class CasePredictor(Protocol):
     def predict_cases(
         self, cases: Sequence[str], target: Path, /, *, probabilities: bool = False
     ) -> Sequence[CaseProblem]:
-        """Write a segmentation of every case into `target`; what failed, and why."""
+        """Write a segmentation of every case into `target`; returns the cases that failed."""
         ...
 
 
@@ -34,13 +35,13 @@ def validate_fold(
     reader: str | None = None,
     probabilities: bool = False,
     workers: int | None = None,
-    on_case: Callable[[str], object] = lambda _: None,
+    on_case: Callable[[str], object] | None = None,
 ) -> Evaluation:
     """Predict held-out cases into `fold_X/validation`, and write summary.json there.
 
-    This is nnU-Net's `perform_actual_validation`. `summary.json` holds the cases given here and no
-    others that lie in the folder. A case that cannot be predicted or scored is among the result's
-    problems; where none can, there is no summary.
+    This is nnU-Net's `perform_actual_validation`. summary.json covers these cases only, whatever
+    else lies in the folder. A case that cannot be predicted or evaluated is among the result's
+    problems; if there are no others, there is no summary.
 
     Parameters
     ----------
@@ -57,19 +58,21 @@ def validate_fold(
     reader
         nnU-Net's reader for the segmentations; by default dataset.json and file ending decide.
     probabilities
-        Whether probabilities are kept too, as ensembles need them.
+        Whether to write probabilities too, which ensembles need.
     workers
-        Threads that score.
+        Threads that evaluate.
     on_case
-        Called with the file name of each case that is scored.
+        Called with the file name of each evaluated case.
 
     Raises
     ------
-    DatasetError
+    EvaluationError
         There is no case.
     """
     if not cases:
-        raise DatasetError(f"Fold {fold}: holds out no case, so there is nothing to validate on.")
+        raise EvaluationError(
+            f"Fold {fold}: holds out no case, so there is nothing to validate on."
+        )
     dataset_json = DatasetJson.load(Path(model_folder) / DATASET_JSON)
     target = RunFolder(Path(model_folder), fold).validation
     target.mkdir(parents=True, exist_ok=True)
@@ -77,15 +80,17 @@ def validate_fold(
     for name in names:
         (target / name).unlink(missing_ok=True)
     failed = predictor.predict_cases(cases, target, probabilities=probabilities)
-    question = Question.of_dataset(dataset_json)
+    task = EvaluationTask.of_dataset(dataset_json)
     if reader is not None:
-        question = replace(question, reader=reader)
-    found = evaluate_folder(
-        target, references, question, names=names, workers=workers, on_case=on_case
+        task = replace(task, reader=reader)
+    evaluation = compare_folders(
+        target, references, task, names=names, workers=workers, on_case=on_case
     )
-    if found.summary is not None:
-        found.summary.save(target / SUMMARY_JSON)
-    reasons = {problem.case + dataset_json.file_ending: problem.reason for problem in failed}
-    scored = {problem.case: problem.reason for problem in found.problems}
-    problems = tuple(Problem(case, reason) for case, reason in (scored | reasons).items())
-    return replace(found, problems=problems)
+    if evaluation.summary is not None:
+        evaluation.summary.save(target / SUMMARY_JSON)
+    not_scored = {problem.case: problem.reason for problem in evaluation.problems}
+    not_predicted = {problem.case + dataset_json.file_ending: problem.reason for problem in failed}
+    problems = (not_scored | not_predicted).items()
+    return replace(
+        evaluation, problems=tuple(CaseProblem(case, reason) for case, reason in problems)
+    )

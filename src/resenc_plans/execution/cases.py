@@ -1,7 +1,7 @@
 """The same work for every case, on any executor, so that one failure stops no other."""
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import (
     BrokenExecutor,
     CancelledError,
@@ -10,7 +10,7 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     as_completed,
 )
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -20,7 +20,18 @@ from resenc_plans.execution.cpus import usable_cpus
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+Progress = Callable[[str, int], AbstractContextManager[Callable[[str], object]]]
+"""How a job of several steps shows its progress: it is called with a step and its number of cases,
+and the context's value with the name of each finished case."""
+
 logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def no_progress(step: str, cases: int) -> Iterator[Callable[[str], object]]:
+    """Show nothing."""
+    del step, cases
+    yield lambda _: None
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""A picture of a case for people who look before they read: three planes with outlines."""
+"""A picture of a case: three planes through it with the outlines of a segmentation."""
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resenc_plans.datasets.images.images import check_same_grid, read_image
-from resenc_plans.evaluation.evaluate import read_pair
-from resenc_plans.evaluation.summary import CaseFigures
+from resenc_plans.datasets.dataset import case_of_file
+from resenc_plans.datasets.images.images import check_same_grid, read_image, read_label
+from resenc_plans.errors import DatasetError, FileError
+from resenc_plans.execution.cases import CaseProblem, each_case, separate
 from resenc_plans.files import replace_file
-from resenc_plans.visualization.viewing import SIDES, Turn, grey_window, survey
+from resenc_plans.visualization.viewing import (
+    SIDES,
+    ViewOrientation,
+    grey_window,
+    locate_foreground,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,10 +32,10 @@ COLOURS = (
     *("#ff5d5d", "#35c4f0", "#ffd23f", "#7ee06b", "#d58bff"),
     *("#ff9f45", "#5f8dff", "#ff6fb5", "#b8f2e6", "#e8e2c8"),
 )
-"""Colours of the outlines, told apart on grey; they repeat after ten labels."""
+"""Colours of the outlines, distinct on grey; they repeat after ten labels."""
 
-_NAMED, _COLUMNS = 15, 4
-"""So many labels at most are listed, in so many columns."""
+_MAX_LISTED_LABELS = 15
+_LEGEND_COLUMNS = 4
 
 
 @dataclass(frozen=True)
@@ -62,10 +68,10 @@ def draw_overlay(
 ) -> None:
     """Write a PNG with the outline of each label over the image, in three orthogonal planes.
 
-    Along each axis the plane is shown that has most labels, the nearest to the segmentation's
-    centre, or the image's middle where there is no foreground; an image of one plane gets one
-    panel. Grey values are windowed by percentiles of the voxels around the segmentation. All panels
-    have one scale, in mm.
+    Each panel shows the plane with the most labels, the nearest of these to the segmentation's
+    centre, or the middle plane without foreground; an image of one plane has one panel. Grey values
+    are windowed by percentiles of the voxels near the segmentation. All panels have the same scale,
+    in mm.
 
     Parameters
     ----------
@@ -83,90 +89,124 @@ def draw_overlay(
         Another segmentation on the same grid, drawn dashed.
     direction
         The nine direction cosines of the image's header, as SimpleITK gives them: the planes are
-        turned so that the patient faces the viewer and stands upright, and the sides are named.
-        Without it the array's order is shown as it is, the first plane at the bottom.
+        oriented so that the patient faces the viewer and stands upright, and the sides are named.
+        Without it the array's order is shown, the first plane at the bottom.
     title
         A line above, such as the case's name.
 
     Raises
     ------
+    DatasetError
+        The label maps do not have the image's shape.
     FileError
         The file cannot be written.
     """
-    turn = Turn.of(direction)
-    volume = np.nan_to_num(turn.apply(image).astype(np.float32, copy=False))
-    size = turn.spacing(spacing)
-    shown = turn.apply(labels)
-    compared = None if reference is None else turn.apply(reference)
-    seen = survey(shown)
-    other = None if compared is None else survey(compared)
-    centre = seen.planes if seen.sizes or other is None else other.planes
-    low, high = grey_window(volume, shown, size)
+    for name, array in (("labels", labels), ("reference", reference)):
+        if array is not None and array.shape != image.shape:
+            raise DatasetError(
+                f"`{name}=` has the shape {array.shape}, but the image has {image.shape} (z, y, x)."
+            )
+    orientation = ViewOrientation.of(direction)
+    volume = np.nan_to_num(orientation.apply(image).astype(np.float32, copy=False))
+    size = orientation.spacing(spacing)
+    labels = orientation.apply(labels)
+    reference = None if reference is None else orientation.apply(reference)
+    foreground = locate_foreground(labels)
+    in_reference = None if reference is None else locate_foreground(reference)
+    shown = foreground if foreground.sizes or in_reference is None else in_reference
+    low, high = grey_window(volume, labels, size)
     planes = [p for p in _PLANES if min(volume.shape[p.rows], volume.shape[p.columns]) > 1]
     planes = planes or [_PLANES[0]]
     extents = [_extent(plane, volume.shape, size) for plane in planes]
-    present = sorted({*seen.sizes, *(other.sizes if other is not None else ())})
-    entries = max(1, min(len(present), _NAMED + 1)) + (compared is not None)
-    figure, axes = _panels(extents, legend_lines=-(-entries // _COLUMNS), title=title)
+    present = sorted({*foreground.sizes, *(in_reference.sizes if in_reference else ())})
+    entries = max(1, min(len(present), _MAX_LISTED_LABELS + 1)) + (reference is not None)
+    figure, axes = _panels(extents, legend_lines=-(-entries // _LEGEND_COLUMNS), title=title)
     colours = {value: COLOURS[i % len(COLOURS)] for i, value in enumerate(present)}
     for panel, plane, extent in zip(axes, planes, extents, strict=True):
-        place = centre[plane.across]
+        place = shown.planes[plane.across]
         panel.imshow(
             volume.take(place, plane.across),
             cmap="gray", vmin=low, vmax=high, interpolation="bilinear",
             extent=(0, extent[0], extent[1], 0),
         )  # fmt: skip
-        for array, style, width in ((compared, "dashed", 0.9), (shown, "solid", 1.3)):
+        for array, style, width in ((reference, "dashed", 0.9), (labels, "solid", 1.3)):
             if array is not None:
-                _outline(panel, array.take(place, plane.across), extent, colours, style, width)
+                section = array.take(place, plane.across)
+                _outline(panel, section, extent, colours, style=style, width=width)
         count = volume.shape[plane.across]
-        number = place if not turn.flips[plane.across] else count - 1 - place
+        number = place if not orientation.flips[plane.across] else count - 1 - place
         name = plane.name if direction is not None else "zyx"[plane.across]
-        _annotate(panel, plane, f"{name}  {number + 1}/{count}", direction is not None)
+        _annotate(panel, plane, f"{name}  {number + 1}/{count}", oriented=direction is not None)
     _scale_bar(axes[0], extents[0][0])
     flat = len(planes) == 1
-    volumes = {} if flat else {value: _volume(seen.sizes.get(value, 0), size) for value in present}
-    _legend(figure, colours, names or {}, volumes, compared is not None)
+    volumes = (
+        {} if flat else {value: _volume(foreground.sizes.get(value, 0), size) for value in present}
+    )
+    _legend(figure, colours, names or {}, volumes, has_reference=reference is not None)
     with replace_file(Path(path)) as stream, warnings.catch_warnings():
         # Names may be in scripts that the font lacks.
         warnings.filterwarnings("ignore", "Glyph .* missing")
         figure.savefig(stream, format="png", dpi=110, facecolor="black")
 
 
-def draw_case(
-    case: CaseFigures,
+def draw_overlays(
+    segmentations: Sequence[str | os.PathLike[str]],
     images: str | os.PathLike[str],
     target: str | os.PathLike[str],
+    *,
+    references: str | os.PathLike[str] | None = None,
     reader: str | None = None,
     names: Mapping[int, str] | None = None,
-) -> Path:
-    """Draw an evaluated case, its reference dashed, over the first channel of its image.
+    on_case: Callable[[str], object] | None = None,
+) -> tuple[CaseProblem, ...]:
+    """Draw a picture for each segmentation; returns the cases that could not be drawn.
 
-    The image is CASE_0000 in the folder `images`; the picture is CASE.png in `target`.
+    Parameters
+    ----------
+    segmentations
+        Their files, CASE with a file ending.
+    images
+        The folder of the images; the first channel, CASE_0000 with the same ending, is shown.
+    target
+        The folder for the pictures, CASE.png; it is made if it does not exist.
+    references
+        A folder of other segmentations with the same file names, drawn dashed.
+    reader
+        nnU-Net's reader for the files; by default the file ending decides.
+    names
+        What to call the labels in the legend.
+    on_case
+        Called with the name of each finished case.
 
     Raises
     ------
-    DatasetError
-        There is no such image, or it has another shape than the segmentation.
     FileError
-        The picture cannot be written.
+        The folder for the pictures cannot be made.
     """
-    ending = (
-        "".join(Path(case.name).suffixes[-2:])
-        if case.name.endswith(".gz")
-        else Path(case.name).suffix
-    )
-    stem = case.name.removesuffix(ending)
-    image = read_image([Path(images) / f"{stem}_0000{ending}"], reader)
-    prediction, reference = read_pair(case.prediction_file, case.reference_file, reader)
-    check_same_grid([image, prediction], [f"{stem}_0000{ending}", case.prediction_file])
-    path = Path(target) / f"{stem}.png"
-    draw_overlay(
-        image.array[0], prediction.array[0], image.spacing, path,
-        names=names, reference=reference.array[0], title=stem,
-        direction=image.properties.get("sitk_stuff", {}).get("direction"),
+    target = Path(target)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{target}: cannot be made: {error.strerror}.") from None
+
+    def draw(file: Path) -> None:
+        case = case_of_file(file.name)
+        image_name = f"{case}_0000{file.name.removeprefix(case)}"
+        image = read_image([Path(images) / image_name], reader)
+        labels = read_label(file, reader)
+        check_same_grid([image, labels], [image_name, file])
+        reference = None if references is None else read_label(Path(references) / file.name, reader)
+        draw_overlay(
+            image.array[0], labels.array[0], image.spacing, target / f"{case}.png",
+            names=names, reference=None if reference is None else reference.array[0], title=case,
+            direction=image.properties.get("sitk_stuff", {}).get("direction"),
+        )  # fmt: skip
+
+    results = each_case(
+        draw, [Path(file) for file in segmentations], name=lambda file: case_of_file(file.name),
+        workers=1, on_case=on_case,
     )  # fmt: skip
-    return path
+    return separate(results)[1]
 
 
 def _extent(plane: _Plane, shape: Sequence[int], size: Sequence[float]) -> tuple[float, float]:
@@ -175,7 +215,7 @@ def _extent(plane: _Plane, shape: Sequence[int], size: Sequence[float]) -> tuple
 
 
 def _volume(voxels: int, size: Sequence[float]) -> str:
-    """What the legend says of a label's volume."""
+    """A label's volume in the legend."""
     millilitres = float(voxels * np.prod(size) / 1000)
     return f"  {millilitres:.0f} ml" if millilitres >= 100 else f"  {millilitres:.3g} ml"
 
@@ -217,6 +257,7 @@ def _outline(
     plane: Array,
     extent: tuple[float, float],
     colours: Mapping[int, str],
+    *,
     style: str,
     width: float,
 ) -> None:
@@ -235,23 +276,23 @@ def _outline(
     panel.set_ylim(extent[1], 0)
 
 
-def _annotate(panel: "Axes", plane: _Plane, text: str, oriented: bool) -> None:
+def _annotate(panel: "Axes", plane: _Plane, text: str, *, oriented: bool) -> None:
     from matplotlib.patheffects import withStroke
 
-    def write(x: float, y: float, what: str, ha: str, va: str, colour: str = "white") -> None:
+    def write(x: float, y: float, words: str, align: tuple[str, str], colour: str) -> None:
         panel.text(
-            x, y, what, color=colour, size=9, ha=ha, va=va, transform=panel.transAxes,
+            x, y, words, color=colour, size=9, ha=align[0], va=align[1], transform=panel.transAxes,
             path_effects=[withStroke(linewidth=2, foreground="black")],
         )  # fmt: skip
 
-    write(0.015, 0.985, text, "left", "top")
+    write(0.015, 0.985, text, ("left", "top"), "white")
     if oriented:
         above, below = SIDES[plane.rows]
         left, right = SIDES[plane.columns]
-        write(0.5, 0.985, above, "center", "top", "#ffd98a")
-        write(0.5, 0.015, below, "center", "bottom", "#ffd98a")
-        write(0.015, 0.5, left, "left", "center", "#ffd98a")
-        write(0.985, 0.5, right, "right", "center", "#ffd98a")
+        write(0.5, 0.985, above, ("center", "top"), "#ffd98a")
+        write(0.5, 0.015, below, ("center", "bottom"), "#ffd98a")
+        write(0.015, 0.5, left, ("left", "center"), "#ffd98a")
+        write(0.985, 0.5, right, ("right", "center"), "#ffd98a")
 
 
 def _scale_bar(panel: "Axes", width: float) -> None:
@@ -278,21 +319,23 @@ def _legend(
     colours: Mapping[int, str],
     names: Mapping[int, str],
     volumes: Mapping[int, str],
-    compared: bool,
+    *,
+    has_reference: bool,
 ) -> None:
     from matplotlib.lines import Line2D
 
     entries = [
         (Line2D([], [], color=colour, linewidth=2), f"{names.get(v, v)}{volumes.get(v, '')}")
-        for v, colour in list(colours.items())[:_NAMED]
+        for v, colour in list(colours.items())[:_MAX_LISTED_LABELS]
     ]
-    if len(colours) > _NAMED:
-        entries.append((Line2D([], []), f"and {len(colours) - _NAMED} more"))
-    if compared:
+    if len(colours) > _MAX_LISTED_LABELS:
+        entries.append((Line2D([], []), f"and {len(colours) - _MAX_LISTED_LABELS} more"))
+    if has_reference:
         entries.append((Line2D([], [], color="white", linestyle="dashed"), "reference"))
     if not colours:
         entries.insert(0, (Line2D([], [], alpha=0), "no foreground"))
     figure.legend(
         *zip(*entries, strict=True),
-        loc="lower center", ncols=_COLUMNS, frameon=False, labelcolor="white", fontsize=10,
+        loc="lower center", ncols=_LEGEND_COLUMNS,
+        frameon=False, labelcolor="white", fontsize=10,
     )  # fmt: skip

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from resenc_plans.datasets.images.images import read_label
-from resenc_plans.errors import DatasetError, FileError
-from resenc_plans.evaluation.evaluate import Question
+from resenc_plans.errors import EvaluationError, FileError
 from resenc_plans.evaluation.postprocessing.files import load_postprocessing, save_postprocessing
 from resenc_plans.evaluation.postprocessing.postprocess import (
     Postprocessing,
     apply_postprocessing,
     determine_postprocessing,
 )
+from resenc_plans.evaluation.task import EvaluationTask
 from tests.evaluation.label_folders import write_labels
 
-QUESTION = Question((1, 2), file_ending=".nii.gz")
+TASK = EvaluationTask((1, 2), file_ending=".nii.gz")
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_step_is_taken_where_it_helps(folder: Path) -> None:
-    found = determine_postprocessing(folder / "pred", folder / "ref", QUESTION)
+    found = determine_postprocessing(folder / "pred", folder / "ref", TASK)
     assert [(trial.step, trial.taken) for trial in found.trials] == [
         ([1, 2], False),
         (1, True),
@@ -46,7 +46,7 @@ def test_a_step_is_taken_where_it_helps(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["postprocessing.json", "postprocessing.pkl"])
 def test_what_is_stored_is_read_back_and_applied(folder: Path, name: str) -> None:
-    save_postprocessing(determine_postprocessing(folder / "pred", folder / "ref", QUESTION), folder)
+    save_postprocessing(determine_postprocessing(folder / "pred", folder / "ref", TASK), folder)
     steps = load_postprocessing(folder / name)
     assert steps == Postprocessing((1,))
     assert apply_postprocessing(steps, folder / "pred", folder / "out") == ()
@@ -60,12 +60,12 @@ def test_a_case_that_fails_is_named_and_leaves_no_file(folder: Path) -> None:
     (problem,) = apply_postprocessing(Postprocessing(), folder / "pred", folder / "out")
     assert problem.case == "bad.nii.gz"
     assert [path.name for path in (folder / "out").iterdir()] == ["a.nii.gz"]
-    found = determine_postprocessing(folder / "pred", folder / "ref", QUESTION)
+    found = determine_postprocessing(folder / "pred", folder / "ref", TASK)
     assert [problem.case for problem in found.problems] == ["bad.nii.gz"]
 
 
 def test_the_input_is_not_overwritten(folder: Path) -> None:
-    with pytest.raises(DatasetError, match="is the input folder itself"):
+    with pytest.raises(EvaluationError, match="is the input folder itself"):
         apply_postprocessing(Postprocessing(), folder / "pred", folder / "pred")
 
 

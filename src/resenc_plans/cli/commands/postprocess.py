@@ -6,19 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resenc_plans.cli.commands.evaluate import (
+    LabelsDatasetOption,
     PredictionsArgument,
-    QuestionDatasetOption,
-    find_question,
-    label_text,
 )
 from resenc_plans.cli.options import OutputOption, WorkersOption
 from resenc_plans.cli.render import note, print_table, progress, say, styled
 
 if TYPE_CHECKING:
-    from resenc_plans.evaluation.evaluate import Problem, Question
     from resenc_plans.evaluation.postprocessing.postprocess import Postprocessing
-
-_ALL = "all labels together"
+    from resenc_plans.evaluation.task import EvaluationTask
+    from resenc_plans.execution.cases import CaseProblem
 
 
 def postprocess(
@@ -43,7 +40,7 @@ def postprocess(
             show_default=False,
         ),
     ] = None,
-    dataset: QuestionDatasetOption = None,
+    dataset: LabelsDatasetOption = None,
     workers: WorkersOption = None,
     output: OutputOption = None,
 ) -> None:
@@ -63,11 +60,11 @@ def postprocess(
             "Give either -r REFERENCES, to determine which steps help, or --apply FILE, to apply "
             "the steps of a file."
         )
-    problems: dict[str, Problem] = {}
+    problems: dict[str, CaseProblem] = {}
     if references is not None:
         target = output or predictions / "postprocessed"
-        steps, question = _determine(predictions, references, dataset, workers, target, problems)
-        reader, file_ending = question.reader, question.file_ending
+        steps, task = _determine(predictions, references, dataset, workers, target, problems)
+        reader, file_ending = task.reader, task.file_ending
     else:
         if output is None:
             raise UsageError("--apply needs -o, the folder for the results.")
@@ -90,18 +87,18 @@ def _determine(
     dataset: str | None,
     workers: int | None,
     target: Path,
-    problems: "dict[str, Problem]",
-) -> "tuple[Postprocessing, Question]":
+    problems: "dict[str, CaseProblem]",
+) -> "tuple[Postprocessing, EvaluationTask]":
     """Determine, write the files and say what was found; failed cases go into `problems`."""
-    from resenc_plans.evaluation.evaluate import prediction_names
     from resenc_plans.evaluation.postprocessing.files import save_postprocessing
     from resenc_plans.evaluation.postprocessing.postprocess import determine_postprocessing
+    from resenc_plans.evaluation.task import find_task, prediction_names
 
-    question, names = find_question(predictions, references, dataset, None, None)
-    total = len(prediction_names(predictions, question.file_ending))
+    task = find_task(predictions, references, dataset=dataset)
+    total = len(prediction_names(predictions, task.file_ending))
     with progress("Reading", total) as on_case:
         found = determine_postprocessing(
-            predictions, references, question, workers=workers, on_case=on_case
+            predictions, references, task, workers=workers, on_case=on_case
         )
     problems.update({problem.case: problem for problem in found.problems})
     save_postprocessing(found, predictions)
@@ -109,9 +106,9 @@ def _determine(
     found.after.moved_to(target).save(target / "summary.json")
     rows = [
         (
-            "all labels together"
-            if isinstance(trial.step, list)
-            else label_text(trial.step, names),
+            task.describe(trial.step)
+            if isinstance(trial.step, int | tuple)
+            else "all labels together",
             *(f"{value:.5f}" for value in (trial.before, trial.after)),
             styled("kept", "green") if trial.taken else "no",
         )
@@ -119,4 +116,4 @@ def _determine(
     ]
     print_table(("largest component of", "Dice before", "after", "helps"), rows)
     say(f"Wrote {predictions / 'postprocessing.json'}.")
-    return found.postprocessing, question
+    return found.postprocessing, task

@@ -204,40 +204,20 @@ def _draw_overlays(
     model: Path, inputs: Path, output: Path, target: Path, cases: Sequence[str]
 ) -> None:
     from resenc_plans.datasets.dataset_json import DatasetJson
-    from resenc_plans.datasets.images.images import read_image, read_label
     from resenc_plans.folders import DATASET_JSON
-    from resenc_plans.visualization.overlay import draw_overlay
+    from resenc_plans.visualization.overlay import draw_overlays
 
     dataset = DatasetJson.load(model / DATASET_JSON)
-    ending = dataset.file_ending
     names = {value: name for name, value in dataset.labels.items() if isinstance(value, int)}
-
+    segmentations = [output / f"{case}{dataset.file_ending}" for case in cases]
     try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        note(f"{target}: cannot be created ({error.strerror}), so nothing is drawn.")
+        with progress("Drawing", len(cases)) as on_case:
+            problems = draw_overlays(segmentations, inputs, target, names=names, on_case=on_case)
+    except FileError as error:
+        note(f"{error} No case is drawn.")
         return
-
-    def draw(case: str) -> None:
-        image = read_image([inputs / f"{case}_0000{ending}"])
-        label = read_label(output / f"{case}{ending}")
-        draw_overlay(
-            image.array[0],
-            label.array[0],
-            image.spacing,
-            target / f"{case}.png",
-            names=names,
-            direction=image.properties.get("sitk_stuff", {}).get("direction"),
-            title=case,
-        )
-
-    with progress("Drawing", len(cases)) as on_case:
-        for case in cases:
-            try:
-                draw(case)
-            except Exception as error:  # whatever it is, the report of the predictions follows
-                note(f"{case}: is not drawn. {error}")
-            on_case(case)
+    for problem in problems:
+        note(f"{problem.case}: is not drawn. {problem.reason}")
 
 
 def _find_model(

@@ -13,20 +13,16 @@ from numpy.typing import NDArray
 
 from resenc_plans.datasets.images.images import read_label
 from resenc_plans.datasets.images.segmentation_files import write_segmentation
-from resenc_plans.errors import DatasetError, ResencPlansError
-from resenc_plans.evaluation.evaluate import (
-    Problem,
-    Question,
-    prediction_names,
-    read_pair,
-)
+from resenc_plans.errors import EvaluationError
 from resenc_plans.evaluation.metrics import Counts, count_voxels
 from resenc_plans.evaluation.postprocessing.components import keep_largest_component
 from resenc_plans.evaluation.summary import CaseFigures, Summary
+from resenc_plans.evaluation.task import EvaluationTask, prediction_names, read_pair
+from resenc_plans.execution.cases import CaseProblem, each_case, separate
 from resenc_plans.execution.cpus import usable_cpus
 from resenc_plans.runs.postprocessing_files import Selection
 
-Progress = Callable[[str], object]
+OnCase = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,7 @@ class Determination:
     before: Summary
     after: Summary
     """Its prediction files are those of the input, also where they would change."""
-    problems: tuple[Problem, ...]
+    problems: tuple[CaseProblem, ...]
 
 
 @dataclass(frozen=True)
@@ -78,42 +74,42 @@ class _PackedCase:
 def determine_postprocessing(
     predictions: str | os.PathLike[str],
     references: str | os.PathLike[str],
-    question: Question,
+    task: EvaluationTask,
     *,
     workers: int | None = None,
-    on_case: Progress = lambda _: None,
+    on_case: OnCase | None = None,
 ) -> Determination:
     """Find out whether removing all but the largest component improves the predictions.
 
     First all foreground labels are taken together: that step is taken if the mean Dice over
-    the labels rises and no label's falls. Then each label (or region) of the question by itself,
+    the labels rises and no label's falls. Then each label (or region) of the task by itself,
     in its order, upon what was taken before: if its own Dice rises. A Dice that is NaN decides
     against a step (nnU-Net's `determine_postprocessing`, which writes and reads every prediction
     for every step; here they are read once and kept compressed in memory).
 
     Raises
     ------
-    DatasetError
+    EvaluationError
         A folder does not exist, or no case can be evaluated.
     """
-    cases, problems = _load(predictions, references, question, workers, on_case)
+    cases, problems = _load(predictions, references, task, workers, on_case)
     if not cases:
         reason = f" {problems[0].reason}" if problems else ""
-        raise DatasetError(f"{os.fspath(predictions)}: no case can be evaluated.{reason}")
+        raise EvaluationError(f"{os.fspath(predictions)}: no case can be evaluated.{reason}")
     trials = []
-    before = current = _score(cases, question, None, workers)[0]
-    together = list(question.foreground_labels)
-    after, changed = _score(cases, question, together, workers)
+    before = current = _score(cases, task, None, workers)[0]
+    together = list(task.foreground_labels)
+    after, changed = _score(cases, task, together, workers)
     taken = after.foreground_mean["Dice"] > before.foreground_mean["Dice"] and not any(
-        after.mean[region]["Dice"] < before.mean[region]["Dice"] for region in question.regions
+        after.mean[region]["Dice"] < before.mean[region]["Dice"] for region in task.regions
     )
     trials.append(
         Trial(together, before.foreground_mean["Dice"], after.foreground_mean["Dice"], taken)
     )
     if taken:
         cases, current = changed, after
-    for region in question.regions if len(question.regions) > 1 else ():
-        after, changed = _score(cases, question, region, workers)
+    for region in task.regions if len(task.regions) > 1 else ():
+        after, changed = _score(cases, task, region, workers)
         dice = current.mean[region]["Dice"], after.mean[region]["Dice"]
         taken = dice[1] > dice[0]
         trials.append(Trial(region, *dice, taken))
@@ -131,70 +127,55 @@ def apply_postprocessing(
     file_ending: str | None = None,
     reader: str | None = None,
     workers: int | None = None,
-    on_case: Progress = lambda _: None,
-) -> tuple[Problem, ...]:
+    on_case: OnCase | None = None,
+) -> tuple[CaseProblem, ...]:
     """Apply post-processing to every segmentation in `source`, into the folder `target`.
 
     Returns the cases that failed; the others are done. No half-written file is left.
 
     Raises
     ------
-    DatasetError
+    EvaluationError
         There is no such folder, or no segmentation in it, or `target` is the folder itself.
     """
     names = prediction_names(source, file_ending)
     folder = Path(target)
     if folder.resolve() == Path(source).resolve():
-        raise DatasetError(f"{folder}: is the input folder itself. Choose another for the output.")
+        raise EvaluationError(
+            f"{folder}: is the input folder itself. Choose another for the output."
+        )
     folder.mkdir(parents=True, exist_ok=True)
 
-    def one(name: str) -> Problem | None:
-        try:
-            image = read_label(Path(source) / name, reader)
-            labels = postprocessing.apply(image.array[0])
-            write_segmentation(labels, folder / name, image.properties)
-        except ResencPlansError as error:
-            return Problem(name, str(error))
-        finally:
-            on_case(name)
-        return None
+    def apply(name: str) -> None:
+        image = read_label(Path(source) / name, reader)
+        labels = postprocessing.apply(image.array[0])
+        write_segmentation(labels, folder / name, image.properties)
 
-    with ThreadPoolExecutor(workers or usable_cpus()) as pool:
-        return tuple(problem for problem in pool.map(one, names) if problem is not None)
+    return separate(each_case(apply, names, workers=workers, on_case=on_case))[1]
 
 
 def _load(
     predictions: str | os.PathLike[str],
     references: str | os.PathLike[str],
-    question: Question,
+    task: EvaluationTask,
     workers: int | None,
-    on_case: Progress,
-) -> tuple[tuple[_PackedCase, ...], tuple[Problem, ...]]:
-    names = prediction_names(predictions, question.file_ending)
+    on_case: OnCase | None,
+) -> tuple[tuple[_PackedCase, ...], tuple[CaseProblem, ...]]:
+    names = prediction_names(predictions, task.file_ending)
 
-    def one(name: str) -> _PackedCase | Problem:
+    def load(name: str) -> _PackedCase:
         paths = tuple(os.path.join(folder, name) for folder in (predictions, references))  # noqa: PTH118
-        try:
-            prediction, reference = read_pair(paths[0], paths[1], question.reader)
-        except ResencPlansError as error:
-            return Problem(name, str(error))
-        finally:
-            on_case(name)
+        prediction, reference = read_pair(paths[0], paths[1], task.reader)
         return _PackedCase(
             name, paths[0], paths[1], _pack(prediction.array[0]), _pack(reference.array[0])
         )
 
-    with ThreadPoolExecutor(workers or usable_cpus()) as pool:
-        found = list(pool.map(one, names))
-    return (
-        tuple(case for case in found if isinstance(case, _PackedCase)),
-        tuple(problem for problem in found if isinstance(problem, Problem)),
-    )
+    return separate(each_case(load, names, workers=workers, on_case=on_case))
 
 
 def _score(
     cases: Sequence[_PackedCase],
-    question: Question,
+    task: EvaluationTask,
     step: Selection | None,
     workers: int | None,
 ) -> tuple[Summary, tuple[_PackedCase, ...]]:
@@ -205,17 +186,17 @@ def _score(
         if step is not None:
             prediction = keep_largest_component(prediction, step)
             case = replace(case, prediction=_pack(prediction))
-        counts = count_voxels(prediction, reference, question.regions, question.ignore_label)
-        return _figures(case, question, counts), case
+        counts = count_voxels(prediction, reference, task.regions, task.ignore_label)
+        return _figures(case, task, counts), case
 
     with ThreadPoolExecutor(workers or usable_cpus()) as pool:
         found = list(pool.map(one, cases))
-    summary = Summary(tuple(figures for figures, _ in found), question.regions)
+    summary = Summary(tuple(figures for figures, _ in found), task.regions)
     return summary, tuple(case for _, case in found)
 
 
-def _figures(case: _PackedCase, question: Question, counts: Sequence[Counts]) -> CaseFigures:
-    metrics = {r: c.to_dict() for r, c in zip(question.regions, counts, strict=True)}
+def _figures(case: _PackedCase, task: EvaluationTask, counts: Sequence[Counts]) -> CaseFigures:
+    metrics = {r: c.to_dict() for r, c in zip(task.regions, counts, strict=True)}
     return CaseFigures(case.prediction_file, case.reference_file, metrics)
 
 
