@@ -132,7 +132,7 @@ def test_folders_that_cannot_be_averaged_are_named(folders, tmp_path: Path) -> N
     with pytest.raises(FileError, match="no such folder"):
         ensemble_folders([*folders, tmp_path / "nowhere"], tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileError, match="--probabilities"):
+    with pytest.raises(FileError, match="has no probabilities"):
         ensemble_folders([*folders, tmp_path / "empty"], tmp_path / "out")
     with pytest.raises(FileError, match="one of the folders"):
         ensemble_folders(folders, folders[0])

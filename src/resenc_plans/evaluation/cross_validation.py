@@ -76,7 +76,7 @@ def merge_ensemble(
     DatasetError
         A case is in two folds, the models' cases differ, or a case cannot be scored.
     """
-    from resenc_plans.inference.ensemble import MOST_WORKERS, ensemble_case
+    from resenc_plans.inference.ensemble import MAX_WORKERS, ensemble_case
 
     dataset_json = _dataset_json(first)
     labels = Labels.from_dataset(dataset_json)
@@ -96,7 +96,7 @@ def merge_ensemble(
             segmentation = folder / (name.removesuffix(".npz") + dataset_json.file_ending)
             ensemble_case([paths[name] for paths in files], segmentation, labels)
 
-        with ThreadPoolExecutor(workers or min(usable_cpus(), MOST_WORKERS)) as pool:
+        with ThreadPoolExecutor(workers or min(usable_cpus(), MAX_WORKERS)) as pool:
             list(pool.map(average, sorted(files[0])))
         summary = _score(folder, target, references, dataset_json, workers, on_case)
     return target, summary

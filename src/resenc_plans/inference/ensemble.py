@@ -1,13 +1,12 @@
 """The mean of several predictions' probabilities, and its segmentation (nnU-Net's ensemble).
 
-Files are read head by head, some planes at a time, side by side; of a case no more is held than
+All files of a case are read together, head by head and some planes at a time; no more is held than
 the largest mean so far and the labels.
 """
 
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,8 @@ import numpy.typing as npt
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.images.segmentation_files import write_segmentation
 from resenc_plans.datasets.labels import Labels
-from resenc_plans.errors import DatasetError, FileError, ResencPlansError
+from resenc_plans.errors import FileError, PredictionError
+from resenc_plans.execution.cases import CaseProblem, each_case, separate
 from resenc_plans.execution.cpus import usable_cpus
 from resenc_plans.files import replace_file
 from resenc_plans.folders import DATASET_JSON
@@ -32,16 +32,8 @@ LabelMap = npt.NDArray[Any]
 
 VALUES_AT_ONCE = 1 << 22
 """About so many values of each file are held at a time."""
-MOST_WORKERS = 4
+MAX_WORKERS = 4
 """Each holds the largest mean and the labels of a case, half a gigabyte for a large CT."""
-
-
-@dataclass(frozen=True)
-class EnsembleProblem:
-    """Why a case has no result."""
-
-    case: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -49,7 +41,7 @@ class EnsembleResult:
     """What became of all cases."""
 
     done: tuple[str, ...]
-    problems: tuple[EnsembleProblem, ...]
+    problems: tuple[CaseProblem, ...]
 
 
 def ensemble_folders(
@@ -74,19 +66,21 @@ def ensemble_folders(
     probabilities
         Whether the means are written too, as .npz with .pkl.
     workers
-        Cases to work on at a time, each on a thread; by default one per processor, four at most.
+        Cases to work on at a time, each in a thread; by default one per CPU, at most four.
     on_case
-        Called with the name of each case that is done.
+        Called in this thread with the name of each finished case.
 
     Returns
     -------
-    The cases that are done, and those whose files are damaged or do not fit, with the reason.
+    The cases that succeeded, and those whose files are damaged or do not fit, with the reason.
 
     Raises
     ------
-    FileError, DatasetError
-        A folder does not exist or has no probabilities, they hold different cases, there is no
-        usable dataset.json in the first, or `output` cannot be written.
+    FileError
+        A folder does not exist or has no probabilities, they hold different cases, the first has no
+        dataset.json, or `output` cannot be written.
+    DatasetError
+        The dataset.json is not usable.
     """
     paths = [Path(folder) for folder in folders]
     cases = _common_cases(paths)
@@ -100,25 +94,16 @@ def ensemble_folders(
     with source.open("rb") as original, replace_file(output / DATASET_JSON) as copy:
         shutil.copyfileobj(original, copy)
 
-    def work(case: str) -> EnsembleProblem | None:
-        try:
-            ensemble_case(
-                [path / f"{case}.npz" for path in paths],
-                output / f"{case}{dataset.file_ending}",
-                labels,
-                probabilities=output / f"{case}.npz" if probabilities else None,
-            )
-        except ResencPlansError as error:
-            return EnsembleProblem(case, str(error))
-        except (ValueError, KeyError, TypeError, MemoryError) as error:
-            return EnsembleProblem(case, f"{type(error).__name__}: {error}")
-        finally:
-            if on_case is not None:
-                on_case(case)
-        return None
+    def work(case: str) -> None:
+        ensemble_case(
+            [path / f"{case}.npz" for path in paths],
+            output / f"{case}{dataset.file_ending}",
+            labels,
+            probabilities=output / f"{case}.npz" if probabilities else None,
+        )
 
-    with ThreadPoolExecutor(workers or min(usable_cpus(), MOST_WORKERS)) as pool:
-        problems = tuple(problem for problem in pool.map(work, cases) if problem is not None)
+    workers = workers or min(usable_cpus(), MAX_WORKERS)
+    _, problems = separate(each_case(work, cases, workers=workers, on_case=on_case))
     failed = {problem.case for problem in problems}
     return EnsembleResult(tuple(case for case in cases if case not in failed), problems)
 
@@ -143,7 +128,7 @@ def ensemble_case(
     ------
     FileError
         A file is missing or damaged, or cannot be written.
-    DatasetError
+    PredictionError
         The arrays differ in shape, or do not fit the labels.
     """
     properties = load_pickle(files[0].with_suffix(".pkl"))
@@ -206,12 +191,12 @@ def _common_shape(readers: Sequence[ArrayReader], labels: Labels) -> tuple[int, 
     first = readers[0]
     for reader in readers[1:]:
         if reader.shape != first.shape:
-            raise DatasetError(
+            raise PredictionError(
                 f"{reader.path}: holds probabilities of shape {reader.shape}, but {first.path} "
                 f"{first.shape} (heads, z, y, x). Are these predictions of the same image?"
             )
     if len(first.shape) != 4 or first.shape[0] != labels.num_heads:
-        raise DatasetError(
+        raise PredictionError(
             f"{first.path}: holds an array of shape {first.shape}, but the dataset's labels make "
             f"({labels.num_heads}, z, y, x)."
         )
@@ -220,7 +205,7 @@ def _common_shape(readers: Sequence[ArrayReader], labels: Labels) -> tuple[int, 
 
 def _common_cases(folders: Sequence[Path]) -> list[str]:
     if not folders:
-        raise FileError("No folder of probabilities was given.")
+        raise FileError("No folder of probabilities was named.")
     names = {}
     for folder in folders:
         if not folder.is_dir():
@@ -228,15 +213,15 @@ def _common_cases(folders: Sequence[Path]) -> list[str]:
         names[folder] = {path.stem for path in folder.glob("*.npz")}
         if not names[folder]:
             raise FileError(
-                f"{folder}: has no .npz files. Predict with --probabilities to have them written."
+                f"{folder}: has no probabilities (.npz files). Predict again and write them too."
             )
-    every = set().union(*names.values())
-    lacking = [
-        f"{folder} lacks {', '.join(sorted(every - cases)[:5])}"
-        + (f" and {len(every - cases) - 5} more" if len(every - cases) > 5 else "")
+    all_cases = set().union(*names.values())
+    gaps = [
+        f"{folder} lacks {', '.join(sorted(all_cases - cases)[:5])}"
+        + (f" and {len(all_cases - cases) - 5} more" if len(all_cases - cases) > 5 else "")
         for folder, cases in names.items()
-        if every - cases
+        if all_cases - cases
     ]
-    if lacking:
-        raise FileError(f"The folders hold different cases: {'; '.join(lacking)}.")
-    return sorted(every)
+    if gaps:
+        raise FileError(f"The folders hold different cases: {'; '.join(gaps)}.")
+    return sorted(all_cases)

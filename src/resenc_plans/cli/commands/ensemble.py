@@ -7,7 +7,7 @@ import typer
 
 from resenc_plans.cli.options import WorkersOption
 from resenc_plans.cli.render import print_table, progress, say
-from resenc_plans.errors import ResencPlansError
+from resenc_plans.errors import UsageError
 
 
 def ensemble(
@@ -18,7 +18,7 @@ def ensemble(
     ] = None,
     inputs: Annotated[
         list[Path] | None,
-        typer.Option("-i", "--input", help="The same; for nnU-Net's habit.", show_default=False),
+        typer.Option("-i", "--input", help="The same, spelled as in nnU-Net.", show_default=False),
     ] = None,
     probabilities: Annotated[
         bool,
@@ -28,7 +28,7 @@ def ensemble(
 ) -> None:
     """Average the probabilities of several predictions, as nnUNetv2_ensemble does.
 
-    Each folder comes from predict with --probabilities; labels are those of the first folder's
+    Each folder was written by predict --probabilities; the labels are those of the first folder's
     dataset.json. Exit code 1 if a case failed.
     Example: resenc-plans ensemble predicted_2d predicted_3d -o ensembled
     """
@@ -36,7 +36,7 @@ def ensemble(
 
     paths = [*(inputs or []), *(folders or [])]
     if not paths:
-        raise ResencPlansError("No folder of probabilities was given. Name one or more.")
+        raise UsageError("No folder of probabilities was named. Name one or more.")
     total = len(list(paths[0].glob("*.npz")))
     with progress("Ensembling", total) as on_case:
         result = ensemble_folders(
