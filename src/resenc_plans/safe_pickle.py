@@ -1,7 +1,7 @@
-"""Reading pickles of other people without running what they say.
+"""Read pickles without running code from them.
 
 nnU-Net keeps a case's properties in a pickle, and a pickle is a program: on loading it may import
-anything and call it. Here it may make plain containers, numbers, strings and NumPy arrays; all
+and call anything. Here it may make plain containers, numbers, strings and NumPy arrays; anything
 else is refused by name.
 """
 
@@ -17,28 +17,53 @@ import numpy as np
 
 from resenc_plans.errors import FileError
 
+Globals = Mapping[tuple[str, str], Any]
+"""What the names (module, name) in a pickle stand for."""
+
+
+def _numpy_globals() -> dict[tuple[str, str], Any]:
+    array, scalar = np.zeros(1), np.float64(0)
+    functions = {
+        "multiarray._reconstruct": array.__reduce__()[0],
+        "multiarray.scalar": scalar.__reduce__()[0],
+        "numeric._frombuffer": array.__reduce_ex__(5)[0],
+    }
+    names: dict[tuple[str, str], Any] = {
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+    }
+    for qualified, function in functions.items():
+        submodule, name = qualified.split(".")
+        for package in ("numpy.core", "numpy._core"):
+            names[f"{package}.{submodule}", name] = function
+    for kind in {type(np.dtype(code)) for code in "?bBhHiIlLqQefdFDSU"}:
+        names[kind.__module__, kind.__name__] = kind
+    return names
+
+
+NUMPY_GLOBALS: Globals = MappingProxyType(_numpy_globals())
+"""What NumPy's arrays and numbers need, by the names of any version of NumPy."""
+
 _PLAIN = (
     *(bool, int, float, complex, str, bytes, bytearray),
     *(list, tuple, dict, set, frozenset),
 )
 
 
-def load_pickle(
-    path: str | os.PathLike[str], also: Mapping[tuple[str, str], Any] = MappingProxyType({})
-) -> Any:
+def load_pickle(path: str | os.PathLike[str], extra_globals: Globals = MappingProxyType({})) -> Any:
     """Read a pickle that holds plain containers, numbers, strings and NumPy arrays.
 
-    `also` gives what stands for further names (module, name) that the pickle may use.
+    `extra_globals` are further names that the pickle may use.
 
     Raises
     ------
     FileError
-        The file cannot be read, is damaged, or asks for anything else; that is named.
+        The file cannot be read, is damaged, or uses any other name; the message gives it.
     """
     path = Path(path)
     try:
         with path.open("rb") as stream:
-            return _PlainUnpickler(stream, also).load()
+            return _PlainUnpickler(stream, extra_globals).load()
     except FileNotFoundError:
         raise FileError(f"{path}: no such file.") from None
     except OSError as error:
@@ -53,7 +78,7 @@ def load_pickle(
 
 
 def dump_pickle(document: Any) -> bytes:
-    """The pickle of a document, in a form that every Python since 3.8 reads."""
+    """The pickle of a document, in a protocol that every Python since 3.4 reads."""
     return pickle.dumps(document, protocol=4)
 
 
@@ -62,11 +87,11 @@ class _RefusedError(Exception):
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """An unpickler that knows nothing but plain data."""
+    """An unpickler for plain data only."""
 
-    def __init__(self, stream: BinaryIO, also: Mapping[tuple[str, str], Any]) -> None:
+    def __init__(self, stream: BinaryIO, extra_globals: Globals) -> None:
         super().__init__(stream)
-        self._allowed = {**_allowed(), **also}
+        self._allowed = {**_PLAIN_GLOBALS, **NUMPY_GLOBALS, **extra_globals}
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._allowed:
@@ -74,31 +99,15 @@ class _PlainUnpickler(pickle.Unpickler):
         return self._allowed[module, name]
 
 
-def _allowed() -> dict[tuple[str, str], Any]:
-    """What pickles of plain data and arrays name, by any version of NumPy."""
-    array, scalar = np.zeros(1), np.float64(0)
-    numpy_functions = {
-        "multiarray._reconstruct": array.__reduce__()[0],
-        "multiarray.scalar": scalar.__reduce__()[0],
-        "numeric._frombuffer": array.__reduce_ex__(5)[0],
-    }
-    allowed: dict[tuple[str, str], Any] = {
-        ("collections", "OrderedDict"): OrderedDict,
-        ("_codecs", "encode"): _encode,
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-    }
-    for module in ("builtins", "__builtin__"):
-        allowed |= {(module, kind.__name__): kind for kind in _PLAIN}
-    for qualified, function in numpy_functions.items():
-        submodule, name = qualified.split(".")
-        for package in ("numpy.core", "numpy._core"):
-            allowed[f"{package}.{submodule}", name] = function
-    return allowed
-
-
 def _encode(text: str, encoding: str) -> bytes:
-    """Bytes as older protocols store them; other codecs than this one do more than encode."""
+    """Make bytes as older protocols store them; other codecs may do more than encode."""
     if encoding != "latin1":
         raise _RefusedError(f"the codec {encoding}")
     return text.encode("latin1")
+
+
+_PLAIN_GLOBALS: Globals = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("_codecs", "encode"): _encode,
+    **{(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in _PLAIN},
+}

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from resenc_plans.errors import FileError, ModelError
 from resenc_plans.files import replace_file
+from resenc_plans.safe_pickle import NUMPY_GLOBALS
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,12 @@ _WRAPPERS = ("module.", "_orig_mod.")
 """Prefixes that DistributedDataParallel and torch.compile put before a parameter's name."""
 
 
+_ALLOWED_GLOBALS: list[Any] = [
+    (value, f"{module}.{name}") for (module, name), value in NUMPY_GLOBALS.items()
+]
+"""Beside torch's own: NumPy's numbers and arrays, in the form of `torch.serialization`."""
+
+
 def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Checkpoint:
     """Read a checkpoint of nnU-Net or of ours, its tensors onto `device`.
 
@@ -76,7 +82,7 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
     if not zipfile.is_zipfile(path):
         raise ModelError(f"{path}: damaged, or not a checkpoint (not a zip archive).")
     try:
-        with safe_globals(_NUMPY):
+        with safe_globals(_ALLOWED_GLOBALS):
             document = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         names = _refused(path)
@@ -172,7 +178,7 @@ def _shape(tensor: Tensor) -> str:
 
 def _refused(path: Path) -> list[str]:
     try:
-        with safe_globals(_NUMPY):
+        with safe_globals(_ALLOWED_GLOBALS):
             return sorted(get_unsafe_globals_in_checkpoint(path))
     except (RuntimeError, ValueError, OSError, EOFError, pickle.UnpicklingError):
         return []
@@ -180,19 +186,3 @@ def _refused(path: Path) -> list[str]:
 
 def _line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:200]
-
-
-def _numpy_names() -> list[Any]:
-    """What numpy's numbers and arrays need, under the names of numpy 1 and 2."""
-    scalar, reconstruct = np.float32(0).__reduce__()[0], np.empty(0).__reduce__()[0]
-    dtypes = {type(np.dtype(kind)) for kind in "?bBhHiIlLqQefdFDSU"}
-    return [
-        np.ndarray,
-        np.dtype,
-        *dtypes,
-        *((scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
-        *((reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
-    ]
-
-
-_NUMPY = _numpy_names()
