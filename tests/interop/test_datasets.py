@@ -16,7 +16,8 @@ from PIL import Image as Pillow
 from resenc_plans import Dataset
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.images.images import read_image, read_label, write_label
-from resenc_plans.datasets.images.readers import READERS, READERS_BY_ENDING, reader_writer_name
+from resenc_plans.datasets.images.reader_choice import reader_writer_name
+from resenc_plans.datasets.images.readers import READERS, READERS_BY_ENDING
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.datasets.splits import make_splits
 from resenc_plans.errors import ResencPlansError

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from resenc_plans.datasets.dataset_json import DatasetJson
-from resenc_plans.datasets.images.readers import reader_writer_name
+from resenc_plans.datasets.images.reader_choice import reader_writer_name
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import DatasetError
 from resenc_plans.folders import DATASET_JSON, find_dataset_folder

@@ -10,7 +10,8 @@ import numpy as np
 from resenc_plans.datasets.dataset import file_names
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.images.images import Image, read_label
-from resenc_plans.datasets.images.readers import READERS_BY_ENDING, reader_writer_name
+from resenc_plans.datasets.images.reader_choice import reader_writer_name
+from resenc_plans.datasets.images.readers import READERS_BY_ENDING
 from resenc_plans.datasets.labels import Labels, Region
 from resenc_plans.errors import EvaluationError, UsageError
 from resenc_plans.folders import DATASET_JSON, find_dataset_folder

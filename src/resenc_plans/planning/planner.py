@@ -9,7 +9,7 @@ from resenc_plans import __version__
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.fingerprint import Fingerprint
-from resenc_plans.datasets.images.readers import reader_writer_name
+from resenc_plans.datasets.images.reader_choice import reader_writer_name
 from resenc_plans.errors import PlanningError
 from resenc_plans.planning.configuration import (
     configuration_document,

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from resenc_plans.datasets.dataset_json import DatasetJson
-from resenc_plans.datasets.images.readers import READERS, READERS_BY_ENDING, reader_writer_name
+from resenc_plans.datasets.images.reader_choice import reader_writer_name
+from resenc_plans.datasets.images.readers import READERS, READERS_BY_ENDING
 from resenc_plans.errors import DatasetError
 from tests.datasets.made import document
 
