@@ -96,7 +96,7 @@ def rendered(text: str) -> str:
 
 
 def _read_all(descriptor: int) -> str:
-    chunks = []
+    chunks: list[bytes] = []
     while True:
         try:
             chunk = os.read(descriptor, 65536)

@@ -4,9 +4,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,7 +67,7 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def dataset(phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def dataset(phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with dataset.json and fingerprint of the phantom (no images); one stands in it."""
     folder = tmp_path / phantom.name
     folder.mkdir()
@@ -76,5 +77,5 @@ def dataset(phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     return folder
 
 
-def document(path: Path) -> dict:
+def document(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text())

@@ -69,7 +69,7 @@ def test_parameters_of_the_stages_add_up_to_the_networks(
 
 def test_each_stage_has_its_own_parameters() -> None:
     config = residual()
-    network = build_network(config, 1, 2)
+    network: Any = build_network(config, 1, 2)
     stages = network_stages(config, 1, 2)
 
     def count(*modules: torch.nn.Module) -> int:

@@ -6,6 +6,7 @@ import pytest
 
 from resenc_plans.cost.counts import count_flops, count_parameters
 from resenc_plans.cost.layers import layers_of
+from resenc_plans.cost.loss_memory import LossKind
 from resenc_plans.cost.training_step import inference_peak, simulate_training_step
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.profiling.trace import trace_configuration
@@ -45,7 +46,7 @@ def assert_agrees(
 ) -> None:
     traced = trace_configuration(config, channels, heads, regions=regions)
     layers = layers_of(config, channels, heads)
-    loss = "binary cross-entropy" if regions else "cross-entropy"
+    loss: LossKind = "binary cross-entropy" if regions else "cross-entropy"
     step = simulate_training_step(layers, config.batch_size, loss)
     assert count_parameters(layers) == traced.parameters
     assert step.peak_bytes == pytest.approx(traced.peak_bytes, rel=within)

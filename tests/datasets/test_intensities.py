@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from resenc_plans.datasets.intensities import (
     case_intensities,
@@ -52,7 +52,7 @@ def test_statistics_are_numpy_s_to_the_last_bit(count: int, precision: type) -> 
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64])
-def test_draws_and_statistics_are_nnunet_s_for_any_data_type(dtype: type) -> None:
+def test_draws_and_statistics_are_nnunet_s_for_any_data_type(dtype: DTypeLike) -> None:
     random = np.random.default_rng(1)
     cases = [
         [(random.random(voxels) * 250).astype(dtype) for _ in range(3)]

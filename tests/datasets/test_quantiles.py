@@ -25,14 +25,15 @@ def test_they_are_numpy_s(values: NDArray[Any], precision: Precision) -> None:
 @pytest.mark.parametrize("kind", ["even", "skewed", "constant", "two values", "sorted", "few high"])
 def test_they_are_numpy_s_for_long_arrays_of_any_shape(kind: str) -> None:
     random = np.random.default_rng(7)
-    values = {
+    arrays: dict[str, np.ndarray] = {
         "even": random.random(700_000, dtype=np.float32),
         "skewed": random.gamma(0.3, 1000, 700_000).astype(np.int16),
         "constant": np.full(700_000, 3, np.uint8),
         "two values": (random.random(700_000) < 0.5).astype(np.uint8),
         "sorted": np.sort(random.normal(size=700_000)).astype(np.float32),
         "few high": (random.random(700_000) > 0.995).astype(np.float32),
-    }[kind]
+    }
+    values = arrays[kind]
     expected = np.percentile(values.astype(np.float32), np.array(QUANTILES) * 100)
     assert linear_quantiles(values, QUANTILES) == expected.tolist()
 

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-LABEL_SETS: tuple[tuple[dict[str, int | list[int]], tuple[int, ...] | None], ...] = (
+LABEL_SETS: tuple[tuple[Mapping[str, Any], tuple[int, ...] | None], ...] = (
     ({"background": 0, "liver": 1, "tumour": 2}, None),
     ({"background": 0, "lesion": 1}, None),
     ({"background": 0, "left": 1, "right": 2, "ignore": 3}, None),

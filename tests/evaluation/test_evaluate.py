@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,7 +95,7 @@ class AtOnce(Executor):
     """An executor of any engine."""
 
     def submit(self, function, /, *arguments, **options):
-        future: Future = Future()
+        future: Future[Any] = Future()
         future.set_result(function(*arguments, **options))
         return future
 
@@ -111,7 +112,7 @@ def test_any_executor_does_the_work(folder: Path) -> None:
 def test_an_error_of_any_kind_stops_no_other_case(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = task.read_label
+    read = vars(task)["read_label"]
 
     def broken(path: str, reader: str | None) -> Image:
         if path.endswith("bad.nii.gz"):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
+from resenc_plans.datasets.labels import Region
 from resenc_plans.evaluation.metrics import METRICS, Counts, count_voxels
 
 DTYPES = (np.uint8, np.int8, np.int16, np.uint16, np.int64, np.float32)
@@ -25,7 +26,7 @@ def label_maps(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 @given(label_maps(), st.sampled_from((None, 3)))
 def test_counts_are_those_of_masks(maps: tuple[np.ndarray, np.ndarray], ignore: int | None) -> None:
     prediction, reference = maps
-    regions = [1, (1, 2), (2,), 4]
+    regions: tuple[Region, ...] = (1, (1, 2), (2,), 4)
     used = np.ones_like(reference, bool) if ignore is None else reference != ignore
     for region, counts in zip(
         regions, count_voxels(prediction, reference, regions, ignore), strict=True

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -49,7 +50,7 @@ def write_model(
         values[f"resampling_fn_{what}"] = "resample_data_or_seg_to_shape"
         settings = {"is_seg": what == "seg", "order": 1, "order_z": 0, "force_separate_z": None}
         values[f"resampling_fn_{what}_kwargs"] = settings
-    document = {
+    document: dict[str, Any] = {
         "dataset_name": "Dataset999_Made",
         "plans_name": "madePlans",
         "image_reader_writer": "SimpleITKIO",

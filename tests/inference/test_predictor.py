@@ -242,7 +242,7 @@ def test_a_bad_case_stops_no_other(predictor, images, tmp_path: Path) -> None:
     (images / "broken_0000.nii.gz").write_bytes(b"nothing")
     write_image(images / "two_0001.nii.gz", noise())
     write_image(images / "unnumbered.nii.gz", noise())
-    seen = []
+    seen: list[Any] = []
     report = predict_folder(predictor, images, tmp_path / "out", on_progress=seen.append)
     assert report.written == ("one", "three words.1")
     reasons = {problem.case: problem.reason for problem in report.problems}

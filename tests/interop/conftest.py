@@ -33,7 +33,7 @@ def store(
     """Preprocess some cases of a dataset."""
     preprocessor = Preprocessor(config)
     for case in raw.cases:
-        if case.name in names:
+        if case.name in names and case.label:
             image, label = read_image(case.images), read_label(case.label)
             done = preprocessor.preprocess_case(
                 image.array, label.array, image.properties, raw.labels

@@ -8,6 +8,7 @@ import pytest
 
 from resenc_plans.cost.counts import count_parameters
 from resenc_plans.cost.layers import layers_of
+from resenc_plans.cost.loss_memory import LossKind
 from resenc_plans.cost.training_step import simulate_training_step
 from tests.cost.configurations import of_oracle, variants
 
@@ -43,7 +44,7 @@ def test_networks_of_nnunet_have_the_parameters_and_the_memory_that_are_counted(
     traced = json.loads(peer(SCRIPT, cases).splitlines()[-1])
     for (config, channels, heads, regions), theirs in zip(wanted, traced, strict=True):
         layers = layers_of(config, channels, heads)
-        loss = "binary cross-entropy" if regions else "cross-entropy"
+        loss: LossKind = "binary cross-entropy" if regions else "cross-entropy"
         ours = simulate_training_step(layers, config.batch_size, loss)
         assert count_parameters(layers) == theirs["parameters"]
         within = 0.03 if config.name == "tested" else 0.001

@@ -199,7 +199,9 @@ def test_the_reader_is_the_one_that_nnunet_picks(peer: Peer, tmp_path: Path) -> 
     answers = ask(peer, tmp_path, [["reader", question] for question in questions])
     for (keys, example), answer in zip(questions, answers, strict=True):
         try:
-            ours = reader_writer_name(DatasetJson.from_dict(keys), example and Path(example))
+            ours = reader_writer_name(
+                DatasetJson.from_dict(keys), Path(example) if example else None
+            )
         except ResencPlansError:
             ours = "error"
         assert ours == answer, (keys, example)
@@ -295,7 +297,7 @@ def test_cases_are_listed_as_nnunet_lists_them(peer: Peer, tmp_path: Path, share
 
 
 def test_folds_are_nnunet_s_for_any_number_of_cases(peer: Peer, tmp_path: Path) -> None:
-    questions = [
+    questions: list[dict[str, Any]] = [
         {"names": [f"case_{i:03}" for i in range(count)], "folds": folds}
         for count, folds in ((5, 5), (7, 5), (23, 5), (100, 5), (12, 3), (9, 2), (201, 10))
     ]

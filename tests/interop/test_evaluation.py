@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,7 +92,7 @@ def test_postprocessed_labels_are_equal_by_their_pickle(
             assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), theirs_array)
 
 
-def load_postprocessing_as_tuples(path: Path, like: object) -> object:
+def load_postprocessing_as_tuples(path: Path, like: Any) -> Any:
     """JSON has no tuples: what the file says, with the types of the pickle where equal."""
     read = load_postprocessing(path)
     same = [

@@ -21,8 +21,10 @@ from tests.preprocessing.datasets import plans
 EXPORT = Path(__file__).parent / "export_with_nnunet.py"
 PLAIN = {"background": 0, "a": 1, "b": 2, "c": 3}
 REGIONS = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "rest": 3}
-TORCH = {"resampling_fn_probabilities": "resample_torch_fornnunet"}
-TORCH |= {"resampling_fn_probabilities_kwargs": {"is_seg": False}}
+TORCH = {
+    "resampling_fn_probabilities": "resample_torch_fornnunet",
+    "resampling_fn_probabilities_kwargs": {"is_seg": False},
+}
 
 
 def scenario(

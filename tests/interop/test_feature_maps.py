@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from resenc_plans.cost.feature_maps import count_feature_maps
 from resenc_plans.plans.unet import Operators, UNet
@@ -41,7 +42,7 @@ json.dump(counts, open(sys.argv[2], "w"))
 """
 
 
-def random_topology(seed: int) -> dict:
+def random_topology(seed: int) -> dict[str, Any]:
     rng = random.Random(seed)
     dim, stages = rng.choice([2, 3]), rng.randint(2, 7)
     strides = [[rng.choice([1, 2]) for _ in range(dim)] for _ in range(stages)]

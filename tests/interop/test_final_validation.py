@@ -18,6 +18,7 @@ from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.preprocessing.store.case_store import CaseStore
 from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.runs.stages import open_prediction
+from resenc_plans.training.batches.batches import PatchBatches
 from resenc_plans.training.trainer import Trainer
 from resenc_plans.workflows.next_stage import next_stages
 from resenc_plans.workflows.stored_prediction import StoredPredictor
@@ -88,6 +89,7 @@ def test_both_stages_are_validated_as_nnunet_does(
         predicted = (
             models / "nnUNetTrainer__nnUNetResEncUNetMPlans__first/predicted_next_stage/second"
         )
+        assert isinstance(run.validation_batches, PatchBatches)
         cases = names if fold == "all" else run.validation_batches.cases
         predictor = Predictor.from_folder(model, (fold,), settings=CPU_IN_FP32)
         cases_of = StoredPredictor(
@@ -114,8 +116,8 @@ def test_both_stages_are_validated_as_nnunet_does(
             assert (theirs != labels).mean() < TIES
             assert len(np.unique(labels)) > 1
         assert found.summary is not None
-        theirs = Summary.load(validation / "summary.json")
-        assert theirs.to_dict()["foreground_mean"] == pytest.approx(
+        summary = Summary.load(validation / "summary.json")
+        assert summary.to_dict()["foreground_mean"] == pytest.approx(
             found.summary.foreground_mean, rel=1e-3
         )
 

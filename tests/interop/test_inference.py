@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from tests.networks.configurations import plain
 
 PREDICT = Path(__file__).parent / "predict_with_nnunet.py"
 
-MODELS = {
+MODELS: dict[str, dict[str, Any]] = {
     "planes": {"dim": 2, "kind": plain, "patch_size": (16, 24)},
     "regions": {"labels": REGIONS, "mirror_axes": (0, 1, 2)},
     "anisotropic": {

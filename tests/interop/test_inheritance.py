@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
 
@@ -49,7 +50,7 @@ json.dump(answers, open(sys.argv[2], "w"))
 """
 
 
-def ask(peer, tmp_path: Path, code: str, question: list) -> list:
+def ask(peer, tmp_path: Path, code: str, question: list[Any]) -> list[Any]:
     (tmp_path / "question.json").write_text(json.dumps(question))
     peer(code, tmp_path / "question.json", tmp_path / "answer.json")
     return json.loads((tmp_path / "answer.json").read_text())
@@ -58,7 +59,7 @@ def ask(peer, tmp_path: Path, code: str, question: list) -> list:
 def test_random_trees_resolve_as_nnunet_resolves_them(
     peer: Callable[..., str], tmp_path: Path
 ) -> None:
-    trees: list[dict] = []
+    trees: list[dict[str, Any]] = []
 
     @settings(
         max_examples=300,
@@ -68,7 +69,7 @@ def test_random_trees_resolve_as_nnunet_resolves_them(
         suppress_health_check=list(HealthCheck),
     )
     @given(inheritance_trees)
-    def collect(tree: dict) -> None:
+    def collect(tree: dict[str, Any]) -> None:
         trees.append(tree)
 
     collect()

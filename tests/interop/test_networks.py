@@ -178,7 +178,7 @@ def test_state_dicts_and_logits_equal_theirs(shared: Path, peer: Peer, tmp_path:
 
 
 def test_initial_weights_have_their_distribution(peer: Peer, tmp_path: Path) -> None:
-    arguments = {"features_per_stage": [16, 32, 48]}
+    arguments: dict[str, Any] = {"features_per_stage": [16, 32, 48]}
     imports = ["conv_op", "norm_op", "nonlin"]
     cases = [
         case(architecture(name, unet_arguments(dim, **arguments, **depth), imports), scaled=False)

@@ -29,6 +29,7 @@ from resenc_plans.preprocessing import (
 )
 from resenc_plans.preprocessing.class_locations import sample_class_locations
 from resenc_plans.preprocessing.ground_truth import copy_ground_truth
+from resenc_plans.preprocessing.resampling.labels import LabelRule
 from resenc_plans.preprocessing.store.layout import store_layout
 from tests.preprocessing.comparison import assert_same_properties, image_difference
 from tests.preprocessing.datasets import kwargs, plans, volume
@@ -191,6 +192,7 @@ def real_scenarios(shared):
         for case in dataset.cases:
             if case.name in cases:
                 image = read_image(case.images, "SimpleITKIO")
+                assert case.label is not None
                 labels = read_label(case.label, "SimpleITKIO").array.astype(np.int16)
                 for configuration in ("2d", "3d_fullres", *more):
                     scenarios[f"{case.name} {configuration}"] = (
@@ -223,7 +225,7 @@ def ask(peer, folder, scenarios):
     )
 
 
-def rule_of(version) -> str:
+def rule_of(version: str) -> LabelRule:
     major, minor, patch, *_ = (*map(int, version.split(".")), 0)
     return "argmax" if (major, minor, patch) >= (0, 25, 4) else "threshold"
 
@@ -365,8 +367,8 @@ def test_random_resampling_layouts_and_locations_equal_nnunets(
         layout = store_layout(*arguments)
         assert (layout.blocks, layout.chunks) == (blocks, chunks)
     for (labels, keys), theirs in zip(questions["locations"], answers["locations"], strict=True):
-        ours = sample_class_locations(labels, keys)
-        assert_same_properties({"class_locations": ours}, {"class_locations": theirs})
+        locations = sample_class_locations(labels, keys)
+        assert_same_properties({"class_locations": locations}, {"class_locations": theirs})
 
 
 READ_OURS = """

@@ -19,11 +19,12 @@ from resenc_plans.datasets.fingerprint import Fingerprint
 from resenc_plans.datasets.images.images import read_image, read_label
 from resenc_plans.planning.planner import create_plans
 from resenc_plans.plans.plans import Plans
+from resenc_plans.plans.unet import UNet
 from resenc_plans.preprocessing import CaseStore, Preprocessor
 from resenc_plans.preprocessing.store.case_store import write_case, write_labels
 from resenc_plans.runs.folds import fold_cases
 from resenc_plans.training.batch_split import RankShare
-from resenc_plans.training.batches.batches import PatchBatches
+from resenc_plans.training.batches.batches import PatchBatches, Purpose
 from resenc_plans.training.batches.patch_geometry import deep_supervision_scales
 from tests.networks.configurations import unet_arguments
 
@@ -31,7 +32,7 @@ SCRIPT = Path(__file__).parent / "load_with_nnunet.py"
 SEED, SIZE, COUNT = 7, 3, 16
 PATCHES = {"flat": (8, 32, 40), "cubic": (16, 36, 32), "cascade": (16, 36, 32), "plane": (40, 32)}
 REGIONS = {"background": 0, "whole": [1, 2], "core": 2, "ignore": 3}
-SCENARIOS = {
+SCENARIOS: dict[str, tuple[str, str, Purpose]] = {
     "flat, training": ("labels", "flat", "training"),
     "cubic, training": ("labels", "cubic", "training"),
     "plane, training": ("labels", "plane", "training"),
@@ -81,6 +82,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Plans, D
         for name in ("cubic", "plane"):
             config = plan.resolve(name)
             for case in dataset.cases:
+                assert case.label is not None
                 image, label = read_image(case.images), read_label(case.label)
                 done = Preprocessor(config, plan).preprocess_case(
                     image.array, label.array, image.properties, dataset.labels
@@ -107,7 +109,7 @@ def source(stored: Any, name: str) -> PatchBatches:
         cases=tuple(store),
         share=RankShare(0, SIZE, 1),
         purpose=purpose,
-        scales=deep_supervision_scales(config.architecture.arch_kwargs.strides),
+        scales=deep_supervision_scales(UNet.of(config).strides),
         seed=SEED,
         previous_stage=root / "previous" if configuration == "cascade" else None,
     )
@@ -205,7 +207,7 @@ def test_folds_have_the_same_cases(peer: Callable[..., str], tmp_path: Path) -> 
     for number in range(13):
         for suffix in (".b2nd", "_seg.b2nd", ".pkl"):
             (store / f"case_{number}{suffix}").touch()
-    folds = [0, 3, 4, 5, 17, "all"]
+    folds: list[int | str] = [0, 3, 4, 5, 17, "all"]
     made = [fold_cases(tmp_path, CaseStore(store), fold) for fold in folds]
     ours = (tmp_path / "splits_final.json").read_text()
     (tmp_path / "splits_final.json").unlink()

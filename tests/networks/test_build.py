@@ -2,6 +2,7 @@ import sys
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -41,9 +42,7 @@ class TinyNet(nn.Module):
 def trusted_module(monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of an importable module with `TinyNet`."""
     module = ModuleType("trusted_lab.nets")
-    module.TinyNet = TinyNet
-    module.Norm = nn.InstanceNorm3d
-    module.not_a_class = 3
+    vars(module).update(TinyNet=TinyNet, Norm=nn.InstanceNorm3d, not_a_class=3)
     monkeypatch.setitem(sys.modules, "trusted_lab", ModuleType("trusted_lab"))
     monkeypatch.setitem(sys.modules, "trusted_lab.nets", module)
     return "trusted_lab"
@@ -116,7 +115,7 @@ def test_no_channels_or_heads_are_refused(channels: int, heads: int, key: str) -
         ({"num_classes": 3}, "has num_classes, which the configuration, the dataset and the run"),
     ],
 )
-def test_arguments_that_do_not_fit_are_named(changes: dict, message: str) -> None:
+def test_arguments_that_do_not_fit_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"^plans\.json: tested: .*{message}"):
         build_network(residual(**changes), 1, 2)
 
@@ -157,7 +156,8 @@ def test_a_package_offers_a_network_by_an_entry_point(monkeypatch: pytest.Monkey
     known = EntryPoints([offered, broken])
     monkeypatch.setattr(registry, "entry_points", lambda **params: known.select(**params))
     monkeypatch.setattr(registry, "_BUILDERS", {})
-    assert registry.find_builder("lab.Dict") is dict
+    builder: object = registry.find_builder("lab.Dict")
+    assert builder is dict
     assert registry.find_builder("lab.Other") is None
     with pytest.raises(ConfigurationError, match=r"offered by the package .*cannot be loaded"):
         registry.find_builder("lab.Broken")

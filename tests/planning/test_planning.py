@@ -19,7 +19,9 @@ INTENSITIES = {
 }  # fmt: skip
 
 
-def fingerprint(shape=(40, 160, 160), spacing=(3.0, 0.8, 0.8), cases=20, channels=1) -> dict:
+def fingerprint(
+    shape=(40, 160, 160), spacing=(3.0, 0.8, 0.8), cases=20, channels=1
+) -> dict[str, Any]:
     return {
         "foreground_intensity_properties_per_channel": {
             str(c): INTENSITIES for c in range(channels)

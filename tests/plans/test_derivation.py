@@ -29,11 +29,8 @@ def test_nothing_else_in_the_document_changes() -> None:
 
 def test_child_replaces_architecture_whole() -> None:
     plan = Plans.from_dict(document())
-    plan.derive(
-        "deeper",
-        from_="3d_fullres",
-        **{"architecture.arch_kwargs.n_blocks_per_stage": [1, 4, 6]},
-    )
+    blocks: dict[str, Any] = {"architecture.arch_kwargs.n_blocks_per_stage": [1, 4, 6]}
+    plan.derive("deeper", from_="3d_fullres", **blocks)
     child = plan.to_dict()["configurations"]["deeper"]["architecture"]
     expected = {**CONFIGURATION["architecture"]}
     expected["arch_kwargs"] = {**expected["arch_kwargs"], "n_blocks_per_stage": [1, 4, 6]}
@@ -41,9 +38,8 @@ def test_child_replaces_architecture_whole() -> None:
 
 
 def test_a_mapping_merges_like_dotted_keys() -> None:
-    dotted = Plans.from_dict(document()).derive(
-        "x", from_="3d_fullres", **{"resampling_fn_probabilities_kwargs.order": 0}
-    )
+    order: dict[str, Any] = {"resampling_fn_probabilities_kwargs.order": 0}
+    dotted = Plans.from_dict(document()).derive("x", from_="3d_fullres", **order)
     mapping = Plans.from_dict(document()).derive(
         "x", from_="3d_fullres", resampling_fn_probabilities_kwargs={"order": 0}
     )
@@ -52,14 +48,11 @@ def test_a_mapping_merges_like_dotted_keys() -> None:
 
 
 def test_several_keys_of_one_object_add_up() -> None:
-    plan = Plans.from_dict(document()).derive(
-        "x",
-        from_="3d_fullres",
-        **{
-            "architecture.arch_kwargs.n_blocks_per_stage": [1, 1, 1],
-            "architecture.arch_kwargs.features_per_stage": [8, 16, 32],
-        },
-    )
+    overrides: dict[str, Any] = {
+        "architecture.arch_kwargs.n_blocks_per_stage": [1, 1, 1],
+        "architecture.arch_kwargs.features_per_stage": [8, 16, 32],
+    }
+    plan = Plans.from_dict(document()).derive("x", from_="3d_fullres", **overrides)
     arguments = plan.resolve("x").architecture.arch_kwargs
     assert arguments.n_blocks_per_stage == (1, 1, 1)
     assert arguments.features_per_stage == (8, 16, 32)
@@ -151,7 +144,6 @@ def test_old_format_parents_are_derived_from_in_the_current_format() -> None:
 
 
 def test_null_is_a_value_that_an_override_may_have() -> None:
-    plan = Plans.from_dict(document()).derive(
-        "x", from_="3d_fullres", **{"architecture.arch_kwargs.nonlin_kwargs": None}
-    )
+    override: dict[str, Any] = {"architecture.arch_kwargs.nonlin_kwargs": None}
+    plan = Plans.from_dict(document()).derive("x", from_="3d_fullres", **override)
     assert plan.resolve("x").architecture.arch_kwargs.nonlin_kwargs is None

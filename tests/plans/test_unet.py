@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,7 +51,9 @@ def test_a_number_counts_for_every_stage_and_axis(n_stages: int, dim: int, numbe
         ),
     ],
 )
-def test_contradictions_name_file_configuration_and_key(changes: dict, message: str) -> None:
+def test_contradictions_name_file_configuration_and_key(
+    changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ConfigurationError, match=rf"^plans\.json: tested: .*{message}"):
         UNet.of(residual(**changes))
 

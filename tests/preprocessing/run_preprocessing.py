@@ -2,6 +2,7 @@
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from resenc_plans import Dataset
 from resenc_plans.preprocessing import Preprocessor
@@ -12,7 +13,10 @@ def main() -> None:
     dataset, store, workers = sys.argv[1:]
     plans = plan()
     preprocessor = Preprocessor(plans.resolve("3d_fullres"), plans)
-    options = {"force": True, "on_progress": lambda progress: print(progress.case, flush=True)}
+    options: dict[str, Any] = {
+        "force": True,
+        "on_progress": lambda progress: print(progress.case, flush=True),
+    }
     if workers == "threads":
         with ThreadPoolExecutor(2) as threads:
             preprocessor.run(Dataset.load(dataset), store, threads, **options)

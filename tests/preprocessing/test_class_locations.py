@@ -20,9 +20,9 @@ def test_every_voxel_of_a_small_class_is_kept_once() -> None:
     assert located[5] == []
     for key in (1, (1, 2)):
         expected = np.argwhere(np.isin(volume, key))
-        assert located[key].shape == (len(expected), 4)
-        assert not located[key][:, 0].any()
-        np.testing.assert_array_equal(np.unique(located[key][:, 1:], axis=0), expected)
+        assert np.shape(located[key]) == (len(expected), 4)
+        assert not np.array(located[key])[:, 0].any()
+        np.testing.assert_array_equal(np.unique(np.array(located[key])[:, 1:], axis=0), expected)
 
 
 def test_of_a_large_class_ten_thousand_or_one_percent_are_kept() -> None:
@@ -33,7 +33,7 @@ def test_of_a_large_class_ten_thousand_or_one_percent_are_kept() -> None:
     located = sample_class_locations(volume, (1, 2))
 
     assert len(located[1]) == len(np.unique(located[1], axis=0)) == 10_000
-    assert (volume[tuple(located[1][:, 1:].T)] == 1).all()
+    assert (volume[tuple(np.array(located[1])[:, 1:].T)] == 1).all()
     assert len(sample_class_locations(np.ones((10, 400, 400), np.int8), (1,))[1]) == 16_000
 
 

@@ -37,6 +37,7 @@ def test_stored_cases_equal_nnunets(shared: Path, name, plans_file, configuratio
 
     for case in cases:
         images, properties = read_channels(case.images, dataset.reader_name, len(case.images))
+        assert case.label is not None
         label = read_label(case.label, dataset.reader_name).array
         ours, theirs = preprocess_own(images, label, properties, recipe), store[case.name]
 

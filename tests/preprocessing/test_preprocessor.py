@@ -11,7 +11,7 @@ import pytest
 
 from resenc_plans import Dataset, Plans
 from resenc_plans.errors import ConfigurationError, DatasetError, FileError
-from resenc_plans.preprocessing import CaseStore, Preprocessor
+from resenc_plans.preprocessing import CaseStore, Preprocessor, Progress
 from resenc_plans.preprocessing.normalize import NORMALIZATIONS
 from resenc_plans.preprocessing.store.check import check_store
 from resenc_plans.preprocessing.store.folder import open_for_writing
@@ -168,7 +168,7 @@ class TestWhatIsDone:
         assert len(report.unchanged) == 3
 
     def test_progress_counts_to_the_end(self, dataset, store, threads) -> None:
-        seen = []
+        seen: list[Progress] = []
 
         run(dataset, store, threads, on_progress=seen.append)
 

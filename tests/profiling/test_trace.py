@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ from torch import nn
 
 from resenc_plans.networks.baselines.stunet import STUNet
 from resenc_plans.networks.build import build_network
+from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.profiling.trace import trace_configuration, trace_cost
 from tests.networks.configurations import plain, residual
@@ -29,7 +31,9 @@ class NeedsValues(nn.Module):
 
 @pytest.mark.parametrize("regions", [False, True])
 @pytest.mark.parametrize("make", [plain, residual])
-def test_the_trace_counts_what_real_tensors_take(make: object, regions: bool) -> None:
+def test_the_trace_counts_what_real_tensors_take(
+    make: Callable[[], ResolvedConfiguration], regions: bool
+) -> None:
     config = make()
     arguments = (lambda: build_network(config, 2, 3), (2, 2, 16, 16, 16), 3)
     traced, real = (

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,6 +60,6 @@ def test_cases_that_are_not_stored_are_named(tmp_path: Path, store) -> None:
 
 
 @pytest.mark.parametrize("fold", [-1, "any", 0.5])
-def test_what_is_no_fold_is_refused(tmp_path: Path, store, fold: float | str) -> None:
+def test_what_is_no_fold_is_refused(tmp_path: Path, store, fold: Any) -> None:
     with pytest.raises(DatasetError, match="a number from 0, or all"):
         fold_cases(tmp_path, store, fold)

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from resenc_plans.preprocessing import Preprocessor
 from resenc_plans.preprocessing.store.case_store import write_case
 from tests.networks.configurations import residual, unet_arguments
 
-TINY = {"n_blocks_per_stage": [1, 1], "features_per_stage": [4, 8]}
+TINY: dict[str, Any] = {"n_blocks_per_stage": [1, 1], "features_per_stage": [4, 8]}
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +50,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = plan.resolve("tiny")
     preprocessor = Preprocessor(config, plan)
     for case in dataset.cases:
+        assert case.label is not None
         image, label = read_image(case.images), read_label(case.label)
         done = preprocessor.preprocess_case(
             image.array, label.array, image.properties, dataset.labels

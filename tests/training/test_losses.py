@@ -1,5 +1,6 @@
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -54,7 +55,8 @@ def test_a_scale_of_no_weight_is_not_even_computed() -> None:
         return logits.sum()
 
     together = DeepSupervision(loss, (0.75, 0.25, 0.0))
-    value = together([torch.ones(1), 2 * torch.ones(1), torch.ones(1)], [1, 1, None])
+    targets: list[Any] = [1, 1, None]
+    value = together([torch.ones(1), 2 * torch.ones(1), torch.ones(1)], targets)
     assert value.item() == pytest.approx(1.25)
 
 
@@ -65,7 +67,7 @@ def test_pseudo_dice_pools_the_batch() -> None:
     found = count_overlap(logits, target, labels) + count_overlap(logits, target, labels)
     counts = [found.tp.tolist(), found.fp.tolist(), found.fn.tolist()]
     assert counts == [[2, 2], [0, 2], [2, 0]]
-    assert dice_of(*counts) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
+    assert dice_of(*counts) == pytest.approx((2 / 3, 2 / 3))
 
 
 def test_the_rate_falls_to_nothing() -> None:

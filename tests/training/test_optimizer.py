@@ -1,6 +1,7 @@
 """The optimiser does what torch's does, and reads and writes its states."""
 
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 from resenc_plans.errors import ResencPlansError
 from resenc_plans.training.optimizer import MomentumSGD
 
-SETTINGS = {"momentum": 0.99, "weight_decay": 3e-5}
+SETTINGS: dict[str, Any] = {"momentum": 0.99, "weight_decay": 3e-5}
 
 
 def network():
@@ -28,7 +29,7 @@ def step(model, optimizer, seed) -> None:
 @pytest.mark.parametrize("momentum", [0.99, 0.0])
 def test_steps_equal_those_of_torch(momentum: float) -> None:
     ours, theirs = network(), network()
-    mine = MomentumSGD(ours.parameters(), 0.01, momentum, 3e-5)
+    mine: Any = MomentumSGD(ours.parameters(), 0.01, momentum, 3e-5)
     torchs = torch.optim.SGD(
         theirs.parameters(), 0.01, momentum, weight_decay=3e-5, nesterov=momentum > 0
     )
@@ -42,7 +43,7 @@ def test_steps_equal_those_of_torch(momentum: float) -> None:
 
 def test_states_go_to_torch_and_back() -> None:
     ours, theirs = network(), network()
-    mine = MomentumSGD(ours.parameters(), 0.01, **SETTINGS)
+    mine: Any = MomentumSGD(ours.parameters(), 0.01, **SETTINGS)
     step(ours, mine, 0)
     theirs.load_state_dict(ours.state_dict())
     torchs = torch.optim.SGD(theirs.parameters(), 1.0)
@@ -60,7 +61,7 @@ def test_states_go_to_torch_and_back() -> None:
 
 def test_a_gradient_scaler_steps_it_and_skips_what_overflows() -> None:
     ours, theirs = network(), network()
-    mine = MomentumSGD(ours.parameters(), 0.01, **SETTINGS)
+    mine: Any = MomentumSGD(ours.parameters(), 0.01, **SETTINGS)
     torchs = torch.optim.SGD(theirs.parameters(), 0.01, **SETTINGS, nesterov=True)
     scalers = [torch.amp.GradScaler("cpu", growth_interval=2) for _ in range(2)]
     pairs = zip((ours, theirs), (mine, torchs), scalers, strict=True)

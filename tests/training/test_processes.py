@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -39,7 +40,7 @@ STEP = {
 def start(
     folder: Path,
     results: str,
-    settings: dict,
+    settings: dict[str, Any],
     *options: str,
     python: tuple[str, ...] = (sys.executable,),
 ) -> subprocess.Popen[str]:
@@ -219,14 +220,15 @@ def test_when_a_rank_fails_all_end_and_its_error_is_told(preprocessed: Path) -> 
     ],
 )
 def test_the_process_that_was_the_cause_is_named(
-    codes, end: tuple[int, None] | tuple[int, str]
+    codes: list[int], end: tuple[int, str | None]
 ) -> None:
     failures = {
         rank: ProcessFailure(rank, rank, code, error_file="") for rank, code in enumerate(codes)
     }
     found = end_of(failures)
     assert found.code == end[0]
-    assert found.reason == end[1] or found.reason.startswith(end[1])
+    assert (found.reason is None) == (end[1] is None)
+    assert (found.reason or "").startswith(end[1] or "")
 
 
 def test_processes_that_were_ended_later_are_no_cause() -> None:
@@ -236,7 +238,7 @@ def test_processes_that_were_ended_later_are_no_cause() -> None:
     }
     for failure in (failures[1], failures[2]):
         failure.timestamp += 30
-    reason = end_of(failures).reason
+    reason = end_of(failures).reason or ""
     assert reason.startswith("Rank 0 (process 0) failed with exit code 1")
     assert "SIG" not in reason
 

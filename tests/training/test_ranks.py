@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+import torch.multiprocessing.spawn as mp
 from torch import Tensor, nn
 
 from resenc_plans.errors import ResencPlansError
@@ -56,7 +56,7 @@ def gradients(name: str, ranks: Ranks, chosen: slice) -> tuple[float, list[Tenso
     logits, targets = samples(name)
     mine = [scale[chosen].requires_grad_() for scale in logits]
     loss = DeepSupervision(losses(ranks)[name], WEIGHTS)(mine, [t[chosen] for t in targets])
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     return loss.item(), [scale.grad for scale in mine if scale.grad is not None]
 
 
@@ -89,7 +89,7 @@ def test_batch_normalisation_counts_over_all_ranks_or_is_refused() -> None:
 @pytest.fixture(scope="module")
 def by_rank(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder: Path = tmp_path_factory.mktemp("ranks")
-    mp.spawn(one_rank, (str(folder),), nprocs=WORLD)  # type: ignore[no-untyped-call]
+    mp.spawn(one_rank, (str(folder),), nprocs=WORLD)
     return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Never
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.checkpoint import load_checkpoint
-from resenc_plans.training.batches.batches import Batch, Batches
+from resenc_plans.training.batches.batches import Batch, Batches, PatchBatches
 from resenc_plans.training.defaults import default_batches, default_run_folder
 from resenc_plans.training.pretrained import load_pretrained
 from resenc_plans.training.progress import Progress
@@ -96,7 +96,7 @@ def test_the_picture_names_the_classes(
     assert len(epochs) == 3
     assert path.name == "progress.png"
     labels = dataset.json.labels
-    assert classes == tuple(sorted(set(labels) - {"background"}, key=labels.get))
+    assert classes == tuple(sorted(set(labels) - {"background"}, key=labels.__getitem__))
     assert len(classes) == len(epochs[0].dice)
 
 
@@ -246,7 +246,7 @@ def test_where_the_last_checkpoint_is_not_written_the_one_before_it_stays(
 ) -> None:
     from resenc_plans.training import trainer as module
 
-    written = module.save_state
+    written = vars(module)["save_state"]
 
     def full(path: Path, *rest: Any) -> None:
         if path.name == "checkpoint_final.pth":
@@ -291,12 +291,12 @@ def test_a_log_that_cannot_be_written_does_not_end_the_run(
 
 def test_half_a_checkpoint_of_a_killed_run_does_not_stay(
     config: ResolvedConfiguration, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> Never:
+) -> None:
     from resenc_plans import files
 
     runner = Trainer(config, dataset, 0, SHORT)
     runner.folder.prepare(config, dataset)
-    monkeypatch.setattr(files.Path, "unlink", lambda *_, **__: None)  # as if it were killed
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)  # as if it were killed
     with pytest.raises(ZeroDivisionError), files.replace_file(runner.folder.checkpoint("a.pth")):
         raise ZeroDivisionError
     monkeypatch.undo()
@@ -308,12 +308,11 @@ def test_half_a_checkpoint_of_a_killed_run_does_not_stay(
 def test_the_pause_before_a_resume_is_no_part_of_the_epoch(
     config: ResolvedConfiguration, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from resenc_plans.training import trainer as module
 
     budget = SHORT.model_copy(update={"max_minutes": 1e-9})
     assert not Trainer(config, dataset, 0, budget).fit().is_complete
     now, pause = time.time, 1e6
-    monkeypatch.setattr(module.time, "time", lambda: now() + pause)
+    monkeypatch.setattr(time, "time", lambda: now() + pause)
     again = Trainer(config, dataset, 0, SHORT)
     again.resume()
     assert max(epoch.seconds for epoch in again.fit().epochs) < pause / 10
@@ -379,6 +378,7 @@ def test_ones_own_sampler_is_for_training_alone(
 ) -> None:
     trainer = Trainer(config, dataset, 0, SHORT, sampler=Fixed("phantom_001", (0, 0, 0)))
     assert set(next(trainer.training_batches.stream(0)).cases) == {"phantom_001"}
+    assert isinstance(trainer.validation_batches, PatchBatches)
     assert trainer.validation_batches.sampler is None
     assert trainer.fit().is_complete
 

@@ -1,16 +1,20 @@
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from resenc_plans.errors import FileError
+from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.visualization.network import draw_network
 from tests.networks.configurations import plain, residual
 
 
 @pytest.mark.parametrize("make", [plain, residual])
-def test_a_drawing_shows_features_and_shapes(make: object, tmp_path: Path) -> None:
+def test_a_drawing_shows_features_and_shapes(
+    make: Callable[[], ResolvedConfiguration], tmp_path: Path
+) -> None:
     draw_network(make(), 1, 3, tmp_path / "net.svg")
     text = (tmp_path / "net.svg").read_text().replace("\N{MULTIPLICATION SIGN}", "x")
     assert all(f"<!-- {label} -->" in text for label in ("16x16x16", "4x4x4", "8", "3 outputs"))

@@ -35,7 +35,7 @@ def pixels(path: Path) -> np.ndarray:
 def near(picture: np.ndarray, colour: str) -> np.ndarray:
     """Where a picture has a colour, such as "#ff0000"."""
     channels = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-    return (abs(picture - channels) < 12).all(axis=-1)
+    return np.asarray((abs(picture - channels) < 12).all(axis=-1))
 
 
 def test_every_label_is_outlined_in_its_colour(

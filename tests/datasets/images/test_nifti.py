@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import DTypeLike
 
 from resenc_plans.datasets.images.nifti import scan
 from resenc_plans.errors import DatasetError
@@ -55,7 +56,7 @@ def test_damaged_gzip_data_are_an_error(whole: bytes, tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_values_that_itk_turns_into_zeros_are_told(
-    ending: str, dtype: type, tmp_path: Path
+    ending: str, dtype: DTypeLike, tmp_path: Path
 ) -> None:
     array = image_array(0, (30, 30, 30)).astype(dtype)
     for value, kinds in ((0, set()), (np.nan, {"nan"}), (-np.inf, {"nan", "infinite"})):

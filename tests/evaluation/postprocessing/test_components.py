@@ -5,7 +5,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from resenc_plans.evaluation.postprocessing.components import Selection, keep_largest_component
+from resenc_plans.evaluation.postprocessing.components import keep_largest_component
+from resenc_plans.runs.postprocessing_files import Selection
 
 MAPS = arrays(np.uint8, (4, 4, 4), elements=st.integers(0, 3))
 SELECTIONS = st.sampled_from([1, (1, 2), [1, 2, 3], [(1, 2), 3]])

@@ -2,6 +2,7 @@
 
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import blosc2
 import numpy as np
@@ -23,7 +24,7 @@ from tests.inference.logits import (
     tied_logits,
 )
 
-SPACINGS = {"spacing": ISOTROPIC, "new_spacing": ISOTROPIC}
+SPACINGS: dict[str, Any] = {"spacing": ISOTROPIC, "new_spacing": ISOTROPIC}
 DTYPES = [np.float16, np.float32, np.float64]
 shapes = st.tuples(*[st.integers(1, 12)] * 3)
 
@@ -44,7 +45,7 @@ def test_labels_by_borders_are_the_plain_ones(
 ) -> None:
     logits = make(seed, (heads, *before), dtype)
     spacing = ISOTROPIC if axis is None else COARSE[axis]
-    how = {
+    how: dict[str, Any] = {
         "spacing": spacing,
         "new_spacing": spacing,
         "regions": tuple(range(heads, 0, -1)) if by_region else None,

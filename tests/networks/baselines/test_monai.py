@@ -1,4 +1,5 @@
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -32,7 +33,7 @@ CASES = [
 @pytest.mark.usefixtures("monai")
 @pytest.mark.parametrize(("name", "arguments", "patch_size", "outputs"), CASES)
 def test_a_monai_network_runs_with_and_without_deep_supervision(
-    name: str, arguments: dict, patch_size: tuple[int, ...], outputs: int
+    name: str, arguments: dict[str, Any], patch_size: tuple[int, ...], outputs: int
 ) -> None:
     config = configuration(f"{NETS}.{name}", arguments, patch_size)
     supervised, single = (build_network(config, 2, 3, flag) for flag in (True, False))
@@ -62,7 +63,7 @@ def test_a_monai_network_runs_with_and_without_deep_supervision(
     ],
 )
 def test_the_patch_size_rule_of_each_network_is_checked(
-    name: str, arguments: dict, patch_size: tuple[int, ...], divisor: int
+    name: str, arguments: dict[str, Any], patch_size: tuple[int, ...], divisor: int
 ) -> None:
     with pytest.raises(ConfigurationError, match=f"not a multiple of .*{divisor}"):
         build_network(configuration(f"{NETS}.{name}", arguments, patch_size), 1, 2)
@@ -94,7 +95,7 @@ def test_a_searched_dints_has_only_its_active_paths() -> None:
         "arch_code_c": [[1, 1, 1, 1], [1, 0, 1, 1]],
     }
     config = configuration(f"{NETS}.DiNTS", arguments, (16, 16, 8))
-    network = build_network(config, 1, 2)
+    network: Any = build_network(config, 1, 2)
     assert len(network.dints_space.cell_tree) == 4
     assert network.node_a.tolist() == [[1, 0], [1, 1], [1, 0]]
     assert network(torch.zeros(2, 1, 16, 16, 8)).shape == (2, 2, 16, 16, 8)
@@ -115,7 +116,9 @@ def test_a_searched_dints_has_only_its_active_paths() -> None:
         ("DiNTS", {"arch_code_a": [[1]], "arch_code_c": [[1]]}, r"must have the shape \(6, 7\)"),
     ],
 )
-def test_arguments_that_do_not_fit_are_named(name: str, arguments: dict, message: str) -> None:
+def test_arguments_that_do_not_fit_are_named(
+    name: str, arguments: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ConfigurationError, match=rf"^plans\.json: tested: .*{message}"):
         build_network(configuration(f"{NETS}.{name}", arguments, (32, 32, 32)), 1, 2)
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -60,7 +62,7 @@ def test_without_deep_supervision_there_is_one_tensor() -> None:
     ],
 )
 def test_what_does_not_fit_is_named(
-    arguments: dict, patch_size: tuple[int, ...], message: str
+    arguments: dict[str, Any], patch_size: tuple[int, ...], message: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=rf"^plans\.json: tested: .*{message}"):
         build_network(configuration("STUNet", arguments, patch_size), 1, 2)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import blosc2
 import numpy as np
 import pytest
 
@@ -40,6 +41,7 @@ def test_a_patch_is_read_from_its_blocks_only(tmp_path: Path) -> None:
 
     image = CaseStore(tmp_path)["case_1"].image
 
+    assert isinstance(image, blosc2.NDArray)
     assert tuple(image.blocks) == (1, 16, 16, 16)
     np.testing.assert_array_equal(image[:, 3:19, 8:9, 60:], stored.image[:, 3:19, 8:9, 60:])
 

@@ -6,7 +6,9 @@ import time
 from ast import literal_eval
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -21,6 +23,7 @@ from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import ConfigurationError, FileError, ResencPlansError
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
+from resenc_plans.plans.unet import UNet
 from resenc_plans.preprocessing import CaseStore
 from resenc_plans.runs.stored_cases import open_store
 from resenc_plans.safe_pickle import dump_pickle
@@ -44,7 +47,7 @@ def source(config: ResolvedConfiguration, dataset: Dataset) -> PatchBatches:
         cases=tuple(store),
         share=split_batch(4, 1, 0.33)[0],
         purpose="training",
-        scales=deep_supervision_scales(config.architecture.arch_kwargs.strides),
+        scales=deep_supervision_scales(UNet.of(config).strides),
         seed=3,
     )
 
@@ -54,7 +57,7 @@ def batches(source: PatchBatches, first: int, count: int) -> list[Batch]:
     return [next(stream) for _ in range(count)]
 
 
-def workers_of(stream: Iterator[Batch]) -> list[multiprocessing.Process]:
+def workers_of(stream: Iterator[Batch]) -> list[BaseProcess]:
     """The processes that a stream starts for its first batch."""
     others = multiprocessing.active_children()
     next(stream)
@@ -181,7 +184,7 @@ def test_a_killed_worker_is_an_error_and_not_a_hang(source: PatchBatches) -> Non
 
 @pytest.mark.parametrize("end", ["close", "fault"])
 def test_workers_end_with_the_stream(source: PatchBatches, end: str) -> None:
-    stream = replace(source, workers=2).stream(0)
+    stream: Any = replace(source, workers=2).stream(0)
     workers = workers_of(stream)
     assert len(workers) == 2
     if end == "close":
@@ -337,7 +340,7 @@ def test_foreground_is_in_the_middle_of_what_is_read(data) -> None:
 
 def test_where_there_is_an_ignore_label_every_patch_shows_what_is_annotated() -> None:
     sampler = PatchSampler.of((4, 4, 4), (4, 4, 4), IGNORING)
-    locations = {1: [], 2: [], (-1, 0, 1, 2): np.array([[0, 30, 30, 30]])}
+    locations: Any = {1: [], 2: [], (-1, 0, 1, 2): np.array([[0, 30, 30, 30]])}
     for foreground in (False, True):
         assert sampler.draw((40, 40, 40), locations, foreground=foreground) == (28, 28, 28)
 
