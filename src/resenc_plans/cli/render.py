@@ -1,25 +1,19 @@
-"""What a person sees: tables, notes and progress; plain text where the output is a pipe."""
+"""What a person sees: tables and notes; plain text where the output is a pipe."""
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rich.console import Console
 
 
-LONGEST_LINE = 100
+MAX_LINE_LENGTH = 100
 """Of printed JSON."""
 
-LONGEST_WORD = 24
+MAX_WORD_LENGTH = 24
 """Longer words in a table, paths mostly, may be broken."""
-
-SLOWEST_CASE = 3600.0
-"""Seconds. Where a case takes longer than this, Rich cannot tell the time left."""
 
 
 def console(*, error: bool = False) -> "Console":
@@ -58,7 +52,7 @@ def print_table(
         no_wrap = position < fixed
         cells = [column, *(str(row[position]) for row in rows)]
         longest = max(cell_len(p) for c in cells for p in ([c] if no_wrap else c.split() or [""]))
-        limit = longest if no_wrap else min(longest, LONGEST_WORD)
+        limit = longest if no_wrap else min(longest, MAX_WORD_LENGTH)
         table.add_column(column, no_wrap=no_wrap, overflow="fold", min_width=limit)
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
@@ -82,7 +76,7 @@ def _json(value: Any, newline: str) -> str:
             f"{json.dumps(str(k), ensure_ascii=False)}: {_json(v, inner)}" for k, v in value.items()
         )
         return "{" + inner + f",{inner}".join(entries) + newline + "}"
-    if isinstance(value, list | tuple) and ("{" in line or len(newline + line) > LONGEST_LINE):
+    if isinstance(value, list | tuple) and ("{" in line or len(newline + line) > MAX_LINE_LENGTH):
         return "[" + inner + f",{inner}".join(_json(v, inner) for v in value) + newline + "]"
     return line
 
@@ -119,33 +113,6 @@ def short_json(value: Any) -> str:
     """A value as JSON in one line, cut where it is long."""
     text = json.dumps(value)
     return text if len(text) <= 200 else text[:197] + "..."
-
-
-@contextmanager
-def progress(label: str, total: int) -> "Iterator[Callable[[str], None]]":
-    """A progress bar on stderr with the time left; call what it yields once per case."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console(error=True),
-        transient=True,
-        speed_estimate_period=SLOWEST_CASE,
-    ) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda _: bar.advance(task)
 
 
 def _plain(cell: Any) -> str:

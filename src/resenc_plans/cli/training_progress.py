@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from resenc_plans.cli.progress import Pace
 from resenc_plans.cli.render import console, note
 
 if TYPE_CHECKING:
@@ -52,13 +53,16 @@ def shown_progress(epochs: int) -> "Iterator[Callable[[Progress], None]]":
         transient=True,
     ) as bar:
         task = bar.add_task("epoch 1", figures="", total=None)
-        pace = Pace(epochs)
+        pace = Pace()
 
         def show(event: "Progress") -> None:
             if event.note is not None:
                 bar.console.print(event.note, style="yellow", markup=False)
                 return
-            left = pace.left(event)
+            if event.is_training and event.finished is None:
+                done = event.epoch * event.iterations + event.iteration
+                pace.observe(done, epochs * event.iterations, time.monotonic())
+            left = pace.left_text()
             line(event, f", {left}" if left and event.finished is not None else "")
             name = "epoch" if event.is_training else "validation"
             figures = f"loss {event.loss:.3f}, rate {event.learning_rate:.5f}"
@@ -67,31 +71,7 @@ def shown_progress(epochs: int) -> "Iterator[Callable[[Progress], None]]":
                 description=f"{name} {event.epoch + 1}/{epochs}",
                 completed=event.iteration,
                 total=event.iterations,
-                figures=", ".join(filter(None, [left, pace.speed, figures])),
+                figures=", ".join(filter(None, [left, pace.rate_text(), figures])),
             )
 
         yield show
-
-
-class Pace:
-    """How fast a training goes by the events that it is shown, and how long it will take."""
-
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-        self.speed = ""
-        """Training batches per second, the time of validations included."""
-        self._first: tuple[float, int] | None = None
-        self._left = ""
-
-    def left(self, event: "Progress") -> str:
-        """The time until the last epoch is over."""
-        if not event.is_training or event.finished is not None:
-            return self._left
-        now, done = time.monotonic(), event.epoch * event.iterations + event.iteration
-        begun, before = self._first = self._first or (now, done)
-        if done > before and now > begun:
-            speed = (done - before) / (now - begun)
-            minutes = round((self.epochs * event.iterations - done) / speed / 60)
-            self.speed = f"{speed:.2f}/s"
-            self._left = f"{minutes // 60} h {minutes % 60:02} min left"
-        return self._left

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from resenc_plans.cli.options import WorkersOption
-from resenc_plans.cli.render import print_table, progress, say
+from resenc_plans.cli.progress import case_progress
+from resenc_plans.cli.render import print_table, say
 from resenc_plans.errors import UsageError
 
 
@@ -38,7 +39,7 @@ def ensemble(
     if not paths:
         raise UsageError("No folder of probabilities was named. Name one or more.")
     total = len(list(paths[0].glob("*.npz")))
-    with progress("Ensembling", total) as on_case:
+    with case_progress("Ensembling", total) as on_case:
         result = ensemble_folders(
             paths, output, probabilities=probabilities, workers=workers, on_case=on_case
         )

@@ -13,7 +13,8 @@ from resenc_plans.cli.options import (
     WorkersOption,
     parse_numbers,
 )
-from resenc_plans.cli.render import note, print_json, print_table, progress, say
+from resenc_plans.cli.progress import case_progress
+from resenc_plans.cli.render import note, print_json, print_table, say
 
 if TYPE_CHECKING:
     from resenc_plans.evaluation.evaluate import Evaluation
@@ -141,7 +142,7 @@ def evaluate(
         predictions, references,
         dataset=dataset, labels=label_values(labels), ignore_label=ignore_label, output=output,
         surface=surface, tolerance=tolerance, plot=plot, overlay=overlay, images=images,
-        workers=workers, progress=progress,
+        workers=workers, progress=case_progress,
     )  # fmt: skip
     if format is Format.JSON:
         if evaluation.summary is not None:

@@ -10,7 +10,8 @@ from resenc_plans.cli.options import (
     OverwriteOption,
     WorkersOption,
 )
-from resenc_plans.cli.render import note, progress, say
+from resenc_plans.cli.progress import case_progress
+from resenc_plans.cli.render import note, say
 
 if TYPE_CHECKING:
     from resenc_plans.cli.scope import Scope
@@ -47,7 +48,7 @@ def extract_fingerprint(scope: "Scope", workers: int | None = None) -> "Fingerpr
     data = scope.dataset()
     if not data.cases:
         note(f"{data.name}: no cases in {data.folder}.")
-    bar = progress("Extracting the fingerprint", len(data.cases))
+    bar = case_progress("Extracting the fingerprint", len(data.cases))
     with bar as on_case, case_pool(workers) as executor:
         return Fingerprint.extract(data, executor=executor, on_case=on_case)
 

@@ -10,7 +10,8 @@ from resenc_plans.cli.commands.evaluate import (
     PredictionsArgument,
 )
 from resenc_plans.cli.options import OutputOption, WorkersOption
-from resenc_plans.cli.render import note, print_table, progress, say, styled
+from resenc_plans.cli.progress import case_progress
+from resenc_plans.cli.render import note, print_table, say, styled
 
 if TYPE_CHECKING:
     from resenc_plans.evaluation.postprocessing.postprocess import Postprocessing
@@ -96,7 +97,7 @@ def _determine(
 
     task = find_task(predictions, references, dataset=dataset)
     total = len(prediction_names(predictions, task.file_ending))
-    with progress("Reading", total) as on_case:
+    with case_progress("Reading", total) as on_case:
         found = determine_postprocessing(
             predictions, references, task, workers=workers, on_case=on_case
         )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resenc_plans.cli.options import AllowImportOption
-from resenc_plans.cli.prediction_bars import prediction_bars
-from resenc_plans.cli.render import note, print_table, progress, say
+from resenc_plans.cli.progress import case_progress, prediction_progress
+from resenc_plans.cli.render import note, print_table, say
 from resenc_plans.errors import FileError, ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def predict(
         predictor = Predictor.from_folder(folder, chosen, settings=settings)
         if chosen is None and len(predictor.model.weights) > 1:
             note(f"Averages {len(predictor.model.weights)} folds; -f chooses among them.")
-        with prediction_bars() as on_progress:
+        with prediction_progress() as on_progress:
             report = predict_folder(
                 predictor,
                 inputs,
@@ -211,7 +211,7 @@ def _draw_overlays(
     names = {value: name for name, value in dataset.labels.items() if isinstance(value, int)}
     segmentations = [output / f"{case}{dataset.file_ending}" for case in cases]
     try:
-        with progress("Drawing", len(cases)) as on_case:
+        with case_progress("Drawing", len(cases)) as on_case:
             problems = draw_overlays(segmentations, inputs, target, names=names, on_case=on_case)
     except FileError as error:
         note(f"{error} No case is drawn.")

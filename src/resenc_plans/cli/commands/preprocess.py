@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resenc_plans.cli.options import DatasetOption, PlansOption, WorkersOption
-from resenc_plans.cli.render import note, print_table, progress, say
+from resenc_plans.cli.progress import case_progress
+from resenc_plans.cli.render import note, print_table, say
 from resenc_plans.errors import ResencPlansError
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _preprocess(
     from resenc_plans.preprocessing import Preprocessor, Progress
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with progress(config.name, len(data.cases)) as on_case, _cluster(dask) as executor:
+    with case_progress(config.name, len(data.cases)) as on_case, _cluster(dask) as executor:
 
         def report(event: Progress) -> None:
             on_case(event.case)
@@ -114,7 +115,7 @@ def _preprocess(
 def _check(folder: Path) -> "list[CaseProblem]":
     from resenc_plans.preprocessing.store.check import check_store
 
-    with progress(f"Checking {folder.name}", len(list(folder.glob("*.pkl")))) as on_case:
+    with case_progress(f"Checking {folder.name}", len(list(folder.glob("*.pkl")))) as on_case:
         found = check_store(folder, on_case)
     say(f"{folder}: {len(found.cases)} cases checked, {len(found.problems)} damaged.")
     return list(found.problems)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resenc_plans.cli.options import Format, FormatOption, WorkersOption
-from resenc_plans.cli.render import note, print_json, print_table, progress, say, styled
+from resenc_plans.cli.progress import case_progress
+from resenc_plans.cli.render import note, print_json, print_table, say, styled
 from resenc_plans.cli.trained_models import (
     FoldsOption,
     ResultsOption,
@@ -72,7 +73,7 @@ def select(
         )
     )  # fmt: skip
     total = len(models) + (len(models) * (len(models) - 1) // 2 if ensembles else 0)
-    with progress("Comparing", total) as on_candidate:
+    with case_progress("Comparing", total) as on_candidate:
         found = select_configuration(
             models, references or _references(folder.name), chosen_folds(folds, models),
             ensembles=ensembles, workers=workers, on_candidate=on_candidate,

@@ -12,7 +12,8 @@ from resenc_plans.cli.options import (
     FormatOption,
     WorkersOption,
 )
-from resenc_plans.cli.render import print_json, print_table, progress, say, styled
+from resenc_plans.cli.progress import case_progress
+from resenc_plans.cli.render import print_json, print_table, say, styled
 
 if TYPE_CHECKING:
     pass
@@ -34,7 +35,7 @@ def verify(
     from resenc_plans.datasets.integrity import verify_dataset
 
     data = find_scope(dataset).dataset()
-    with progress("Verifying", len(data.cases)) as on_case, case_pool(workers) as executor:
+    with case_progress("Verifying", len(data.cases)) as on_case, case_pool(workers) as executor:
         findings = verify_dataset(data, executor=executor, on_case=on_case)
     if format is Format.JSON:
         print_json([{key: _plain(value) for key, value in asdict(f).items()} for f in findings])
