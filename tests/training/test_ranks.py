@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing.spawn as mp
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 
 from resenc_plans.errors import ResencPlansError
 from resenc_plans.training.batch_split import split_batch
@@ -89,7 +89,7 @@ def test_batch_normalisation_counts_over_all_ranks_or_is_refused() -> None:
 @pytest.fixture(scope="module")
 def by_rank(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder: Path = tmp_path_factory.mktemp("ranks")
-    mp.spawn(one_rank, (str(folder),), nprocs=WORLD)
+    spawn(one_rank, (str(folder),), nprocs=WORLD)
     return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
 
 
