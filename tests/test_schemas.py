@@ -7,7 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from resenc_plans.plans.schema import schemas
-from tests.plans.documents import CONFIGURATION, document
+from tests.plans.documents import CONFIGURATION, document, plans_files
 
 FOLDER = Path(__file__).parent.parent / "schemas"
 
@@ -33,8 +33,6 @@ def test_schemas_are_valid_and_describe_themselves(name: str) -> None:
 
 
 def test_every_plans_file_that_loads_fits_the_schema(shared: Path) -> None:
-    from tests.plans.test_plans import plans_files
-
     validator = Draft202012Validator(schemas()["plans"])
     for path in plans_files(shared):
         errors = list(validator.iter_errors(json.loads(path.read_text(encoding="utf-8-sig"))))

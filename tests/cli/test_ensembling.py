@@ -5,7 +5,7 @@ from pathlib import Path
 
 from resenc_plans.datasets.images.images import read_label
 from tests.cli.conftest import Done
-from tests.inference.test_ensemble import prediction
+from tests.inference.predictions import prediction
 
 
 def test_folders_may_be_given_as_nnunet_takes_them(

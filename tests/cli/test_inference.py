@@ -15,8 +15,8 @@ from resenc_plans.evaluation.selection import Candidate, Selection, instructions
 from resenc_plans.evaluation.summary import Summary
 from resenc_plans.runs.model_folder import ModelFolder
 from tests.cli.conftest import Done
+from tests.inference.images import noise, write_image
 from tests.inference.models import write_model
-from tests.inference.test_predictor import noise, write_image
 
 
 @pytest.fixture

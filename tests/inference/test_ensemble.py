@@ -1,6 +1,5 @@
 """Averages of probabilities; interop tests compare them with nnU-Net's."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,38 +8,8 @@ import pytest
 from resenc_plans.datasets.images.images import read_label
 from resenc_plans.errors import DatasetError, FileError
 from resenc_plans.inference.ensemble import ensemble_folders
-from resenc_plans.safe_pickle import dump_pickle, load_pickle
-
-LABELS = {"background": 0, "a": 1, "b": 2}
-REGIONS = {"background": 0, "whole": [1, 2], "core": 2}
-ITK = {"spacing": (0.9, 1.2, 3.0), "origin": (1.0, 2.0, 3.0), "direction": tuple(np.eye(3).ravel())}
-PROPERTIES = {"spacing": (3.0, 1.2, 0.9), "sitk_stuff": ITK}
-SHAPE = (5, 6, 7)
-
-
-def prediction(folder, seed, labels=LABELS, cases=("one", "two"), dtype=np.float32):
-    """A folder of random probabilities, as predict leaves it."""
-    folder.mkdir()
-    random = np.random.default_rng(seed)
-    heads = 3 if labels is LABELS else 2
-    document = {
-        "channel_names": {"0": "CT"},
-        "labels": labels,
-        "numTraining": 1,
-        "file_ending": ".nii.gz",
-    }
-    if labels is REGIONS:
-        document["regions_class_order"] = [1, 2]
-    (folder / "dataset.json").write_text(json.dumps(document))
-    for case in cases:
-        values = random.random((heads, *SHAPE)).astype(dtype)
-        np.savez_compressed(folder / f"{case}.npz", probabilities=values)
-        (folder / f"{case}.pkl").write_bytes(dump_pickle(PROPERTIES))
-    return folder
-
-
-def probabilities(folder, case="one"):
-    return np.load(folder / f"{case}.npz")["probabilities"]
+from resenc_plans.safe_pickle import load_pickle
+from tests.inference.predictions import ITK, PROPERTIES, REGIONS, SHAPE, prediction, probabilities
 
 
 @pytest.fixture
@@ -53,7 +22,7 @@ def test_the_largest_mean_wins(folders, tmp_path: Path, monkeypatch: pytest.Monk
     result = ensemble_folders(folders, tmp_path / "out", probabilities=True, workers=2)
     assert result.done == ("one", "two")
     assert result.problems == ()
-    mean = sum(probabilities(folder) for folder in folders) / 3
+    mean = np.mean([probabilities(folder) for folder in folders], axis=0)
     np.testing.assert_allclose(probabilities(tmp_path / "out"), mean, rtol=1e-6)
     written = read_label(tmp_path / "out" / "one.nii.gz")
     np.testing.assert_array_equal(written.array[0], mean.argmax(axis=0))
@@ -64,7 +33,7 @@ def test_the_largest_mean_wins(folders, tmp_path: Path, monkeypatch: pytest.Monk
 def test_regions_paint_where_their_mean_passes_one_half(tmp_path: Path) -> None:
     folders = [prediction(tmp_path / str(seed), seed, REGIONS) for seed in range(2)]
     ensemble_folders(folders, tmp_path / "out")
-    whole, core = sum(probabilities(folder) for folder in folders) / 2
+    whole, core = np.mean([probabilities(folder) for folder in folders], axis=0)
     expected = np.where(core > 0.5, 2, whole > 0.5)
     np.testing.assert_array_equal(read_label(tmp_path / "out" / "one.nii.gz").array[0], expected)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import SimpleITK
 import torch
 
 from resenc_plans.datasets.images.images import read_image, read_label
@@ -23,6 +22,7 @@ from resenc_plans.inference.folder import PredictionJob, predict_folder, predict
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.runs.trained_model import TrainedModel
+from tests.inference.images import noise, write_image
 from tests.inference.models import CPU_IN_FP32, REGIONS, write_model
 
 CASES = ("064", "130", "193", "249", "314", "367")
@@ -44,17 +44,6 @@ def oracle_of(shared, name, case):
     folder = shared / "oracle" / "predictions" / name
     probabilities = np.load(folder / f"hippocampus_{case}.npz")["probabilities"]
     return read_label(folder / f"hippocampus_{case}.nii.gz").array[0], probabilities
-
-
-def write_image(path, array, spacing=(1.0, 1.0, 1.0)) -> None:
-    image = SimpleITK.GetImageFromArray(array.astype(np.float32))
-    image.SetSpacing(spacing[::-1])
-    image.SetOrigin((3.0, -4.0, 5.5))
-    SimpleITK.WriteImage(image, str(path))
-
-
-def noise(seed=0, shape=(12, 14, 16)):
-    return np.random.default_rng(seed).normal(size=shape)
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from resenc_plans import Plans, ResencPlansError
 from resenc_plans.errors import InheritanceError
 from resenc_plans.plans.inheritance import inherit
-from tests.plans.documents import OLD_CONFIGURATION, document, inheritance_trees
-from tests.plans.test_plans import plans_files
+from tests.plans.documents import OLD_CONFIGURATION, document, inheritance_trees, plans_files
 
 RESOLVE_ALL = """
 import json, sys, warnings

@@ -1,6 +1,8 @@
 """Plans documents for tests: small, complete, like nnU-Net's."""
 
+import json
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
@@ -109,3 +111,14 @@ inheritance_trees = st.dictionaries(
     min_size=1,
 )
 """Configurations that inherit from each other at random: chains, circles, missing parents."""
+
+
+def plans_files(shared: Path) -> list[Path]:
+    """All plans files among the shared data."""
+    paths = []
+    for path in sorted([*shared.glob("corpus/*/*.json"), *shared.glob("oracle/*/*.json")]):
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        if isinstance(content, dict) and "configurations" in content:
+            paths.append(path)
+    assert len(paths) > 200
+    return paths

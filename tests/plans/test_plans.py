@@ -16,17 +16,13 @@ from resenc_plans.errors import (
     PlansError,
     ResencPlansError,
 )
-from tests.plans.documents import CONFIGURATION, OLD_CONFIGURATION, document, json_values
-
-
-def plans_files(shared: Path) -> list[Path]:
-    found = []
-    for path in sorted([*shared.glob("corpus/*/*.json"), *shared.glob("oracle/*/*.json")]):
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-        if isinstance(content, dict) and "configurations" in content:
-            found.append(path)
-    assert len(found) > 200
-    return found
+from tests.plans.documents import (
+    CONFIGURATION,
+    OLD_CONFIGURATION,
+    document,
+    json_values,
+    plans_files,
+)
 
 
 def test_every_real_plans_file_is_saved_with_the_same_json_and_key_order(

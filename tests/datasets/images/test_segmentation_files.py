@@ -8,8 +8,9 @@ import pytest
 from resenc_plans.datasets.images.images import read_label
 from resenc_plans.datasets.images.segmentation_files import write_segmentation
 from resenc_plans.errors import DatasetError, FileError
-from tests.inference.test_ensemble import PROPERTIES
 
+ITK = {"spacing": (0.9, 1.2, 3.0), "origin": (1.0, 2.0, 3.0), "direction": tuple(np.eye(3).ravel())}
+PROPERTIES = {"spacing": (3.0, 1.2, 0.9), "sitk_stuff": ITK}
 LABELS = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
 
 

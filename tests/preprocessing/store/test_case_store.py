@@ -11,16 +11,8 @@ import numpy as np
 import pytest
 
 from resenc_plans.errors import FileError, PreprocessingError
-from resenc_plans.preprocessing import CaseStore, StoredCase, write_case
-
-PATCH = (16, 16, 16)
-
-
-def case(shape=(2, 20, 30, 40), seed=0):
-    random = np.random.default_rng(seed)
-    labels = random.integers(-1, 3, (1, *shape[1:])).astype(np.int16)
-    image = random.standard_normal(shape, dtype=np.float32)
-    return StoredCase(image, labels, {"spacing": [1.0, 2.0, 3.0], "class_locations": {1: []}})
+from resenc_plans.preprocessing import CaseStore, write_case
+from tests.preprocessing.store.cases import PATCH, case
 
 
 def test_a_case_comes_back_as_it_was_stored(tmp_path: Path) -> None:
@@ -131,8 +123,8 @@ def test_there_must_be_a_folder(tmp_path: Path) -> None:
 FILL_THE_DISK = """
 import resource, sys
 from resenc_plans.errors import FileError
-from tests.preprocessing.store.test_case_store import PATCH, case
 from resenc_plans.preprocessing import write_case
+from tests.preprocessing.store.cases import PATCH, case
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 try:
     write_case(sys.argv[1], "case_1", case((1, 64, 64, 64), seed=1), PATCH)
