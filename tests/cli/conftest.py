@@ -1,10 +1,11 @@
 """Run the command line in a folder of its own."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def run(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[..., Done]:
+) -> Iterator[Callable[..., Done]]:
     """Run a command in this process: `run("show", "-p", path)`."""
     from resenc_plans.cli.app import main
 
@@ -48,7 +49,12 @@ def run(
         assert "Traceback" not in captured.err
         return Done(code, captured.out, captured.err)
 
-    return call
+    yield call
+    library = logging.getLogger("resenc_plans")
+    for handler in list(library.handlers):
+        library.removeHandler(handler)
+        handler.close()
+    library.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

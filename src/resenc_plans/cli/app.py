@@ -4,8 +4,10 @@ Exit codes: 0 all well; 1 the command ran and found faults; 2 it could not run, 
 written; 130 it was interrupted.
 """
 
+import logging
 import sys
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,7 +35,11 @@ from resenc_plans.cli.commands.train import train
 from resenc_plans.cli.commands.upgrade import upgrade
 from resenc_plans.cli.commands.validate import validate
 from resenc_plans.cli.commands.verify import verify
+from resenc_plans.cli.logs import configure_logging
+from resenc_plans.cli.render import note
 from resenc_plans.errors import ResencPlansError
+
+logger = logging.getLogger(__name__)
 
 app = typer.Typer(
     name="resenc-plans",
@@ -58,8 +64,26 @@ def resenc_plans(
             "--version", callback=_print_version, is_eager=True, help="Print the version."
         ),
     ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", help="Print details, with a traceback for each failed case."),
+    ] = False,
+    log_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--log-file",
+            metavar="FILE",
+            help="Append these details to a file.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Plans for nnU-Net's residual-encoder presets: make, derive, check and compare them."""
+    """Plans for nnU-Net's residual-encoder presets: make, derive, check and compare them.
+
+    Options stand before the command: resenc-plans --log-file log.txt predict ...
+    """
+    del version  # its callback prints it
+    configure_logging(verbose=verbose, log_file=log_file)
 
 
 for command in (
@@ -96,8 +120,7 @@ def main() -> None:
     try:
         app()
     except ResencPlansError as error:
-        from resenc_plans.cli.render import note
-
+        logger.debug("The command failed.", exc_info=True)
         note(f"Error: {_with_options(str(error))}", style="bold red")
         sys.exit(2)
     except BrokenPipeError:
@@ -108,7 +131,7 @@ def main() -> None:
 def _with_options(message: str) -> str:
     """A message of the library with the command's options in place of parameters (`name=`)."""
     commands = typer.main.get_group(app).commands
-    command = commands.get(sys.argv[1]) if sys.argv[1:] else None
-    for parameter in () if command is None else command.params:
+    names = [argument for argument in sys.argv[1:] if argument in commands]
+    for parameter in commands[names[0]].params if names else ():
         message = message.replace(f"`{parameter.name}=`", parameter.opts[0])
     return message
