@@ -17,6 +17,7 @@ can catch all of them at once and the command line can print them in one place::
     ├── ModelError           a trained model, checkpoint or archive is missing or unusable
     ├── PredictionError      a case or a folder cannot be predicted
     ├── EvaluationError      predictions cannot be compared with references
+    │   └── MissingProbabilitiesError   a validation has none, so it cannot join an ensemble
     ├── DeviceError          a device does not exist or lacks memory
     ├── WorkerError          a process that worked on cases is gone
     │   └── WorkerStartError     no worker can be started or reached
@@ -80,6 +81,10 @@ class PredictionError(ResencPlansError):
 
 class EvaluationError(ResencPlansError):
     """Predictions cannot be compared with references."""
+
+
+class MissingProbabilitiesError(EvaluationError):
+    """A fold's validation has no probabilities, so it cannot be part of an ensemble."""
 
 
 class DeviceError(ResencPlansError):

@@ -13,6 +13,7 @@ from resenc_plans.datasets.images.images import read_label
 from resenc_plans.evaluation.postprocessing.postprocess import Determination, Postprocessing
 from resenc_plans.evaluation.selection import Candidate, Selection, instructions
 from resenc_plans.evaluation.summary import Summary
+from resenc_plans.evaluation.task import EvaluationTask
 from resenc_plans.runs.model_folder import ModelFolder
 from tests.cli.conftest import Done
 from tests.inference.images import noise, write_image
@@ -66,7 +67,9 @@ def test_what_select_says_to_run_runs(
     monkeypatch.setenv("nnUNet_results", str(results))
     model = ModelFolder(results / "Dataset007_Made" / "nnUNetTrainer__madePlans__tested")
     best = Candidate(model.identifier, (model,), model.folder, 0.5)
-    nothing = Determination(Postprocessing(), (), Summary((), ()), Summary((), ()), ())
+    nothing = Determination(
+        EvaluationTask((1,)), Postprocessing(), (), Summary((), ()), Summary((), ()), ()
+    )
     selection = Selection((best,), best, ("0", "1"), True, nothing, ())
     [line] = [text for text in instructions(selection).splitlines() if "predict" in text]
     named = {"INPUT_FOLDER": images, "OUTPUT_FOLDER": tmp_path / "out"}

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from resenc_plans.errors import DatasetError, ModelError
+from resenc_plans.errors import EvaluationError, ModelError
 from resenc_plans.evaluation.cross_validation import merge_folds
-from resenc_plans.evaluation.selection import in_nnunet_order, instructions, select_configuration
+from resenc_plans.evaluation.selection import compare_models, in_nnunet_order, instructions
 from resenc_plans.runs.find_model import find_models
 from resenc_plans.runs.model_folder import ModelFolder
 from tests.evaluation.trained_folders import write_model, write_references
@@ -33,7 +33,7 @@ def dataset(tmp_path: Path) -> Path:
 def test_the_best_model_wins_and_missing_probabilities_are_noted(dataset: Path) -> None:
     models = in_nnunet_order(find_models(dataset))
     done: list[str] = []
-    found = select_configuration(
+    found = compare_models(
         models, dataset.parent.parent / "ref", ("0", "1"), on_candidate=done.append
     )
     assert found.best.identifier.endswith("__3d_fullres")
@@ -53,7 +53,7 @@ def test_a_cascade_is_preceded_by_its_first_stage(dataset: Path, shared: Path) -
     model.folder.rename(cascade)
     plans = shared / "oracle/planning/BTCV__ExperimentPlanner__8.json"
     shutil.copy(plans, cascade / "plans.json")
-    found = select_configuration(find_models(dataset), dataset.parent.parent / "ref", ("0", "1"))
+    found = compare_models(find_models(dataset), dataset.parent.parent / "ref", ("0", "1"))
     first, second = instructions(found).splitlines()[1:3]
     assert "-o OUTPUT_FOLDER_PREVIOUS_STAGE -c 3d_lowres" in first
     assert "-c 3d_cascade_fullres" in second
@@ -85,20 +85,20 @@ def test_the_first_of_equals_wins(dataset: Path) -> None:
     models = in_nnunet_order(find_models(dataset))
     shutil.rmtree(models[1].folder)
     shutil.copytree(models[0].folder, models[1].folder)
-    found = select_configuration(models, dataset.parent.parent / "ref", ("0", "1"))
+    found = compare_models(models, dataset.parent.parent / "ref", ("0", "1"))
     assert found.best.models == (models[0],)
 
 
 def test_what_is_not_trained_is_named(dataset: Path) -> None:
     (model, _) = in_nnunet_order(find_models(dataset))
     references = dataset.parent.parent / "ref"
-    with pytest.raises(DatasetError, match="Train fold 4 of nnUNetTrainer__nnUNetPlans__2d"):
+    with pytest.raises(EvaluationError, match="Train fold 4 of nnUNetTrainer__nnUNetPlans__2d"):
         merge_folds(model, references, ("0", "4"))
     shutil.copy(model.folder / "fold_0/validation/a.nii.gz", model.folder / "fold_1/validation")
-    with pytest.raises(DatasetError, match="in the validation of more than one fold"):
+    with pytest.raises(EvaluationError, match="in the validation of more than one fold"):
         merge_folds(model, references, ("0", "1"))
     (references / "b.nii.gz").unlink()
-    with pytest.raises(DatasetError, match=r"(?s)not all cases can be scored.*b\.nii\.gz"):
+    with pytest.raises(EvaluationError, match=r"(?s)not all cases can be scored.*b\.nii\.gz"):
         merge_folds(model, references, ("0",))
     assert not (model.folder / "crossval_results_folds_0").exists()
 

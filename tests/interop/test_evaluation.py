@@ -12,8 +12,8 @@ import SimpleITK as sitk  # noqa: N813
 
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.evaluation.evaluate import compare_folders
-from resenc_plans.evaluation.postprocessing.files import load_postprocessing, save_postprocessing
 from resenc_plans.evaluation.postprocessing.postprocess import (
+    Postprocessing,
     apply_postprocessing,
     determine_postprocessing,
 )
@@ -68,11 +68,11 @@ def test_postprocessing_is_determined_alike(folders: list[Path]) -> None:
     decisions = set()
     for folder in folders:
         found = determine_postprocessing(folder / "pred", folder / "ref", task_of(folder))
-        save_postprocessing(found, folder / "pred")
+        found.save(folder / "pred")
         ours = (folder / "pred" / "postprocessing.json").read_text()
         theirs = (folder / "pred_theirs" / "postprocessing.json").read_text()
         assert ours == theirs, folder
-        decisions |= {(type(trial.step), trial.taken) for trial in found.trials}
+        decisions |= {(type(trial.step), trial.accepted) for trial in found.trials}
     assert len(decisions) == 6, "steps of every kind are taken and left"
 
 
@@ -81,7 +81,7 @@ def test_postprocessed_labels_are_equal_by_their_pickle(
 ) -> None:
     for folder in folders:
         theirs = folder / "pred_theirs"
-        steps = load_postprocessing(theirs / "postprocessing.pkl")
+        steps = Postprocessing.load(theirs / "postprocessing.pkl")
         assert steps == load_postprocessing_as_tuples(theirs / "postprocessing.json", steps)
         target = tmp_path / folder.name
         assert apply_postprocessing(steps, folder / "pred", target, file_ending=".nii.gz") == ()
@@ -94,7 +94,7 @@ def test_postprocessed_labels_are_equal_by_their_pickle(
 
 def load_postprocessing_as_tuples(path: Path, like: Any) -> Any:
     """JSON has no tuples: what the file says, with the types of the pickle where equal."""
-    read = load_postprocessing(path)
+    read = Postprocessing.load(path)
     same = [
         a if json.dumps(a) == json.dumps(b) else b
         for a, b in zip(like.steps, read.steps, strict=True)
@@ -118,7 +118,7 @@ def test_nnunet_applies_our_pickle(
     folder = folders[-2]
     found = determine_postprocessing(folder / "pred", folder / "ref", task_of(folder))
     assert found.postprocessing.steps
-    save_postprocessing(found, tmp_path)
+    found.save(tmp_path)
     labels = np.random.default_rng(0).integers(0, 3, (6, 6, 6)) * (
         np.random.default_rng(1).random((6, 6, 6)) < 0.15
     )

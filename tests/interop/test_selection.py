@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from resenc_plans.datasets.images.images import read_label
-from resenc_plans.evaluation.selection import in_nnunet_order, instructions, select_configuration
+from resenc_plans.evaluation.selection import compare_models, in_nnunet_order, instructions
 from resenc_plans.files import to_json_text
 from resenc_plans.runs.find_model import find_models
 from tests.evaluation.trained_folders import write_model, write_references
@@ -40,7 +40,7 @@ def test_choice_files_and_figures_are_equal(
         folder = tmp_path / "results" / dataset
         models = in_nnunet_order(find_models(folder))
         references = tmp_path / "preprocessed" / dataset / "gt_segmentations"
-        found = select_configuration(models, references, ("0", "1"))
+        found = compare_models(models, references, ("0", "1"))
         ours[dataset] = to_json_text(found.to_dict())
         winners.append(len(found.best.models))
         assert "resenc-plans predict" in instructions(found)

@@ -1,14 +1,11 @@
 """Options that say which trained models a command is about."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from resenc_plans.errors import ModelError, UsageError
-
-if TYPE_CHECKING:
-    from resenc_plans.runs.model_folder import ModelFolder
+from resenc_plans.errors import UsageError
 
 TrainedDatasetOption = Annotated[
     str | None,
@@ -73,25 +70,16 @@ def required_dataset(dataset: str | None) -> str:
     return dataset
 
 
-def chosen_folds(folds: list[str] | None, models: "tuple[ModelFolder, ...]") -> tuple[str, ...]:
-    """The folds asked for, or those that all models have; `all` only where it is asked for.
+def parse_folds(folds: list[str] | None) -> tuple[str, ...]:
+    """The folds of `-f 0,1 -f all`; none where the option is omitted.
 
     Raises
     ------
     UsageError
-        What was asked for is not a fold.
-    ModelError
-        The models have no fold in common.
+        One of them is not a fold.
     """
-    from resenc_plans.runs.find_model import common_folds
-
-    if folds:
-        names = [name for text in folds for name in text.replace(",", " ").split()]
-        bad = next((name for name in names if name != "all" and not name.isdigit()), None)
-        if bad is not None or not names:
-            raise UsageError(f"-f {bad or folds[0]!r}: folds are numbers, such as 0,1,2, or all.")
-        return tuple(dict.fromkeys(names))
-    try:
-        return common_folds(models)
-    except ModelError as error:
-        raise ModelError(f"{error} Choose with -f.") from None
+    names = [name for text in folds or () for name in text.replace(",", " ").split()]
+    bad = next((name for name in names if name != "all" and not name.isdigit()), None)
+    if folds and (bad is not None or not names):
+        raise UsageError(f"-f {bad or folds[0]!r}: folds are numbers, such as 0,1,2, or all.")
+    return tuple(dict.fromkeys(names))

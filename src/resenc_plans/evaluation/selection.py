@@ -1,34 +1,33 @@
 """Choose among trained configurations and their ensembles by cross-validation."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from resenc_plans.errors import DatasetError
-from resenc_plans.evaluation.cross_validation import (
-    MissingProbabilitiesError,
-    ensemble_name,
-    merge_ensemble,
-    merge_folds,
-)
-from resenc_plans.evaluation.postprocessing.files import save_postprocessing
-from resenc_plans.evaluation.postprocessing.postprocess import (
-    Determination,
-    apply_postprocessing,
-    determine_postprocessing,
-)
-from resenc_plans.evaluation.task import find_task
+from resenc_plans.errors import EvaluationError, MissingProbabilitiesError
+from resenc_plans.evaluation.cross_validation import ensemble_name, merge_ensemble, merge_folds
+from resenc_plans.evaluation.postprocessing.postprocess import Determination, postprocess
+from resenc_plans.evaluation.summary import Summary
+from resenc_plans.execution.cases import Progress, no_progress
+from resenc_plans.files import replace_file, write_json
 from resenc_plans.folders import (
     DATASET_JSON,
+    GROUND_TRUTH,
+    INFERENCE_INFORMATION,
+    INFERENCE_INSTRUCTIONS,
     PLANS_JSON,
     POSTPROCESSING_JSON,
     POSTPROCESSING_PKL,
-    SUMMARY_JSON,
+    PREPROCESSED,
+    RAW,
+    environment_folder,
 )
 from resenc_plans.plans.plans import Plans
+from resenc_plans.runs.find_model import common_folds, find_dataset_results, find_models
 from resenc_plans.runs.model_folder import ModelFolder
 
 NNUNET_ORDER = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
@@ -42,13 +41,13 @@ class Candidate:
     identifier: str
     models: tuple[ModelFolder, ...]
     folder: Path
-    """Where its predictions of all folds lie."""
+    """The folder of its predictions of all folds."""
     dice: float
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What was considered, and what is best."""
+    """What was compared, and what is best."""
 
     candidates: tuple[Candidate, ...]
     best: Candidate
@@ -59,6 +58,8 @@ class Selection:
     """The post-processing that suits the best one."""
     notes: tuple[str, ...]
     """Ensembles that could not be tried, and why."""
+    written: tuple[Path, ...] = ()
+    """The files that `select_models` wrote."""
 
     def to_dict(self) -> dict[str, Any]:
         """The document that nnU-Net writes to inference_information.json."""
@@ -93,18 +94,105 @@ class Selection:
         }
 
 
+def select_models(
+    dataset: str | os.PathLike[str],
+    *,
+    trainers: Collection[str] = (),
+    plans: Collection[str] = (),
+    configurations: Collection[str] = (),
+    folds: Sequence[int | str] = (),
+    ensembles: bool = True,
+    references: str | os.PathLike[str] | None = None,
+    results: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    progress: Progress = no_progress,
+) -> Selection:
+    """Find a dataset's best trained model, or pair of models, and write how to predict with it.
+
+    Equals nnU-Net's `find_best_configuration`: inference_information.json and
+    inference_instructions.txt are written into the dataset's folder of results, and the folders
+    that `compare_models` makes.
+
+    Parameters
+    ----------
+    dataset
+        Its id or name in the results folder, or a path, see `find_dataset_results`.
+    trainers, plans, configurations
+        Names that restrict the models; by default all that are trained are compared.
+    folds
+        The folds to compare on; by default those that all of the models have.
+    ensembles
+        Whether to try pairs of models as well; they need validation with probabilities.
+    references
+        The folder of references; by default labelsTr of the raw dataset, or gt_segmentations of
+        the preprocessed one.
+    results
+        The folder of all results; by default the one that nnUNet_results names.
+    workers
+        Threads to use; by default one per usable CPU.
+    progress
+        Shows how far the comparison is, see `resenc_plans.execution.cases.Progress`.
+
+    Raises
+    ------
+    ModelError
+        No model fits, or the models have no fold in common.
+    EvaluationError
+        There are no references, a fold has no validation predictions, a case cannot be evaluated,
+        or no Dice is defined.
+    FileError
+        A result cannot be written.
+    """
+    folder = find_dataset_results(os.fspath(dataset), results)
+    models = in_nnunet_order(
+        find_models(folder, trainers=trainers, plans=plans, configurations=configurations)
+    )
+    if references is None:
+        references = find_references(folder.name)
+    names = [str(fold) for fold in folds] or common_folds(models)
+    pairs = len(models) * (len(models) - 1) // 2 if ensembles else 0
+    with progress("Comparing", len(models) + pairs) as on_candidate:
+        selection = compare_models(
+            models, Path(references), names,
+            ensembles=ensembles, workers=workers, on_candidate=on_candidate,
+        )  # fmt: skip
+    written = folder / INFERENCE_INFORMATION, folder / INFERENCE_INSTRUCTIONS
+    write_json(written[0], selection.to_dict())
+    with replace_file(written[1]) as stream:
+        stream.write(instructions(selection).encode())
+    return replace(selection, written=written)
+
+
+def find_references(dataset_name: str) -> Path:
+    """The folder of a dataset's references, in its raw folder or else in its preprocessed one.
+
+    Raises
+    ------
+    EvaluationError
+        There is neither.
+    """
+    for variable, name in ((RAW, "labelsTr"), (PREPROCESSED, GROUND_TRUTH)):
+        root = environment_folder(variable)
+        if root is not None and (root / dataset_name / name).is_dir():
+            return root / dataset_name / name
+    raise EvaluationError(
+        f"{dataset_name}: its references are neither in {RAW} (labelsTr) nor in {PREPROCESSED} "
+        f"({GROUND_TRUTH}). Name their folder with `references=`."
+    )
+
+
 def in_nnunet_order(models: Sequence[ModelFolder]) -> tuple[ModelFolder, ...]:
     """Models by configuration as nnU-Net orders them, other configurations last, then by name."""
 
-    def place(model: ModelFolder) -> tuple[str, int, str]:
-        known = model.configuration in NNUNET_ORDER
-        position = NNUNET_ORDER.index(model.configuration) if known else len(NNUNET_ORDER)
-        return model.trainer, position, model.identifier
+    def position(model: ModelFolder) -> tuple[str, int, str]:
+        is_known = model.configuration in NNUNET_ORDER
+        place = NNUNET_ORDER.index(model.configuration) if is_known else len(NNUNET_ORDER)
+        return model.trainer, place, model.identifier
 
-    return tuple(sorted(models, key=place))
+    return tuple(sorted(models, key=position))
 
 
-def select_configuration(
+def compare_models(
     models: Sequence[ModelFolder],
     references: Path,
     folds: Sequence[str],
@@ -115,40 +203,42 @@ def select_configuration(
 ) -> Selection:
     """Find the model, or the pair as an ensemble, with the highest mean foreground Dice.
 
-    The models' validation predictions of the folds are collected and scored, pairs are averaged,
+    The models' validation predictions of the folds are collected and evaluated, pairs are averaged,
     and for the best one post-processing is determined and applied, as in nnU-Net's
-    `find_best_configuration`; the folders that it writes are written. Of equals the first wins, and
-    single models come before ensembles. Pairs without probabilities are passed over with a note.
-    `on_candidate` is called with each identifier that is done.
+    `find_best_configuration`, into the same folders. Of equals the first wins, and single models
+    come before ensembles. Pairs without probabilities are skipped with a note. `on_candidate` is
+    called with the identifier of each candidate that is done.
 
     Raises
     ------
-    DatasetError
-        A fold has no validation predictions, a case cannot be scored, or no Dice is defined.
+    EvaluationError
+        A fold has no validation predictions, a case cannot be evaluated, or no Dice is defined.
     """
     candidates: list[Candidate] = []
     notes: list[str] = []
+
+    def add(name: str, pair: tuple[ModelFolder, ...], merged: tuple[Path, Summary]) -> None:
+        folder, summary = merged
+        candidates.append(Candidate(name, pair, folder, summary.foreground_mean["Dice"]))
+
     for model in models:
-        folder, summary = merge_folds(model, references, folds, workers=workers)
-        dice = summary.foreground_mean["Dice"]
-        candidates.append(Candidate(model.identifier, (model,), folder, dice))
+        add(model.identifier, (model,), merge_folds(model, references, folds, workers=workers))
         on_candidate(model.identifier)
-    for first, second in combinations(models, 2) if ensembles else ():
-        name = ensemble_name(first, second, folds)
+    for pair in combinations(models, 2) if ensembles else ():
+        name = ensemble_name(*pair, folds)
         try:
-            folder, summary = merge_ensemble(first, second, references, folds, workers=workers)
+            add(name, pair, merge_ensemble(*pair, references, folds, workers=workers))
         except MissingProbabilitiesError as error:
             if str(error) not in notes:
                 notes.append(str(error))
-        else:
-            dice = summary.foreground_mean["Dice"]
-            candidates.append(Candidate(name, (first, second), folder, dice))
         on_candidate(name)
     scored = [candidate for candidate in candidates if not math.isnan(candidate.dice)]
     if not scored:
-        raise DatasetError("No candidate has a mean Dice: a label is in none of the cases.")
+        raise EvaluationError("No candidate has a mean Dice: a label is in none of the cases.")
     best = max(scored, key=lambda candidate: candidate.dice)
-    determination = _postprocess(best, references, workers)
+    determination = postprocess(
+        best.folder, references, dataset=best.folder / DATASET_JSON, workers=workers
+    )
     return Selection(tuple(candidates), best, tuple(folds), ensembles, determination, tuple(notes))
 
 
@@ -194,16 +284,3 @@ def instructions(selection: Selection) -> str:
 
 def _name(candidate: Candidate) -> str:
     return candidate.identifier
-
-
-def _postprocess(best: Candidate, references: Path, workers: int | None) -> Determination:
-    task = find_task(best.folder, dataset=best.folder / DATASET_JSON)
-    found = determine_postprocessing(best.folder, references, task, workers=workers)
-    save_postprocessing(found, best.folder)
-    target = best.folder / "postprocessed"
-    apply_postprocessing(
-        found.postprocessing, best.folder, target,
-        file_ending=task.file_ending, reader=task.reader, workers=workers,
-    )  # fmt: skip
-    found.after.moved_to(target).save(target / SUMMARY_JSON)
-    return found

@@ -1,4 +1,4 @@
-"""nnU-Net's summary.json: the figures of every case, their means, and the means' mean."""
+"""nnU-Net's summary.json: the figures of every case, their means, and the mean of the means."""
 
 import math
 import os
@@ -92,11 +92,13 @@ class Summary:
         )
         return type(self)(cases, self.regions)
 
+    def means(self) -> dict[str, Any]:
+        """The document without its cases, as it stands in postprocessing.json too."""
+        return {"foreground_mean": dict(self.foreground_mean), "mean": _by_key(self.mean)}
+
     def to_dict(self) -> dict[str, Any]:
         """The document as nnU-Net writes it, with its order of keys."""
-        return {
-            "foreground_mean": dict(self.foreground_mean),
-            "mean": _by_key(self.mean),
+        return self.means() | {
             "metric_per_case": [
                 {
                     "metrics": _by_key(case.metrics),

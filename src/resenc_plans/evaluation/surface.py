@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resenc_plans.datasets.bounding_box import nonzero_box
 from resenc_plans.datasets.labels import Region
 from resenc_plans.errors import EvaluationError, UsageError
 from resenc_plans.evaluation.task import EvaluationTask, prediction_names, read_pair
@@ -192,13 +193,14 @@ def _compare(
     has_surface = bool(prediction.any()), bool(reference.any())
     if not all(has_surface):
         return SurfaceFigures(math.nan, math.nan, 0.0 if any(has_surface) else math.nan)
+    box = nonzero_box([prediction, reference])
+    masks = prediction[box], reference[box]
     if prediction.shape[0] == 1:
-        prediction, reference, spacing = prediction[0], reference[0], spacing[1:]
+        masks, spacing = (masks[0][0], masks[1][0]), spacing[1:]
     import torch
 
     metrics = _monai()
-    box = _box(prediction | reference)
-    pair = [torch.from_numpy(np.pad(mask[box], 1))[None, None] for mask in (prediction, reference)]
+    pair = [torch.from_numpy(np.pad(mask, 1))[None, None] for mask in masks]
     options = {"include_background": True, "spacing": tuple(float(size) for size in spacing)}
     with warnings.catch_warnings():
         # MONAI 1.5 and 1.6 warn of an argument that they use themselves and have deprecated.
@@ -212,11 +214,6 @@ def _compare(
 
 def _mask(labels: NDArray[Any], region: Region) -> NDArray[np.bool_]:
     return np.isin(labels, region)
-
-
-def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
-    bounds = [(int(axis.min()), int(axis.max()) + 1) for axis in np.nonzero(mask)]
-    return tuple(slice(*bound) for bound in bounds)
 
 
 def _mean(values: Sequence[float]) -> float:

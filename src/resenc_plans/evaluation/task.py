@@ -66,13 +66,15 @@ class EvaluationTask:
         """The names of single label values, as pictures of label maps show them."""
         return {v: name for v, name in self.label_names.items() if isinstance(v, int)}
 
-    def describe(self, region: Region) -> str:
-        """A label or region with its name, for a person.
+    def describe(self, region: Region | Sequence[Region]) -> str:
+        """A label or region with its name, for a person; a list is all labels.
 
         >>> task = EvaluationTask((1, (1, 2)), label_names={1: "liver"})
-        >>> task.describe(1), task.describe((1, 2))
-        ('1 liver', '(1, 2)')
+        >>> task.describe(1), task.describe((1, 2)), task.describe([1, 2])
+        ('1 liver', '(1, 2)', 'all labels together')
         """
+        if not isinstance(region, int | tuple):
+            return "all labels together"
         return f"{region} {self.label_names.get(region, '')}".strip()
 
 

@@ -1,6 +1,6 @@
 """nnU-Net's files of post-processing, read without running code from them.
 
-A step is the selection of which its function keeps the largest component.
+A step is the group of labels of which its function keeps the largest component.
 """
 
 import os
@@ -16,8 +16,8 @@ from resenc_plans.errors import FileError
 from resenc_plans.files import read_json
 from resenc_plans.safe_pickle import load_pickle
 
-Selection = Region | Sequence[Region]
-"""A label, a region (tuple), or a sequence of these that are taken together."""
+LabelGroup = Region | Sequence[Region]
+"""A label, a region (tuple), or a list of these that are treated as one."""
 
 FUNCTION = "remove_all_but_largest_component_from_segmentation"
 """The only function that nnU-Net's post-processing names."""
@@ -26,7 +26,7 @@ _MODULE = "nnunetv2.postprocessing.remove_connected_components"
 _ARGUMENT = "labels_or_regions"
 
 
-def read_steps(path: str | os.PathLike[str]) -> tuple[Selection, ...]:
+def read_steps(path: str | os.PathLike[str]) -> tuple[LabelGroup, ...]:
     """The steps in a postprocessing.json, or a postprocessing.pkl of nnU-Net.
 
     Of a pickle only plain data are taken, and the name of nnU-Net's one function, which stands for
@@ -58,7 +58,7 @@ def read_steps(path: str | os.PathLike[str]) -> tuple[Selection, ...]:
     return tuple(_step(*pair, path) for pair in zip(functions, arguments, strict=True))
 
 
-def json_of_steps(steps: Sequence[Selection]) -> dict[str, Any]:
+def json_of_steps(steps: Sequence[LabelGroup]) -> dict[str, Any]:
     """The steps as postprocessing.json names them, beside other keys."""
     return {
         "postprocessing_fns": [FUNCTION for _ in steps],
@@ -66,7 +66,7 @@ def json_of_steps(steps: Sequence[Selection]) -> dict[str, Any]:
     }
 
 
-def pickle_of_steps(steps: Sequence[Selection]) -> bytes:
+def pickle_of_steps(steps: Sequence[LabelGroup]) -> bytes:
     """The pickle that nnU-Net's `apply_postprocessing` loads, written without nnU-Net at hand.
 
     A list of as many references to its function as there are steps (`]`, `(`, `c`, `e`), then the
@@ -77,12 +77,12 @@ def pickle_of_steps(steps: Sequence[Selection]) -> bytes:
     return b"\x80\x02](" + function * len(steps) + b"e" + arguments[2:-1] + b"\x86."
 
 
-def _plain(step: Selection) -> Selection:
+def _plain(step: LabelGroup) -> LabelGroup:
     """A label as int, a region as tuple, several as list: what nnU-Net tells apart by type."""
     return step if isinstance(step, int | tuple) else list(step)
 
 
-def _step(function: Any, arguments: Any, path: Path) -> Selection:
+def _step(function: Any, arguments: Any, path: Path) -> LabelGroup:
     if function != FUNCTION:
         raise FileError(f"{path}: names the function {function!r}, only {FUNCTION} is known.")
     if not isinstance(arguments, dict) or set(arguments) - {_ARGUMENT, "background_label"}:
@@ -95,7 +95,7 @@ def _step(function: Any, arguments: Any, path: Path) -> Selection:
     return step
 
 
-def _is_step(value: Any) -> TypeGuard[Selection]:
+def _is_step(value: Any) -> TypeGuard[LabelGroup]:
     if isinstance(value, list | tuple):
         return bool(value) and all(_is_step(part) for part in value)
     return isinstance(value, int) and not isinstance(value, bool)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
 from resenc_plans.evaluation.postprocessing.components import keep_largest_component
-from resenc_plans.runs.postprocessing_files import Selection
+from resenc_plans.runs.postprocessing_files import LabelGroup
 
 MAPS = arrays(np.uint8, (4, 4, 4), elements=st.integers(0, 3))
 SELECTIONS = st.sampled_from([1, (1, 2), [1, 2, 3], [(1, 2), 3]])
@@ -30,7 +30,7 @@ def test_equally_large_components_all_stay() -> None:
 
 @given(MAPS, SELECTIONS)
 def test_it_only_ever_removes_and_removes_nothing_twice(
-    labels: np.ndarray, selection: Selection
+    labels: np.ndarray, selection: LabelGroup
 ) -> None:
     before = labels.copy()
     once = keep_largest_component(labels, selection)

@@ -10,7 +10,6 @@ import pytest
 
 from resenc_plans.datasets.images.images import read_label
 from resenc_plans.errors import EvaluationError, FileError
-from resenc_plans.evaluation.postprocessing.files import load_postprocessing, save_postprocessing
 from resenc_plans.evaluation.postprocessing.postprocess import (
     Postprocessing,
     apply_postprocessing,
@@ -37,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_step_is_taken_where_it_helps(folder: Path) -> None:
     found = determine_postprocessing(folder / "pred", folder / "ref", TASK)
-    assert [(trial.step, trial.taken) for trial in found.trials] == [
+    assert [(trial.step, trial.accepted) for trial in found.trials] == [
         ([1, 2], False),
         (1, True),
         (2, False),
@@ -47,8 +46,8 @@ def test_a_step_is_taken_where_it_helps(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["postprocessing.json", "postprocessing.pkl"])
 def test_what_is_stored_is_read_back_and_applied(folder: Path, name: str) -> None:
-    save_postprocessing(determine_postprocessing(folder / "pred", folder / "ref", TASK), folder)
-    steps = load_postprocessing(folder / name)
+    determine_postprocessing(folder / "pred", folder / "ref", TASK).save(folder)
+    steps = Postprocessing.load(folder / name)
     assert steps == Postprocessing((1,))
     assert apply_postprocessing(steps, folder / "pred", folder / "out") == ()
     done, reference = read_label(folder / "out" / "a.nii.gz"), read_label(folder / "ref/a.nii.gz")
@@ -79,7 +78,7 @@ def test_a_pickle_that_names_anything_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "postprocessing.pkl"
     path.write_bytes(pickle.dumps(([Call()], [{}])))
     with pytest.raises(FileError, match=r"asks to load posix\.system"):
-        load_postprocessing(path)
+        Postprocessing.load(path)
 
 
 def test_a_pickle_that_calls_the_function_is_refused(tmp_path: Path) -> None:
@@ -89,7 +88,7 @@ def test_a_pickle_that_calls_the_function_is_refused(tmp_path: Path) -> None:
         b"\x80\x02cnnunetv2.postprocessing.remove_connected_components\n" + name + b"\n)R."
     )
     with pytest.raises(FileError, match="damaged, or no pickle"):
-        load_postprocessing(path)
+        Postprocessing.load(path)
 
 
 @pytest.mark.parametrize(
@@ -108,4 +107,4 @@ def test_a_pickle_that_calls_the_function_is_refused(tmp_path: Path) -> None:
 def test_another_json_is_named(text: str, why: str, tmp_path: Path) -> None:
     (tmp_path / "postprocessing.json").write_text(text)
     with pytest.raises(FileError, match=why):
-        load_postprocessing(tmp_path / "postprocessing.json")
+        Postprocessing.load(tmp_path / "postprocessing.json")

@@ -1,4 +1,4 @@
-"""Commands that hand models on: export-model, import-model."""
+"""The command that writes trained models into an archive: export-model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +14,8 @@ from resenc_plans.cli.trained_models import (
     TrainedDatasetOption,
     TrainedPlansOption,
     TrainersOption,
+    parse_folds,
+    required_dataset,
 )
 
 
@@ -30,7 +32,7 @@ def export_model(
     checkpoints: Annotated[
         list[str] | None,
         typer.Option(
-            "-chk", "--checkpoint", help="Without it: checkpoint_final.pth.", show_default=False
+            "-chk", "--checkpoint", help="Default: checkpoint_final.pth.", show_default=False
         ),
     ] = None,
     model_folders: Annotated[
@@ -42,7 +44,9 @@ def export_model(
     predictions: Annotated[
         bool,
         typer.Option(
-            "--predictions", "--exp_cv_preds", help="The cross-validation's segmentations too."
+            "--predictions",
+            "--exp_cv_preds",
+            help="Include the segmentations of the cross-validation.",
         ),
     ] = False,
     overwrite: OverwriteOption = False,
@@ -52,12 +56,11 @@ def export_model(
 
     Example: resenc-plans export-model -d 4 -c 3d_fullres -o hippocampus.zip
     """
-    from resenc_plans.cli.trained_models import chosen_folds, required_dataset
     from resenc_plans.errors import FileError, UsageError
     from resenc_plans.folders import FINAL_CHECKPOINT
     from resenc_plans.runs.archive import ExportRequest
     from resenc_plans.runs.archive import export_model as write_archive
-    from resenc_plans.runs.find_model import find_dataset_results, find_models
+    from resenc_plans.runs.find_model import common_folds, find_dataset_results, find_models
     from resenc_plans.runs.model_folder import ModelFolder
 
     if model_folders and dataset is not None:
@@ -70,8 +73,8 @@ def export_model(
             trainers=trainers or (), plans=plans or (), configurations=configurations or (),
         )  # fmt: skip
     if output.exists() and not overwrite:
-        raise FileError(f"{output}: is there already. Use --overwrite to replace it.")
-    chosen = chosen_folds(folds, models)
+        raise FileError(f"{output}: already exists. Use --overwrite to replace it.")
+    chosen = parse_folds(folds) or common_folds(models)
     request = ExportRequest(chosen, tuple(checkpoints or (FINAL_CHECKPOINT,)), predictions)
     names = write_archive(models, output, request)
     for model in models:

@@ -1,4 +1,4 @@
-"""Commands that hand models on: export-model, import-model."""
+"""The command that installs trained models from an archive: import-model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,14 +14,14 @@ def import_model(
     archive: Annotated[Path, typer.Argument(metavar="ZIP", show_default=False)],
     overwrite: OverwriteOption = False,
     max_size: Annotated[
-        float, typer.Option(metavar="GIB", min=0, help="Largest size when unpacked.")
+        float, typer.Option(metavar="GIB", min=0, help="Maximum size when unpacked.")
     ] = 100,
     results: ResultsOption = None,
 ) -> None:
     """Install an archive of trained models, of nnU-Net or ours, in the results folder.
 
-    Refused are archives with paths that lead elsewhere, links, and checkpoints or pickles that
-    would run something when loaded. Example: resenc-plans import-model hippocampus.zip
+    An archive is refused if it has links or paths that lead elsewhere, or checkpoints or pickles
+    that would run code when loaded. Example: resenc-plans import-model hippocampus.zip
     """
     from resenc_plans.folders import results_folder
     from resenc_plans.runs.archive import import_model as install

@@ -12,11 +12,10 @@ from resenc_plans.cli.commands.evaluate import (
 from resenc_plans.cli.options import OutputOption, WorkersOption
 from resenc_plans.cli.progress import case_progress
 from resenc_plans.cli.render import note, print_table, say, styled
+from resenc_plans.errors import UsageError
 
 if TYPE_CHECKING:
-    from resenc_plans.evaluation.postprocessing.postprocess import Postprocessing
-    from resenc_plans.evaluation.task import EvaluationTask
-    from resenc_plans.execution.cases import CaseProblem
+    from resenc_plans.evaluation.postprocessing.postprocess import Determination
 
 
 def postprocess(
@@ -52,69 +51,47 @@ def postprocess(
     --apply the steps of a file are applied to PREDICTIONS.
     Exit code 1 if a case failed. Example: resenc-plans postprocess validation -r labelsTr -d 4
     """
-    from resenc_plans.errors import UsageError
-    from resenc_plans.evaluation.postprocessing.files import load_postprocessing
-    from resenc_plans.evaluation.postprocessing.postprocess import apply_postprocessing
+    from resenc_plans.evaluation.postprocessing.postprocess import (
+        Postprocessing,
+        apply_postprocessing,
+    )
+    from resenc_plans.evaluation.postprocessing.postprocess import (
+        postprocess as determine_and_apply,
+    )
 
-    if (references is None) == (rules is None):
+    if references is not None and rules is None:
+        determination = determine_and_apply(
+            predictions, references,
+            dataset=dataset, output=output, workers=workers, progress=case_progress,
+        )  # fmt: skip
+        _print_trials(determination)
+        problems = determination.problems
+    elif rules is not None and references is None:
+        if output is None:
+            raise UsageError("--apply needs -o, the folder for the results.")
+        steps = Postprocessing.load(rules)
+        problems = apply_postprocessing(steps, predictions, output, workers=workers)
+        say(f"Wrote {output}.")
+    else:
         raise UsageError(
             "Give either -r REFERENCES, to determine which steps help, or --apply FILE, to apply "
             "the steps of a file."
         )
-    problems: dict[str, CaseProblem] = {}
-    if references is not None:
-        target = output or predictions / "postprocessed"
-        steps, task = _determine(predictions, references, dataset, workers, target, problems)
-        reader, file_ending = task.reader, task.file_ending
-    else:
-        if output is None:
-            raise UsageError("--apply needs -o, the folder for the results.")
-        target, reader, file_ending = output, None, None
-        steps = load_postprocessing(rules or "")
-    for problem in apply_postprocessing(
-        steps, predictions, target, file_ending=file_ending, reader=reader, workers=workers
-    ):
-        problems[problem.case] = problem
-    say(f"Wrote {target}.")
-    for problem in problems.values():
+    for problem in problems:
         note(f"{problem.case}: failed. {problem.reason}", style="red")
     if problems:
         raise typer.Exit(1)
 
 
-def _determine(
-    predictions: Path,
-    references: Path,
-    dataset: str | None,
-    workers: int | None,
-    target: Path,
-    problems: "dict[str, CaseProblem]",
-) -> "tuple[Postprocessing, EvaluationTask]":
-    """Determine, write the files and say what was found; failed cases go into `problems`."""
-    from resenc_plans.evaluation.postprocessing.files import save_postprocessing
-    from resenc_plans.evaluation.postprocessing.postprocess import determine_postprocessing
-    from resenc_plans.evaluation.task import find_task, prediction_names
-
-    task = find_task(predictions, references, dataset=dataset)
-    total = len(prediction_names(predictions, task.file_ending))
-    with case_progress("Reading", total) as on_case:
-        found = determine_postprocessing(
-            predictions, references, task, workers=workers, on_case=on_case
-        )
-    problems.update({problem.case: problem for problem in found.problems})
-    save_postprocessing(found, predictions)
-    target.mkdir(parents=True, exist_ok=True)
-    found.after.moved_to(target).save(target / "summary.json")
+def _print_trials(determination: "Determination") -> None:
     rows = [
         (
-            task.describe(trial.step)
-            if isinstance(trial.step, int | tuple)
-            else "all labels together",
+            determination.task.describe(trial.step),
             *(f"{value:.5f}" for value in (trial.before, trial.after)),
-            styled("kept", "green") if trial.taken else "no",
+            styled("kept", "green") if trial.accepted else "no",
         )
-        for trial in found.trials
+        for trial in determination.trials
     ]
     print_table(("largest component of", "Dice before", "after", "helps"), rows)
-    say(f"Wrote {predictions / 'postprocessing.json'}.")
-    return found.postprocessing, task
+    for path in determination.written:
+        say(f"Wrote {path}.")

@@ -15,6 +15,8 @@ from resenc_plans.cli.trained_models import (
     TrainedDatasetOption,
     TrainedPlansOption,
     TrainersOption,
+    parse_folds,
+    required_dataset,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ def select(
         typer.Option(
             "--ensembles/--no-ensembles",
             " /--disable_ensembling",
-            help="Try pairs of models as well; they need validation with probabilities.",
+            help="Try pairs of models too; they need validation with probabilities.",
         ),
     ] = True,
     references: Annotated[
@@ -40,7 +42,7 @@ def select(
         typer.Option(
             "-r",
             "--reference",
-            metavar="GT",
+            metavar="REFERENCES",
             help="Folder of references. Without it: labelsTr of the dataset, or "
             "gt_segmentations of its preprocessed folder.",
             show_default=False,
@@ -55,69 +57,35 @@ def select(
     Writes inference_information.json and inference_instructions.txt, as nnU-Net's
     find_best_configuration. Example: resenc-plans select -d 4 -c 2d -c 3d_fullres
     """
-    from resenc_plans.cli.trained_models import chosen_folds, required_dataset
-    from resenc_plans.evaluation.selection import (
-        in_nnunet_order,
-        instructions,
-        select_configuration,
-    )
-    from resenc_plans.files import replace_file, write_json
-    from resenc_plans.folders import INFERENCE_INFORMATION, INFERENCE_INSTRUCTIONS
-    from resenc_plans.runs.find_model import find_dataset_results, find_models
+    from resenc_plans.evaluation.selection import instructions, select_models
 
-    folder = find_dataset_results(required_dataset(dataset), results)
-    models = in_nnunet_order(
-        find_models(
-            folder,
-            trainers=trainers or (), plans=plans or (), configurations=configurations or (),
-        )
+    selection = select_models(
+        required_dataset(dataset),
+        trainers=trainers or (), plans=plans or (), configurations=configurations or (),
+        folds=parse_folds(folds), ensembles=ensembles, references=references, results=results,
+        workers=workers, progress=case_progress,
     )  # fmt: skip
-    total = len(models) + (len(models) * (len(models) - 1) // 2 if ensembles else 0)
-    with case_progress("Comparing", total) as on_candidate:
-        found = select_configuration(
-            models, references or _references(folder.name), chosen_folds(folds, models),
-            ensembles=ensembles, workers=workers, on_candidate=on_candidate,
-        )  # fmt: skip
-    for remark in found.notes:
+    for remark in selection.notes:
         note(remark)
-    write_json(folder / INFERENCE_INFORMATION, found.to_dict())
-    text = instructions(found)
-    with replace_file(folder / INFERENCE_INSTRUCTIONS) as stream:
-        stream.write(text.encode())
     if format is Format.JSON:
-        print_json(found.to_dict())
+        print_json(selection.to_dict())
         return
-    _print_candidates(found)
-    say(text.rstrip())
-    say(f"Wrote {folder / INFERENCE_INFORMATION} and {INFERENCE_INSTRUCTIONS}.")
+    _print_candidates(selection)
+    say(instructions(selection).rstrip())
+    information, commands = selection.written
+    say(f"Wrote {information} and {commands.name}.")
 
 
-def _print_candidates(found: "Selection") -> None:
+def _print_candidates(selection: "Selection") -> None:
     rows = [
         (
             " + ".join(model.identifier for model in candidate.models),
             f"{candidate.dice:.4f}",
-            styled("best", "green") if candidate is found.best else "",
+            styled("best", "green") if candidate is selection.best else "",
         )
-        for candidate in found.candidates
+        for candidate in selection.candidates
     ]
     print_table(("model", "mean Dice", ""), rows)
-    after = found.determination.after.foreground_mean["Dice"]
-    steps = len(found.determination.postprocessing.steps)
-    say(f"Post-processing: {steps} steps, mean Dice {found.best.dice:.4f} to {after:.4f}.")
-
-
-def _references(dataset: str) -> Path:
-    """The dataset's references, in its raw folder or else beside its preprocessed data."""
-    from resenc_plans.errors import DatasetError
-    from resenc_plans.folders import GROUND_TRUTH, PREPROCESSED, RAW, environment_folder
-
-    places = ((RAW, "labelsTr"), (PREPROCESSED, GROUND_TRUTH))
-    for variable, name in places:
-        root = environment_folder(variable)
-        if root is not None and (root / dataset / name).is_dir():
-            return root / dataset / name
-    raise DatasetError(
-        f"{dataset}: its references are neither in {RAW} (labelsTr) nor in {PREPROCESSED} "
-        f"({GROUND_TRUTH}). Name their folder with -r."
-    )
+    after = selection.determination.after.foreground_mean["Dice"]
+    steps = len(selection.determination.postprocessing.steps)
+    say(f"Post-processing: {steps} steps, mean Dice {selection.best.dice:.4f} to {after:.4f}.")
