@@ -40,8 +40,20 @@ if TYPE_CHECKING:
     from resenc_plans.errors import TrainingError as TrainingError
     from resenc_plans.errors import UsageError as UsageError
     from resenc_plans.errors import WorkerError as WorkerError
+    from resenc_plans.evaluation.evaluate import Evaluation as Evaluation
     from resenc_plans.evaluation.evaluate import evaluate as evaluate
+    from resenc_plans.evaluation.metrics import count_voxels as count_voxels
+    from resenc_plans.evaluation.postprocessing.postprocess import Determination as Determination
+    from resenc_plans.evaluation.postprocessing.postprocess import Postprocessing as Postprocessing
+    from resenc_plans.evaluation.postprocessing.postprocess import (
+        apply_postprocessing as apply_postprocessing,
+    )
+    from resenc_plans.evaluation.postprocessing.postprocess import postprocess as postprocess
+    from resenc_plans.evaluation.selection import Selection as Selection
+    from resenc_plans.evaluation.selection import select_models as select_models
     from resenc_plans.evaluation.summary import Summary as Summary
+    from resenc_plans.evaluation.surface import measure_surfaces as measure_surfaces
+    from resenc_plans.evaluation.task import EvaluationTask as EvaluationTask
     from resenc_plans.inference.ensemble import ensemble_folders as ensemble_folders
     from resenc_plans.inference.export.labels import export_labels as export_labels
     from resenc_plans.inference.folder import predict_folder as predict_folder

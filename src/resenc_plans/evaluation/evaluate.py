@@ -50,7 +50,7 @@ def evaluate(
     predictions: str | os.PathLike[str],
     references: str | os.PathLike[str],
     *,
-    dataset: str | os.PathLike[str] | None = None,
+    dataset: int | str | os.PathLike[str] | None = None,
     labels: Sequence[int] = (),
     ignore_label: int | None = None,
     output: str | os.PathLike[str] | None = None,

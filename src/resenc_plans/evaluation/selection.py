@@ -95,7 +95,7 @@ class Selection:
 
 
 def select_models(
-    dataset: str | os.PathLike[str],
+    dataset: int | str | os.PathLike[str],
     *,
     trainers: Collection[str] = (),
     plans: Collection[str] = (),
@@ -143,7 +143,7 @@ def select_models(
     FileError
         A result cannot be written.
     """
-    folder = find_dataset_results(os.fspath(dataset), results)
+    folder = find_dataset_results(str(dataset), results)
     models = in_nnunet_order(
         find_models(folder, trainers=trainers, plans=plans, configurations=configurations)
     )

@@ -82,7 +82,7 @@ def find_task(
     predictions: str | os.PathLike[str],
     references: str | os.PathLike[str] | None = None,
     *,
-    dataset: str | os.PathLike[str] | None = None,
+    dataset: int | str | os.PathLike[str] | None = None,
     labels: Sequence[int] = (),
     ignore_label: int | None = None,
 ) -> EvaluationTask:
@@ -184,11 +184,11 @@ def read_pair(
 def _dataset_json_path(
     predictions: str | os.PathLike[str],
     references: str | os.PathLike[str] | None,
-    dataset: str | os.PathLike[str] | None,
+    dataset: int | str | os.PathLike[str] | None,
 ) -> Path:
     if dataset is not None:
-        path = Path(dataset)
-        return path if path.is_file() else find_dataset_folder(os.fspath(dataset)) / DATASET_JSON
+        path = Path(str(dataset))
+        return path if path.is_file() else find_dataset_folder(str(dataset)) / DATASET_JSON
     folders = [Path(predictions), *([] if references is None else [Path(references).parent])]
     for folder in folders:
         if (folder / DATASET_JSON).is_file():

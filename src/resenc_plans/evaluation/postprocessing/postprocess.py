@@ -108,7 +108,7 @@ def postprocess(
     predictions: str | os.PathLike[str],
     references: str | os.PathLike[str],
     *,
-    dataset: str | os.PathLike[str] | None = None,
+    dataset: int | str | os.PathLike[str] | None = None,
     output: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     progress: Progress = no_progress,
