@@ -23,9 +23,8 @@ def test_strides_divide_the_padded_patch_and_keep_the_bottleneck(
 ) -> None:
     size = size[: len(spacing)]
     strides, kernels = strides_and_kernels(spacing, size)
-    for before, after, divisor in zip(
-        size, padded(size, strides), divisor_of(strides), strict=True
-    ):
+    divisors = divisor_of(strides)
+    for before, after, divisor in zip(size, padded(size, divisors), divisors, strict=True):
         assert after >= before
         assert after - before < divisor
         assert after % divisor == 0

@@ -87,7 +87,7 @@ class FeatureMapCount:
     """
 
     budget: Budget
-    _counts: dict[Candidate, int] = field(default_factory=dict, compare=False, repr=False)
+    _counts: dict[object, int] = field(default_factory=dict, compare=False, repr=False)
 
     def fits(self, candidate: Candidate, batch_size: int) -> bool:
         """Whether a training step on so many samples stays within the reference."""
@@ -103,14 +103,15 @@ class FeatureMapCount:
         return min(round(ratio * REFERENCE_BATCH_SIZE[dim]), limit)
 
     def _count(self, candidate: Candidate) -> int:
-        if candidate not in self._counts:
-            self._counts[candidate] = count_feature_maps(
+        key = candidate.patch_size, candidate.unet.strides
+        if key not in self._counts:
+            self._counts[key] = count_feature_maps(
                 candidate.unet,
                 candidate.patch_size,
                 self.budget.output_heads,
                 deep_supervision=False,
             )
-        return self._counts[candidate]
+        return self._counts[key]
 
 
 def fit(
@@ -177,12 +178,17 @@ def planned_network(
         kind=preset.network,
         strides=strides,
         kernel_sizes=kernel_sizes,
-        features=tuple(min(MAX_FEATURES[dim], BASE_FEATURES * 2**s) for s in range(stages)),
+        features=_features(dim, stages),
         blocks=preset.blocks_of(stages),
         decoder_convolutions=(preset.decoder_convs,) * (stages - 1),
         operators=_planned_operators(dim),
     )
-    return Candidate(unet, padded(patch_size, strides))
+    return Candidate(unet, padded(patch_size, unet.divisor))
+
+
+@cache
+def _features(dim: int, stages: int) -> tuple[int, ...]:
+    return tuple(min(MAX_FEATURES[dim], BASE_FEATURES * 2**stage) for stage in range(stages))
 
 
 @cache
@@ -216,14 +222,12 @@ def _shortened(
 ) -> Candidate:
     """The network of the next smaller patch.
 
-    The axis that covers most of the image is shortened by its divisor, or by the divisor that a
-    patch shortened so would have, which may be smaller and so skip fewer sizes.
+    The axis that covers most of the image (of equals the last) is shortened by its divisor, or by
+    the divisor that a patch shortened so would have, which may be smaller and so skip fewer sizes.
     """
-    import numpy as np
-
     patch = list(candidate.patch_size)
     coverage = [size / limit for size, limit in zip(patch, median_shape, strict=True)]
-    axis = int(np.argsort(coverage)[-1])
+    axis = max(range(len(patch)), key=lambda axis: (coverage[axis], axis))
     shorter = list(patch)
     shorter[axis] -= candidate.unet.divisor[axis]
     smaller = planned_network(spacing, shorter, budget.preset)

@@ -72,15 +72,14 @@ def divisor_of(strides: Sizes) -> tuple[int, ...]:
     return tuple(prod(axis) for axis in zip(*strides, strict=True))
 
 
-def padded(patch_size: Sequence[int | float], strides: Sizes) -> tuple[int, ...]:
-    """The patch size rounded up to what the strides divide.
+def padded(patch_size: Sequence[int | float], divisor: Sequence[int]) -> tuple[int, ...]:
+    """The patch size rounded up to a multiple of `divisor`.
 
-    >>> padded((20, 30), ((1, 1), (2, 2), (2, 2)))
+    >>> padded((20, 30), (4, 4))
     (20, 32)
     """
     return tuple(
-        ceil(size / divisor) * divisor
-        for size, divisor in zip(patch_size, divisor_of(strides), strict=True)
+        ceil(size / factor) * factor for size, factor in zip(patch_size, divisor, strict=True)
     )
 
 
@@ -113,7 +112,7 @@ def overrides_for_patch_size(
     strides, kernels = strides_and_kernels(spacing or config.spacing, patch_size)
     arguments = architecture.arch_kwargs
     stages = len(strides)
-    changes: dict[str, Any] = {"patch_size": list(padded(patch_size, strides))}
+    changes: dict[str, Any] = {"patch_size": list(padded(patch_size, divisor_of(strides)))}
     new = {
         "n_stages": stages,
         "features_per_stage": _features(arguments.features_per_stage, stages, config.dim),

@@ -6,6 +6,7 @@ and `PlainConvUNet` of dynamic-network-architectures 0.4.4.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, Self
 
 from resenc_plans.errors import ConfigurationError
@@ -169,7 +170,7 @@ class UNet:
         """Features of the stem, if the network has one."""
         return self.features[0] if self.stem_channels is None else self.stem_channels
 
-    @property
+    @cached_property
     def divisor(self) -> tuple[int, ...]:
         """What the patch's size must be a multiple of, per axis.
 
