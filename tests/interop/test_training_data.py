@@ -19,13 +19,12 @@ from resenc_plans.datasets.fingerprint import Fingerprint
 from resenc_plans.datasets.images.images import read_image, read_label
 from resenc_plans.planning.planner import create_plans
 from resenc_plans.plans.plans import Plans
-from resenc_plans.plans.unet import UNet
+from resenc_plans.plans.resolutions import output_scales
 from resenc_plans.preprocessing import CaseStore, Preprocessor
 from resenc_plans.preprocessing.store.case_store import write_case, write_labels
 from resenc_plans.runs.folds import fold_cases
 from resenc_plans.training.batch_split import RankShare
 from resenc_plans.training.batches.batches import PatchBatches, Purpose
-from resenc_plans.training.batches.patch_geometry import deep_supervision_scales
 from tests.networks.configurations import unet_arguments
 
 SCRIPT = Path(__file__).parent / "load_with_nnunet.py"
@@ -109,7 +108,7 @@ def source(stored: Any, name: str) -> PatchBatches:
         cases=tuple(store),
         share=RankShare(0, SIZE, 1),
         purpose=purpose,
-        scales=deep_supervision_scales(UNet.of(config).strides),
+        scales=output_scales(config),
         seed=SEED,
         previous_stage=root / "previous" if configuration == "cascade" else None,
     )

@@ -5,6 +5,7 @@ from typing import Any
 from resenc_plans.plans.architectures import PLAIN_CONV_UNET, RESIDUAL_ENCODER_UNET
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
+from resenc_plans.plans.resolutions import output_scales
 
 RESAMPLING = "resample_data_or_seg_to_shape"
 
@@ -68,3 +69,15 @@ def plain(dim: int = 3, n_stages: int = 3, **changes: Any) -> ResolvedConfigurat
     """A small plain U-Net."""
     arguments = unet_arguments(dim, n_stages, **({"n_conv_per_stage": [2] * n_stages} | changes))
     return configuration(PLAIN_CONV_UNET, arguments, (16,) * dim)
+
+
+def output_shapes(config: ResolvedConfiguration, batch: int, heads: int) -> list[tuple[int, ...]]:
+    """Shapes of the logits that training expects of a network with deep supervision."""
+    return [
+        (
+            batch,
+            heads,
+            *(round(size * of) for size, of in zip(config.patch_size, scale, strict=True)),
+        )
+        for scale in output_scales(config)
+    ]

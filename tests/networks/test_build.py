@@ -8,14 +8,20 @@ import pytest
 import torch
 from torch import nn
 
-from resenc_plans.errors import ConfigurationError
+from resenc_plans.errors import ConfigurationError, NetworkError
 from resenc_plans.networks import registry
 from resenc_plans.networks.build import build_network
 from resenc_plans.networks.registry import register_architecture
 from resenc_plans.networks.unet.plain import PlainConvUNet
 from resenc_plans.networks.unet.residual import ResidualEncoderUNet
 from resenc_plans.plans.plans import Plans
-from tests.networks.configurations import configuration, plain, residual, unet_arguments
+from tests.networks.configurations import (
+    configuration,
+    output_shapes,
+    plain,
+    residual,
+    unet_arguments,
+)
 
 
 class TinyNet(nn.Module):
@@ -51,6 +57,7 @@ def trusted_module(monkeypatch: pytest.MonkeyPatch) -> str:
 def test_deep_supervision_gives_every_resolution_the_highest_first() -> None:
     network = build_network(residual(), 2, 3)
     logits = network(torch.zeros(1, 2, 16, 16, 16))
+    assert [y.shape for y in logits] == output_shapes(residual(), 1, 3)
     assert [tuple(y.shape) for y in logits] == [(1, 3, 16, 16, 16), (1, 3, 8, 8, 8)]
 
 
@@ -146,7 +153,7 @@ def test_a_registered_builder_gets_configuration_channels_and_heads() -> None:
 
 
 def test_nnunets_own_networks_cannot_be_replaced() -> None:
-    with pytest.raises(ConfigurationError, match="cannot be replaced"):
+    with pytest.raises(NetworkError, match="cannot be replaced"):
         register_architecture("PlainConvUNet", lambda *_: nn.Identity())
 
 
@@ -159,7 +166,7 @@ def test_a_package_offers_a_network_by_an_entry_point(monkeypatch: pytest.Monkey
     builder: object = registry.find_builder("lab.Dict")
     assert builder is dict
     assert registry.find_builder("lab.Other") is None
-    with pytest.raises(ConfigurationError, match=r"offered by the package .*cannot be loaded"):
+    with pytest.raises(NetworkError, match=r"offered by the package .*cannot be loaded"):
         registry.find_builder("lab.Broken")
 
 

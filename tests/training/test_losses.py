@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import FileError
+from resenc_plans.plans.resolutions import loss_weights
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.training.history import Epoch, from_logging, smoothed, to_logging
 from resenc_plans.training.losses import (
     DeepSupervision,
     DiceBinaryCrossEntropy,
     DiceCrossEntropy,
-    deep_supervision_weights,
 )
 from resenc_plans.training.pseudo_dice import count_overlap, dice_of
 from resenc_plans.training.schedule import polynomial
@@ -43,7 +43,7 @@ def test_ignored_voxels_do_not_count() -> None:
 
 @given(st.integers(1, 8))
 def test_weights_halve_and_are_one_together(scales) -> None:
-    weights = deep_supervision_weights(scales)
+    weights = loss_weights(scales)
     assert sum(weights) == pytest.approx(1)
     assert weights[-1] == (0 if scales > 1 else 1)
     assert all(a == pytest.approx(2 * b) for a, b in pairwise(weights[:-1]))

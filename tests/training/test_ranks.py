@@ -10,19 +10,19 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
 from resenc_plans.errors import ResencPlansError
+from resenc_plans.plans.resolutions import loss_weights
 from resenc_plans.training.batch_split import split_batch
 from resenc_plans.training.losses import (
     DeepSupervision,
     DiceBinaryCrossEntropy,
     DiceCrossEntropy,
     Loss,
-    deep_supervision_weights,
 )
 from resenc_plans.training.ranks import ALONE, Ranks
 
 BATCH, WORLD = 5, 3
 SCALES = (8, 4, 2)
-WEIGHTS = deep_supervision_weights(3, lowest=1e-6)
+WEIGHTS = loss_weights(3, lowest=1e-6)
 
 
 def losses(ranks: Ranks) -> dict[str, Loss]:

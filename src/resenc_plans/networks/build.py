@@ -29,6 +29,7 @@ from resenc_plans.plans.architectures import (
 )
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.frozen import thaw
+from resenc_plans.plans.resolutions import resolutions_of
 from resenc_plans.plans.unet import UNet, check_patch, rare_arguments
 
 _FROM_DATASET = ("input_channels", "num_classes")
@@ -74,7 +75,9 @@ def build_network(
         )
     builder = find_builder(name)
     if builder is not None:
-        return builder(config, input_channels, output_heads, deep_supervision)
+        network = builder(config, input_channels, output_heads, deep_supervision)
+        check_patch(config, resolutions_of(config).divisor)
+        return network
     if is_allowed(name, allow_import):
         return _build_imported(
             config,
@@ -96,7 +99,7 @@ def build_stunet(
     """STU-Net; `arch_kwargs` are `variant` (S, B, L, H) and, if not 2 throughout, `strides`."""
     if config.dim != 3:
         raise config.error("STU-Net is three-dimensional, but patch_size has two axes.")
-    network = call_network(
+    return call_network(
         config,
         STUNet,
         thaw(config.architecture.arch_kwargs),
@@ -104,9 +107,6 @@ def build_stunet(
         num_classes=output_heads,
         deep_supervision=deep_supervision,
     )
-    assert isinstance(network, STUNet)
-    check_patch(config, network.divisor)
-    return network
 
 
 register_architecture("STUNet", build_stunet)

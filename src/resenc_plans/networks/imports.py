@@ -1,10 +1,10 @@
-"""Import a class by name, from modules that the user has said to trust, and from no others."""
+"""Import a class by name, from modules that the user trusts, and from no others."""
 
 from collections.abc import Collection
 from importlib import import_module
 from typing import Any
 
-from resenc_plans.errors import ConfigurationError
+from resenc_plans.errors import NetworkError
 
 
 def is_allowed(name: str, allow_import: Collection[str]) -> bool:
@@ -21,16 +21,16 @@ def import_class(name: str, allow_import: Collection[str]) -> type[Any]:
 
     Raises
     ------
-    ConfigurationError
+    NetworkError
         It is not in an allowed module, or there is no such class.
     """
     if not is_allowed(name, allow_import):
-        raise ConfigurationError(f"{name!r} is not in a module that may be imported.")
+        raise NetworkError(f"{name!r} is not in a module that may be imported.")
     module, _, attribute = name.rpartition(".")
     try:
-        found = getattr(import_module(module), attribute)
+        imported = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"{name!r} cannot be imported: {error}.") from None
-    if not isinstance(found, type):
-        raise ConfigurationError(f"{name!r} is not a class.")
-    return found
+        raise NetworkError(f"{name!r} cannot be imported: {error}.") from None
+    if not isinstance(imported, type):
+        raise NetworkError(f"{name!r} is not a class.")
+    return imported

@@ -10,9 +10,10 @@ from typing import Protocol
 
 from torch import nn
 
-from resenc_plans.errors import ConfigurationError
+from resenc_plans.errors import NetworkError
 from resenc_plans.plans.architectures import architecture_kind
 from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.resolutions import FindResolutions, register_resolutions
 
 ENTRY_POINTS = "resenc_plans.architectures"
 
@@ -21,7 +22,7 @@ class Builder(Protocol):
     """Makes the network of a configuration, whose `architecture.arch_kwargs` are its arguments.
 
     With `deep_supervision` the network returns, at least in training, a list or tuple of logits,
-    highest resolution first; a network that knows none returns one tensor either way. A
+    highest resolution first; a network without it returns one tensor either way. A
     configuration that does not fit is refused with a `ConfigurationError`.
     """
 
@@ -39,17 +40,24 @@ class Builder(Protocol):
 _BUILDERS: dict[str, Builder] = {}
 
 
-def register_architecture(name: str, builder: Builder) -> None:
+def register_architecture(
+    name: str, builder: Builder, *, resolutions: FindResolutions | None = None
+) -> None:
     """Let configurations name a network `name`; a later registration replaces an earlier one.
+
+    `resolutions` says which patches the network takes and at which sizes it has outputs under deep
+    supervision; without it, any patch and one output.
 
     Raises
     ------
-    ConfigurationError
+    NetworkError
         The name is that of one of nnU-Net's two U-Nets.
     """
     if architecture_kind(name) != "other":
-        raise ConfigurationError(f"{name!r} is nnU-Net's own network and cannot be replaced.")
+        raise NetworkError(f"{name!r} is nnU-Net's own network and cannot be replaced.")
     _BUILDERS[name] = builder
+    if resolutions is not None:
+        register_resolutions(name, resolutions)
 
 
 def find_builder(name: str) -> Builder | None:
@@ -57,7 +65,7 @@ def find_builder(name: str) -> Builder | None:
 
     Raises
     ------
-    ConfigurationError
+    NetworkError
         A package offers the name, but its entry point does not load.
     """
     if name not in _BUILDERS:
@@ -65,7 +73,7 @@ def find_builder(name: str) -> Builder | None:
             try:
                 _BUILDERS[name] = offered.load()
             except (ImportError, AttributeError) as error:
-                raise ConfigurationError(
+                raise NetworkError(
                     f"{name!r} is offered by the package "
                     f"{offered.dist.name if offered.dist else offered.value}, "
                     f"but cannot be loaded: {error}."

@@ -7,6 +7,7 @@ from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.execution.cpus import usable_cpus
 from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.resolutions import output_scales
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.folds import fold_cases
 from resenc_plans.runs.model_folder import ModelFolder
@@ -15,7 +16,6 @@ from resenc_plans.runs.stages import previous_predictions
 from resenc_plans.runs.stored_cases import check_stored_cases, open_store
 from resenc_plans.training.batch_split import split_batch
 from resenc_plans.training.batches.batches import Augmentation, PatchBatches, Sampler
-from resenc_plans.training.batches.patch_geometry import deep_supervision_scales
 from resenc_plans.training.losses import DiceBinaryCrossEntropy, DiceCrossEntropy, Loss
 from resenc_plans.training.ranks import Ranks
 
@@ -66,10 +66,7 @@ def default_batches(
     check_stored_cases(store, (*split.train, *split.val), config, dataset)
     previous = previous_predictions(config, dataset, (*split.train, *split.val))
     share = split_batch(config.batch_size, ranks.world, settings.oversampled_foreground)[ranks.rank]
-    scales = None
-    strides = getattr(config.architecture.arch_kwargs, "strides", None)
-    if settings.deep_supervision and strides is not None:
-        scales = deep_supervision_scales(strides)
+    scales = output_scales(config) if settings.deep_supervision else None
     workers = default_workers() if settings.workers is None else settings.workers
     training = PatchBatches(
         store=store,

@@ -128,15 +128,3 @@ class DeepSupervision:
             if weight
         ]
         return torch.stack(losses).sum()
-
-
-def deep_supervision_weights(scales: int, *, lowest: float = 0.0) -> tuple[float, ...]:
-    """Each scale half of the one above, the lowest `lowest`; together 1.
-
-    >>> deep_supervision_weights(3)
-    (0.6666666666666666, 0.3333333333333333, 0.0)
-    """
-    weights = [2.0**-scale for scale in range(scales)]
-    if scales > 1:
-        weights[-1] = lowest
-    return tuple(weight / sum(weights) for weight in weights)

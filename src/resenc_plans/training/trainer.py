@@ -24,6 +24,7 @@ from resenc_plans.folders import BEST_CHECKPOINT, FINAL_CHECKPOINT, LATEST_CHECK
 from resenc_plans.networks.build import build_network
 from resenc_plans.networks.device import find_precision, try_all_kernels
 from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.resolutions import loss_weights
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.training.bad_batches import BadBatches
@@ -39,7 +40,6 @@ from resenc_plans.training.losses import (
     LOWEST_WEIGHT_OF_RANKS,
     DeepSupervision,
     Loss,
-    deep_supervision_weights,
 )
 from resenc_plans.training.optimizer import MomentumSGD
 from resenc_plans.training.progress import Progress, TrainingResult
@@ -283,7 +283,7 @@ class Trainer:
 
     def _weights(self, scales: int) -> tuple[float, ...]:
         lowest = LOWEST_WEIGHT_OF_RANKS if self.ranks.world > 1 else 0.0
-        return deep_supervision_weights(scales, lowest=lowest)
+        return loss_weights(scales, lowest=lowest)
 
     def _finish_epoch(self, validation: Validation) -> None:
         [loss_sum] = self.ranks.total([fmean(self.epoch_losses)])

@@ -5,7 +5,7 @@ import torch
 
 from resenc_plans.errors import ConfigurationError
 from resenc_plans.networks.build import build_network
-from tests.networks.configurations import configuration
+from tests.networks.configurations import configuration, output_shapes
 
 PUBLISHED_MILLIONS = {"S": 14.60, "B": 58.26, "L": 440.30, "H": 1457.33}
 
@@ -42,6 +42,7 @@ def test_strides_follow_the_plans() -> None:
         (2, 4, 8),
         (1, 2, 4),
     ]
+    assert [y.shape for y in logits] == output_shapes(config, 1, 2)
 
 
 def test_without_deep_supervision_there_is_one_tensor() -> None:

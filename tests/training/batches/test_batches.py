@@ -23,13 +23,13 @@ from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import ConfigurationError, FileError, ResencPlansError
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
-from resenc_plans.plans.unet import UNet
+from resenc_plans.plans.resolutions import output_scales
 from resenc_plans.preprocessing import CaseStore
 from resenc_plans.runs.stored_cases import open_store
 from resenc_plans.safe_pickle import dump_pickle
 from resenc_plans.training.batch_split import split_batch
 from resenc_plans.training.batches.batches import Batch, PatchBatches
-from resenc_plans.training.batches.patch_geometry import deep_supervision_scales, spatial_settings
+from resenc_plans.training.batches.patch_geometry import spatial_settings
 from resenc_plans.training.batches.patch_sampling import PatchSampler, reached, read_region
 from tests.training.conftest import Fixed
 
@@ -47,7 +47,7 @@ def source(config: ResolvedConfiguration, dataset: Dataset) -> PatchBatches:
         cases=tuple(store),
         share=split_batch(4, 1, 0.33)[0],
         purpose="training",
-        scales=deep_supervision_scales(UNet.of(config).strides),
+        scales=output_scales(config),
         seed=3,
     )
 

@@ -1,7 +1,8 @@
 """Networks of MONAI (the extra `monai`), by MONAI's own class names.
 
 `arch_kwargs` are the arguments of MONAI's class, without the channels and `spatial_dims`, which
-follow from the dataset and the configuration. MONAI is imported when one of these is built.
+follow from the dataset and the configuration; the rules for their patches are in
+`plans.resolutions`. MONAI is imported when one of these is built.
 """
 
 import warnings
@@ -18,7 +19,6 @@ from resenc_plans.networks.arguments import call_network
 from resenc_plans.networks.registry import Builder, register_architecture
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.frozen import thaw
-from resenc_plans.plans.unet import check_patch
 
 
 def register_monai() -> None:
@@ -41,36 +41,23 @@ def register_monai() -> None:
 def build_swin_unetr(
     config: ResolvedConfiguration, input_channels: int, output_heads: int, _: bool
 ) -> nn.Module:
-    """SwinUNETR, v2 with `use_v2`; the patch is a multiple of patch_size ** 5, by default 32.
-
-    It has no deep supervision.
-    """
-    given = _arguments(config)
-    network = _call(config, "SwinUNETR", given, input_channels, output_heads)
-    check_patch(config, [given.get("patch_size", 2) ** 5] * config.dim)
-    return network
+    """SwinUNETR, v2 with `use_v2`. It has no deep supervision."""
+    return _call(config, "SwinUNETR", _arguments(config), input_channels, output_heads)
 
 
 def build_segresnet(
     config: ResolvedConfiguration, input_channels: int, output_heads: int, _: bool
 ) -> nn.Module:
-    """SegResNet; the patch is halved once less than `blocks_down` has entries, by default 3 times.
-
-    It has no deep supervision.
-    """
-    given = _arguments(config)
-    network = _call(config, "SegResNet", given, input_channels, output_heads)
-    check_patch(config, [2 ** (len(given.get("blocks_down", (1, 2, 2, 4))) - 1)] * config.dim)
-    return network
+    """SegResNet. It has no deep supervision."""
+    return _call(config, "SegResNet", _arguments(config), input_channels, output_heads)
 
 
 def build_segresnet_ds(
     config: ResolvedConfiguration, input_channels: int, output_heads: int, deep_supervision: bool
 ) -> nn.Module:
     """SegResNetDS; `dsdepth` outputs in training, by default 4, or one without deep supervision."""
-    given = {"dsdepth": 4} | _arguments(config)
-    network: Any = _call(config, "SegResNetDS", given, input_channels, output_heads)
-    check_patch(config, [int(factor) for factor in network.shape_factor()])
+    arguments = {"dsdepth": 4} | _arguments(config)
+    network: Any = _call(config, "SegResNetDS", arguments, input_channels, output_heads)
     if not deep_supervision:
         network.dsdepth = 1
     return network  # type: ignore[no-any-return]
@@ -79,23 +66,22 @@ def build_segresnet_ds(
 def build_dints(
     config: ResolvedConfiguration, input_channels: int, output_heads: int, _: bool
 ) -> nn.Module:
-    """DiNTS, a searched instance of it, or the whole search space where no codes are given.
+    """DiNTS, a searched instance of it, or the whole search space where no codes are arguments.
 
     `arch_kwargs` are those of MONAI's `TopologyInstance`, with its `arch_code` as two lists:
     `arch_code_a` (active paths, 0 or 1) and `arch_code_c` (operation of each path), both of shape
-    (num_blocks, 3 * num_depths - 2). Which nodes are active follows from them. The patch is a
-    multiple of 2 ** (num_depths + 1), without `use_downsample` of 2 ** num_depths. It has no deep
-    supervision.
+    (num_blocks, 3 * num_depths - 2). Which nodes are active follows from them. It has no
+    deep supervision.
     """
-    given = _arguments(config)
-    paths, operations = given.pop("arch_code_a", None), given.pop("arch_code_c", None)
+    arguments = _arguments(config)
+    paths, operations = arguments.pop("arch_code_a", None), arguments.pop("arch_code_c", None)
     if (paths is None) != (operations is None):
         raise config.error(
             "architecture.arch_kwargs needs both arch_code_a and arch_code_c, or neither."
         )
-    depths = given.get("num_depths", 3)
-    downsample = given.get("use_downsample", True)
-    shape = (given.get("num_blocks", 6), 3 * depths - 2)
+    depths = arguments.get("num_depths", 3)
+    downsample = arguments.get("use_downsample", True)
+    shape = (arguments.get("num_blocks", 6), 3 * depths - 2)
     code = [np.asarray(paths if paths is not None else np.ones(shape))]
     if operations is not None:
         code.append(np.asarray(operations))
@@ -110,11 +96,11 @@ def build_dints(
         space = call_network(
             config,
             nets.TopologyInstance,
-            given,
+            arguments,
             arch_code=code if operations is not None else None,
             spatial_dims=config.dim,
         )
-    network = call_network(
+    return call_network(
         config,
         nets.DiNTS,
         {},
@@ -125,17 +111,15 @@ def build_dints(
         use_downsample=downsample,
         node_a=_active_nodes(code[0], depths),
     )
-    check_patch(config, [2 ** (depths + bool(downsample))] * config.dim)
-    return network
 
 
 def build_mednext(
     config: ResolvedConfiguration, input_channels: int, output_heads: int, deep_supervision: bool
 ) -> nn.Module:
-    """MedNeXt of any size; the patch is halved once per entry of `blocks_down`, by default 4."""
-    given = _arguments(config)
-    network = _call(config, "MedNeXt", given, input_channels, output_heads, deep_supervision=True)
-    check_patch(config, [2 ** len(given.get("blocks_down", (2, 2, 2, 2)))] * config.dim)
+    """MedNeXt of any size."""
+    network = _call(
+        config, "MedNeXt", _arguments(config), input_channels, output_heads, deep_supervision=True
+    )
     return _supervised(network, deep_supervision)
 
 
@@ -154,7 +138,6 @@ def _build_mednext_variant(
         output_heads,
         deep_supervision=True,
     )
-    check_patch(config, [16] * config.dim)
     return _supervised(network, deep_supervision)
 
 
@@ -167,20 +150,20 @@ def _supervised(mednext: Any, deep_supervision: bool) -> nn.Module:
 def _call(
     config: ResolvedConfiguration,
     name: str,
-    given: dict[str, Any],
+    arguments: dict[str, Any],
     input_channels: int,
     output_heads: int,
-    **ours: Any,
+    **determined: Any,
 ) -> nn.Module:
     network: Callable[..., nn.Module] = getattr(_monai(config), name)
     return call_network(
         config,
         network,
-        given,
+        arguments,
         in_channels=input_channels,
         out_channels=output_heads,
         spatial_dims=config.dim,
-        **ours,
+        **determined,
     )
 
 

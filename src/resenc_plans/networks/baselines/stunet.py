@@ -15,7 +15,7 @@ from resenc_plans.networks.unet.initialization import initialize
 from resenc_plans.networks.unet.layers import LayerFactory, layer_factory
 from resenc_plans.plans.architectures import PerStageAndAxis
 from resenc_plans.plans.frozen import FrozenDict
-from resenc_plans.plans.topology import divisor_of
+from resenc_plans.plans.resolutions import STUNET_STRIDES
 from resenc_plans.plans.unet import Operators, per_stage_and_axis
 
 
@@ -76,7 +76,7 @@ class STUNet(nn.Module):
         input_channels: int,
         num_classes: int,
         variant: str = "B",
-        strides: PerStageAndAxis = (1, 2, 2, 2, 2, 2),
+        strides: PerStageAndAxis = STUNET_STRIDES,
         deep_supervision: bool = False,
     ) -> None:
         super().__init__()
@@ -85,11 +85,10 @@ class STUNet(nn.Module):
                 f"variant is {variant!r}: STU-Net comes as {', '.join(VARIANTS)}."
             )
         size = VARIANTS[variant]
-        steps = per_stage_and_axis("strides", strides, 6, 3)
+        steps = per_stage_and_axis("strides", strides, len(STUNET_STRIDES), 3)
         if steps[0] != (1, 1, 1):
             raise ConfigurationError("strides[0] must be 1: STU-Net's first stage keeps the size.")
         layers = layer_factory(_OPERATORS)
-        self.divisor = divisor_of(steps)
         self.deep_supervision = deep_supervision
         channels = (input_channels, *size.features)
         self.conv_blocks_context = nn.ModuleList(

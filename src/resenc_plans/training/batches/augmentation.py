@@ -131,7 +131,7 @@ def training_transforms(
     """All that follows the spatial transform of a training sample.
 
     `scales` are the sizes of the targets of deep supervision relative to the patch, see
-    `deep_supervision_scales`; None gives the target itself alone.
+    `plans.resolutions.output_scales`; None gives the target itself alone.
     """
     transforms = intensity_transforms(settings)
     if settings.mirror_axes:

@@ -85,9 +85,9 @@ class Augmentation(Protocol):
 class PatchBatches:
     """Patches of stored cases, for one rank.
 
-    `scales` are those of `deep_supervision_scales`, None without deep supervision. With `workers`
-    0 this process makes the batches itself. A `sampler` or `augmentation` replaces nnU-Net's;
-    where there are workers, it has to be one that can be pickled.
+    `scales` are those of `plans.resolutions.output_scales`, None without deep supervision. With
+    `workers` 0 this process makes the batches itself. A `sampler` or `augmentation` replaces
+    nnU-Net's; with workers, it has to be one that can be pickled.
     """
 
     store: CaseStore

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import cos, pi, sin
 
-import numpy as np
-
 from resenc_plans.plans.configuration import ResolvedConfiguration
 
 ANISOTROPY_THRESHOLD = 3
@@ -57,16 +55,6 @@ def spatial_settings(patch_size: Sequence[int]) -> SpatialSettings:
 def mirroring_axes(config: ResolvedConfiguration) -> tuple[int, ...]:
     """The axes that training mirrors, along which prediction may mirror too."""
     return tuple(range(config.dim))
-
-
-def deep_supervision_scales(strides: Sequence[Sequence[int]]) -> tuple[tuple[float, ...], ...]:
-    """Sizes of the decoder's outputs relative to the patch, highest first, the bottleneck not.
-
-    >>> deep_supervision_scales([(1, 1), (2, 2), (1, 2)])
-    ((1.0, 1.0), (0.5, 0.5))
-    """
-    products = np.cumprod(np.array(strides, dtype=float), axis=0)[:-1]
-    return tuple(tuple(float(1 / axis) for axis in stage) for stage in products)
 
 
 def _read_size(patch_size: tuple[int, ...], angle: float) -> tuple[int, ...]:
