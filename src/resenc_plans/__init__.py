@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset as Dataset
     from resenc_plans.datasets.dataset_json import DatasetJson as DatasetJson
     from resenc_plans.datasets.demo import write_phantom as write_phantom
+    from resenc_plans.datasets.finding import Finding as Finding
     from resenc_plans.datasets.fingerprint import Fingerprint as Fingerprint
     from resenc_plans.datasets.fingerprint import IntensityProperties as IntensityProperties
     from resenc_plans.datasets.images.images import Image as Image
@@ -72,7 +73,6 @@ if TYPE_CHECKING:
     from resenc_plans.plans.architectures import (
         ResidualEncoderUNetArchitecture as ResidualEncoderUNetArchitecture,
     )
-    from resenc_plans.plans.checks.findings import Finding as Finding
     from resenc_plans.plans.configuration import Configuration as Configuration
     from resenc_plans.plans.configuration import ResamplingSettings as ResamplingSettings
     from resenc_plans.plans.configuration import ResolvedConfiguration as ResolvedConfiguration

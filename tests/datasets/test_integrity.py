@@ -112,7 +112,7 @@ def test_each_damage_is_the_one_thing_found(damage: str, folder: Path) -> None:
     change, severity, kind = DAMAGES[damage]
     change(folder)
     (finding,) = _verify(folder)
-    assert (finding.severity, finding.id) == (severity, kind)
+    assert (finding.severity, finding.rule) == (severity, kind)
     assert finding.case in ("case_000", "case_001", "other")
     assert finding.message.endswith((".", "?"))
 
@@ -138,14 +138,14 @@ def test_each_fault_of_dataset_json_is_found(
 ) -> None:
     (folder / "dataset.json").write_text(json.dumps(document(**changes)))
     findings = _verify(folder)
-    assert {(finding.severity, finding.id) for finding in findings} == {(severity, kind)}
+    assert {(finding.severity, finding.rule) for finding in findings} == {(severity, kind)}
     assert {finding.path for finding in findings} == {folder / "dataset.json"}
 
 
 def test_labels_with_gaps_are_an_error(folder: Path) -> None:
     labels = {"background": 0, "organ": 1, "lesion": 3}
     (folder / "dataset.json").write_text(json.dumps(document(labels=labels)))
-    kinds = {finding.id for finding in _verify(folder)}
+    kinds = {finding.rule for finding in _verify(folder)}
     assert kinds == {"labels-not-consecutive", "unexpected-label", "unused-label"}
 
 
@@ -154,7 +154,7 @@ def test_the_ignore_label_is_expected_but_is_no_foreground(folder: Path) -> None
     (folder / "dataset.json").write_text(json.dumps(document(labels=labels)))
     assert _verify(folder) == ()
     write_image(folder / LABEL, np.full(SHAPE, 2, np.uint8))
-    assert [finding.id for finding in _verify(folder)] == ["empty-foreground"]
+    assert [finding.rule for finding in _verify(folder)] == ["empty-foreground"]
 
 
 def test_regions_in_the_right_order_are_sound(folder: Path) -> None:
@@ -166,24 +166,24 @@ def test_regions_in_the_right_order_are_sound(folder: Path) -> None:
 
 def test_a_dataset_without_cases_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text(json.dumps(document(numTraining=0)))
-    assert [finding.id for finding in _verify(tmp_path)] == ["no-cases"]
+    assert [finding.rule for finding in _verify(tmp_path)] == ["no-cases"]
 
 
 def test_a_file_without_channel_number_is_an_error(folder: Path) -> None:
     write_image(folder / "imagesTr" / "other.nii.gz", image_array(0))
-    assert "file-name" in {finding.id for finding in _verify(folder)}
+    assert "file-name" in {finding.rule for finding in _verify(folder)}
 
 
 def test_an_ending_without_reader_is_an_error(folder: Path) -> None:
     (folder / "dataset.json").write_text(json.dumps(document(file_ending=".dcm", numTraining=0)))
-    assert "no-reader" in {finding.id for finding in _verify(folder)}
+    assert "no-reader" in {finding.rule for finding in _verify(folder)}
 
 
 def test_files_that_dataset_json_lists_and_that_are_not_there_are_found(tmp_path: Path) -> None:
     cases = {"a": {"images": ["a0.nii.gz", "a1.nii.gz"], "label": "a.nii.gz"}}
     (tmp_path / "dataset.json").write_text(json.dumps(document(dataset=cases, numTraining=1)))
     findings = _verify(tmp_path)
-    assert [finding.id for finding in findings] == ["missing-label"] + ["unreadable-image"] * 2
+    assert [finding.rule for finding in findings] == ["missing-label"] + ["unreadable-image"] * 2
 
 
 def test_everything_is_found_in_one_pass_worst_first(folder: Path) -> None:
@@ -195,7 +195,7 @@ def test_everything_is_found_in_one_pass_worst_first(folder: Path) -> None:
     keys = document(numTraining=9, channel_names={"0": "T1", "1": "T1"})
     (folder / "dataset.json").write_text(json.dumps(keys))
     findings = _verify(folder)
-    assert [finding.id for finding in findings] == [
+    assert [finding.rule for finding in findings] == [
         "num-training",
         "unexpected-label",
         "unreadable-image",

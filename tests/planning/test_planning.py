@@ -11,7 +11,7 @@ from resenc_plans.planning import presets as table
 from resenc_plans.planning.presets import find_preset, presets, register_preset
 from resenc_plans.planning.published import match_budget, published_results
 from resenc_plans.planning.replanning import replan
-from resenc_plans.plans.provenance import STANDARD_TARGETS
+from resenc_plans.plans.checks.file import STANDARD_TARGETS
 
 INTENSITIES = {
     "max": 300.0, "mean": 100.0, "median": 90.0, "min": 0.0,

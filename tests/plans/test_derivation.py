@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resenc_plans import Plans
-from resenc_plans.errors import ConfigurationError, PlansError
+from resenc_plans.errors import ConfigurationError, PlansError, UsageError
+from resenc_plans.plans.architectures import ResidualEncoderUNetArchitecture
 from tests.plans.documents import CONFIGURATION, document
 
 
@@ -147,3 +148,66 @@ def test_null_is_a_value_that_an_override_may_have() -> None:
     override: dict[str, Any] = {"architecture.arch_kwargs.nonlin_kwargs": None}
     plan = Plans.from_dict(document()).derive("x", from_="3d_fullres", **override)
     assert plan.resolve("x").architecture.arch_kwargs.nonlin_kwargs is None
+
+
+def test_name_and_parent_follow_from_what_is_new() -> None:
+    plan = Plans.from_dict(document(**{"2d": {"inherits_from": "3d_fullres"}}))
+    plan.derive(batch_size=16)
+    assert plan.to_dict()["configurations"]["3d_fullres_bs16"] == {
+        "inherits_from": "3d_fullres",
+        "batch_size": 16,
+    }
+    plan.derive(from_="2d", gpus=3, spacing=[2.0, 1.0, 1.0])
+    assert plan.resolve("2d_bs6_sp2x1x1").batch_size == 6
+    only_2d = Plans.from_dict({"configurations": {"x": CONFIGURATION, "2d": CONFIGURATION}})
+    assert "2d_bs3" in only_2d.derive(batch_size=3).configurations
+
+
+def test_a_patch_size_gets_its_topology_and_is_rounded_up() -> None:
+    plan = Plans.from_dict(document()).derive(patch_size=(60, 120, 120))
+    config = plan.resolve("3d_fullres_ps64x128x128")
+    assert config.patch_size == (64, 128, 128)
+    assert isinstance(config.architecture, ResidualEncoderUNetArchitecture)
+    assert config.architecture.arch_kwargs.n_stages == 6
+    assert not [f for f in plan.validate_rules() if f.severity == "error"]
+
+
+def test_what_is_overridden_inside_the_architecture_comes_after_the_topology() -> None:
+    blocks: dict[str, Any] = {"architecture.arch_kwargs.n_blocks_per_stage": [1] * 6}
+    plan = Plans.from_dict(document()).derive(**blocks, patch_size=[64, 128, 128])
+    architecture = plan.resolve("3d_fullres_ps64x128x128").architecture
+    assert isinstance(architecture, ResidualEncoderUNetArchitecture)
+    assert architecture.arch_kwargs.n_stages == 6
+    assert architecture.arch_kwargs.n_blocks_per_stage == (1,) * 6
+
+
+def test_a_patch_size_that_keeps_the_topology_is_taken_as_it_is() -> None:
+    plan = Plans.from_dict(document()).derive(patch_size=[60, 120, 120], keep_topology=True)
+    assert plan.to_dict()["configurations"]["3d_fullres_ps60x120x120"] == {
+        "inherits_from": "3d_fullres",
+        "patch_size": [60, 120, 120],
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ({}, "Nothing to change"),
+        ({"batch_size": 4, "gpus": 2}, "give one of them"),
+        ({"batch_dice": True}, "batch_dice alone does not suggest a name"),
+    ],
+)
+def test_arguments_that_do_not_suffice_or_contradict_each_other_are_refused(
+    arguments: dict[str, Any], fault: str
+) -> None:
+    plan = Plans.from_dict(document())
+    with pytest.raises(UsageError, match=fault):
+        plan.derive(**arguments)
+    assert plan.to_dict() == document()
+
+
+def test_new_findings_are_those_of_one_configuration_that_were_not_there_before() -> None:
+    before = Plans.from_dict(document(single={"inherits_from": "3d_fullres", "batch_size": 1}))
+    plan = Plans.from_dict(before.to_dict()).derive("x", from_="3d_fullres", batch_size=1)
+    assert [finding.rule for finding in plan.new_findings(before, "x")] == ["P103"]
+    assert plan.new_findings(before, "single") == ()

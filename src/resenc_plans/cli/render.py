@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from resenc_plans.plans.diff import PlansDiff
+
 
 MAX_LINE_LENGTH = 100
 """Of printed JSON."""
 
 MAX_WORD_LENGTH = 24
 """Longer words in a table, paths mostly, may be broken."""
+
+
+_COST_STYLES = {"nothing": "green", "train again": "yellow", "preprocess again": "red"}
 
 
 def console(*, error: bool = False) -> "Console":
@@ -79,6 +84,26 @@ def _json(value: Any, newline: str) -> str:
     if isinstance(value, list | tuple) and ("{" in line or len(newline + line) > MAX_LINE_LENGTH):
         return "[" + inner + f",{inner}".join(_json(v, inner) for v in value) + newline + "]"
     return line
+
+
+def print_diff(differences: "PlansDiff") -> None:
+    """Print the differences as a table, with what each costs."""
+    from resenc_plans.plans.diff import ABSENT
+
+    if not differences:
+        say("No difference.")
+        return
+    rows = [
+        [
+            change.configuration or "(file)",
+            change.key or "(whole)",
+            "-" if change.before is ABSENT else short_json(change.before),
+            "-" if change.after is ABSENT else short_json(change.after),
+            styled(str(change.cost), _COST_STYLES[str(change.cost)]),
+        ]
+        for change in differences.changes
+    ]
+    print_table(["configuration", "key", "before", "after", "costs"], rows, fixed=1)
 
 
 def say(message: str, style: str | None = None) -> None:

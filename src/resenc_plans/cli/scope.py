@@ -5,21 +5,16 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from resenc_plans.datasets.dataset import Dataset
-from resenc_plans.errors import DatasetError, FileError, PlansError
-from resenc_plans.files import read_json
+from resenc_plans.errors import DatasetError, FileError, PlansError, UsageError
 from resenc_plans.folders import (
     DATASET_JSON,
     FINGERPRINT_JSON,
     PREPROCESSED,
     RAW,
-    SPLITS_JSON,
     environment_folder,
     find_any_dataset_folder,
 )
-from resenc_plans.plans.configuration import ResolvedConfiguration
-from resenc_plans.plans.plans import Plans
-
-_NOT_PLANS = {DATASET_JSON, FINGERPRINT_JSON, SPLITS_JSON}
+from resenc_plans.plans.plans import Plans, plans_files
 
 
 @dataclass(frozen=True)
@@ -113,53 +108,25 @@ def find_plans(plans: str | None, dataset: str | None = None) -> Plans:
     )
 
 
-def channels_and_heads(plan: Plans, config: ResolvedConfiguration) -> tuple[int, int]:
-    """Input channels and output heads of a configuration's network.
-
-    They follow from the dataset.json beside the plans, and from the previous stage of a cascade,
-    whose one-hot encoded segmentation is an input too.
+def output_of(plan: Plans, output: Path | None, *, overwrite: bool) -> Path:
+    """Where changed plans go: their own file, or a new one; a folder gets a file of their name.
 
     Raises
     ------
-    DatasetError
-        There is no dataset.json beside the plans.
+    UsageError
+        The output is no JSON file, or another file that exists.
     """
-    dataset = _dataset_beside(plan)
-    channels = len(config.normalization_schemes)
-    if config.previous_stage is not None:
-        channels += len(dataset.labels.foreground_labels)
-    return channels, dataset.labels.num_heads
-
-
-def has_regions(plan: Plans) -> bool:
-    """Whether the network is trained on regions; raises as `channels_and_heads`."""
-    return _dataset_beside(plan).labels.has_regions
-
-
-def plans_files(folder: Path) -> list[Path]:
-    """The plans files in a folder, by name; whatever else is JSON there is passed over."""
-    if not folder.is_dir():
-        return []
-    found = []
-    for path in sorted(folder.glob("*.json")):
-        if path.name in _NOT_PLANS or not path.is_file():
-            continue
-        try:
-            document = read_json(path)
-        except FileError:
-            continue
-        if isinstance(document, dict) and isinstance(document.get("configurations"), dict):
-            found.append(path)
-    return found
-
-
-def _dataset_beside(plan: Plans) -> Dataset:
-    folder = plan.folder
-    if not (folder / DATASET_JSON).is_file():
-        raise DatasetError(
-            f"{plan.source}: has no {DATASET_JSON} beside it, so the number of labels is not known."
+    own = plan.path or Path(f"{plan.name}.json")
+    if output is None:
+        return own
+    target = output / own.name if output.is_dir() else output
+    if target.suffix != ".json":
+        raise UsageError(f"--output {output}: plans are a file that ends in .json.")
+    if target.exists() and not overwrite and not (own.exists() and target.samefile(own)):
+        raise UsageError(
+            f"{target} exists already. Choose another --output, or replace it with --overwrite."
         )
-    return Dataset.load(str(folder))
+    return target
 
 
 def _folders(dataset: str | None) -> list[Path]:

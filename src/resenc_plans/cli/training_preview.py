@@ -43,13 +43,14 @@ def print_preview(
     """Print what would be trained; missing or damaged data is an error as in training."""
     from resenc_plans.cli.measurement import calibration_in_use
     from resenc_plans.cost.estimate import estimate_cost
+    from resenc_plans.plans.configuration import input_channels
     from resenc_plans.runs.folds import fold_cases
     from resenc_plans.runs.stages import previous_predictions
     from resenc_plans.runs.stored_cases import (
         check_stored_cases,
         open_store,
     )
-    from resenc_plans.training.defaults import default_run_folder, input_channels
+    from resenc_plans.training.defaults import default_run_folder
 
     store = open_store(config)
     split = fold_cases(config.plans.folder, store, fold, write=False)

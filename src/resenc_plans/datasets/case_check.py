@@ -37,7 +37,7 @@ def check_case(case: Case, reader: str, channels: int, labels: Labels | None) ->
     findings: list[Finding] = []
 
     def add(severity: Severity, kind: str, path: Path | None, message: str) -> None:
-        findings.append(Finding(severity, kind, case.name, path, message))
+        findings.append(Finding(kind, severity, message, case=case.name, path=path))
 
     images: dict[Path, Image] = {}
     for path in case.images:
@@ -97,14 +97,14 @@ def _read_label(case: Case, reader: str) -> Image | Finding:
     path = case.label
     if path is None or not path.is_file():
         message = "The image has no segmentation. Add one, or remove the image."
-        return Finding("error", "missing-label", case.name, path, message)
+        return Finding("missing-label", "error", message, case=case.name, path=path)
     try:
         label = read_label(path, reader)
     except DatasetError as error:
-        return Finding("error", "unreadable-label", case.name, path, str(error))
+        return Finding("unreadable-label", "error", str(error), case=case.name, path=path)
     if len(label.array) != 1:
         message = f"{path.name} has {len(label.array)} channels. A segmentation has one."
-        return Finding("error", "unreadable-label", case.name, path, message)
+        return Finding("unreadable-label", "error", message, case=case.name, path=path)
     return label
 
 

@@ -1,5 +1,6 @@
-"""What a check of a dataset has to say."""
+"""What a check has to say, of a dataset or of plans."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -7,22 +8,29 @@ from typing import Literal
 Severity = Literal["error", "warning", "note"]
 
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-"""Worst first: nothing good comes of it; look at it; just so that you know."""
+"""Worst first: it cannot work; it probably is a mistake; for information."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, or odd, about a dataset."""
+    """One thing that is wrong, or odd, about a dataset or about plans."""
 
+    rule: str
+    """The kind of finding, such as `spacing-mismatch` or `P002`; findings are grouped by it."""
     severity: Severity
-    id: str
-    """The kind of finding, such as `spacing-mismatch`; findings are grouped by it."""
-    case: str | None
-    """None where the finding is about the dataset as a whole."""
-    path: Path | None
     message: str
+    configuration: str | None = None
+    """In plans; None for keys of the whole file."""
+    key: str = ""
+    """In plans: the key, dotted, with indices; empty for a whole configuration or file."""
+    case: str | None = None
+    """In a dataset; None where the finding is about the dataset as a whole."""
+    path: Path | None = None
+    """In a dataset: the file."""
 
 
-def worst_first(findings: list[Finding]) -> tuple[Finding, ...]:
-    """Sorted by severity, then by kind, then by case."""
-    return tuple(sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), f.id, f.case or "")))
+def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Sorted by severity, then by rule, then by case."""
+    return tuple(
+        sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), f.rule, f.case or ""))
+    )

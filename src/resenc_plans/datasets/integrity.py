@@ -44,7 +44,7 @@ def verify_dataset(
     reports = {}
     for case, outcome in zip(dataset.cases, outcomes, strict=True):
         if isinstance(outcome, CaseProblem):
-            findings.append(Finding("error", "unreadable-case", case.name, None, outcome.reason))
+            findings.append(Finding("unreadable-case", "error", outcome.reason, case=case.name))
         else:
             reports[case.name] = outcome
             findings.extend(outcome.findings)
@@ -57,7 +57,7 @@ def _about_dataset_json(dataset: Dataset) -> Iterator[Finding]:
     json = dataset.json
 
     def finding(severity: Severity, kind: str, message: str) -> Finding:
-        return Finding(severity, kind, None, path, message)
+        return Finding(kind, severity, message, path=path)
 
     try:
         labels = dataset.labels
@@ -121,12 +121,12 @@ def _about_files(dataset: Dataset) -> Iterator[Finding]:
     ending = dataset.json.file_ending
     if not dataset.cases:
         message = f"There are no training cases: no files {IMAGES}/CASE_0000{ending}."
-        yield Finding("error", "no-cases", None, dataset.folder, message)
+        yield Finding("no-cases", "error", message, path=dataset.folder)
     for case in dataset.cases:
         if not case.images:
             message = f"Files in {IMAGES} must be called CASE_0000{ending}, with a channel number."
             path = dataset.folder / IMAGES
-            yield Finding("error", "file-name", case.name, path, message)
+            yield Finding("file-name", "error", message, case=case.name, path=path)
     if dataset.json.dataset is not None:
         return
     known = {case.name for case in dataset.cases}
@@ -134,9 +134,8 @@ def _about_files(dataset: Dataset) -> Iterator[Finding]:
         name = file.removesuffix(ending)
         if name not in known:
             message = f"The segmentation {file} has no image, so it is not used."
-            yield Finding(
-                "warning", "label-without-image", name, dataset.folder / LABELS / file, message
-            )
+            path = dataset.folder / LABELS / file
+            yield Finding("label-without-image", "warning", message, case=name, path=path)
 
 
 def _about_all_cases(
@@ -149,7 +148,7 @@ def _about_all_cases(
     for first, *others in alike.values():
         if others:
             message = f"The same image as {', '.join(others)}: folds would share it."
-            yield Finding("warning", "duplicate-case", first, None, message)
+            yield Finding("duplicate-case", "warning", message, case=first)
     values = [report.label_values for report in reports.values()]
     if labels is None or not values or None in values or len(values) < len(dataset.cases):
         return
@@ -161,4 +160,4 @@ def _never_seen(seen: frozenset[float], labels: Labels, path: Path) -> Iterator[
     missing: Sequence[int] = [label for label in labels.foreground_labels if label not in seen]
     if missing:
         message = f"No case has the label values {', '.join(map(str, missing))}."
-        yield Finding("warning", "unused-label", None, path, message)
+        yield Finding("unused-label", "warning", message, path=path)

@@ -13,7 +13,7 @@ from pydantic import (
 
 from resenc_plans.errors import PredictionError
 from resenc_plans.folders import FINAL_CHECKPOINT
-from resenc_plans.plans.validation import sentences
+from resenc_plans.plans.faults import sentences
 
 
 class PredictionSettings(BaseModel):

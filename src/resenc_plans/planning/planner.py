@@ -20,8 +20,8 @@ from resenc_plans.planning.estimated_memory import EstimatedMemory
 from resenc_plans.planning.fitting import Budget, FeatureMapCount, FittedNetwork, Yardstick, fit
 from resenc_plans.planning.presets import Preset, find_preset, presets
 from resenc_plans.planning.spacing import axis_order, resampled_median_shape, target_spacing
+from resenc_plans.plans.configuration import PROVENANCE
 from resenc_plans.plans.plans import Plans
-from resenc_plans.plans.provenance import PROVENANCE
 
 LOWRES_THRESHOLD = 0.25
 """3d_lowres is planned where a patch covers less of the median image than this."""

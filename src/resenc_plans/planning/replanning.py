@@ -6,10 +6,10 @@ without a word. We keep the same ones and say everything.
 
 from dataclasses import dataclass
 
+from resenc_plans.plans.configuration import PROVENANCE
 from resenc_plans.plans.diff import ABSENT, Change
 from resenc_plans.plans.inheritance import INHERITS_FROM
 from resenc_plans.plans.plans import Plans
-from resenc_plans.plans.provenance import PROVENANCE
 
 
 @dataclass(frozen=True)

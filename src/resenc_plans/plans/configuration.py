@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from resenc_plans.datasets.fingerprint import IntensityProperties
+from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import ConfigurationError
 from resenc_plans.plans.architectures import Architecture
 from resenc_plans.plans.frozen import Boolean, FrozenDict, FrozenModel, Integer, Number, thaw
@@ -31,6 +32,21 @@ def _positive(values: tuple[float, ...]) -> tuple[float, ...]:
         raise ValueError("every value must be positive and finite")
     return values
 
+
+PROVENANCE = "resenc_plans"
+"""The last key of a plans file that this package wrote: how it was made. nnU-Net ignores it."""
+
+PREPROCESSING_KEYS = (
+    "spacing",
+    "preprocessor_name",
+    "normalization_schemes",
+    "use_mask_for_norm",
+    "resampling_fn_data",
+    "resampling_fn_data_kwargs",
+    "resampling_fn_seg",
+    "resampling_fn_seg_kwargs",
+)
+"""What the preprocessed cases depend on: these must not differ under one data_identifier."""
 
 PositiveInteger = Annotated[Integer, Field(ge=1)]
 Names = Annotated[
@@ -206,3 +222,12 @@ class ResolvedConfiguration(FrozenModel):
     def to_dict(self) -> dict[str, Any]:
         """The resolved JSON object, key for key as nnU-Net resolves it."""
         return dict(thaw(self._document))
+
+
+def input_channels(config: ResolvedConfiguration, labels: Labels) -> int:
+    """Input channels of the network: the image's and, in a cascade, one per foreground label.
+
+    A cascade's second stage gets the previous one's segmentation, one-hot encoded.
+    """
+    previous = len(labels.foreground_labels) if config.previous_stage is not None else 0
+    return len(config.normalization_schemes) + previous

@@ -1,71 +1,136 @@
 """Make a configuration that inherits from another and overrides some of its values."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
 
-from resenc_plans.errors import ConfigurationError, PlansError
-from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.errors import ConfigurationError, PlansError, UsageError
+from resenc_plans.plans.configuration import PREPROCESSING_KEYS, ResolvedConfiguration
 from resenc_plans.plans.frozen import thaw
+from resenc_plans.plans.header import PlansHeader
 from resenc_plans.plans.inheritance import INHERITS_FROM
+from resenc_plans.plans.topology import overrides_for_patch_size
 
-if TYPE_CHECKING:
-    from resenc_plans.plans.plans import Plans
+_SUFFIXES = {"batch_size": "bs", "spacing": "sp", "patch_size": "ps"}
+"""What a derived configuration's name says of its overrides, in this order."""
 
-PREPROCESSING_KEYS = (
-    "spacing",
-    "preprocessor_name",
-    "normalization_schemes",
-    "use_mask_for_norm",
-    "resampling_fn_data",
-    "resampling_fn_data_kwargs",
-    "resampling_fn_seg",
-    "resampling_fn_seg_kwargs",
-)
-"""What the preprocessed cases depend on: these must not differ under one data_identifier."""
+
+def default_parent(plans: PlansHeader) -> str:
+    """The configuration to derive from where none is named: 3d_fullres, else 2d, else the first.
+
+    Raises
+    ------
+    PlansError
+        There are no configurations.
+    """
+    configurations = plans.document["configurations"]
+    for name in ("3d_fullres", "2d", *configurations):
+        if name in configurations:
+            return str(name)
+    raise PlansError(f"{plans.source}: has no configurations.")
+
+
+def complete_overrides(
+    parent: ResolvedConfiguration,
+    overrides: Mapping[str, Any],
+    *,
+    gpus: int | None = None,
+    keep_topology: bool = False,
+) -> dict[str, Any]:
+    """The overrides with what follows from them: the batch size of `gpus`, a patch's topology.
+
+    A new patch size is rounded up to what its strides divide. What is overridden inside of
+    `architecture` is overridden after the topology.
+
+    Raises
+    ------
+    UsageError
+        Nothing is overridden, or both `gpus` and `batch_size` are given.
+    ConfigurationError
+        The topology of the parent's network is unknown, or the patch has other axes than it.
+    """
+    if gpus is not None:
+        if "batch_size" in overrides:
+            raise UsageError("batch_size and gpus both set the batch size: give one of them.")
+        overrides = {"batch_size": parent.batch_size * gpus, **overrides}
+    if not overrides:
+        raise UsageError(
+            "Nothing to change: give batch_size, gpus, patch_size, spacing or another value."
+        )
+    patch_size, spacing = overrides.get("patch_size"), overrides.get("spacing")
+    if keep_topology or not _is_sizes(patch_size):
+        return dict(overrides)
+    if spacing is not None:
+        _check_spacing(parent, thaw(spacing))
+    topology = overrides_for_patch_size(parent, patch_size, spacing)
+    complete: dict[str, Any] = {}
+    for key in sorted(overrides, key=lambda key: key.partition(".")[0] == "architecture"):
+        complete[key] = _merged(complete.get(key), overrides[key], key)
+        if key == "patch_size":
+            complete |= topology
+    return complete
+
+
+def derived_name(parent: ResolvedConfiguration, overrides: Mapping[str, Any]) -> str:
+    """A name that says what is new: the parent's with batch size, spacing and patch size.
+
+    Raises
+    ------
+    UsageError
+        None of these is overridden.
+    """
+    suffixes = [
+        f"{suffix}{_in_short(overrides[key])}"
+        for key, suffix in _SUFFIXES.items()
+        if key in overrides
+    ]
+    if not suffixes:
+        raise UsageError(f"{', '.join(overrides)} alone does not suggest a name: give one.")
+    return "_".join([parent.name, *suffixes])
 
 
 def derived_configuration(
-    plan: "Plans", name: str, parent: str, overrides: Mapping[str, Any], overwrite: bool
+    parent: ResolvedConfiguration,
+    name: str,
+    overrides: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
-    """The child as it is to be written; `plan` is not changed.
+    """The child as it is to be written into the parent's plans.
 
     Raises
     ------
     PlansError
         The name is taken or cannot be used, or an override does not fit the parent.
     """
-    _check_name(plan, name, parent, overwrite)
-    config = plan.resolve(parent)
-    inherited = config.to_dict()
-    child: dict[str, Any] = {INHERITS_FROM: parent}
+    _check_name(parent, name, overwrite=overwrite)
+    inherited = parent.to_dict()
+    child: dict[str, Any] = {INHERITS_FROM: parent.name}
     for key, value in overrides.items():
         head, *rest = key.split(".")
         if not all((head, *rest)):
             raise ConfigurationError(f"{name}: {key!r} is not a key: a part of it is empty.")
         for part in reversed(rest):
             value = {part: value}
-        child[head] = _merged(child.get(head, inherited.get(head)), thaw(value), name, head)
+        try:
+            child[head] = _merged(child.get(head, inherited.get(head)), thaw(value), head)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{name}: {error}") from None
     if "spacing" in child and "median_image_size_in_voxels" not in child:
-        size = median_size_at(config, child["spacing"], name)
+        size = _median_size_at(parent, child["spacing"])
         if size != inherited["median_image_size_in_voxels"]:
             child["median_image_size_in_voxels"] = size
     changed = [key for key in PREPROCESSING_KEYS if key in child and child[key] != inherited[key]]
     if changed and "data_identifier" not in child:
-        child["data_identifier"] = f"{plan.name}_{name}"
+        child["data_identifier"] = f"{parent.plans.name}_{name}"
     return child
 
 
-def median_size_at(config: ResolvedConfiguration, spacing: Any, name: str) -> list[int | float]:
+def _median_size_at(config: ResolvedConfiguration, spacing: Any) -> list[int | float]:
     """The median image size (voxels) of a configuration at another spacing (mm).
 
     nnU-Net rounds the resampled size of an image to whole voxels (compute_new_shape).
     """
-    if not isinstance(spacing, list) or len(spacing) != len(config.spacing):
-        raise ConfigurationError(
-            f"{name}: spacing: {len(config.spacing)} numbers are needed, one per axis."
-        )
-    if not all(isinstance(value, int | float) and 0 < value < float("inf") for value in spacing):
-        raise ConfigurationError(f"{name}: spacing: every value must be positive, in mm.")
+    _check_spacing(config, spacing)
     return [
         size if old == new else round(size * old / new)
         for size, old, new in zip(
@@ -74,33 +139,60 @@ def median_size_at(config: ResolvedConfiguration, spacing: Any, name: str) -> li
     ]
 
 
-def _check_name(plan: "Plans", name: str, parent: str, overwrite: bool) -> None:
+def _check_spacing(config: ResolvedConfiguration, spacing: Any) -> None:
+    if not isinstance(spacing, list) or len(spacing) != len(config.spacing):
+        raise ConfigurationError(
+            f"{config.name}: spacing: {len(config.spacing)} numbers are needed, one per axis."
+        )
+    if not all(isinstance(value, int | float) and 0 < value < float("inf") for value in spacing):
+        raise ConfigurationError(f"{config.name}: spacing: every value must be positive, in mm.")
+
+
+def _check_name(parent: ResolvedConfiguration, name: str, *, overwrite: bool) -> None:
     if name in ("", ".", "..") or "__" in name or any(c in name for c in "/\\:\0 "):
         raise PlansError(
             f"{name!r} cannot name a configuration: results folders are split at '__', and "
             "slashes, colons, blanks and dots alone do not belong in a folder's name."
         )
-    if name == parent:
+    if name == parent.name:
         raise PlansError(
             f"{name}: a configuration cannot inherit from itself. Give the new one another name, "
             "or another parent."
         )
-    if name in plan.configurations and not overwrite:
+    if name in parent.plans.document["configurations"] and not overwrite:
         raise PlansError(
-            f"{plan.source}: has a configuration {name} already. "
-            "Choose another name, or replace it (--overwrite)."
+            f"{parent.plans.source}: has a configuration {name} already. "
+            "Choose another name, or overwrite it."
         )
 
 
-def _merged(inherited: Any, value: Any, name: str, key: str) -> Any:
+def _merged(inherited: Any, value: Any, key: str) -> Any:
     """`value`, merged into `inherited` where both are objects."""
     if not isinstance(value, Mapping) or inherited is None:
         return value
     if not isinstance(inherited, Mapping):
         raise ConfigurationError(
-            f"{name}: {key}: the parent's value is not an object, so nothing can be set inside it."
+            f"{key}: the parent's value is not an object, so nothing can be set inside it."
         )
     result = thaw(inherited)
     for inner, item in value.items():
-        result[inner] = _merged(result.get(inner), item, name, f"{key}.{inner}")
+        result[inner] = _merged(result.get(inner), item, f"{key}.{inner}")
     return result
+
+
+def _is_sizes(value: Any) -> TypeGuard[Sequence[int]]:
+    """Whether a patch size is what one can compute with; types checks name what is not."""
+    return isinstance(value, list | tuple) and all(
+        isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in value
+    )
+
+
+def _in_short(value: Any) -> str:
+    """A number, or sizes or spacings joined by x.
+
+    >>> _in_short(16), _in_short([128, 96.5, 1.3780260484256488])
+    ('16', '128x96.5x1.378')
+    """
+    if isinstance(value, list | tuple):
+        return "x".join(_in_short(part) for part in value)
+    return f"{value:.5g}" if isinstance(value, float) else str(value)

@@ -3,13 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from resenc_plans.errors import PlansError
-from resenc_plans.plans.derivation import PREPROCESSING_KEYS
-
-if TYPE_CHECKING:
-    from resenc_plans.plans.plans import Plans
+from resenc_plans.plans.configuration import PREPROCESSING_KEYS
 
 
 class Cost(IntEnum):
@@ -87,36 +83,18 @@ _COSTLY_FILE_KEYS = {
 }
 
 
-def compare(before: "Plans", after: "Plans", *, resolved: bool = True) -> PlansDiff:
-    """The differences from `before` to `after`.
-
-    With `resolved`, configurations are compared as they run, so that a child shows what it gets
-    from a parent that changed; otherwise as they are written. A configuration that does not
-    resolve is compared as written.
-    """
-    old, new = before.to_dict(), after.to_dict()
+def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> PlansDiff:
+    """The differences from one plans document to another, both with or without inheritance."""
     changes: list[Change] = []
-    for key, left, right in _differences(_file_keys(old), _file_keys(new)):
+    for key, left, right in _differences(_file_keys(before), _file_keys(after)):
         cost = _COSTLY_FILE_KEYS.get(key.partition(".")[0], Cost.NOTHING)
         changes.append(Change(None, key, left, right, cost))
-    names = [
-        *old["configurations"],
-        *(n for n in new["configurations"] if n not in old["configurations"]),
-    ]
-    for name in names:
-        left = _values(before, old, name, resolved)
-        right = _values(after, new, name, resolved)
-        if left is None or right is None:
-            cost = Cost.NOTHING if left is None else Cost.TRAIN
-            changes.append(
-                Change(
-                    name,
-                    "",
-                    ABSENT if left is None else left,
-                    ABSENT if right is None else right,
-                    cost,
-                )
-            )
+    old, new = before["configurations"], after["configurations"]
+    for name in [*old, *(name for name in new if name not in old)]:
+        left, right = old.get(name, ABSENT), new.get(name, ABSENT)
+        if left is ABSENT or right is ABSENT:
+            cost = Cost.NOTHING if left is ABSENT else Cost.TRAIN
+            changes.append(Change(name, "", left, right, cost))
             continue
         for key, one, other in _differences(left, right):
             changes.append(Change(name, key, one, other, _cost_of(key)))
@@ -134,28 +112,16 @@ def _file_keys(document: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in document.items() if key != "configurations"}
 
 
-def _values(
-    plan: "Plans", document: Mapping[str, Any], name: str, resolved: bool
-) -> dict[str, Any] | None:
-    written: dict[str, Any] | None = document["configurations"].get(name)
-    if written is None or not resolved:
-        return written
-    try:
-        return plan.resolve(name).to_dict()
-    except PlansError:
-        return written
-
-
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[Any]:
     """`(dotted key, before, after)` of every leaf that differs; lists are leaves."""
-    found: list[Any] = []
+    differences: list[Any] = []
     for key in [*old, *(key for key in new if key not in old)]:
         left, right = old.get(key, ABSENT), new.get(key, ABSENT)
         if isinstance(left, Mapping) and isinstance(right, Mapping):
-            found += _differences(left, right, f"{prefix}{key}.")
+            differences += _differences(left, right, f"{prefix}{key}.")
         elif not _same(left, right):
-            found.append((f"{prefix}{key}", left, right))
-    return found
+            differences.append((f"{prefix}{key}", left, right))
+    return differences
 
 
 def _same(left: Any, right: Any) -> bool:

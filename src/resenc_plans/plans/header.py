@@ -4,8 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.fingerprint import IntensityProperties
-from resenc_plans.errors import PlansError
+from resenc_plans.datasets.labels import Labels
+from resenc_plans.errors import DatasetError, PlansError
+from resenc_plans.folders import DATASET_JSON
 from resenc_plans.plans.frozen import FrozenDict, thaw
 from resenc_plans.plans.legacy import INTENSITIES
 
@@ -71,6 +74,24 @@ class PlansHeader:
             IntensityProperties.model_validate(thaw(self.intensities[key]))
             for key in sorted(self.intensities, key=int)
         )
+
+    def labels(self) -> Labels:
+        """The labels that the dataset.json beside the plans names.
+
+        Raises
+        ------
+        PlansError
+            The plans were neither loaded from a file nor saved.
+        DatasetError
+            There is no dataset.json beside them, or its labels contradict each other.
+        """
+        path = self.folder / DATASET_JSON
+        if not path.is_file():
+            raise DatasetError(
+                f"{self.source}: has no {DATASET_JSON} beside it, so the number of labels is not "
+                "known."
+            )
+        return Labels.from_dataset(DatasetJson.load(path))
 
     def to_dict(self) -> dict[str, Any]:
         """The whole file as JSON."""

@@ -26,20 +26,20 @@ def chain(configurations: Written, name: str) -> tuple[str, ...]:
     InheritanceError
         `name` or an ancestor does not exist, or the ancestors form a circle.
     """
-    found: dict[str, None] = {}
+    visited: dict[str, None] = {}
     current: Any = name
     while True:
-        if isinstance(current, str) and current in found:
-            circle = " -> ".join([*found, current])
+        if isinstance(current, str) and current in visited:
+            circle = " -> ".join([*visited, current])
             raise InheritanceError(
                 f"{name}: inherits_from leads in a circle: {circle}. "
                 "Give one of them the values it needs and remove its inherits_from."
             )
         if not isinstance(current, str) or current not in configurations:
-            raise InheritanceError(_unknown(configurations, current, [*found]))
-        found[current] = None
+            raise InheritanceError(_unknown(configurations, current, [*visited]))
+        visited[current] = None
         if INHERITS_FROM not in configurations[current]:
-            return tuple(found)
+            return tuple(visited)
         current = configurations[current][INHERITS_FROM]
 
 
@@ -73,26 +73,13 @@ def origins(configurations: Written, name: str) -> dict[str, str]:
     }
 
 
-def descendants(configurations: Written, name: str) -> tuple[str, ...]:
-    """The configurations that inherit from `name`, directly or through others, in file order."""
-    found = []
-    for candidate in configurations:
-        try:
-            ancestors = chain(configurations, candidate)[1:]
-        except InheritanceError:
-            continue
-        if name in ancestors:
-            found.append(candidate)
-    return tuple(found)
-
-
 def _unknown(configurations: Written, name: Any, children: list[str]) -> str:
     close = get_close_matches(str(name), configurations, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
-    there = ", ".join(configurations) or "none"
+    existing = ", ".join(configurations) or "none"
     if children:
         return (
             f"{children[-1]}: inherits_from names {name!r}, which does not exist "
-            f"(chain: {' -> '.join(children)}). There is: {there}.{hint}"
+            f"(chain: {' -> '.join(children)}). There is: {existing}.{hint}"
         )
-    return f"There is no configuration {name!r}. There is: {there}.{hint}"
+    return f"There is no configuration {name!r}. There is: {existing}.{hint}"

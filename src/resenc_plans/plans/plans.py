@@ -5,18 +5,32 @@ from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from pydantic import ValidationError
 
-from resenc_plans.datasets.fingerprint import IntensityProperties
-from resenc_plans.errors import ConfigurationError, PlansError
+from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.datasets.dataset_json import DatasetJson
+from resenc_plans.datasets.finding import Finding
+from resenc_plans.datasets.fingerprint import Fingerprint, IntensityProperties
+from resenc_plans.errors import ConfigurationError, FileError, PlansError
 from resenc_plans.files import read_json, write_json
+from resenc_plans.folders import DATASET_JSON, FINGERPRINT_JSON, SPLITS_JSON
+from resenc_plans.plans.checks.context import CheckContext
+from resenc_plans.plans.checks.rules import check_rules
 from resenc_plans.plans.configuration import (
     Configuration,
     PlansDocument,
     ResolvedConfiguration,
 )
+from resenc_plans.plans.derivation import (
+    complete_overrides,
+    default_parent,
+    derived_configuration,
+    derived_name,
+)
+from resenc_plans.plans.diff import PlansDiff, compare
+from resenc_plans.plans.faults import sentences
 from resenc_plans.plans.frozen import FrozenDict
 from resenc_plans.plans.header import PlansHeader
 from resenc_plans.plans.inheritance import inherit
@@ -27,14 +41,6 @@ from resenc_plans.plans.legacy import (
     modernize,
     upgrade_document,
 )
-from resenc_plans.plans.validation import sentences
-
-if TYPE_CHECKING:
-    from resenc_plans.datasets.dataset import Dataset
-    from resenc_plans.datasets.dataset_json import DatasetJson
-    from resenc_plans.datasets.fingerprint import Fingerprint
-    from resenc_plans.plans.checks.findings import Finding
-    from resenc_plans.plans.diff import PlansDiff
 
 
 class Plans:
@@ -169,57 +175,137 @@ class Plans:
         config._document = FrozenDict(values)
         return config
 
-    def derive(self, name: str, *, from_: str, overwrite: bool = False, **overrides: Any) -> Self:
+    def derive(
+        self,
+        name: str | None = None,
+        *,
+        from_: str | None = None,
+        gpus: int | None = None,
+        keep_topology: bool = False,
+        overwrite: bool = False,
+        **overrides: Any,
+    ) -> Self:
         """Add a configuration that inherits from another and overrides some of its values.
 
-        A key may be dotted (`**{"architecture.arch_kwargs.n_stages": 5}`), and a mapping is merged
-        into what is inherited; either way the child gets the whole merged value, since inheritance
-        replaces whole values. Where an override changes preprocessing, the child gets a
-        `data_identifier` of its own, and with a new spacing the median image size at it.
+        The child gets the whole value of each key that is overridden, since inheritance replaces
+        whole values. Where an override changes preprocessing, the child gets a `data_identifier`
+        of its own, and with a new spacing the median image size at it.
 
-        Returns the plans themselves, edited.
+        Returns the plans themselves, edited; what was resolved before stays as it is.
+
+        Parameters
+        ----------
+        name
+            The new configuration's name; by default the parent's and what is new: batch size,
+            spacing (mm), patch size (voxels), as in `3d_fullres_bs16_ps96x96x96`.
+        from_
+            The parent; by default 3d_fullres, else 2d, else the first configuration.
+        gpus
+            Multiplies the parent's batch size, instead of `batch_size`.
+        keep_topology
+            Whether the network keeps its strides and kernel sizes with a new `patch_size`. By
+            default they are computed for it and for the spacing, and the patch size is rounded up
+            to what the strides divide.
+        overwrite
+            Whether a configuration of that name is replaced.
+        overrides
+            Values by key. A key may be dotted (`**{"architecture.arch_kwargs.n_stages": 5}`), and
+            a mapping is merged into what is inherited.
 
         >>> plan = Plans.load(path)  # doctest: +SKIP
         >>> plan.derive("3d_fullres_bs16", from_="3d_fullres", batch_size=16)  # doctest: +SKIP
+        >>> plan.derive(batch_size=16)  # doctest: +SKIP
 
         Raises
         ------
         PlansError
             The name is taken (unless `overwrite`) or unusable, or the result does not resolve;
             the plans are as before.
+        UsageError
+            Nothing is overridden, both `gpus` and `batch_size` are given, or the overrides do not
+            suggest a name.
         """
-        from resenc_plans.plans.derivation import derived_configuration
-
-        child = derived_configuration(self, name, from_, overrides, overwrite)
+        parent = self.resolve(from_ or default_parent(self._header))
+        changes = complete_overrides(parent, overrides, gpus=gpus, keep_topology=keep_topology)
+        name = derived_name(parent, changes) if name is None else name
         document = self.to_dict()
-        document["configurations"][name] = child
+        document["configurations"][name] = derived_configuration(
+            parent, name, changes, overwrite=overwrite
+        )
         edited = type(self)(document, self.source, self.path)
         edited.resolve(name)
         self._become(edited)
         return self
 
-    def diff(self, other: "Plans", *, resolved: bool = True) -> "PlansDiff":
-        """What differs in `other`, and what each difference costs (see `plans.diff`)."""
-        from resenc_plans.plans.diff import compare
+    def suggest_name(
+        self,
+        *,
+        from_: str | None = None,
+        gpus: int | None = None,
+        keep_topology: bool = False,
+        **overrides: Any,
+    ) -> str:
+        """The name that `derive` gives to a configuration if it is called without one.
 
-        return compare(self, other, resolved=resolved)
+        Raises
+        ------
+        PlansError, UsageError
+            As `derive`.
+        """
+        parent = self.resolve(from_ or default_parent(self._header))
+        changes = complete_overrides(parent, overrides, gpus=gpus, keep_topology=keep_topology)
+        return derived_name(parent, changes)
+
+    def diff(self, other: "Plans", *, resolved: bool = True) -> PlansDiff:
+        """What differs in `other`, and what each difference costs (see `plans.diff`).
+
+        With `resolved`, configurations are compared as they run, so that a child shows what it
+        gets from a parent that changed; otherwise as they are written. A configuration that does
+        not resolve is compared as written.
+        """
+        if resolved:
+            return compare(self._as_it_runs(), other._as_it_runs())
+        return compare(self._document, other._document)
 
     def validate_rules(
         self,
-        dataset: "Dataset | DatasetJson | None" = None,
+        dataset: Dataset | DatasetJson | None = None,
         *,
-        fingerprint: "Fingerprint | None" = None,
-    ) -> "tuple[Finding, ...]":
-        """Every finding of the rules beyond types, worst first (see `plans.rules`).
+        fingerprint: Fingerprint | None = None,
+    ) -> tuple[Finding, ...]:
+        """Every finding of the checks beyond types, worst first (see `plans.checks.rules`).
 
         With `dataset`, channels and batch sizes are checked against it too; with `fingerprint`,
         whether it is the one that the plans were made from.
         """
-        from resenc_plans.datasets.dataset import Dataset
-        from resenc_plans.plans.checks.rules import check
+        resolutions = self._resolutions()
+        return check_rules(
+            CheckContext(
+                document=self._document,
+                path=self.path,
+                resolved={
+                    name: config
+                    for name, config in resolutions.items()
+                    if isinstance(config, ResolvedConfiguration)
+                },
+                unresolved={
+                    name: str(error).removeprefix(f"{self.source}: ").removeprefix(f"{name}: ")
+                    for name, error in resolutions.items()
+                    if isinstance(error, PlansError)
+                },
+                dataset=dataset.json if isinstance(dataset, Dataset) else dataset,
+                fingerprint_digest=fingerprint.digest() if fingerprint else None,
+            )
+        )
 
-        dataset_json = dataset.json if isinstance(dataset, Dataset) else dataset
-        return check(self, dataset_json, fingerprint.digest() if fingerprint else None)
+    def new_findings(self, before: "Plans", configuration: str) -> tuple[Finding, ...]:
+        """What the checks find in a configuration that they did not find in `before`."""
+        known = set(before.validate_rules())
+        return tuple(
+            finding
+            for finding in self.validate_rules()
+            if finding.configuration == configuration and finding not in known
+        )
 
     def upgrade(self) -> Upgrade:
         """Rewrite older formats to the current one, in place (see `plans.legacy`)."""
@@ -227,6 +313,27 @@ class Plans:
         report = upgrade_document(document)
         self._become(type(self)(document, self.source, self.path))
         return report
+
+    def _resolutions(self) -> dict[str, ResolvedConfiguration | PlansError]:
+        """Each configuration as it runs, or why it does not resolve."""
+        resolutions: dict[str, ResolvedConfiguration | PlansError] = {}
+        for name in self.configurations:
+            try:
+                resolutions[name] = self.resolve(name)
+            except PlansError as error:
+                resolutions[name] = error
+        return resolutions
+
+    def _as_it_runs(self) -> dict[str, Any]:
+        """The document with each configuration resolved, where it resolves."""
+        written = self._document["configurations"]
+        return {
+            **self._document,
+            "configurations": {
+                name: written[name] if isinstance(config, PlansError) else config.to_dict()
+                for name, config in self._resolutions().items()
+            },
+        }
 
     def _become(self, edited: Self) -> None:
         """Take over what `edited` holds; what was resolved before keeps what it has."""
@@ -243,6 +350,23 @@ class Plans:
 
     def __repr__(self) -> str:
         return f"Plans({self.name!r}, configurations={list(self.configurations)})"
+
+
+def plans_files(folder: Path) -> list[Path]:
+    """The plans files in a folder, by name; other JSON files are passed over."""
+    if not folder.is_dir():
+        return []
+    files = []
+    for path in sorted(folder.glob("*.json")):
+        if path.name in (DATASET_JSON, FINGERPRINT_JSON, SPLITS_JSON) or not path.is_file():
+            continue
+        try:
+            document = read_json(path)
+        except FileError:
+            continue
+        if isinstance(document, dict) and isinstance(document.get("configurations"), dict):
+            files.append(path)
+    return files
 
 
 def _header(

@@ -107,7 +107,7 @@ def overrides_for_patch_size(
         )
     if len(patch_size) != config.dim:
         raise ConfigurationError(
-            f"{config.name}: patch_size needs {config.dim} numbers, {len(patch_size)} were given."
+            f"{config.name}: patch_size has {len(patch_size)} axes, but needs {config.dim} numbers."
         )
     strides, kernels = strides_and_kernels(spacing or config.spacing, patch_size)
     arguments = architecture.arch_kwargs

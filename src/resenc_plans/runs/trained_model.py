@@ -13,7 +13,7 @@ from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import ModelError
 from resenc_plans.folders import DATASET_JSON, FINAL_CHECKPOINT, PLANS_JSON
 from resenc_plans.networks.build import build_network
-from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.configuration import ResolvedConfiguration, input_channels
 from resenc_plans.plans.plans import Plans
 from resenc_plans.runs.checkpoint import Checkpoint, load_checkpoint, load_weights
 from resenc_plans.runs.model_folder import ModelFolder
@@ -91,12 +91,6 @@ class TrainedModel:
             weights=weights,
         )
 
-    @property
-    def input_channels(self) -> int:
-        """Channels of the image and, in a cascade's second stage, one per foreground label."""
-        extra = len(self.labels.foreground_labels) if self.config.previous_stage else 0
-        return len(self.dataset.channels) + extra
-
     def network(self, source: str, allow_import: Collection[str] = ()) -> nn.Module:
         """The network with the weights of the checkpoint `source`, ready to predict.
 
@@ -109,7 +103,7 @@ class TrainedModel:
         """
         network = build_network(
             self.config,
-            self.input_channels,
+            input_channels(self.config, self.labels),
             self.labels.num_heads,
             deep_supervision=False,
             allow_import=allow_import,

@@ -37,12 +37,6 @@ def default_loss(config: ResolvedConfiguration, labels: Labels, ranks: Ranks) ->
     return DiceCrossEntropy(config.batch_dice, labels.ignore_label, ranks)
 
 
-def input_channels(config: ResolvedConfiguration, labels: Labels) -> int:
-    """Channels of the image and, in a cascade, of the previous stage's one-hot labels."""
-    previous = len(labels.foreground_labels) if config.previous_stage is not None else 0
-    return len(config.normalization_schemes) + previous
-
-
 def default_batches(
     config: ResolvedConfiguration,
     dataset: Dataset,

@@ -23,7 +23,7 @@ from resenc_plans.execution.signals import StopRequest
 from resenc_plans.folders import BEST_CHECKPOINT, FINAL_CHECKPOINT, LATEST_CHECKPOINT
 from resenc_plans.networks.build import build_network
 from resenc_plans.networks.device import find_precision, try_all_kernels
-from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.configuration import ResolvedConfiguration, input_channels
 from resenc_plans.plans.resolutions import loss_weights
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.run_folder import RunFolder
@@ -33,7 +33,6 @@ from resenc_plans.training.defaults import (
     default_batches,
     default_loss,
     default_run_folder,
-    input_channels,
 )
 from resenc_plans.training.history import Epoch, smoothed
 from resenc_plans.training.losses import (

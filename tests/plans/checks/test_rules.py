@@ -6,7 +6,7 @@ import pytest
 from resenc_plans import Dataset, Fingerprint, Plans
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.plans.checks.rules import RULES
-from resenc_plans.plans.provenance import PROVENANCE
+from resenc_plans.plans.configuration import PROVENANCE
 from tests.plans.documents import OLD_CONFIGURATION, document
 
 

@@ -79,7 +79,7 @@ def cost(
     for name in configurations or plan.configurations:
         try:
             found[name] = _price(
-                _network(plan, plan.resolve(name), input_channels, heads, regions),
+                _network(plan.resolve(name), input_channels, heads, regions),
                 gpus,
                 allow_import or (),
             )
@@ -115,20 +115,19 @@ class _Priced:
 
 
 def _network(
-    plan: "Plans",
     config: "ResolvedConfiguration",
-    input_channels: int | None,
+    channels: int | None,
     heads: int | None,
     regions: bool | None,
 ) -> Network:
-    if input_channels is None or heads is None:
-        from resenc_plans.cli.scope import channels_and_heads, has_regions
+    if channels is None or heads is None:
+        from resenc_plans.plans.configuration import input_channels
 
-        known = channels_and_heads(plan, config)
-        input_channels = known[0] if input_channels is None else input_channels
-        heads = known[1] if heads is None else heads
-        regions = has_regions(plan) if regions is None else regions
-    return Network(config, input_channels, heads, bool(regions))
+        labels = config.plans.labels()
+        channels = input_channels(config, labels) if channels is None else channels
+        heads = labels.num_heads if heads is None else heads
+        regions = labels.has_regions if regions is None else regions
+    return Network(config, channels, heads, bool(regions))
 
 
 def _price(network: Network, gpus: int, allow_import: Sequence[str]) -> _Priced:

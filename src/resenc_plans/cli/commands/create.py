@@ -188,17 +188,17 @@ def _announce(result: "PlanningResult") -> None:
 def _print_plans(result: "PlanningResult", dataset: "Dataset") -> None:
     from resenc_plans.cli.measurement import calibration_in_use
     from resenc_plans.cost.estimate import estimate_cost
+    from resenc_plans.plans.configuration import input_channels
 
     labels, calibration = dataset.labels, calibration_in_use()
     rows = []
     for name in result.plans.configurations:
         config = result.plans.resolve(name)
         fit = result.fits.get(name)
-        channels = len(config.normalization_schemes)
-        if config.previous_stage is not None:
-            channels += len(labels.foreground_labels)
         cost = estimate_cost(
-            *(config, channels, labels.num_heads),
+            config,
+            input_channels(config, labels),
+            labels.num_heads,
             regions=labels.has_regions,
             calibration=calibration,
         )

@@ -1,6 +1,6 @@
-"""Commands that change or compare plans files: derive, diff, upgrade."""
+"""The command that compares two plans."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -9,19 +9,7 @@ from resenc_plans.cli.options import (
     Format,
     FormatOption,
 )
-from resenc_plans.cli.render import (
-    print_json,
-    print_table,
-    say,
-    short_json,
-    styled,
-)
-
-if TYPE_CHECKING:
-    from resenc_plans.plans.diff import PlansDiff
-
-
-_COST_STYLES = {"nothing": "green", "train again": "yellow", "preprocess again": "red"}
+from resenc_plans.cli.render import print_diff, print_json
 
 
 def diff(
@@ -39,30 +27,10 @@ def diff(
     """
     from resenc_plans.cli.scope import find_plans
 
-    found = find_plans(before, dataset).diff(find_plans(after, dataset), resolved=not raw)
+    differences = find_plans(before, dataset).diff(find_plans(after, dataset), resolved=not raw)
     if format is Format.JSON:
-        print_json(found.to_dict())
+        print_json(differences.to_dict())
     else:
-        print_diff(found)
-    if found:
+        print_diff(differences)
+    if differences:
         raise typer.Exit(1)
-
-
-def print_diff(found: "PlansDiff") -> None:
-    """Print the differences as a table, with what each costs."""
-    from resenc_plans.plans.diff import ABSENT
-
-    if not found:
-        say("No difference.")
-        return
-    rows = [
-        [
-            change.configuration or "(file)",
-            change.key or "(whole)",
-            "-" if change.before is ABSENT else short_json(change.before),
-            "-" if change.after is ABSENT else short_json(change.after),
-            styled(str(change.cost), _COST_STYLES[str(change.cost)]),
-        ]
-        for change in found.changes
-    ]
-    print_table(["configuration", "key", "before", "after", "costs"], rows, fixed=1)

@@ -105,10 +105,11 @@ def _show_configuration(plan: "Plans", name: str) -> None:
 
 
 def _show_network(plan: "Plans", name: str, plot: Path | None, *, table: bool) -> None:
-    from resenc_plans.cli.scope import channels_and_heads
+    from resenc_plans.plans.configuration import input_channels
 
     config = plan.resolve(name)
-    channels, heads = channels_and_heads(plan, config)
+    labels = config.plans.labels()
+    channels, heads = input_channels(config, labels), labels.num_heads
     if table:
         from resenc_plans.cost.stages import network_stages
 

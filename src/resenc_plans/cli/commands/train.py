@@ -324,7 +324,7 @@ def _without_gpus(arguments: Sequence[str]) -> list[str]:
 
 def _out_of_memory(config: "ResolvedConfiguration", dataset: "Dataset", world: int) -> str:
     from resenc_plans.cost.estimate import estimate_cost
-    from resenc_plans.training.defaults import input_channels
+    from resenc_plans.plans.configuration import input_channels
 
     channels = input_channels(config, dataset.labels)
     text = f"{config.name}: the device's memory does not suffice."

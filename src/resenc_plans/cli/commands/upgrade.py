@@ -1,10 +1,7 @@
-"""Commands that change or compare plans files: derive, diff, upgrade."""
-
-from typing import TYPE_CHECKING
+"""The command that rewrites plans of an older format."""
 
 import typer
 
-from resenc_plans.cli.commands.derive import output_of
 from resenc_plans.cli.options import (
     DatasetOption,
     DryRunOption,
@@ -12,13 +9,7 @@ from resenc_plans.cli.options import (
     OverwriteOption,
     PlansOption,
 )
-from resenc_plans.cli.render import (
-    note,
-    say,
-)
-
-if TYPE_CHECKING:
-    pass
+from resenc_plans.cli.render import note, say
 
 
 def upgrade(
@@ -33,7 +24,7 @@ def upgrade(
     Exit code 1 if a network has no current form and was left.
     Example: resenc-plans upgrade --plans nnUNetPlans.json --dry-run
     """
-    from resenc_plans.cli.scope import find_plans
+    from resenc_plans.cli.scope import find_plans, output_of
 
     plan = find_plans(plans, dataset)
     report = plan.upgrade()

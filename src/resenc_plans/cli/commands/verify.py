@@ -1,7 +1,6 @@
 """Commands about a dataset: verify, fingerprint."""
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -16,7 +15,7 @@ from resenc_plans.cli.progress import case_progress
 from resenc_plans.cli.render import print_json, print_table, say, styled
 
 if TYPE_CHECKING:
-    pass
+    from resenc_plans.datasets.finding import Finding
 
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -38,12 +37,12 @@ def verify(
     with case_progress("Verifying", len(data.cases)) as on_case, case_pool(workers) as executor:
         findings = verify_dataset(data, executor=executor, on_case=on_case)
     if format is Format.JSON:
-        print_json([{key: _plain(value) for key, value in asdict(f).items()} for f in findings])
+        print_json([_as_json(finding) for finding in findings])
     elif findings:
         print_table(
             ["severity", "check", "case", "what"],
             [
-                [styled(f.severity, _STYLES[f.severity]), f.id, f.case or "(dataset)", f.message]
+                [styled(f.severity, _STYLES[f.severity]), f.rule, f.case or "(dataset)", f.message]
                 for f in findings
             ],
         )
@@ -55,5 +54,11 @@ def verify(
         raise typer.Exit(1)
 
 
-def _plain(value: Any) -> Any:
-    return value if value is None or isinstance(value, int | float) else str(value)
+def _as_json(finding: "Finding") -> dict[str, str | None]:
+    return {
+        "severity": finding.severity,
+        "id": finding.rule,
+        "case": finding.case,
+        "path": None if finding.path is None else str(finding.path),
+        "message": finding.message,
+    }

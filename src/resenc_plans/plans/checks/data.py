@@ -3,11 +3,10 @@
 from difflib import get_close_matches
 from math import prod
 
-from resenc_plans.plans.checks.findings import Found, Subject
-from resenc_plans.plans.derivation import PREPROCESSING_KEYS
+from resenc_plans.plans.checks.context import CheckContext, Violations
+from resenc_plans.plans.configuration import PREPROCESSING_KEYS, PROVENANCE
 from resenc_plans.plans.inheritance import INHERITS_FROM, inherit
 from resenc_plans.plans.legacy import INTENSITIES, modernize
-from resenc_plans.plans.provenance import PROVENANCE
 
 NORMALIZATIONS = (
     "CTNormalization",
@@ -18,10 +17,10 @@ NORMALIZATIONS = (
 )
 
 
-def identifier_of_parent(subject: Subject) -> Found:
+def identifier_of_parent(context: CheckContext) -> Violations:
     """A child whose preprocessing differs from its parent's must not use its parent's data."""
-    written = subject.document["configurations"]
-    for name in subject.resolved:
+    written = context.document["configurations"]
+    for name in context.resolved:
         parent = written[name].get(INHERITS_FROM)
         if parent is None or "data_identifier" in written[name]:
             continue
@@ -37,18 +36,18 @@ def identifier_of_parent(subject: Subject) -> Found:
             )
 
 
-def shared_identifier(subject: Subject) -> Found:
+def shared_identifier(context: CheckContext) -> Violations:
     """Two configurations under one data_identifier have one preprocessing."""
     first: dict[str, str] = {}
-    written = subject.document["configurations"]
-    for name, config in subject.resolved.items():
+    written = context.document["configurations"]
+    for name, config in context.resolved.items():
         other = first.setdefault(config.data_identifier, name)
         if other == name or "data_identifier" not in written[name]:
             continue
         differing = [
             key
             for key in PREPROCESSING_KEYS
-            if getattr(config, key) != getattr(subject.resolved[other], key)
+            if getattr(config, key) != getattr(context.resolved[other], key)
         ]
         if differing:
             yield (
@@ -59,9 +58,9 @@ def shared_identifier(subject: Subject) -> Found:
             )
 
 
-def channels(subject: Subject) -> Found:
+def channels(context: CheckContext) -> Violations:
     """Per-channel lists are as long as each other and as the dataset's channels."""
-    for name, config in subject.resolved.items():
+    for name, config in context.resolved.items():
         count = len(config.normalization_schemes)
         if len(config.use_mask_for_norm) != count:
             yield (
@@ -69,18 +68,18 @@ def channels(subject: Subject) -> Found:
                 "use_mask_for_norm",
                 f"has {len(config.use_mask_for_norm)} entries, normalization_schemes has {count}.",
             )
-        if subject.dataset and count != len(subject.dataset.channel_names):
+        if context.dataset and count != len(context.dataset.channel_names):
             yield (
                 name,
                 "normalization_schemes",
-                f"has {count} entries, dataset.json has {len(subject.dataset.channel_names)} "
+                f"has {count} entries, dataset.json has {len(context.dataset.channel_names)} "
                 "channels.",
             )
 
 
-def normalizations(subject: Subject) -> Found:
+def normalizations(context: CheckContext) -> Violations:
     """nnU-Net finds a normalisation by its class name, and fails when there is none."""
-    for name, config in subject.resolved.items():
+    for name, config in context.resolved.items():
         for scheme in dict.fromkeys(config.normalization_schemes):
             if scheme not in NORMALIZATIONS:
                 close = get_close_matches(scheme, NORMALIZATIONS, n=1)
@@ -88,12 +87,12 @@ def normalizations(subject: Subject) -> Found:
                 yield name, "normalization_schemes", f"{scheme} is not one of nnU-Net's.{hint}"
 
 
-def intensities(subject: Subject) -> Found:
+def intensities(context: CheckContext) -> Violations:
     """There are intensity properties for each channel of the dataset."""
-    properties = subject.document.get(INTENSITIES)
-    if not isinstance(properties, dict) or not subject.dataset:
+    properties = context.document.get(INTENSITIES)
+    if not isinstance(properties, dict) or not context.dataset:
         return
-    count = len(subject.dataset.channel_names)
+    count = len(context.dataset.channel_names)
     if len(properties) != count:
         yield (
             None,
@@ -102,9 +101,9 @@ def intensities(subject: Subject) -> Found:
         )
 
 
-def small_batch(subject: Subject) -> Found:
+def small_batch(context: CheckContext) -> Violations:
     """A batch under 2 is suspicious."""
-    for name, config in subject.resolved.items():
+    for name, config in context.resolved.items():
         if config.batch_size < 2:
             yield (
                 name,
@@ -114,13 +113,13 @@ def small_batch(subject: Subject) -> Found:
             )
 
 
-def large_batch(subject: Subject) -> Found:
+def large_batch(context: CheckContext) -> Violations:
     """One batch that covers more than 5% of the dataset's voxels is worth a note."""
-    cases = subject.dataset.num_training if subject.dataset else None
+    cases = context.dataset.num_training if context.dataset else None
     if not cases:
         return
-    written = subject.document["configurations"]
-    for name, config in subject.resolved.items():
+    written = context.document["configurations"]
+    for name, config in context.resolved.items():
         voxels = prod(config.median_image_size_in_voxels) * cases
         is_inherited = not written[name].keys() & {"batch_size", "patch_size"}
         if voxels <= 0 or config.dim < 3 or is_inherited:
@@ -135,14 +134,14 @@ def large_batch(subject: Subject) -> Found:
             )
 
 
-def stale_fingerprint(subject: Subject) -> Found:
+def stale_fingerprint(context: CheckContext) -> Violations:
     """The fingerprint that the plans were made from is still the dataset's."""
-    recorded = subject.document.get(PROVENANCE, {}).get("fingerprint_digest")
-    now = subject.fingerprint_digest
+    recorded = context.document.get(PROVENANCE, {}).get("fingerprint_digest")
+    now = context.fingerprint_digest
     if recorded and now and recorded != now:
         yield (
             None,
             PROVENANCE,
-            "the dataset's fingerprint has changed since these plans were made. Plan again with "
-            "`resenc-plans create`, or keep these knowingly.",
+            "the dataset's fingerprint has changed since these plans were made. Plan the dataset "
+            "again, or ignore this if the plans are to stay as they are.",
         )

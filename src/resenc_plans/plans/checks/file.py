@@ -2,32 +2,34 @@
 
 from difflib import get_close_matches
 
-from resenc_plans.errors import PlansError
-from resenc_plans.plans.checks.findings import Found, Subject
-from resenc_plans.plans.configuration import Configuration, PlansDocument
+from resenc_plans.plans.checks.context import CheckContext, Violations
+from resenc_plans.plans.configuration import PROVENANCE, Configuration, PlansDocument
 from resenc_plans.plans.inheritance import INHERITS_FROM
 from resenc_plans.plans.legacy import OLD_INTENSITIES, OLD_KEYS
-from resenc_plans.plans.provenance import PROVENANCE, STANDARD_TARGETS
+
+STANDARD_TARGETS: dict[str, int] = {
+    "nnUNetPlans": 8,
+    "nnUNetResEncUNetPlans": 8,
+    "nnUNetResEncUNetMPlans": 8,
+    "nnUNetResEncUNetLPlans": 24,
+    "nnUNetResEncUNetXLPlans": 40,
+}
+"""The GPU memory target (GB, as nnU-Net counts it) that each preset's plans name stands for."""
 
 FILE_KEYS = {*PlansDocument.model_fields, OLD_INTENSITIES, PROVENANCE, "$schema"}
 CONFIGURATION_KEYS = {*Configuration.model_fields, *OLD_KEYS}
 
 
-def resolves(subject: Subject) -> Found:
+def resolves(context: CheckContext) -> Violations:
     """Inheritance leads to a complete configuration of possible values."""
-    for name in subject.plan.configurations:
-        if name not in subject.resolved:
-            try:
-                subject.plan.resolve(name)
-            except PlansError as error:
-                text = str(error).removeprefix(f"{subject.plan.source}: ")
-                yield name, "", text.removeprefix(f"{name}: ")
+    for name, reason in context.unresolved.items():
+        yield name, "", reason
 
 
-def transposes(subject: Subject) -> Found:
+def transposes(context: CheckContext) -> Violations:
     """The two transposes are permutations and undo each other."""
-    forward = subject.document.get("transpose_forward")
-    backward = subject.document.get("transpose_backward")
+    forward = context.document.get("transpose_forward")
+    backward = context.document.get("transpose_backward")
     if forward is None and backward is None:
         return
     if not isinstance(forward, list) or not isinstance(backward, list):
@@ -45,14 +47,14 @@ def transposes(subject: Subject) -> Found:
         )
 
 
-def cascade(subject: Subject) -> Found:
+def cascade(context: CheckContext) -> Violations:
     """previous_stage and next_stage exist and point at each other."""
-    names = subject.plan.configurations
-    for name, config in subject.resolved.items():
+    names = context.document["configurations"]
+    for name, config in context.resolved.items():
         previous = config.previous_stage
         if previous is not None and previous not in names:
             yield name, "previous_stage", f"{previous!r} does not exist."
-        elif previous in subject.resolved and not _leads_to(subject, previous, name):
+        elif previous is not None and not _leads_to(context, previous, name):
             yield (
                 name,
                 "previous_stage",
@@ -62,28 +64,30 @@ def cascade(subject: Subject) -> Found:
         for stage in config.next_stage:
             if stage not in names:
                 yield name, "next_stage", f"{stage!r} does not exist."
-            elif stage in subject.resolved and subject.resolved[stage].previous_stage is None:
+            elif stage in context.resolved and context.resolved[stage].previous_stage is None:
                 yield name, "next_stage", f"{stage} has no previous_stage that points back."
 
 
-def _leads_to(subject: Subject, previous: str, name: str) -> bool:
-    """Whether `previous` names `name` or one of its ancestors as a next stage."""
-    written = subject.document["configurations"]
+def _leads_to(context: CheckContext, previous: str, name: str) -> bool:
+    """Whether `previous` names `name` or one of its ancestors as a next stage, if it resolves."""
+    if previous not in context.resolved:
+        return True
+    written = context.document["configurations"]
     candidate: str | None = name
     while candidate is not None:
-        if candidate in subject.resolved[previous].next_stage:
+        if candidate in context.resolved[previous].next_stage:
             return True
         candidate = written[candidate].get(INHERITS_FROM)
     return False
 
 
-def unknown_keys(subject: Subject) -> Found:
-    """A key that resembles a known one is probably a slip."""
-    for key in subject.document.keys() - FILE_KEYS:
+def unknown_keys(context: CheckContext) -> Violations:
+    """A key that resembles a known one is probably a typing error."""
+    for key in context.document.keys() - FILE_KEYS:
         close = get_close_matches(key, FILE_KEYS, n=1, cutoff=0.75)
         if close:
             yield None, key, f"is unknown. Did you mean {close[0]}?"
-    for name, values in subject.document["configurations"].items():
+    for name, values in context.document["configurations"].items():
         for key in values:
             close = get_close_matches(
                 _folded(key), [_folded(k) for k in CONFIGURATION_KEYS], n=1, cutoff=0.8
@@ -97,40 +101,44 @@ def unknown_keys(subject: Subject) -> Found:
                 )
 
 
-def extra_keys(subject: Subject) -> Found:
+def extra_keys(context: CheckContext) -> Violations:
     """Keys that nnU-Net does not read have no effect there."""
-    suspicious = {(name, key) for name, key, _ in unknown_keys(subject)}
-    for key in subject.document:
+    suspicious = {(name, key) for name, key, _ in unknown_keys(context)}
+    for key in context.document:
         if key not in FILE_KEYS and (None, key) not in suspicious:
             yield None, key, "is not a key that nnU-Net reads; it is kept."
-    for name, values in subject.document["configurations"].items():
+    for name, values in context.document["configurations"].items():
         for key in values:
             if key not in CONFIGURATION_KEYS and (name, key) not in suspicious:
                 yield name, key, "is not a key that nnU-Net reads; it is kept."
 
 
-def old_format(subject: Subject) -> Found:
+def old_format(context: CheckContext) -> Violations:
     """Older formats still work; upgrading makes them readable."""
-    if OLD_INTENSITIES in subject.document:
-        yield None, OLD_INTENSITIES, "is an old name. `resenc-plans upgrade` rewrites it."
-    for name, values in subject.document["configurations"].items():
+    if OLD_INTENSITIES in context.document:
+        yield None, OLD_INTENSITIES, "is an old name; upgrade the plans to rename it."
+    for name, values in context.document["configurations"].items():
         old = [key for key in OLD_KEYS if key in values]
         if not old:
             continue
         if "architecture" in values:
-            yield name, old[0], "and other keys of the old format are dead beside architecture."
+            yield (
+                name,
+                old[0],
+                "and other keys of the old format have no effect beside architecture.",
+            )
         else:
             yield (
                 name,
                 old[0],
-                "is in the old format, which nnU-Net rebuilds at each run. `resenc-plans upgrade` "
-                "rewrites it.",
+                "is in the old format, which nnU-Net converts at each run; upgrade the plans to "
+                "rewrite it.",
             )
 
 
-def name_of_file(subject: Subject) -> Found:
+def name_of_file(context: CheckContext) -> Violations:
     """Results are stored under plans_name, whatever the file is called."""
-    name, path = subject.document.get("plans_name"), subject.plan.path
+    name, path = context.document.get("plans_name"), context.path
     if path is None or path.suffix != ".json" or path.name in ("plans.json", "nnUNetPlans.json"):
         return
     if name is not None and name != path.stem:
@@ -142,12 +150,12 @@ def name_of_file(subject: Subject) -> Found:
         )
 
 
-def missing_of_file(subject: Subject) -> Found:
+def missing_of_file(context: CheckContext) -> Violations:
     """Without these keys nnU-Net cannot run the plans."""
-    if not subject.document["configurations"]:
+    if not context.document["configurations"]:
         yield None, "configurations", "is empty; there is nothing to run."
     for key in ("dataset_name", "plans_name", "transpose_forward", "image_reader_writer"):
-        if key not in subject.document:
+        if key not in context.document:
             yield None, key, "is missing; nnU-Net cannot train or predict with these plans."
 
 
@@ -155,10 +163,10 @@ def _folded(key: str) -> str:
     return key.lower().replace("_", "").replace("-", "")
 
 
-def preset_target(subject: Subject) -> Found:
+def preset_target(context: CheckContext) -> Violations:
     """A preset's plans name promises the preset's memory target."""
-    target = subject.document.get(PROVENANCE, {}).get("gpu_memory_gb")
-    name = subject.document.get("plans_name")
+    target = context.document.get(PROVENANCE, {}).get("gpu_memory_gb")
+    name = context.document.get("plans_name")
     if target is not None and name in STANDARD_TARGETS and target != STANDARD_TARGETS[name]:
         yield (
             None,

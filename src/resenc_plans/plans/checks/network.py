@@ -6,15 +6,15 @@ from difflib import get_close_matches
 
 from resenc_plans.errors import ConfigurationError
 from resenc_plans.plans.architectures import OtherArchitecture, UNetArguments
-from resenc_plans.plans.checks.findings import Found, Subject
+from resenc_plans.plans.checks.context import CheckContext, Violations
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.topology import MIN_EDGE
 from resenc_plans.plans.unet import UNet, length_problems, rare_arguments
 
 
-def patch_divisible(subject: Subject) -> Found:
+def patch_divisible(context: CheckContext) -> Violations:
     """Every stride must divide what is left of the patch on its axis."""
-    for name, config, unet in _blueprints(subject):
+    for name, config, unet in _blueprints(context):
         for axis, (size, divisor) in enumerate(zip(config.patch_size, unet.divisor, strict=True)):
             if size % divisor:
                 below, above = size // divisor * divisor, -(-size // divisor) * divisor
@@ -27,9 +27,9 @@ def patch_divisible(subject: Subject) -> Found:
                 )
 
 
-def bottleneck_edge(subject: Subject) -> Found:
+def bottleneck_edge(context: CheckContext) -> Violations:
     """The bottleneck keeps at least 4 voxels on every axis that is pooled."""
-    for name, config, unet in _blueprints(subject):
+    for name, config, unet in _blueprints(context):
         for axis, (size, divisor) in enumerate(zip(config.patch_size, unet.divisor, strict=True)):
             if divisor > 1 and size % divisor == 0 and size // divisor < MIN_EDGE:
                 yield (
@@ -41,16 +41,16 @@ def bottleneck_edge(subject: Subject) -> Found:
                 )
 
 
-def stage_lengths(subject: Subject) -> Found:
+def stage_lengths(context: CheckContext) -> Violations:
     """Lists per stage and per axis have the lengths that n_stages and the patch ask for."""
-    for name, config, arguments in _unets(subject):
+    for name, config, arguments in _unets(context):
         for key, problem in length_problems(arguments, config.dim):
             yield name, f"architecture.arch_kwargs.{key}", problem
 
 
-def dimensions(subject: Subject) -> Found:
+def dimensions(context: CheckContext) -> Violations:
     """Median size, convolution and patch have the same number of axes."""
-    for name, config in subject.resolved.items():
+    for name, config in context.resolved.items():
         sizes = len(config.median_image_size_in_voxels)
         if sizes != config.dim:
             yield (
@@ -58,7 +58,7 @@ def dimensions(subject: Subject) -> Found:
                 "median_image_size_in_voxels",
                 f"has {sizes} axes, patch_size has {config.dim}.",
             )
-    for name, config, arguments in _unets(subject):
+    for name, config, arguments in _unets(context):
         if arguments.dim not in (None, config.dim):
             yield (
                 name,
@@ -67,9 +67,9 @@ def dimensions(subject: Subject) -> Found:
             )
 
 
-def operators(subject: Subject) -> Found:
+def operators(context: CheckContext) -> Violations:
     """Norm and dropout work on as many axes as the patch has."""
-    for name, config, arguments in _unets(subject):
+    for name, config, arguments in _unets(context):
         for key in ("norm_op", "dropout_op"):
             written = getattr(arguments, key)
             match = re.search(r"([123])d$", written or "")
@@ -81,9 +81,9 @@ def operators(subject: Subject) -> Found:
                 )
 
 
-def single_stage(subject: Subject) -> Found:
+def single_stage(context: CheckContext) -> Violations:
     """Without a second stage there is no decoder, and nothing to train."""
-    for name, _, arguments in _unets(subject):
+    for name, _, arguments in _unets(context):
         if arguments.n_stages < 2:
             yield (
                 name,
@@ -92,9 +92,9 @@ def single_stage(subject: Subject) -> Found:
             )
 
 
-def network_arguments(subject: Subject) -> Found:
+def network_arguments(context: CheckContext) -> Violations:
     """An argument that the network does not take fails when it is built."""
-    for name, config in subject.resolved.items():
+    for name, config in context.resolved.items():
         architecture = config.architecture
         unknown = [("architecture", key) for key in architecture.model_extra or {}]
         known = {"architecture": ["network_class_name", "arch_kwargs", "_kw_requires_import"]}
@@ -110,16 +110,16 @@ def network_arguments(subject: Subject) -> Found:
             yield name, f"{place}.{key}", f"is not an argument of the network.{hint}"
 
 
-def _unets(subject: Subject) -> Iterator[tuple[str, ResolvedConfiguration, UNetArguments]]:
-    for name, config in subject.resolved.items():
+def _unets(context: CheckContext) -> Iterator[tuple[str, ResolvedConfiguration, UNetArguments]]:
+    for name, config in context.resolved.items():
         architecture = config.architecture
         if not isinstance(architecture, OtherArchitecture):
             yield name, config, architecture.arch_kwargs
 
 
-def _blueprints(subject: Subject) -> Iterator[tuple[str, ResolvedConfiguration, UNet]]:
+def _blueprints(context: CheckContext) -> Iterator[tuple[str, ResolvedConfiguration, UNet]]:
     """The U-Nets whose arguments agree with each other; the others have findings of their own."""
-    for name, config, arguments in _unets(subject):
+    for name, config, arguments in _unets(context):
         try:
             yield name, config, UNet.from_arguments(arguments, config.dim)
         except ConfigurationError:

@@ -3,15 +3,23 @@
 A rule's id is stable: reviews and hooks refer to it.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from resenc_plans.errors import PlansError
+from resenc_plans.datasets.finding import Finding, Severity, worst_first
 from resenc_plans.plans.checks import data, file, network
-from resenc_plans.plans.checks.findings import SEVERITIES, Finding, Rule, Subject
+from resenc_plans.plans.checks.context import CheckContext, Violations
 
-if TYPE_CHECKING:
-    from resenc_plans.datasets.dataset_json import DatasetJson
-    from resenc_plans.plans.plans import Plans
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule: its id, how bad a violation is, what it says in one line, and its check."""
+
+    id: str
+    severity: Severity
+    title: str
+    check: Callable[[CheckContext], Violations]
+
 
 RULES: tuple[Rule, ...] = (
     Rule("P001", "error", "every configuration resolves", file.resolves),
@@ -41,21 +49,10 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def check(
-    plan: "Plans", dataset: "DatasetJson | None" = None, fingerprint_digest: str | None = None
-) -> tuple[Finding, ...]:
-    """All findings of all rules, worst first, then in file order of the rules."""
-    document = plan.to_dict()
-    resolved = {}
-    for name in plan.configurations:
-        try:
-            resolved[name] = plan.resolve(name)
-        except PlansError:
-            continue
-    subject = Subject(plan, document, resolved, dataset, fingerprint_digest)
-    found = [
-        Finding(rule.id, rule.severity, *where_and_what)
+def check_rules(context: CheckContext) -> tuple[Finding, ...]:
+    """All findings of all rules, worst first."""
+    return worst_first(
+        Finding(rule.id, rule.severity, message, configuration, key)
         for rule in RULES
-        for where_and_what in rule.check(subject)
-    ]
-    return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
+        for configuration, key, message in rule.check(context)
+    )

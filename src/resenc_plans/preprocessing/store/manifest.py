@@ -15,7 +15,7 @@ from typing import Any, get_args
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.errors import FileError
 from resenc_plans.files import replace_file
-from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.configuration import PREPROCESSING_KEYS, ResolvedConfiguration
 from resenc_plans.preprocessing.resampling.labels import LabelRule
 from resenc_plans.preprocessing.store.case_store import OWN_FOLDER
 
@@ -127,22 +127,12 @@ def recipe_digest(config: ResolvedConfiguration, dataset_json: DatasetJson, rule
     differ in it, and read each other's cases.
     """
     document = config.to_dict()
-    keys = (
-        "spacing",
-        "normalization_schemes",
-        "use_mask_for_norm",
-        "resampling_fn_data",
-        "resampling_fn_data_kwargs",
-        "resampling_fn_seg",
-        "resampling_fn_seg_kwargs",
-        "preprocessor_name",
-    )
     plans_document = config.plans.to_dict()
     dataset_document = dataset_json.to_dict()
     needless = set(config.normalization_schemes) <= WITHOUT_INTENSITIES
     parts = {
         "version": RESULTS_VERSION,
-        "configuration": {key: document.get(key) for key in keys},
+        "configuration": {key: document.get(key) for key in PREPROCESSING_KEYS},
         "transpose_forward": plans_document.get("transpose_forward"),
         "intensities": None if needless else _intensities(plans_document),
         "labels": dataset_document.get("labels"),

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from resenc_plans.plans.checks.schema import schema_faults
+from resenc_plans.plans.faults import schema_faults
 from tests.plans.documents import document as plans_document
 
 

@@ -1,0 +1,45 @@
+"""All that can be said of a plans file: whether it can be read, its schema, its rules."""
+
+from pathlib import Path
+
+from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.datasets.finding import Finding
+from resenc_plans.datasets.fingerprint import Fingerprint
+from resenc_plans.errors import FileError, PlansError, ResencPlansError
+from resenc_plans.files import read_json
+from resenc_plans.folders import DATASET_JSON, FINGERPRINT_JSON
+from resenc_plans.plans.faults import SCHEMA_RULE, schema_faults
+from resenc_plans.plans.plans import Plans
+
+UNREADABLE_RULE = "S000"
+
+
+def check_plans_file(file: Path, dataset: Dataset | None = None) -> tuple[Finding, ...]:
+    """The findings about a plans file: of the JSON Schema first, then of the rules beyond it.
+
+    The fingerprint beside the file counts, and without `dataset` the dataset.json beside it. A
+    file that cannot be read is a finding of `UNREADABLE_RULE`.
+    """
+    try:
+        document = read_json(file)
+    except FileError as error:
+        return (Finding(UNREADABLE_RULE, "error", _without(file, error)),)
+    faults = list(schema_faults(document))
+    if dataset is None and (file.parent / DATASET_JSON).is_file():
+        try:
+            dataset = Dataset.load(file.parent)
+        except ResencPlansError as error:
+            faults.append(Finding(UNREADABLE_RULE, "error", str(error), key=DATASET_JSON))
+    if not isinstance(document, dict):
+        return tuple(faults)
+    try:
+        plan = Plans.from_dict(document, path=file)
+    except PlansError as error:
+        return tuple(faults) or (Finding(SCHEMA_RULE, "error", _without(file, error)),)
+    beside = file.parent / FINGERPRINT_JSON
+    fingerprint = Fingerprint.load(beside) if beside.is_file() else None
+    return (*faults, *plan.validate_rules(dataset, fingerprint=fingerprint))
+
+
+def _without(file: Path, error: Exception) -> str:
+    return str(error).removeprefix(f"{file}: ")
