@@ -16,7 +16,7 @@ import torch
 
 from resenc_plans import Dataset, Plans, Trainer, TrainingSettings
 from resenc_plans.runs.run_folder import RunFolder
-from resenc_plans.training.batches.batches import Batch
+from resenc_plans.training.batches.source import Batch
 from resenc_plans.training.history import to_logging
 
 ITERATIONS, VALIDATION_ITERATIONS = 25, 10

@@ -6,8 +6,7 @@ import pytest
 from rich.cells import cell_len
 
 from resenc_plans.cli.training_progress import shown_progress
-from resenc_plans.training.history import Epoch
-from resenc_plans.training.progress import Progress
+from resenc_plans.training.history import Epoch, Progress
 
 FINISHED = Epoch(-0.5, -0.4, (0.5, 0.2), 0.3, 0.0099, 0, 10)
 EVENTS = [

@@ -9,8 +9,9 @@ from resenc_plans.cost.layers import layers_of
 from resenc_plans.cost.loss_memory import LossKind
 from resenc_plans.cost.training_step import inference_peak, simulate_training_step
 from resenc_plans.plans.configuration import ResolvedConfiguration
-from resenc_plans.profiling.trace import trace_configuration
+from resenc_plans.profiling.trace import trace_cost
 from tests.cost.configurations import of_oracle, residual_variants_of_ours, variants
+from tests.cost.nnunet_losses import NnunetLoss
 
 VARIANTS = variants()
 TRACED = {
@@ -44,7 +45,8 @@ def test_variants_agree_with_the_trace(variant: str) -> None:
 def assert_agrees(
     config: ResolvedConfiguration, channels: int, heads: int, regions: bool, within: float
 ) -> None:
-    traced = trace_configuration(config, channels, heads, regions=regions)
+    nnunet = NnunetLoss(regions)
+    traced = trace_cost(config, channels, heads, regions=regions, loss=nnunet)
     layers = layers_of(config, channels, heads)
     loss: LossKind = "binary cross-entropy" if regions else "cross-entropy"
     step = simulate_training_step(layers, config.batch_size, loss)

@@ -90,7 +90,7 @@ def test_both_stages_are_validated_as_nnunet_does(
             models / "nnUNetTrainer__nnUNetResEncUNetMPlans__first/predicted_next_stage/second"
         )
         assert isinstance(run.validation_batches, PatchBatches)
-        cases = names if fold == "all" else run.validation_batches.cases
+        cases = names if fold == "all" else run.validation_batches.source.cases
         predictor = Predictor.from_folder(model, (fold,), settings=CPU_IN_FP32)
         cases_of = StoredPredictor(
             predictor,

@@ -17,7 +17,6 @@ from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.checkpoint import load_checkpoint
 from resenc_plans.runs.run_folder import RunFolder
-from resenc_plans.training.batch_split import split_batch
 from resenc_plans.training.batches.augmentation import (
     plane_wise,
     spatial_transform,
@@ -25,9 +24,10 @@ from resenc_plans.training.batches.augmentation import (
     validation_transforms,
 )
 from resenc_plans.training.batches.patch_geometry import spatial_settings
+from resenc_plans.training.defaults import polynomial
 from resenc_plans.training.losses import DiceBinaryCrossEntropy, DiceCrossEntropy
 from resenc_plans.training.pseudo_dice import count_overlap
-from resenc_plans.training.schedule import polynomial
+from resenc_plans.training.ranks import split_batch
 from resenc_plans.training.trainer import Trainer
 from tests.inference.models import CPU_IN_FP32
 from tests.networks.configurations import configuration, plain, unet_arguments

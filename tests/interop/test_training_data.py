@@ -23,8 +23,9 @@ from resenc_plans.plans.resolutions import output_scales
 from resenc_plans.preprocessing import CaseStore, Preprocessor
 from resenc_plans.preprocessing.store.case_store import write_case, write_labels
 from resenc_plans.runs.folds import fold_cases
-from resenc_plans.training.batch_split import RankShare
-from resenc_plans.training.batches.batches import PatchBatches, Purpose
+from resenc_plans.training.batches.batches import PatchBatches
+from resenc_plans.training.batches.source import PatchSource, Purpose
+from resenc_plans.training.ranks import RankShare
 from tests.networks.configurations import unet_arguments
 
 SCRIPT = Path(__file__).parent / "load_with_nnunet.py"
@@ -96,12 +97,12 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Plans, D
     return made
 
 
-def source(stored: Any, name: str) -> PatchBatches:
+def source(stored: Any, name: str) -> PatchSource:
     kind, configuration, purpose = SCENARIOS[name]
     plan, dataset, root = stored[kind]
     config = plan.resolve(configuration)
     store = CaseStore(root / config.data_identifier)
-    return PatchBatches(
+    return PatchSource(
         store=store,
         config=config,
         labels=dataset.labels,
@@ -170,7 +171,7 @@ def samples(batches: Iterator[Any]) -> Iterator[tuple[Any, list[Any], str]]:
 def test_equal_random_numbers_give_equal_samples(
     stored: dict[str, tuple[Plans, Dataset, Path]], theirs: dict[str, Any], name
 ) -> None:
-    made = samples(source(stored, name).stream(0))
+    made = samples(PatchBatches(source(stored, name)).stream(0))
     for (image, targets, case), (images, segmentations, cases) in zip(
         made, theirs[name], strict=True
     ):

@@ -1,9 +1,7 @@
-from contextlib import nullcontext
-
 import pytest
 import torch
 
-from resenc_plans.errors import ConfigurationError, ResencPlansError
+from resenc_plans.errors import DeviceError
 from resenc_plans.profiling.gpu_step import CudaGpu, measure_configuration
 from tests.networks.configurations import residual
 
@@ -16,9 +14,6 @@ class PretendedGpu:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
-
-    def autocast(self) -> nullcontext[None]:
-        return nullcontext()
 
     def start(self) -> None:
         self.calls.append("start")
@@ -37,7 +32,7 @@ class PretendedGpu:
 
 
 class FullGpu(PretendedGpu):
-    def autocast(self) -> nullcontext[None]:
+    def wait(self) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
 
@@ -54,12 +49,12 @@ def test_steps_run_between_the_beginning_and_the_end_of_the_clock(regions: bool)
 
 def test_too_little_memory_is_a_message_with_a_smaller_batch() -> None:
     config = residual()
-    smaller = f"derive --from {config.name} --batch-size {config.batch_size // 2}"
-    with pytest.raises(ConfigurationError, match=f"does not fit into.*Pretended GPU.*{smaller}"):
+    smaller = f"a smaller batch, such as {config.batch_size // 2}"
+    with pytest.raises(DeviceError, match=f"does not fit into.*Pretended GPU.*{smaller}"):
         measure_configuration(config, 1, 2, FullGpu())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU")
 def test_without_cuda_the_message_says_that_the_estimate_needs_none() -> None:
-    with pytest.raises(ResencPlansError, match="torch sees none here"):
+    with pytest.raises(DeviceError, match="torch sees none here"):
         CudaGpu()

@@ -9,10 +9,13 @@ from resenc_plans.networks.baselines.stunet import STUNet
 from resenc_plans.networks.build import build_network
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
-from resenc_plans.profiling.trace import trace_configuration, trace_cost
+from resenc_plans.profiling.trace import loss_of_scale, trace_cost, trace_network
+from resenc_plans.training.losses import DiceCrossEntropy
+from tests.cost.nnunet_losses import NnunetLoss
 from tests.networks.configurations import plain, residual
 
 GIB = 2**30
+LOSS = DiceCrossEntropy(batch_dice=False)
 
 
 class NeedsValues(nn.Module):
@@ -35,9 +38,10 @@ def test_the_trace_counts_what_real_tensors_take(
     make: Callable[[], ResolvedConfiguration], regions: bool
 ) -> None:
     config = make()
-    arguments = (lambda: build_network(config, 2, 3), (2, 2, 16, 16, 16), 3)
+    loss = loss_of_scale(config, regions=regions)
+    arguments = (lambda: build_network(config, 2, 3), (2, 2, 16, 16, 16), 3, loss)
     traced, real = (
-        trace_cost(*arguments, regions=regions, half_precision=False, real=flag)
+        trace_network(*arguments, regions=regions, half_precision=False, real=flag)
         for flag in (False, True)
     )
     assert traced == real
@@ -48,7 +52,7 @@ def test_the_trace_of_stunet_counts_what_real_tensors_take() -> None:
         return STUNet(1, 2, "S", deep_supervision=True)
 
     traced, real = (
-        trace_cost(build, (1, 1, 32, 32, 64), 2, half_precision=False, real=flag)
+        trace_network(build, (1, 1, 32, 32, 64), 2, LOSS, half_precision=False, real=flag)
         for flag in (False, True)
     )
     assert traced == real
@@ -65,7 +69,7 @@ def test_presets_cost_what_the_study_found(
     shared: Path, planner: str, activations: float, peak: float, teraflops: float
 ) -> None:
     plan = Plans.load(shared / f"oracle/planning/KiTS__{planner}.json")
-    cost = trace_configuration(plan.resolve("3d_fullres"), 1, 4)
+    cost = trace_cost(plan.resolve("3d_fullres"), 1, 4, loss=NnunetLoss())
     assert cost.activation_bytes / GIB == pytest.approx(activations, rel=5e-3)
     assert cost.peak_bytes / GIB == pytest.approx(peak, rel=5e-3)
     assert cost.flops / 1e12 == pytest.approx(teraflops, rel=5e-3)
@@ -77,13 +81,13 @@ def test_parameters_momentum_and_gradients_are_part_of_the_peak() -> None:
     def build() -> nn.Module:
         return nn.Conv2d(2**8, 2**8, 1, bias=False)
 
-    cost = trace_cost(build, (1, 2**8, 2, 2), 2**8, half_precision=False)
+    cost = trace_network(build, (1, 2**8, 2, 2), 2**8, LOSS, half_precision=False)
     assert cost.parameters == linear
     assert 4 * 4 * linear <= cost.peak_bytes < 5 * 4 * linear
 
 
 def test_convolutions_count_two_operations_per_multiply_add() -> None:
-    cost = trace_cost(lambda: nn.Conv2d(3, 5, 1, bias=False), (2, 3, 8, 8), 5)
+    cost = trace_network(lambda: nn.Conv2d(3, 5, 1, bias=False), (2, 3, 8, 8), 5, LOSS)
     forward = 2 * 3 * 5 * 2 * 64
     assert cost.flops == 2 * forward
 
@@ -91,7 +95,9 @@ def test_convolutions_count_two_operations_per_multiply_add() -> None:
 def test_half_precision_needs_less() -> None:
     config = residual()
     half, single = (
-        trace_cost(lambda: build_network(config, 1, 2), (2, 1, 16, 16, 16), 2, half_precision=flag)
+        trace_network(
+            lambda: build_network(config, 1, 2), (2, 1, 16, 16, 16), 2, LOSS, half_precision=flag
+        )
         for flag in (True, False)
     )
     assert half.activation_bytes < single.activation_bytes
@@ -99,5 +105,5 @@ def test_half_precision_needs_less() -> None:
 
 
 def test_a_network_that_needs_values_is_traced_too() -> None:
-    cost = trace_cost(NeedsValues, (2, 1, 8, 8), 4)
+    cost = trace_network(NeedsValues, (2, 1, 8, 8), 4, LOSS)
     assert cost.parameters == 8

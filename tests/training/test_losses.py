@@ -11,6 +11,7 @@ from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import FileError
 from resenc_plans.plans.resolutions import loss_weights
 from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.training.defaults import polynomial
 from resenc_plans.training.history import Epoch, from_logging, smoothed, to_logging
 from resenc_plans.training.losses import (
     DeepSupervision,
@@ -18,7 +19,6 @@ from resenc_plans.training.losses import (
     DiceCrossEntropy,
 )
 from resenc_plans.training.pseudo_dice import count_overlap, dice_of
-from resenc_plans.training.schedule import polynomial
 
 
 def test_a_perfect_prediction_has_the_least_loss() -> None:

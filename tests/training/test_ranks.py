@@ -11,14 +11,13 @@ from torch.multiprocessing.spawn import spawn
 
 from resenc_plans.errors import ResencPlansError
 from resenc_plans.plans.resolutions import loss_weights
-from resenc_plans.training.batch_split import split_batch
 from resenc_plans.training.losses import (
     DeepSupervision,
     DiceBinaryCrossEntropy,
     DiceCrossEntropy,
     Loss,
 )
-from resenc_plans.training.ranks import ALONE, Ranks
+from resenc_plans.training.ranks import ALONE, Ranks, split_batch
 
 BATCH, WORLD = 5, 3
 SCALES = (8, 4, 2)
@@ -74,16 +73,16 @@ def one_rank(rank: int, folder: str) -> None:
 def test_batch_normalisation_counts_over_all_ranks_or_is_refused() -> None:
     network = nn.Sequential(nn.Conv3d(1, 2, 3), nn.BatchNorm3d(2))
     parameters = list(network.parameters())
-    assert ALONE.with_common_statistics(network) is network
+    assert ALONE.synchronise_batch_norm(network) is network
     with pytest.raises(ResencPlansError, match="batch normalisation"):
-        Ranks(0, 2, torch.device("cpu")).with_common_statistics(network)
+        Ranks(0, 2, torch.device("cpu")).synchronise_batch_norm(network)
 
-    common = Ranks(0, 2, torch.device("cuda", 0)).with_common_statistics(network)
+    common = Ranks(0, 2, torch.device("cuda", 0)).synchronise_batch_norm(network)
     assert [type(part) for part in common.children()] == [nn.Conv3d, nn.SyncBatchNorm]
     assert all(a is b for a, b in zip(parameters, common.parameters(), strict=True))
 
     plain = nn.Sequential(nn.Conv3d(1, 2, 3), nn.InstanceNorm3d(2, affine=True))
-    assert Ranks(0, 2, torch.device("cpu")).with_common_statistics(plain) is plain
+    assert Ranks(0, 2, torch.device("cpu")).synchronise_batch_norm(plain) is plain
 
 
 @pytest.fixture(scope="module")

@@ -19,16 +19,18 @@ from resenc_plans.errors import (
     PlansError,
     PreprocessingError,
     ResencPlansError,
+    TrainingError,
 )
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.checkpoint import load_checkpoint
-from resenc_plans.training.batches.batches import Batch, Batches, PatchBatches
+from resenc_plans.training.batches.batches import PatchBatches
+from resenc_plans.training.batches.source import Batch, Batches
 from resenc_plans.training.defaults import default_batches, default_run_folder
-from resenc_plans.training.pretrained import load_pretrained
-from resenc_plans.training.progress import Progress
+from resenc_plans.training.history import Progress
 from resenc_plans.training.ranks import ALONE, Ranks
+from resenc_plans.training.state import load_pretrained
 from resenc_plans.training.trainer import Trainer
 from tests.training.conftest import Fixed
 
@@ -180,7 +182,7 @@ def test_a_gradient_scaler_changes_nothing_and_goes_on_with_its_scale(
 
     def trainer(settings: TrainingSettings) -> Trainer:
         made = Trainer(config, dataset, 0, settings)
-        made.scaler = torch.amp.GradScaler("cpu", 2.0**8, growth_interval=2)
+        made.step.scaler = torch.amp.GradScaler("cpu", 2.0**8, growth_interval=2)
         return made
 
     unscaled = Trainer(config, dataset, 0, SHORT).fit().checkpoint.rename(tmp_path / "plain.pth")
@@ -255,7 +257,7 @@ def test_where_the_last_checkpoint_is_not_written_the_one_before_it_stays(
 
     monkeypatch.setattr(module, "save_state", full)
     settings = SHORT.model_copy(update={"checkpoint_epochs": 2})
-    with pytest.raises(FileError, match=r"the disk is full\. Make room, then go on with --resume"):
+    with pytest.raises(FileError, match=r"the disk is full\. Make room, then resume"):
         Trainer(config, dataset, 0, settings).fit()
     monkeypatch.undo()
     again = Trainer(config, dataset, 0, settings)
@@ -379,7 +381,7 @@ def test_ones_own_sampler_is_for_training_alone(
     trainer = Trainer(config, dataset, 0, SHORT, sampler=Fixed("phantom_001", (0, 0, 0)))
     assert set(next(trainer.training_batches.stream(0)).cases) == {"phantom_001"}
     assert isinstance(trainer.validation_batches, PatchBatches)
-    assert trainer.validation_batches.sampler is None
+    assert trainer.validation_batches.source.sampler is None
     assert trainer.fit().is_complete
 
 
@@ -393,7 +395,7 @@ def test_gradients_that_are_no_numbers_end_the_run_too(
     with pytest.raises(ResencPlansError, match="gradients were not finite in 5 batches"):
         Trainer(config, dataset, 0, settings, loss=loss).fit()
     scaled = Trainer(config, dataset, 0, settings, loss=loss)
-    scaled.scaler = torch.amp.GradScaler("cpu", 2.0**6)
+    scaled.step.scaler = torch.amp.GradScaler("cpu", 2.0**6)
     with pytest.raises(ResencPlansError, match="gradients were not finite in 5 batches"):
         scaled.fit()
     assert scaled.iteration == 6 + 4
@@ -438,12 +440,12 @@ def test_a_checkpoint_of_another_run_is_refused(
     config: ResolvedConfiguration, dataset: Dataset
 ) -> None:
     path = Trainer(config, dataset, 0, SHORT).fit().checkpoint
-    with pytest.raises(FileError, match="is of fold 0, not 1"):
+    with pytest.raises(TrainingError, match="is of fold 0, not 1"):
         Trainer(config, dataset, 1, SHORT).resume(path)
-    with pytest.raises(FileError, match="trained with seed 0, not 5"):
+    with pytest.raises(TrainingError, match="trained with seed 0, not 5"):
         Trainer(config, dataset, 0, SHORT.model_copy(update={"seed": 5})).resume(path)
     default_run_folder(config, dataset, 3)
-    with pytest.raises(FileError, match="no checkpoint to go on from"):
+    with pytest.raises(TrainingError, match="no checkpoint to resume from"):
         Trainer(config, dataset, 3, SHORT).resume()
 
 
@@ -458,13 +460,13 @@ def test_a_checkpoint_of_other_plans_of_the_same_name_is_refused(
 ) -> None:
     path = Trainer(config, dataset, 0, SHORT).fit().checkpoint
     other = Trainer(changed(config, patch_size=[8, 16, 32]), dataset, 0, SHORT)
-    with pytest.raises(FileError, match="another tiny: patch_size 8x16x16, now 8x16x32"):
+    with pytest.raises(TrainingError, match="another tiny: patch_size 8x16x16, now 8x16x32"):
         other.resume(path)
     architecture = config.to_dict()["architecture"]
     arguments = architecture["arch_kwargs"] | {"features_per_stage": [4, 6]}
     architecture |= {"arch_kwargs": arguments}
     other = Trainer(changed(config, architecture=architecture), dataset, 0, SHORT)
-    with pytest.raises(FileError, match=r"features_per_stage 4x8, now 4x6\."):
+    with pytest.raises(TrainingError, match=r"features_per_stage 4x8, now 4x6\."):
         other.resume(path)
 
 
@@ -477,7 +479,9 @@ def test_a_checkpoint_of_other_labels_is_refused(
     document["labels"]["ignore"] = document["labels"].pop(last)
     (preprocessed / "dataset.json").write_text(json.dumps(document))
     other = Trainer(config, Dataset.load(str(preprocessed)), 0, SHORT)
-    with pytest.raises(FileError, match="all_labels 0x1x2x3, now 0x1x2; ignore_label None, now 3"):
+    with pytest.raises(
+        TrainingError, match="all_labels 0x1x2x3, now 0x1x2; ignore_label None, now 3"
+    ):
         other.resume(path)
 
 

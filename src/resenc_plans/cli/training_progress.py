@@ -10,7 +10,7 @@ from resenc_plans.cli.progress import Pace
 from resenc_plans.cli.render import console, note
 
 if TYPE_CHECKING:
-    from resenc_plans.training.progress import Progress
+    from resenc_plans.training.history import Progress
 
 
 @contextmanager

@@ -1,51 +1,41 @@
 """A few real training steps on a GPU: how much memory they take and how long they last.
 
-What `resenc_plans.cost` estimates is measured here: the same step as `networks.trace` runs on fake
-tensors, with fp16 autocast and a gradient scaler, as nnU-Net trains on CUDA.
+What `resenc_plans.cost` estimates is measured here: the step of `Trainer`, with its loss,
+optimizer, precision and compilation.
 """
 
 import time
 from collections.abc import Collection
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
+from torch import Tensor, nn
 
-from resenc_plans.errors import ConfigurationError, ResencPlansError
+from resenc_plans.errors import DeviceError
 from resenc_plans.networks.build import build_network
-from resenc_plans.networks.device import try_all_kernels
 from resenc_plans.plans.configuration import ResolvedConfiguration
-from resenc_plans.profiling.trace import (
-    as_list,
-    deep_supervision_loss,
-    label_loss,
-    region_loss,
-    zero_target,
-)
+from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.profiling.trace import background, loss_of_scale
+from resenc_plans.training.ranks import Ranks
+from resenc_plans.training.step import TrainingStep
 
 WARM_UP, TIMED = 3, 5
 """Steps before and while time is taken; the first ones choose algorithms and make momentum."""
 
 
 class Gpu(Protocol):
-    """The device that steps run on, and what it says of its memory; all sizes in bytes."""
+    """The device that steps run on, and the state of its memory; all sizes in bytes."""
 
     name: str
     device: torch.device
-
-    def autocast(self) -> AbstractContextManager[object]:
-        """Half precision for the forward pass and the loss."""
-        ...
 
     def start(self) -> None:
         """Forget earlier peaks."""
         ...
 
     def wait(self) -> None:
-        """Return when all that was asked of the device is done."""
+        """Return when the device has done all its work."""
         ...
 
     def allocated(self) -> int:
@@ -57,7 +47,7 @@ class Gpu(Protocol):
         ...
 
     def used(self) -> int:
-        """What is taken of the device's memory now by all programs, as nvidia-smi shows it."""
+        """The memory that all programs take now, as nvidia-smi shows it."""
         ...
 
 
@@ -78,20 +68,14 @@ class CudaGpu:
 
     def __init__(self) -> None:
         if not torch.cuda.is_available():
-            raise ResencPlansError(
-                "--measure needs a CUDA GPU, and torch sees none here. The estimate needs no GPU: "
-                "leave --measure away."
+            raise DeviceError(
+                "Measuring needs a CUDA GPU, and torch sees none here. The estimate needs no GPU."
             )
         self.device = torch.device("cuda", 0)
         self.name = torch.cuda.get_device_name(self.device)
-        try_all_kernels(self.device)
-
-    def autocast(self) -> AbstractContextManager[object]:
-        """CUDA's, with fp16."""
-        return torch.autocast("cuda", torch.float16)
 
     def start(self) -> None:
-        """Give back what earlier steps left, and begin anew."""
+        """Release the memory of earlier steps, and reset the peaks."""
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(self.device)
 
@@ -126,57 +110,45 @@ def measure_configuration(
 
     Raises
     ------
-    ConfigurationError
-        As `build_network`, or the GPU has too little memory for a step.
+    ConfigurationError, NetworkError
+        As `build_network`.
+    DeviceError
+        The GPU has too little memory for a step.
     """
     gpu.start()
     try:
-        return _measure(config, input_channels, output_heads, gpu, regions, allow_import)
+        network = build_network(config, input_channels, output_heads, allow_import=allow_import)
+        shape = (config.batch_size, input_channels, *config.patch_size)
+        images = torch.randn(shape, device=gpu.device)
+        return _measure(config, network, images, output_heads, gpu, regions=regions)
     except torch.OutOfMemoryError as error:
-        raise ConfigurationError(
+        raise DeviceError(
             f"{config.name}: a training step does not fit into the memory of {gpu.name} "
-            f"({gpu.used() / 2**30:.1f} GiB in use). Try a smaller batch: "
-            f"resenc-plans derive --from {config.name} --batch-size {config.batch_size // 2}."
+            f"({gpu.used() / 2**30:.1f} GiB in use). Try a configuration with a smaller batch, "
+            f"such as {config.batch_size // 2}."
         ) from error
 
 
 def _measure(
     config: ResolvedConfiguration,
-    input_channels: int,
+    network: nn.Module,
+    images: Tensor,
     output_heads: int,
     gpu: Gpu,
+    *,
     regions: bool,
-    allow_import: Collection[str],
 ) -> StepMeasurement:
-    network = build_network(config, input_channels, output_heads, allow_import=allow_import)
-    network.to(gpu.device).train()
-    optimizer = torch.optim.SGD(
-        network.parameters(), 0.01, 0.99, weight_decay=3e-5, nesterov=True, foreach=True
-    )
-    scaler = torch.amp.GradScaler(gpu.device.type)
-    image = torch.randn((config.batch_size, input_channels, *config.patch_size), device=gpu.device)
-    targets: list[Tensor] | None = None
+    loss = loss_of_scale(config, regions=regions)
+    ranks = Ranks(0, 1, gpu.device)
+    step = TrainingStep.of(network, loss, TrainingSettings(), ranks, dim=config.dim)
+    step.train()
+    batch = background(step.network, images, output_heads, regions=regions)
     begun = 0.0
-    for step in range(WARM_UP + TIMED):
-        if step == WARM_UP:
+    for number in range(WARM_UP + TIMED):
+        if number == WARM_UP:
             gpu.wait()
             begun = time.perf_counter()
-        with gpu.autocast():
-            logits = as_list(network(image))
-            if targets is None:
-                targets = [
-                    zero_target(scale.shape, output_heads, regions).to(gpu.device)
-                    for scale in logits
-                ]
-            loss = region_loss if regions else label_loss
-            value = deep_supervision_loss(loss, logits, targets)
-        scaler.scale(value).backward()  # type: ignore[no-untyped-call]
-        scaler.unscale_(optimizer)
-        clip_grad_norm_(network.parameters(), 12)
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad(set_to_none=True)
-        del logits, value
+        step(batch)
     gpu.wait()
     seconds = (time.perf_counter() - begun) / TIMED
     return StepMeasurement(

@@ -1,6 +1,7 @@
 """The parts of a training that nnU-Net would use: batches, loss, folder."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 
 from resenc_plans.datasets.dataset import Dataset
@@ -14,10 +15,13 @@ from resenc_plans.runs.model_folder import ModelFolder
 from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.runs.stages import previous_predictions
 from resenc_plans.runs.stored_cases import check_stored_cases, open_store
-from resenc_plans.training.batch_split import split_batch
-from resenc_plans.training.batches.batches import Augmentation, PatchBatches, Sampler
+from resenc_plans.training.batches.batches import PatchBatches
+from resenc_plans.training.batches.source import Augmentation, PatchSource, Sampler
 from resenc_plans.training.losses import DiceBinaryCrossEntropy, DiceCrossEntropy, Loss
-from resenc_plans.training.ranks import Ranks
+from resenc_plans.training.ranks import Ranks, split_batch
+
+Schedule = Callable[[int], float]
+"""From the number of an epoch, counted from 0, to its learning rate."""
 
 MAX_WORKERS = 12
 """More processes than this make no more batches than one GPU takes."""
@@ -43,6 +47,7 @@ def default_batches(
     fold: int | str,
     settings: TrainingSettings,
     ranks: Ranks,
+    *,
     sampler: Sampler | None = None,
     augmentation: Augmentation | None = None,
 ) -> tuple[PatchBatches, PatchBatches]:
@@ -52,8 +57,10 @@ def default_batches(
 
     Raises
     ------
-    FileError, DatasetError
-        Stored cases or predictions of the previous stage are missing or damaged.
+    FileError, DatasetError, PreprocessingError
+        Stored cases are missing or damaged.
+    ModelError
+        Predictions of the previous stage are missing.
     """
     store = open_store(config)
     split = fold_cases(config.plans.folder, store, fold)
@@ -62,7 +69,7 @@ def default_batches(
     share = split_batch(config.batch_size, ranks.world, settings.oversampled_foreground)[ranks.rank]
     scales = output_scales(config) if settings.deep_supervision else None
     workers = default_workers() if settings.workers is None else settings.workers
-    training = PatchBatches(
+    training = PatchSource(
         store=store,
         config=config,
         labels=dataset.labels,
@@ -71,13 +78,33 @@ def default_batches(
         purpose="training",
         scales=scales,
         seed=settings.seed,
-        workers=workers,
         previous_stage=previous,
-        pin_memory=ranks.device.type == "cuda",
     )
-    validation = replace(training, cases=split.val, purpose="validation", workers=-(-workers // 3))
+    validation = replace(training, cases=split.val, purpose="validation")
     training = replace(training, sampler=sampler, augmentation=augmentation)
-    return training, validation
+    pin_memory = ranks.device.type == "cuda"
+    return (
+        PatchBatches(training, workers, pin_memory),
+        PatchBatches(validation, -(-workers // 3), pin_memory),
+    )
+
+
+def default_schedule(settings: TrainingSettings) -> Schedule:
+    """nnU-Net's: the rate falls polynomially over all epochs."""
+    return polynomial(settings.learning_rate, settings.epochs, settings.poly_exponent)
+
+
+def polynomial(initial: float, epochs: int, exponent: float = 0.9) -> Schedule:
+    """nnU-Net's `PolyLRScheduler`.
+
+    >>> polynomial(0.01, 1000)(0)
+    0.01
+    """
+
+    def rate(epoch: int) -> float:
+        return float(initial * (1 - epoch / epochs) ** exponent)
+
+    return rate
 
 
 def default_workers() -> int:

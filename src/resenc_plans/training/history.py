@@ -1,8 +1,9 @@
-"""The figures of each epoch, in the lists that nnU-Net keeps in its checkpoints."""
+"""The figures of each epoch, in nnU-Net's lists too, and what a trainer reports as it runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isnan
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -23,12 +24,12 @@ _LISTS = {
 
 @dataclass(frozen=True)
 class Epoch:
-    """What came of one epoch."""
+    """The figures of one epoch."""
 
     training_loss: float
     validation_loss: float
     dice: tuple[float, ...]
-    """Pseudo Dice per foreground class or region; NaN where there was none."""
+    """Pseudo Dice per foreground class or region; NaN where a class has none."""
     smoothed_dice: float
     """Moving average of the mean pseudo Dice, by which the best checkpoint is chosen."""
     learning_rate: float
@@ -38,7 +39,7 @@ class Epoch:
 
     @property
     def mean_dice(self) -> float:
-        """Over the classes for which there is a value; NaN if there is none."""
+        """Over the classes that have a value; NaN if none has."""
         known = [value for value in self.dice if not isnan(value)]
         return fmean(known) if known else float("nan")
 
@@ -88,3 +89,35 @@ def from_logging(logging: Mapping[str, Any], count: int) -> tuple[Epoch, ...]:
         )
         for number in range(count)
     )
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training is, after each batch, of training or validation, and each epoch."""
+
+    epoch: int
+    iteration: int
+    """Batches of this epoch, or of its validation, that are done."""
+    iterations: int
+    """All of them."""
+    is_training: bool
+    """False in the validation after the epoch."""
+    loss: float
+    learning_rate: float
+    finished: Epoch | None = None
+    """The figures of the epoch, when it is over."""
+    waited: float = 0.0
+    """Share of the epoch's time that was spent waiting for data."""
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a run ended."""
+
+    is_complete: bool
+    """Whether all epochs are done; if not, it goes on with `resume`."""
+    reason: str | None
+    """Why it stopped early."""
+    checkpoint: Path
+    epochs: tuple[Epoch, ...]

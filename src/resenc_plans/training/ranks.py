@@ -11,13 +11,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
-from resenc_plans.errors import ResencPlansError
+from resenc_plans.errors import ConfigurationError, DeviceError
 from resenc_plans.execution.signals import StopRequest
 from resenc_plans.networks.device import find_device
 
 LOST = 76
-"""Exit code of a process that ends because another one is gone."""
-_SECONDS_TO_LET_GO = 0.3
+"""Exit code of a process that ends because another one ended."""
+_SECONDS_TO_RELEASE = 0.3
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes files and speaks."""
+        """Whether this process writes files and reports progress."""
         return self.rank == 0
 
     def sum(self, tensor: Tensor) -> Tensor:
@@ -45,30 +45,74 @@ class Ranks:
         dist.all_reduce(tensor)
         return [float(value) for value in tensor.tolist()]
 
-    def with_common_statistics(self, network: nn.Module) -> nn.Module:
-        """The network, its batch normalisation over all ranks, if it has one, as in nnU-Net.
+    def synchronise_batch_norm(self, network: nn.Module) -> nn.Module:
+        """The network, with batch normalisation over all ranks if it has any, as in nnU-Net.
 
         Raises
         ------
-        ResencPlansError
-            There are several ranks, which torch does not let have common statistics on a CPU.
+        DeviceError
+            There are several ranks on a CPU, where torch cannot synchronise statistics.
         """
         layers = nn.modules.batchnorm._BatchNorm
         if self.world == 1 or not any(isinstance(part, layers) for part in network.modules()):
             return network
         if self.device.type != "cuda":
-            raise ResencPlansError(
+            raise DeviceError(
                 "The network has batch normalisation, whose statistics several processes share on "
                 "CUDA only. Train in one process, or with InstanceNorm."
             )
         convert = nn.SyncBatchNorm.convert_sync_batchnorm
-        common: nn.Module = convert(network)  # type: ignore[no-untyped-call]
-        return common
+        synchronised: nn.Module = convert(network)  # type: ignore[no-untyped-call]
+        return synchronised
 
     def wait(self) -> None:
-        """Return when all ranks have come here."""
+        """Return when all ranks have called this."""
         if self.world > 1:
             dist.barrier()
+
+
+@dataclass(frozen=True)
+class RankShare:
+    """The samples of the global batch that one rank works on."""
+
+    first: int
+    size: int
+    foreground: int
+    """How many of this rank's samples, the last ones, show foreground for certain."""
+
+    @property
+    def first_foreground(self) -> int:
+        """The first of this rank's samples, counted from 0, that shows foreground for certain."""
+        return self.size - self.foreground
+
+
+def split_batch(batch_size: int, world: int, foreground_share: float) -> tuple[RankShare, ...]:
+    """The share of each rank; those of lower rank get what is left over.
+
+    `foreground_share` is that of the global batch, whose last samples show foreground.
+
+    >>> [(share.size, share.first_foreground) for share in split_batch(5, 2, 0.33)]
+    [(3, 3), (2, 0)]
+
+    Raises
+    ------
+    ConfigurationError
+        There are fewer samples than ranks.
+    """
+    if batch_size < world:
+        raise ConfigurationError(
+            f"A batch of {batch_size} cannot be split over {world} processes: each needs at least "
+            f"one sample. Use fewer, or derive a configuration with a batch of {world} or more."
+        )
+    anywhere = round(batch_size * (1 - foreground_share))
+    shares = []
+    first = 0
+    for rank in range(world):
+        size = batch_size // world + (rank < batch_size % world)
+        foreground = min(size, max(0, first + size - anywhere))
+        shares.append(RankShare(first, size, foreground))
+        first += size
+    return tuple(shares)
 
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -79,7 +123,7 @@ def alone(device: str | torch.device | None) -> Ranks:
 
     Raises
     ------
-    ResencPlansError
+    DeviceError
         There is no such device.
     """
     return Ranks(0, 1, find_device(device))
@@ -93,11 +137,11 @@ def world_size() -> int:
 def device_of_rank(name: str | None) -> torch.device:
     """The device of this process: as named, else CUDA where there is one, else the CPU.
 
-    Under torchrun each process of a machine has a CUDA device of its own, by its local rank.
+    Under torchrun each process of a machine has its own CUDA device, by its local rank.
 
     Raises
     ------
-    ResencPlansError
+    DeviceError
         There is no such device.
     """
     device = find_device(name)
@@ -126,12 +170,12 @@ def joined_ranks(device: torch.device) -> Iterator[Ranks]:
 
 
 def _leave() -> None:
-    """Destroy the process group, when Gloo's threads have let go of the last tensors.
+    """Destroy the process group, when Gloo's threads have released the last tensors.
 
-    They need the interpreter for that, and the group's destructor waits for them without giving it
-    free: now and then, on busy cores, a run hung for ever after its last epoch.
+    They need the interpreter for that, and the group's destructor waits for them without releasing
+    it: on busy cores, a run sometimes hung for ever after its last epoch.
     """
-    time.sleep(_SECONDS_TO_LET_GO)
+    time.sleep(_SECONDS_TO_RELEASE)
     dist.destroy_process_group()
 
 
@@ -145,5 +189,5 @@ def reason_to_stop(stop: StopRequest, ranks: Ranks) -> str | None:
 
 
 def is_lost_connection(error: RuntimeError) -> bool:
-    """Whether an operation over all ranks failed because one of them is gone."""
+    """Whether an operation over all ranks failed because one of them ended."""
     return isinstance(error, dist.DistError) or "gloo" in str(error)

@@ -2,19 +2,16 @@
 
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
-import torch
-
-from resenc_plans.errors import ResencPlansError
+from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.errors import TrainingError
 from resenc_plans.runs.run_folder import PROGRESS_PNG, RunFolder
 from resenc_plans.training.history import Epoch
+from resenc_plans.training.state import RunIdentity
 from resenc_plans.visualization.training_curves import draw_progress
-
-if TYPE_CHECKING:
-    from resenc_plans.datasets.dataset import Dataset
-    from resenc_plans.training.trainer import Trainer
 
 SECONDS_BETWEEN_PICTURES = 60
 
@@ -46,6 +43,37 @@ class Records:
         self._drawn = -math.inf
         self._board = _board(folder.path) if tensorboard else None
 
+    @classmethod
+    def open(
+        cls, folder: RunFolder, run: RunIdentity, facts: Mapping[str, Any], *, epochs_done: int
+    ) -> Self:
+        """Prepare a run's folder, with debug.json and the records of the epochs that are done.
+
+        `facts` go into debug.json, after what the run is.
+
+        Raises
+        ------
+        FileError
+            The folder cannot be written to.
+        """
+        config, dataset = run.config, run.dataset
+        names = {
+            "configuration": config.name,
+            "plans": config.plans.name,
+            "dataset": dataset.name,
+            "fold": run.fold,
+        }
+        folder.prepare(config, dataset)
+        folder.write_debug({**names, **facts})
+        folder.keep_records(epochs_done)
+        return cls(
+            folder,
+            f"{dataset.name}, {config.plans.name}, {config.name}, {run.fold}",
+            run.settings.epochs,
+            _class_names(dataset),
+            tensorboard=run.settings.tensorboard,
+        )
+
     def add(self, epochs: tuple[Epoch, ...], waited: float) -> None:
         """Write the last of the epochs."""
         number, epoch = len(epochs) - 1, epochs[-1]
@@ -64,39 +92,7 @@ class Records:
             self._drawn = time.monotonic()
 
 
-def open_records(trainer: "Trainer") -> Records:
-    """Make a run's folder ready, with debug.json and the records of the epochs that are done.
-
-    Raises
-    ------
-    FileError
-        The folder cannot be written to.
-    """
-    config, dataset, settings = trainer.config, trainer.dataset, trainer.settings
-    facts = {
-        "configuration": config.name,
-        "plans": config.plans.name,
-        "dataset": dataset.name,
-        "fold": trainer.fold,
-        "device": trainer.device,
-        "precision": trainer.autocast or torch.float32,
-        "compiled": trainer.is_compiled,
-        "world": trainer.ranks.world,
-        "torch": torch.__version__,
-        "settings": settings.model_dump_json(),
-        "network": type(trainer.network).__name__,
-    }
-    trainer.folder.prepare(config, dataset)
-    trainer.folder.write_debug(facts)
-    trainer.folder.keep_records(len(trainer.epochs))
-    title = f"{dataset.name}, {config.plans.name}, {config.name}, {trainer.fold}"
-    classes = _class_names(dataset)
-    return Records(
-        trainer.folder, title, settings.epochs, classes, tensorboard=settings.tensorboard
-    )
-
-
-def _class_names(dataset: "Dataset") -> tuple[str, ...]:
+def _class_names(dataset: Dataset) -> tuple[str, ...]:
     """The names that dataset.json gives to the foreground labels, or to the regions."""
     names = {value: name for name, value in dataset.json.labels.items()}
     foreground = dataset.labels.regions or dataset.labels.foreground_labels
@@ -107,7 +103,7 @@ def _board(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise ResencPlansError(
+        raise TrainingError(
             "Writing for TensorBoard needs the extra tensorboard: "
             "pip install 'resenc-plans[tensorboard]'."
         ) from None

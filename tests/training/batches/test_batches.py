@@ -27,10 +27,11 @@ from resenc_plans.plans.resolutions import output_scales
 from resenc_plans.preprocessing import CaseStore
 from resenc_plans.runs.stored_cases import open_store
 from resenc_plans.safe_pickle import dump_pickle
-from resenc_plans.training.batch_split import split_batch
-from resenc_plans.training.batches.batches import Batch, PatchBatches
+from resenc_plans.training.batches.batches import PatchBatches
 from resenc_plans.training.batches.patch_geometry import spatial_settings
 from resenc_plans.training.batches.patch_sampling import PatchSampler, reached, read_region
+from resenc_plans.training.batches.source import Batch, PatchSource
+from resenc_plans.training.ranks import split_batch
 from tests.training.conftest import Fixed
 
 LABELS = Labels((0, 1, 2), None, None, None)
@@ -38,9 +39,9 @@ IGNORING = Labels((0, 1, 2), None, None, 3)
 
 
 @pytest.fixture
-def source(config: ResolvedConfiguration, dataset: Dataset) -> PatchBatches:
+def source(config: ResolvedConfiguration, dataset: Dataset) -> PatchSource:
     store = open_store(config)
-    return PatchBatches(
+    return PatchSource(
         store=store,
         config=config,
         labels=dataset.labels,
@@ -52,8 +53,8 @@ def source(config: ResolvedConfiguration, dataset: Dataset) -> PatchBatches:
     )
 
 
-def batches(source: PatchBatches, first: int, count: int) -> list[Batch]:
-    stream = source.stream(first)
+def batches(source: PatchSource, first: int, count: int, workers: int = 0) -> list[Batch]:
+    stream = PatchBatches(source, workers).stream(first)
     return [next(stream) for _ in range(count)]
 
 
@@ -64,7 +65,7 @@ def workers_of(stream: Iterator[Batch]) -> list[BaseProcess]:
     return [worker for worker in multiprocessing.active_children() if worker not in others]
 
 
-def test_a_batch_depends_on_its_number_alone(source: PatchBatches) -> None:
+def test_a_batch_depends_on_its_number_alone(source: PatchSource) -> None:
     run, late = batches(source, 0, 4), batches(source, 3, 1)
     assert torch.equal(run[3].images, late[0].images)
     assert all(torch.equal(a, b) for a, b in zip(run[3].targets, late[0].targets, strict=True))
@@ -72,14 +73,14 @@ def test_a_batch_depends_on_its_number_alone(source: PatchBatches) -> None:
     assert not torch.equal(run[2].images, run[3].images)
 
 
-def test_the_number_of_workers_changes_nothing(source: PatchBatches) -> None:
-    alone, helped = batches(source, 0, 4), batches(replace(source, workers=2), 0, 4)
+def test_the_number_of_workers_changes_nothing(source: PatchSource) -> None:
+    alone, helped = batches(source, 0, 4), batches(source, 0, 4, workers=2)
     for one, other in zip(alone, helped, strict=True):
         assert torch.equal(one.images, other.images)
         assert one.cases == other.cases
 
 
-def test_ranks_share_the_batch_of_one_process(source: PatchBatches) -> None:
+def test_ranks_share_the_batch_of_one_process(source: PatchSource) -> None:
     [whole] = batches(source, 5, 1)
     for world in (2, 4):
         shares = [replace(source, share=share) for share in split_batch(4, world, 0.33)]
@@ -87,7 +88,7 @@ def test_ranks_share_the_batch_of_one_process(source: PatchBatches) -> None:
         assert torch.equal(torch.cat([part.images for part in parts]), whole.images)
 
 
-def test_shapes_and_types_are_what_the_network_takes(source: PatchBatches) -> None:
+def test_shapes_and_types_are_what_the_network_takes(source: PatchSource) -> None:
     [batch] = batches(source, 0, 1)
     assert batch.images.shape == (4, 2, 8, 16, 16)
     assert batch.images.dtype == torch.float32
@@ -95,7 +96,7 @@ def test_shapes_and_types_are_what_the_network_takes(source: PatchBatches) -> No
     assert batch.targets[0].min() >= 0
 
 
-def test_validation_samples_are_not_augmented(source: PatchBatches) -> None:
+def test_validation_samples_are_not_augmented(source: PatchSource) -> None:
     config = source.config
     validation = replace(source, purpose="validation", cases=source.cases[:1])
     image = source.store.arrays(source.cases[0])[0][:]
@@ -119,13 +120,11 @@ class Turned:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_ones_own_sampler_and_augmentation_make_the_training_samples(
-    source: PatchBatches, workers: int
+    source: PatchSource, workers: int
 ) -> None:
     turned = Turned((10, 20, 20), (slice(1, 9), slice(2, 18), slice(2, 18)))
-    own = replace(
-        source, workers=workers, sampler=Fixed(source.cases[1], (3, 4, 5)), augmentation=turned
-    )
-    [batch] = batches(own, 0, 1)
+    own = replace(source, sampler=Fixed(source.cases[1], (3, 4, 5)), augmentation=turned)
+    [batch] = batches(own, 0, 1, workers)
     assert list(batch.cases) == [source.cases[1]] * 4
     image, labels = source.store.arrays(source.cases[1])
     region = (slice(4, 12), slice(6, 22), slice(7, 23))
@@ -135,24 +134,24 @@ def test_ones_own_sampler_and_augmentation_make_the_training_samples(
     np.testing.assert_array_equal(batch.targets[0][0], expected)
 
 
-def test_a_sampler_or_an_augmentation_that_gives_nonsense_is_an_error(source: PatchBatches) -> None:
+def test_a_sampler_or_an_augmentation_that_gives_nonsense_is_an_error(source: PatchSource) -> None:
     with pytest.raises(ResencPlansError, match="sampler drew 'nowhere' at"):
         batches(replace(source, sampler=Fixed("nowhere", (0, 0, 0))), 0, 1)
     too_large = Turned((10, 20, 20), (slice(None),) * 3)
-    with pytest.raises(ResencPlansError, match=r"gave \(2, 10, 20, 20\) as image"):
+    with pytest.raises(ResencPlansError, match=r"returned \(2, 10, 20, 20\) as image"):
         batches(replace(source, augmentation=too_large), 0, 1)
 
 
-def test_a_damaged_case_is_named(source: PatchBatches, preprocessed: Path) -> None:
+def test_a_damaged_case_is_named(source: PatchSource, preprocessed: Path) -> None:
     case = source.cases[0]
     path = source.store.folder / f"{case}.b2nd"
     path.write_bytes(b"nothing")
     for workers in (0, 1):
         with pytest.raises(FileError, match=path.name):
-            batches(replace(source, cases=(case,), workers=workers), 0, 1)
+            batches(replace(source, cases=(case,)), 0, 1, workers)
 
 
-def test_a_case_whose_blocks_are_damaged_is_named(source: PatchBatches) -> None:
+def test_a_case_whose_blocks_are_damaged_is_named(source: PatchSource) -> None:
     case = source.cases[0]
     path = source.store.folder / f"{case}.b2nd"
     content = bytearray(path.read_bytes())
@@ -161,10 +160,10 @@ def test_a_case_whose_blocks_are_damaged_is_named(source: PatchBatches) -> None:
     path.write_bytes(content)
     for workers in (0, 1):
         with pytest.raises(FileError, match=f"{case} cannot be read"):
-            batches(replace(source, cases=(case,), workers=workers), 0, 5)
+            batches(replace(source, cases=(case,)), 0, 5, workers)
 
 
-def test_a_case_that_was_stored_without_labels_is_named(source: PatchBatches) -> None:
+def test_a_case_that_was_stored_without_labels_is_named(source: PatchSource) -> None:
     case = source.cases[0]
     properties = source.store.properties(case)
     del properties["class_locations"]
@@ -173,8 +172,8 @@ def test_a_case_that_was_stored_without_labels_is_named(source: PatchBatches) ->
         batches(replace(source, cases=(case,)), 0, 1)
 
 
-def test_a_killed_worker_is_an_error_and_not_a_hang(source: PatchBatches) -> None:
-    stream = replace(source, workers=1).stream(0)
+def test_a_killed_worker_is_an_error_and_not_a_hang(source: PatchSource) -> None:
+    stream = PatchBatches(source, workers=1).stream(0)
     [worker] = workers_of(stream)
     worker.kill()
     worker.join()
@@ -183,8 +182,8 @@ def test_a_killed_worker_is_an_error_and_not_a_hang(source: PatchBatches) -> Non
 
 
 @pytest.mark.parametrize("end", ["close", "fault"])
-def test_workers_end_with_the_stream(source: PatchBatches, end: str) -> None:
-    stream: Any = replace(source, workers=2).stream(0)
+def test_workers_end_with_the_stream(source: PatchSource, end: str) -> None:
+    stream: Any = PatchBatches(source, workers=2).stream(0)
     workers = workers_of(stream)
     assert len(workers) == 2
     if end == "close":
@@ -203,7 +202,7 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_workers_end_with_the_program(source: PatchBatches, preprocessed: Path, ending) -> None:
+def test_workers_end_with_the_program(source: PatchSource, preprocessed: Path, ending) -> None:
     program = f"""
 import multiprocessing, os, signal, sys
 from resenc_plans import Dataset, Plans, TrainingSettings
@@ -233,19 +232,19 @@ print([worker.pid for worker in multiprocessing.active_children()], flush=True)
         time.sleep(0.1)
 
 
-def test_random_numbers_of_the_training_are_left_alone(source: PatchBatches) -> None:
+def test_random_numbers_of_the_training_are_left_alone(source: PatchSource) -> None:
     torch.manual_seed(1)
     np.random.seed(1)
     undisturbed = torch.rand(3), np.random.rand(3)
     torch.manual_seed(1)
     np.random.seed(1)
     for workers in (0, 1):
-        batches(replace(source, workers=workers), 0, 1)
+        batches(source, 0, 1, workers)
     assert torch.equal(torch.rand(3), undisturbed[0])
     np.testing.assert_array_equal(np.random.rand(3), undisturbed[1])
 
 
-def test_cases_of_nnunets_older_layout_are_read_and_not_written_to(source: PatchBatches) -> None:
+def test_cases_of_nnunets_older_layout_are_read_and_not_written_to(source: PatchSource) -> None:
     folder = source.store.folder
     for case in source.cases:
         image, labels = (array[:] for array in source.store.arrays(case))
@@ -264,7 +263,7 @@ def test_cases_of_nnunets_older_layout_are_read_and_not_written_to(source: Patch
 def test_cases_that_nnunet_stored_are_read(shared: Path) -> None:
     folder = shared / "oracle" / "Dataset004_Hippocampus"
     store = CaseStore(folder / "nnUNetPlans_3d_fullres")
-    source = PatchBatches(
+    source = PatchSource(
         store=store,
         config=Plans.load(folder / "nnUNetPlans.json").resolve("3d_fullres"),
         labels=LABELS,

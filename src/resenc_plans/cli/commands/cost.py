@@ -137,9 +137,9 @@ def _price(network: Network, gpus: int, allow_import: Sequence[str]) -> _Priced:
 
     config, channels, heads = network.config, network.input_channels, network.heads
     if isinstance(config.architecture, OtherArchitecture):
-        from resenc_plans.profiling.trace import trace_configuration
+        from resenc_plans.profiling.trace import trace_cost
 
-        traced = trace_configuration(
+        traced = trace_cost(
             *(config, channels, heads),
             gpus=gpus,
             regions=network.regions,

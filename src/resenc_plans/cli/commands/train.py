@@ -175,8 +175,8 @@ def _train(
     from resenc_plans.cli.training_preview import print_task
     from resenc_plans.cli.training_progress import shown_progress
     from resenc_plans.execution.signals import STOPPED
-    from resenc_plans.training.pretrained import load_pretrained
     from resenc_plans.training.ranks import device_of_rank, joined_ranks
+    from resenc_plans.training.state import load_pretrained
     from resenc_plans.training.trainer import Trainer
 
     with (
@@ -195,7 +195,7 @@ def _train(
         )
         if ranks.is_first:
             print_task(config, fold, settings)
-            kind = str(trainer.autocast or "float32").removeprefix("torch.")
+            kind = str(trainer.precision or "float32").removeprefix("torch.")
             say(f"Device: {trainer.device}, {kind}. Results: {trainer.folder.path}")
         _begin(trainer, resume)
         if pretrained is not None:
@@ -297,7 +297,7 @@ def _settings(path: Path | None, overrides: dict[str, Any]) -> "TrainingSettings
 
 def _print_split(config: "ResolvedConfiguration", gpus: int, settings: "TrainingSettings") -> None:
     """Refuse a batch that is too small, and print once, for all processes, how it is split."""
-    from resenc_plans.training.batch_split import split_batch
+    from resenc_plans.training.ranks import split_batch
 
     shares = split_batch(config.batch_size, gpus, settings.oversampled_foreground)
     if SPLIT_IS_PRINTED in os.environ or os.environ.get("RANK", "0") != "0":

@@ -53,26 +53,26 @@ class PatchSampler:
         With `foreground` the region is centred on a voxel of a random class that the case has,
         without it anywhere, or where there is an ignore label on an annotated voxel.
         """
-        lowest, highest = self._limits(shape)
+        smallest, largest = self._limits(shape)
         voxels = self._voxels(locations, foreground=foreground)
         if voxels is None:
             return tuple(
                 int(np.random.randint(low, high + 1))
-                for low, high in zip(lowest, highest, strict=True)
+                for low, high in zip(smallest, largest, strict=True)
             )
         voxel = voxels[np.random.choice(len(voxels))]
         return tuple(
             max(low, int(centre) - size // 2)
-            for low, centre, size in zip(lowest, voxel[1:], self.read_size, strict=True)
+            for low, centre, size in zip(smallest, voxel[1:], self.read_size, strict=True)
         )
 
     def _limits(self, shape: Sequence[int]) -> tuple[list[int], list[int]]:
-        lowest, highest = [], []
+        smallest, largest = [], []
         for length, read, patch in zip(shape, self.read_size, self.patch_size, strict=True):
             padding = max(read - patch, read - length)
-            lowest.append(-padding // 2)
-            highest.append(length + padding // 2 + padding % 2 - read)
-        return lowest, highest
+            smallest.append(-padding // 2)
+            largest.append(length + padding // 2 + padding % 2 - read)
+        return smallest, largest
 
     def _voxels(
         self, locations: Mapping[ClassKey, Any], *, foreground: bool
@@ -121,18 +121,18 @@ def read_region(
     """
     part = part or tuple(slice(0, extent) for extent in size)
     inside = tuple(
-        slice(min(max(0, start + wanted.start), length), max(0, min(start + wanted.stop, length)))
-        for start, wanted, length in zip(first, part, array.shape[1:], strict=True)
+        slice(min(max(0, start + piece.start), length), max(0, min(start + piece.stop, length)))
+        for start, piece, length in zip(first, part, array.shape[1:], strict=True)
     )
-    found = np.asarray(array[(slice(None), *inside)])
-    if found.shape[1:] == tuple(size):
-        return np.require(found, requirements=["C", "W"])
-    result = np.zeros((len(found), *size), found.dtype)
+    region = np.asarray(array[(slice(None), *inside)])
+    if region.shape[1:] == tuple(size):
+        return np.require(region, requirements=["C", "W"])
+    result = np.zeros((len(region), *size), region.dtype)
     if outside != 0:
         result[(slice(None), *part)] = outside
     target = tuple(
         slice(within.start - start, within.start - start + length)
-        for within, start, length in zip(inside, first, found.shape[1:], strict=True)
+        for within, start, length in zip(inside, first, region.shape[1:], strict=True)
     )
-    result[(slice(None), *target)] = found
+    result[(slice(None), *target)] = region
     return result

@@ -15,17 +15,15 @@ from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from resenc_plans.errors import FileError, ResencPlansError
+from resenc_plans.errors import FileError, TrainingError
 from resenc_plans.preprocessing.store.case_store import LazyArray
 from resenc_plans.runs.stages import open_prediction
-from resenc_plans.training.batch_split import RankShare
 from resenc_plans.training.batches.augmentation import (
     plane_wise,
     spatial_transform,
     training_transforms,
     validation_transforms,
 )
-from resenc_plans.training.batches.batches import Augmentation, Batch, PatchBatches, Purpose
 from resenc_plans.training.batches.patch_geometry import spatial_settings
 from resenc_plans.training.batches.patch_sampling import (
     OUTSIDE_IMAGE,
@@ -34,8 +32,10 @@ from resenc_plans.training.batches.patch_sampling import (
     reached,
     read_region,
 )
+from resenc_plans.training.batches.source import Augmentation, Batch, PatchSource, Purpose
+from resenc_plans.training.ranks import RankShare
 
-MOST_OPEN = 64
+MAX_OPEN = 64
 """Cases whose files a process keeps open."""
 
 _STREAMS: dict[Purpose, int] = {"training": 0, "validation": 1}
@@ -54,7 +54,7 @@ class _OpenCase:
 class Samples:
     """Makes the samples of a batch of its number."""
 
-    def __init__(self, source: PatchBatches) -> None:
+    def __init__(self, source: PatchSource) -> None:
         self.source = source
         patch_size = source.config.patch_size
         self.settings = spatial_settings(patch_size)
@@ -66,7 +66,7 @@ class Samples:
             self.spatial = spatial_transform(patch_size, self.settings)
         self.sampler = PatchSampler.of(patch_size, read_size, source.labels)
         self.is_flat = source.config.dim == 2
-        self.kept: dict[str, _OpenCase] = {}
+        self.opened: dict[str, _OpenCase] = {}
 
     def batch(self, number: int) -> Batch:
         """What this rank has of a batch.
@@ -104,7 +104,7 @@ class Samples:
                 source.cases, source.store, size, foreground=foreground
             )
             if name not in source.cases or len(start) != len(size):
-                raise ResencPlansError(
+                raise TrainingError(
                     f"The sampler drew {name!r} at {tuple(start)}; one of the cases it was given, "
                     "and a voxel (z, y, x), are needed."
                 )
@@ -117,10 +117,10 @@ class Samples:
 
     def _opened(self, case: str) -> _OpenCase:
         """The files of a case; those of the last cases stay open."""
-        opened = self.kept.pop(case, None) or self._open(case)
-        self.kept[case] = opened
-        if len(self.kept) > MOST_OPEN:
-            del self.kept[next(iter(self.kept))]
+        opened = self.opened.pop(case, None) or self._open(case)
+        self.opened[case] = opened
+        if len(self.opened) > MAX_OPEN:
+            del self.opened[next(iter(self.opened))]
         return opened
 
     def _open(self, case: str) -> _OpenCase:
@@ -167,7 +167,7 @@ class Samples:
         except (OSError, RuntimeError, ValueError) as error:
             raise FileError(
                 f"{self.source.store.folder}: {opened.case} cannot be read ({error}). Preprocess "
-                "it again; `resenc-plans preprocess --check` finds all damaged cases."
+                "it again; a check of the stored cases finds all that are damaged."
             ) from None
         data = {
             "image": torch.from_numpy(image).float(),
@@ -211,11 +211,11 @@ def _augmented(
 ) -> dict[str, Tensor]:
     result = dict(augmentation(**data))
     for key, before in data.items():
-        wanted = (before.shape[0], *patch_size)
-        if key not in result or tuple(result[key].shape) != wanted:
-            found = tuple(result[key].shape) if key in result else "nothing"
-            raise ResencPlansError(
-                f"The augmentation gave {found} as {key}; the shape {wanted} is needed."
+        expected = (before.shape[0], *patch_size)
+        if key not in result or tuple(result[key].shape) != expected:
+            shape = tuple(result[key].shape) if key in result else "nothing"
+            raise TrainingError(
+                f"The augmentation returned {shape} as {key}; the shape {expected} is needed."
             )
     return result
 

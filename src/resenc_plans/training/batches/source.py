@@ -1,0 +1,95 @@
+"""What a batch is, where it comes from, and what may be replaced on the way.
+
+Every random number of a sample comes from generators seeded with (seed, purpose, batch, sample), so
+a resumed run sees the batches that an undisturbed one sees, whatever the number of workers.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+from resenc_plans.datasets.labels import Labels
+from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.preprocessing.store.case_store import CaseStore
+from resenc_plans.training.ranks import RankShare
+
+Purpose = Literal["training", "validation"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the network sees at once, and what it should say.
+
+    `images` are (b, c, *patch), float32. `targets` have the highest resolution first, one per
+    scale of deep supervision: (b, 1, *size) with labels, or (b, regions, *size), the ignored
+    voxels as one more region.
+    """
+
+    images: Tensor
+    targets: tuple[Tensor, ...]
+    cases: tuple[str, ...]
+
+
+class Batches(Protocol):
+    """Where a trainer gets its batches from; pass your own to replace ours."""
+
+    def stream(self, first: int) -> Iterator[Batch]:
+        """The batches number `first`, `first + 1` and so on, without end."""
+        ...
+
+
+class Sampler(Protocol):
+    """Chooses what a training sample shows; pass your own to replace nnU-Net's."""
+
+    def draw(
+        self, cases: Sequence[str], store: CaseStore, size: Sequence[int], *, foreground: bool
+    ) -> tuple[str, Sequence[int]]:
+        """A case, and the first voxel (z, y, x) of a region of it of this size, to be read.
+
+        The region may reach over the edges of the case. `foreground` says whether the sample is one
+        of those that show foreground for certain. NumPy's global generator is seeded per sample.
+        """
+        ...
+
+
+class Augmentation(Protocol):
+    """Changes a training sample; pass your own to replace nnU-Net's."""
+
+    @property
+    def read_size(self) -> Sequence[int]:
+        """Voxels (z, y, x) or (y, x) it is given: the patch, or more where it rotates."""
+        ...
+
+    def __call__(self, *, image: Tensor, segmentation: Tensor) -> Mapping[str, Tensor]:
+        """Both, by name, of the patch size, as a transform of batchgeneratorsv2 gives them.
+
+        The image is (c, *read_size), float32; the segmentation (1, *read_size), int16, -1 outside
+        the case, in a cascade with the previous stage's as a second channel. The global generators
+        of NumPy, torch and Python are seeded per sample.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class PatchSource:
+    """Stored cases, and what one rank makes of them: batch number i is a function of this and i.
+
+    `scales` are those of `plans.resolutions.output_scales`, None without deep supervision. A
+    `sampler` or `augmentation` replaces nnU-Net's; with worker processes, it must be one that can
+    be pickled.
+    """
+
+    store: CaseStore
+    config: ResolvedConfiguration
+    labels: Labels
+    cases: tuple[str, ...]
+    share: RankShare
+    purpose: Purpose
+    scales: Sequence[Sequence[float]] | None
+    seed: int
+    previous_stage: Path | None = None
+    sampler: Sampler | None = None
+    augmentation: Augmentation | None = None

@@ -1,0 +1,280 @@
+"""A training as a checkpoint of nnU-Net's format, and back.
+
+nnU-Net reads what it needs and skips the key `resenc_plans`, which holds what resumes a run in the
+middle of an epoch, bit for bit.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isclose
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.datasets.dataset_json import DatasetJson
+from resenc_plans.datasets.labels import Labels
+from resenc_plans.errors import ModelError, ResencPlansError, TrainingError
+from resenc_plans.folders import TRAINER_NAME
+from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.plans import Plans
+from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.runs.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+)
+from resenc_plans.training.batches.patch_geometry import mirroring_axes
+from resenc_plans.training.history import Epoch, from_logging, to_logging
+from resenc_plans.training.step import TrainingStep
+
+OWN_KEY = "resenc_plans"
+"""The key of a checkpoint that holds what nnU-Net does not know."""
+HEADS = ".seg_layers."
+"""Part of the names of the parameters that make logits, in nnU-Net's networks."""
+
+_DECISIVE = (
+    *("patch_size", "spacing", "normalization_schemes", "use_mask_for_norm"),
+    *("batch_dice", "previous_stage"),
+)
+"""Fields of a configuration that a run cannot change when it resumes, beside the network. It can
+change the batch size, and what only planning or prediction use."""
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What a run trains: a checkpoint of another one does not resume it."""
+
+    config: ResolvedConfiguration
+    dataset: Dataset
+    fold: int | str
+    settings: TrainingSettings
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Where a training is, beside its weights and the optimizer."""
+
+    epochs: tuple[Epoch, ...]
+    best: float | None
+    """The best smoothed Dice so far."""
+    iteration: int
+    """Batches of the current epoch that are done."""
+    epoch_losses: tuple[float, ...]
+    """Their losses."""
+    epoch_seconds: float
+    """Time that the current epoch has taken so far, without pauses between runs."""
+
+
+def save_state(path: Path, state: TrainingState, run: RunIdentity, step: TrainingStep) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Raises
+    ------
+    FileError
+        It cannot be written; what was there before is unchanged.
+    """
+    own: dict[str, Any] = {
+        "iteration": state.iteration,
+        "epoch_losses": list(state.epoch_losses),
+        "epoch_seconds": state.epoch_seconds,
+        "settings": run.settings.model_dump(),
+        "random_state": torch.get_rng_state(),
+    }
+    if step.device.type == "cuda":
+        own["cuda_random_state"] = torch.cuda.get_rng_state(step.device)
+    checkpoint = Checkpoint(
+        network_weights=step.network.state_dict(),
+        optimizer_state=step.optimizer.state_dict(),
+        grad_scaler_state=step.scaler.state_dict() if step.scaler else None,
+        logging=to_logging(state.epochs),
+        best_ema=state.best,
+        current_epoch=len(state.epochs),
+        init_args={
+            "plans": run.config.plans.to_dict(),
+            "configuration": run.config.name,
+            "fold": run.fold,
+            "dataset_json": run.dataset.json.to_dict(),
+            "device": step.device,
+        },
+        trainer_name=TRAINER_NAME,
+        inference_allowed_mirroring_axes=mirroring_axes(run.config),
+        extra={OWN_KEY: own},
+    )
+    save_checkpoint(path, checkpoint)
+
+
+def load_state(path: Path, run: RunIdentity, step: TrainingStep) -> TrainingState:
+    """Put a checkpoint's weights, optimizer and random state into a step, and return the rest.
+
+    Raises
+    ------
+    ModelError
+        The checkpoint is damaged, or holds weights only.
+    TrainingError
+        It belongs to another run, see `check_origin`, or to another optimizer.
+    """
+    checkpoint = load_checkpoint(path)
+    check_origin(path, checkpoint, run)
+    load_weights(step.network, checkpoint.network_weights, str(path))
+    if checkpoint.optimizer_state is None:
+        raise ModelError(
+            f"{path}: holds weights only, so training cannot resume from it. Start from its "
+            "weights as pretrained."
+        )
+    _load_optimizer(step.optimizer, checkpoint.optimizer_state, path)
+    if step.scaler and checkpoint.grad_scaler_state:
+        step.scaler.load_state_dict(dict(checkpoint.grad_scaler_state))
+    own = checkpoint.extra.get(OWN_KEY, {})
+    if "random_state" in own:
+        torch.set_rng_state(own["random_state"])
+    if "cuda_random_state" in own and step.device.type == "cuda":
+        torch.cuda.set_rng_state(own["cuda_random_state"], step.device)
+    try:
+        epochs = from_logging(checkpoint.logging, checkpoint.current_epoch)
+    except (KeyError, IndexError) as error:
+        raise ModelError(f"{path}: its curves are incomplete ({error}).") from None
+    return TrainingState(
+        epochs,
+        checkpoint.best_ema,
+        int(own.get("iteration", 0)),
+        tuple(own.get("epoch_losses", ())),
+        float(own.get("epoch_seconds", 0.0)),
+    )
+
+
+def load_pretrained(network: nn.Module, path: Path) -> tuple[str, ...]:
+    """Put a checkpoint's weights into a network; returns the names of heads that were not changed.
+
+    Heads keep their initial weights where their shapes differ, since another dataset has other
+    labels.
+
+    Raises
+    ------
+    ModelError
+        The file is not a checkpoint, or anything but heads differs.
+    """
+    weights = dict(load_checkpoint(path).network_weights)
+    own = network.state_dict()
+    skipped = tuple(
+        name
+        for name, value in own.items()
+        if HEADS in name and (name not in weights or weights[name].shape != value.shape)
+    )
+    if len(skipped) == len(own):
+        raise ModelError(f"{path}: no parameter fits this network.")
+    fitting = {name: weight for name, weight in weights.items() if name not in skipped}
+    load_weights(network, fitting | {name: own[name] for name in skipped}, str(path))
+    return skipped
+
+
+def check_origin(path: Path, checkpoint: Checkpoint, run: RunIdentity) -> None:
+    """Compare what a checkpoint holds about its run with the run that is to resume from it.
+
+    Raises
+    ------
+    TrainingError
+        It is of another configuration or fold, or its plans describe another network, patch or
+        data under the same name, its dataset has other labels, or its settings other batches.
+    """
+    arguments = checkpoint.init_args
+    for key, own in (("configuration", run.config.name), ("fold", run.fold)):
+        if str(arguments.get(key)) != str(own):
+            raise TrainingError(
+                f"{path}: is of {key} {arguments.get(key)}, not {own}. Start from its weights as "
+                "pretrained, or name the right one."
+            )
+    differences = _differences(arguments, run)
+    if differences:
+        raise TrainingError(
+            f"{path}: was trained with another {run.config.name}: {'; '.join(differences)}. Use "
+            "the plans and the dataset that it was trained with, or start from its weights as "
+            "pretrained."
+        )
+    before = checkpoint.extra.get(OWN_KEY, {}).get("settings", {})
+    now = run.settings.model_dump()
+    for key in ("iterations", "seed"):
+        if key in before and before[key] != now[key]:
+            raise TrainingError(
+                f"{path}: was trained with {key} {before[key]}, not {now[key]}. A run resumes with "
+                "the settings that it began with."
+            )
+
+
+def _load_optimizer(optimizer: Optimizer, state: Mapping[str, Any], path: Path) -> None:
+    """Load momenta and learning rates; other options, such as weight decay, are this run's.
+
+    Options that only one of the two has, on both sides, tell another kind of optimizer.
+    """
+    options = [
+        {key: value for key, value in group.items() if key not in ("params", "lr")}
+        for group in optimizer.param_groups
+    ]
+    saved = state["param_groups"]
+    for own, theirs in zip(options, saved, strict=False):
+        foreign = set(theirs) - set(own) - {"params", "lr", "initial_lr"}
+        if foreign and set(own) - set(theirs):
+            raise TrainingError(
+                f"{path}: was trained with another optimizer, whose options are "
+                f"{', '.join(sorted(foreign))}. Resume with that, or start from its weights as "
+                "pretrained."
+            )
+    try:
+        optimizer.load_state_dict(dict(state))
+    except ValueError as error:
+        raise TrainingError(f"{path}: its optimizer is of other parameters ({error}).") from None
+    for group, own in zip(optimizer.param_groups, options, strict=True):
+        group.update(own)
+
+
+def _differences(arguments: Mapping[str, Any], run: RunIdentity) -> list[str]:
+    differences = []
+    plans, dataset = arguments.get("plans"), arguments.get("dataset_json")
+    try:
+        if isinstance(plans, Mapping):
+            before = Plans.from_dict(dict(plans)).resolve(run.config.name)
+            differences += _changes(_decisive(before), _decisive(run.config))
+        if isinstance(dataset, Mapping):
+            labels = Labels.from_dataset(DatasetJson.from_dict(dict(dataset)))
+            differences += _changes(vars(labels), vars(run.dataset.labels))
+    except ResencPlansError as error:
+        differences.append(f"its own plans or dataset.json are not usable ({error})")
+    return differences
+
+
+def _decisive(config: ResolvedConfiguration) -> dict[str, Any]:
+    architecture = config.architecture
+    arguments = architecture.arch_kwargs
+    return {
+        **{key: getattr(config, key) for key in _DECISIVE},
+        "network": architecture.network_class_name.rpartition(".")[2],
+        **(dict(arguments) if isinstance(arguments, Mapping) else arguments.model_dump()),
+    }
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    keys = dict.fromkeys((*before, *now))
+    return [
+        f"{key} {_text(before.get(key))}, now {_text(now.get(key))}"
+        for key in keys
+        if not _equal(before.get(key), now.get(key))
+    ]
+
+
+def _equal(before: Any, now: Any) -> bool:
+    """Whether two values are the same, but for the last digits of numbers and kinds of lists."""
+    if isinstance(before, list | tuple) and isinstance(now, list | tuple):
+        return len(before) == len(now) and all(map(_equal, before, now))
+    if isinstance(before, float) and isinstance(now, int | float):
+        return isclose(before, now, rel_tol=1e-6)
+    return bool(before == now)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple) and value and not isinstance(value[0], str | list | tuple):
+        return "x".join(f"{part:.6g}" if isinstance(part, float) else str(part) for part in value)
+    return str(value)

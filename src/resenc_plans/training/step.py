@@ -1,0 +1,280 @@
+"""One training step: forward pass, loss, gradients, clipping, a step of the optimizer.
+
+`Trainer` trains by it, and `resenc_plans.profiling` measures it.
+"""
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import SGD, Optimizer
+
+from resenc_plans.errors import DeviceError, TrainingError
+from resenc_plans.networks.device import find_precision, try_all_kernels
+from resenc_plans.plans.resolutions import loss_weights
+from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.training.batches.source import Batch
+from resenc_plans.training.losses import (
+    LOWEST_WEIGHT_OF_RANKS,
+    DeepSupervision,
+    Loss,
+)
+from resenc_plans.training.ranks import Ranks
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+"""From the parameters of a network to the optimizer that changes them."""
+
+PATIENCE = 5
+"""Batches in a row whose loss or gradients are not finite, after which training stops."""
+MIN_SCALE = 1.0
+"""A gradient scaler halves its scale at each overflow; below this the scale is not to blame."""
+
+
+def default_optimizer(
+    settings: TrainingSettings, *, foreach: bool | None = None
+) -> OptimizerFactory:
+    """nnU-Net's: stochastic gradient descent with Nesterov momentum.
+
+    `foreach` is whether all parameters are changed at once; None leaves it to torch, which does so
+    on CUDA.
+    """
+    return partial(
+        SGD,
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        nesterov=settings.momentum > 0,
+        foreach=foreach,
+    )
+
+
+def training_precision(settings: TrainingSettings, device: torch.device) -> torch.dtype | None:
+    """The type to train in on a device; None for float32.
+
+    Raises
+    ------
+    DeviceError
+        The device cannot train in it.
+    """
+    name = None if settings.precision == "auto" else settings.precision
+    precision = find_precision(name, device)
+    if precision is torch.float16 and device.type != "cuda":
+        raise DeviceError(
+            f"Precision 'fp16': training on {device} has no gradient scaler. Use fp32."
+        )
+    return precision
+
+
+def is_compiled(settings: TrainingSettings, device: torch.device) -> bool:
+    """Whether the network goes through torch.compile; by default on CUDA, except on Windows."""
+    if settings.compile is None:
+        return device.type == "cuda" and sys.platform != "win32"
+    return settings.compile
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the network makes of a batch: the loss with gradients, and both sides of each scale."""
+
+    loss: Tensor
+    logits: Sequence[Tensor]
+    targets: Sequence[Tensor]
+
+
+@dataclass
+class TrainingStep:
+    """A network and all that changes it.
+
+    Parameters
+    ----------
+    network
+        On `device`, with the parameters of the optimizer.
+    loss
+        That of one scale; scales of deep supervision are weighted as nnU-Net does.
+    optimizer
+        It changes the parameters.
+    device
+        The batches are moved to it.
+    gradient_clip
+        The largest norm of all gradients together.
+    autocast
+        Makes the context of forward pass and loss.
+    scaler
+        Scales the loss, for gradients in float16.
+    forward
+        Runs the network, such as its compiled form; None runs the network itself.
+    memory_format
+        That of the images.
+    lowest_weight
+        The weight of the lowest scale before all weights are normalised, see
+        `loss_weights`.
+    """
+
+    network: nn.Module
+    loss: Loss
+    optimizer: Optimizer
+    device: torch.device
+    gradient_clip: float
+    autocast: Callable[[], AbstractContextManager[object]]
+    scaler: torch.amp.GradScaler | None = None
+    forward: Callable[..., Tensor | Sequence[Tensor]] | None = None
+    memory_format: torch.memory_format = torch.preserve_format
+    lowest_weight: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        network: nn.Module,
+        loss: Loss,
+        settings: TrainingSettings,
+        ranks: Ranks,
+        *,
+        dim: int,
+        optimizer: OptimizerFactory | None = None,
+    ) -> Self:
+        """The step as `Trainer` takes it; moves the network to the device of this rank.
+
+        `dim` is the number of image axes.
+
+        Raises
+        ------
+        DeviceError
+            The device cannot train in this precision, or this network over several ranks.
+        """
+        device = ranks.device
+        precision = training_precision(settings, device)
+        try_all_kernels(device)
+        memory_format = _memory_format(dim, device, precision)
+        network = ranks.synchronise_batch_norm(network.to(device))
+        network.to(memory_format=memory_format)  # type: ignore[call-overload]
+        forward = torch.compile(network) if is_compiled(settings, device) else network
+        if ranks.world > 1:
+            forward = DistributedDataParallel(
+                forward,
+                device_ids=[device] if device.type == "cuda" else None,
+                find_unused_parameters=not settings.deep_supervision,  # heads without a loss
+            )
+        return cls(
+            network=network,
+            loss=loss,
+            optimizer=(optimizer or default_optimizer(settings))(network.parameters()),
+            device=device,
+            gradient_clip=settings.gradient_clip,
+            autocast=partial(torch.autocast, device.type, precision, enabled=precision is not None),
+            scaler=torch.amp.GradScaler("cuda") if precision is torch.float16 else None,
+            forward=forward,
+            memory_format=memory_format,
+            lowest_weight=LOWEST_WEIGHT_OF_RANKS if ranks.world > 1 else 0.0,
+        )
+
+    def __call__(self, batch: Batch) -> tuple[float, float]:
+        """Train on a batch; the loss, and the norm of all gradients before they were clipped.
+
+        Gradients that are not finite change nothing.
+        """
+        loss, norm = self.gradients(batch)
+        if self.scaler:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        elif torch.isfinite(norm):
+            self.optimizer.step()
+        return loss.item(), norm.item()
+
+    def gradients(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Forward and backward pass: as calling the step, without a step of the optimizer."""
+        self.optimizer.zero_grad()
+        loss = self.evaluate(batch).loss
+        scaler = self.scaler
+        (scaler.scale(loss) if scaler else loss).backward()  # type: ignore[no-untyped-call]
+        if scaler:
+            scaler.unscale_(self.optimizer)
+        return loss, clip_grad_norm_(self.network.parameters(), self.gradient_clip)
+
+    def evaluate(self, batch: Batch) -> Outcome:
+        """The loss of a batch, with logits and targets of each scale."""
+        images = batch.images.to(self.device, non_blocking=True, memory_format=self.memory_format)
+        targets = [target.to(self.device, non_blocking=True) for target in batch.targets]
+        with self.autocast():
+            output = (self.network if self.forward is None else self.forward)(images)
+            logits = [output] if isinstance(output, Tensor) else list(output)
+            targets = targets[: len(logits)]
+            weights = loss_weights(len(logits), lowest=self.lowest_weight)
+            loss = DeepSupervision(self.loss, weights)(logits, targets)
+        return Outcome(loss, logits, targets)
+
+    def train(self) -> None:
+        """Let the network behave as in training."""
+        self._running.train()
+
+    def eval(self) -> None:
+        """Let the network behave as in prediction."""
+        self._running.eval()
+
+    @property
+    def _running(self) -> nn.Module:
+        return self.forward if isinstance(self.forward, nn.Module) else self.network
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the optimizer's first group of parameters."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Set the rate of all groups of parameters."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+
+class BadBatches:
+    """Ends a training whose losses or gradients are not finite, before hours are spent on it."""
+
+    def __init__(self) -> None:
+        self._cases: list[tuple[str, ...]] = []
+
+    def count(
+        self,
+        loss: float,
+        norm: float,
+        cases: tuple[str, ...],
+        *,
+        scaler: torch.amp.GradScaler | None,
+        epoch: int,
+    ) -> None:
+        """Take note of a batch: its loss, and the norm of its gradients.
+
+        Raises
+        ------
+        TrainingError
+            Too many in a row were not finite; the message names the cases.
+        """
+        is_good = math.isfinite(loss) and (math.isfinite(norm) or _is_overflow(scaler))
+        self._cases = [] if is_good else [*self._cases, tuple(cases)]
+        if len(self._cases) >= PATIENCE:
+            names = ", ".join(sorted({name for batch in self._cases for name in batch}))
+            raise TrainingError(
+                f"Epoch {epoch}: loss or gradients were not finite in {PATIENCE} batches in a row; "
+                f"training stops, the last checkpoint is good. Cases: {names}. Look at their "
+                "images, or use another precision or a lower learning rate."
+            )
+
+
+def _is_overflow(scaler: torch.amp.GradScaler | None) -> bool:
+    """Whether a gradient that is not finite may be due to the scale, which has fallen by now."""
+    return scaler is not None and scaler.get_scale() >= MIN_SCALE
+
+
+def _memory_format(
+    dim: int, device: torch.device, precision: torch.dtype | None
+) -> torch.memory_format:
+    """bfloat16 on a CPU is faster with channels last; all else is as in nnU-Net."""
+    if device.type != "cpu" or precision is None:
+        return torch.preserve_format
+    return torch.channels_last_3d if dim == 3 else torch.channels_last
