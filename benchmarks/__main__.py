@@ -1,18 +1,22 @@
-"""Run every benchmark of this folder, one after the other: `python benchmarks`."""
+"""Run the benchmarks that compare with nnU-Net, one after the other: `python benchmarks`.
 
-import runpy
+The comparison of learning curves takes hours and is started by hand: `convergence.py`.
+"""
+
+import subprocess
 import sys
 from pathlib import Path
 
-FOLDER = Path(__file__).parent
+BENCHMARKS = (
+    "planning", "fingerprint", "preprocessing", "resampling", "networks", "training", "loading",
+    "prediction", "export", "evaluation",
+)  # fmt: skip
 
 
 def main() -> None:
-    sys.path.insert(0, str(FOLDER))
-    for path in sorted(FOLDER.glob("*.py")):
-        if path.stem not in ("__main__", "side_by_side"):
-            print(f"\n{path.name}", flush=True)
-            runpy.run_path(str(path), run_name="__main__")
+    for name in BENCHMARKS:
+        print(f"\n{name}", flush=True)
+        subprocess.run([sys.executable, Path(__file__).with_name(f"{name}.py")], check=True)
 
 
 if __name__ == "__main__":

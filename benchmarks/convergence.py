@@ -1,13 +1,13 @@
-"""Does our trainer learn what nnU-Net's learns: the same plans, data, split; some seeds of each.
+"""Learning curves of our trainer and nnU-Net's: same plans, data and split, several seeds.
 
     python benchmarks/convergence.py FOLDER [--epochs 40] [--figure docs/convergence.png]
 
-FOLDER takes data and results and may be used again: runs that are there are not repeated. Fold 0 of
+FOLDER receives data and results; runs whose results it already holds are not repeated. Fold 0 of
 Dataset004_Hippocampus, the small configuration of the shared model's plans, on the CPU, one thread
-per run: nnU-Net's own trainer; ours in fp32 from the same weights, on the very batches nnU-Net's
-saw; ours on its own in fp32 and in bf16. 40 epochs of 25 iterations take about 12 minutes for each
-run, and the batches of one 4 GB. Prints the mean pseudo Dice of the last four epochs and draws all
-curves.
+per run: nnU-Net's own trainer; ours in fp32 from the same weights and on the same batches; ours with
+weights and batches of its own, in fp32 and in bf16. 40 epochs of 25 iterations take about 12 minutes
+per run, and the batches of one run 4 GB. Prints the mean pseudo Dice of the last four epochs and
+draws all curves.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def prepare(folder: Path) -> None:
 
 
 def run(folder: Path, trainer: str, seed: int, epochs: int) -> Run:
-    """Train, unless the curves of this run lie in the folder already."""
+    """Train, unless the folder already holds the curves of this run."""
     curves_file = folder / f"{trainer.replace(', ', '_').replace(' ', '_')}_{seed}.json"
     if not curves_file.is_file():
         if trainer == NNUNET:

@@ -1,7 +1,8 @@
 """Our trainer from the weights and on the batches of a run of nnU-Net's, in fp32, on one thread.
 
-Arguments: folder of the plans, configuration, folder that `convergence_with_nnunet.py` recorded,
-folder for results, epochs. Prints the curves as JSON, in the last line.
+`convergence.py` starts it. Arguments: plans file, configuration, folder that
+`convergence_with_nnunet.py` recorded, folder for results, epochs. Prints the curves as JSON in the
+last line.
 """
 
 import json

@@ -1,8 +1,8 @@
 """nnU-Net's own trainer on fold 0, seeded, on one thread; it runs in the peer's environment.
 
-Arguments: dataset name, plans name, configuration, seed, epochs, and a folder that takes its first
-weights and every batch. nnU-Net's environment variables say where the data lies. Prints the curves
-that nnU-Net logs as JSON, in the last line.
+`convergence.py` starts it. Arguments: dataset name, plans name, configuration, seed, epochs, and a
+folder for its first weights and every batch. nnU-Net's environment variables name the folders of
+data. Prints the curves that nnU-Net logs as JSON in the last line.
 """
 
 import json
@@ -37,7 +37,7 @@ class Recorded:
 
 
 class RecordingTrainer(nnUNetTrainer):  # type: ignore[misc]
-    """nnU-Net's trainer, with what it works on kept in `record`."""
+    """nnU-Net's trainer, which saves its first weights and every batch in `record`."""
 
     record: Path
 

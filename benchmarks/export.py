@@ -1,8 +1,8 @@
 """Labels from logits of a large CT: `resenc_plans` against nnU-Net's export, and beyond it.
 
-Seconds are those of the function alone, memory is the peak of the whole process, with the logits
-where they are in memory. nnU-Net's side takes 10 GB and a minute, so it runs once. Of 50 classes
-nnU-Net would need 29 GiB, so only ours runs: with logits in memory, and streamed from a file.
+Seconds are those of the function alone; memory is the peak of the whole process, logits included
+where they are in memory. nnU-Net takes 10 GB and a minute, so it runs once. For 50 classes it would
+need 29 GiB, so only ours runs: with logits in memory, and streamed from a file.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Fit `cost.calibration.PUBLISHED` to the presets' published memory and hours, with residuals.
 
 The published figures are of one A100 40 GB (nnU-Net Revisited, arXiv 2404.09556): memory as
-nvidia-smi shows it, hours as a mean over six datasets. On which dataset memory was read is not
-said, so counts are means over plans for datasets like those six. Run:
+nvidia-smi shows it, hours as a mean over six datasets. The paper does not say on which dataset
+memory was read, so counts are means over plans for datasets like those six. Run:
 python benchmarks/fit_calibration.py
 """
 

@@ -2,8 +2,9 @@
 
     python benchmarks/loading.py [--batches 100] [--repeats 3]
 
-Sampling, reading and augmentation on Dataset004_Hippocampus (patch 40x56x40, batch 4), of the cases
-that we stored; the process that takes the batches does nothing else. Runs alternate, medians count.
+Sampling, reading and augmentation on Dataset004_Hippocampus (patch 40x56x40, batch 4), from cases
+that we stored; the process that takes the batches does nothing else. Runs alternate; the medians
+count.
 """
 
 import argparse

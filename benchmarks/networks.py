@@ -1,7 +1,7 @@
 """The XL network, ours beside dynamic-network-architectures': built, forward, backward, on the CPU.
 
-Both run in one process, in turn, in the environment of the real nnU-Net (`make peer`); the best of
-a few repetitions counts. Started from another environment, the script starts itself there.
+Both run in turns in one process, in the environment of the real nnU-Net (`make peer`), where the
+script starts itself; the best of a few repetitions counts.
 
     python benchmarks/networks.py [--repeats 4] [--threads 2]
 """
@@ -47,7 +47,7 @@ def main() -> None:
     options = parser.parse_args()
     if Path(sys.executable) != PEER_PYTHON:
         if not PEER_PYTHON.exists():
-            sys.exit(f"needs the real nnU-Net (make peer), and there is none at {PEER_PYTHON}")
+            sys.exit(f"the real nnU-Net is missing at {PEER_PYTHON}; run make peer")
         environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
         command = [str(PEER_PYTHON), __file__, *sys.argv[1:]]
         sys.exit(subprocess.run(command, env=environment, check=False).returncode)

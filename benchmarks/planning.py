@@ -61,7 +61,7 @@ def make_dataset(root: Path) -> dict[str, str]:
     for folder in (raw, preprocessed):
         (folder / "dataset.json").write_bytes(description)
     (preprocessed / "dataset_fingerprint.json").write_bytes(fingerprint)
-    # nnU-Net looks at one image to choose its reader; any readable one will do.
+    # nnU-Net opens one image to choose its reader; any readable image will do.
     (raw / "imagesTr").mkdir()
     (raw / "labelsTr").mkdir()
     image = next((SHARED / "data" / "Dataset004_Hippocampus" / "imagesTr").glob("*.nii.gz"))
@@ -73,7 +73,7 @@ def make_dataset(root: Path) -> dict[str, str]:
 def in_process(
     python: str, code: str, folder: Path, repeats: int, env: dict[str, str]
 ) -> list[float]:
-    """Seconds of each planning run in one process of `python`; the plans are kept beside."""
+    """Seconds of each planning run in one process of `python`; the plans go to `folder`."""
     done = subprocess.run(
         [python, "-W", "ignore", "-c", code, str(folder), str(repeats)],
         env=os.environ | env,
@@ -102,7 +102,7 @@ def main() -> None:
         fast, slow = statistics.median(ours), statistics.median(theirs)
         print("Planning a KiTS-like fingerprint (489 cases, preset M) in process, medians:")
         print(f"  ours {fast * 1e3:.1f} ms, nnU-Net {slow:.2f} s: {slow / fast:.0f} times faster")
-        print("Both made the same plans.\n")
+        print("Both wrote the same plans.\n")
         environment_pairs = tuple(environment.items())
         resenc_plans = str(Path(sys.executable).with_name("resenc-plans"))
         for path in folder.glob("in_process_*.json"):

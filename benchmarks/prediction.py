@@ -2,8 +2,8 @@
 
     python benchmarks/prediction.py [--repeats 2] [--cases 20]
 
-`resenc-plans predict` in fp32 and as it is by default, against nnUNetv2_predict_from_modelfolder;
-mirroring on. Says how many voxels of ours differ from nnU-Net's.
+`resenc-plans predict` in fp32 and by default, against nnUNetv2_predict_from_modelfolder, with
+mirroring. Prints how many voxels differ from nnU-Net's.
 """
 
 import argparse

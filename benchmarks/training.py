@@ -3,7 +3,7 @@
     python benchmarks/training.py [--iterations 24] [--repeats 3]
 
 The small network of the shared model on Dataset004_Hippocampus (patch 40x56x40, batch 4), data
-loading included, one process for it on both sides. Runs alternate, medians count.
+loading included, by one process on both sides. Runs alternate; the medians count.
 """
 
 import argparse
@@ -107,17 +107,17 @@ def _timed(command: list[str], folder: Path) -> Timing:
         "nnUNet_preprocessed": str(folder / "preprocessed"),
         "nnUNet_results": str(folder),
     }
-    with tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
-            [*command, str(time.time())], env=environment, stdout=said, stderr=subprocess.DEVNULL
+            [*command, str(time.time())], env=environment, stdout=output, stderr=subprocess.DEVNULL
         )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise SystemExit(f"{command[0]} ended with {process.returncode}")
-        said.seek(0)
-        found = json.loads(said.read().splitlines()[-1])
-    return Timing(found["first"], found["iteration"], usage.ru_maxrss / 1024)
+        output.seek(0)
+        timing = json.loads(output.read().splitlines()[-1])
+    return Timing(timing["first"], timing["iteration"], usage.ru_maxrss / 1024)
 
 
 def _values(timing: Timing) -> tuple[float, float, float]:

@@ -1,7 +1,7 @@
 """Times nnU-Net's own trainer; it runs in the peer's environment.
 
 Arguments: dataset name, plans name, configuration, iterations, data loading processes, and the time
-at which the program was started. Prints seconds to the first iteration's end and per iteration.
+at which it was started. Prints seconds to the first iteration's end and per iteration.
 """
 
 import json
