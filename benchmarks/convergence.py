@@ -4,10 +4,10 @@
 
 FOLDER receives data and results; runs whose results it already holds are not repeated. Fold 0 of
 Dataset004_Hippocampus, the small configuration of the shared model's plans, on the CPU, one thread
-per run: nnU-Net's own trainer; ours in fp32 from the same weights and on the same batches; ours with
-weights and batches of its own, in fp32 and in bf16. 40 epochs of 25 iterations take about 12 minutes
-per run, and the batches of one run 4 GB. Prints the mean pseudo Dice of the last four epochs and
-draws all curves.
+per run: nnU-Net's own trainer; ours in fp32 from the same weights and on the same batches; ours
+with weights and batches of its own, in fp32 and in bf16. 40 epochs of 25 iterations take about 12
+minutes per run, and the batches of one run 4 GB. Prints the mean pseudo Dice of the last four
+epochs and draws all curves.
 """
 
 import argparse
