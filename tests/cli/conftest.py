@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from resenc_plans.datasets.demo import write_phantom
+from tests.evaluation.label_folders import write_dataset_json, write_labels
 
 
 @dataclass(frozen=True)
@@ -85,3 +87,21 @@ def dataset(phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 def document(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text())
+
+
+@pytest.fixture
+def predicted(tmp_path: Path) -> Path:
+    """Two cases with predictions (one with a speck), references, images and a dataset.json."""
+    write_dataset_json(tmp_path / "dataset.json", {"background": 0, "liver": 1, "tumour": 2}, None)
+    for case in ("a", "b"):
+        reference = np.zeros((6, 8, 10), np.uint8)
+        reference[1:4, 1:5, 1:6] = 1
+        reference[2:3, 2:4, 2:4] = 2
+        prediction = reference.copy()
+        prediction[5, 7, 9] = 1
+        write_labels(tmp_path / "labelsTr" / f"{case}.nii.gz", reference)
+        write_labels(tmp_path / "pred" / f"{case}.nii.gz", prediction)
+        write_labels(
+            tmp_path / "imagesTr" / f"{case}_0000.nii.gz", reference.astype(np.float32) * 100
+        )
+    return tmp_path

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from resenc_plans.errors import ResencPlansError
+from resenc_plans.errors import ResencPlansError, UsageError
 
 
 class Format(StrEnum):
@@ -76,6 +76,78 @@ AllowImportOption = Annotated[
     ),
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="A table for people, or JSON.")]
+PredictionsArgument = Annotated[
+    Path, typer.Argument(metavar="PREDICTIONS", help="Folder of segmentations.", show_default=False)
+]
+EvaluatedDatasetOption = Annotated[
+    str | None,
+    typer.Option(
+        "-d",
+        "--dataset",
+        "--dataset-json",
+        "-djfile",
+        metavar="DATASET",
+        help="Dataset by id, name or path, or its dataset.json. Default: the dataset.json in "
+        "PREDICTIONS or beside REFERENCES.",
+        show_default=False,
+    ),
+]
+TrainedDatasetOption = Annotated[
+    str | None,
+    typer.Option(
+        "-d",
+        "--dataset",
+        metavar="DATASET",
+        help="Dataset by id or name in the results folder, or the path of its folder there.",
+        show_default=False,
+    ),
+]
+TrainedPlansOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-p",
+        "--plans",
+        help="Name of the plans. Repeatable. Default: all that are trained.",
+        show_default=False,
+    ),
+]
+TrainedConfigurationsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-c",
+        "--configuration",
+        help="Name of a configuration. Repeatable. Default: all that are trained.",
+        show_default=False,
+    ),
+]
+TrainersOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-tr",
+        "--trainer",
+        help="Name of a trainer. Repeatable. Default: all that are trained.",
+        show_default=False,
+    ),
+]
+FoldsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-f",
+        "--folds",
+        metavar="FOLDS",
+        help="Folds such as 0,1,2 or all. Default: those that all of the models have.",
+        show_default=False,
+    ),
+]
+ResultsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--results",
+        metavar="FOLDER",
+        help="Results folder. Default: the environment variable nnUNet_results.",
+        show_default=False,
+    ),
+]
 
 
 def parse_numbers(text: str, kind: type[int] | type[float], option: str) -> tuple[float, ...]:
@@ -96,3 +168,48 @@ def parse_numbers(text: str, kind: type[int] | type[float], option: str) -> tupl
             f"{'128x128x96' if kind is int else '1.0,0.8,0.8'}."
         )
     return numbers
+
+
+def required_dataset(dataset: str | None) -> str:
+    """The dataset of `-d`, without which there are no models to choose among.
+
+    Raises
+    ------
+    UsageError
+        It was omitted.
+    """
+    if dataset is None:
+        raise UsageError("Name the dataset with -d.")
+    return dataset
+
+
+def parse_folds(folds: list[str] | None) -> tuple[str, ...]:
+    """The folds of `-f 0,1 -f all`; none where the option is omitted.
+
+    Raises
+    ------
+    UsageError
+        One of them is not a fold.
+    """
+    names = [name for text in folds or () for name in text.replace(",", " ").split()]
+    bad = next((name for name in names if name != "all" and not name.isdigit()), None)
+    if folds and (bad is not None or not names):
+        raise UsageError(f"-f {(bad or folds[0])!r}: folds are numbers, such as 0,1,2, or all.")
+    return tuple(dict.fromkeys(names))
+
+
+def parse_labels(labels: list[str] | None) -> tuple[int, ...]:
+    """The label values of `-l 1,2 -l 3`.
+
+    Raises
+    ------
+    UsageError
+        One of them is not a label value.
+    """
+    values = [value for text in labels or () for value in text.replace(",", " ").split()]
+    bad = next((value for value in values if not value.isdecimal()), None)
+    if labels and (bad is not None or not values):
+        raise UsageError(
+            f"-l {(bad or labels[0])!r}: label values are whole numbers, such as 1,2,3."
+        )
+    return tuple(map(int, values))

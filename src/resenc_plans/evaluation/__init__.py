@@ -1,1 +1,1 @@
-"""From segmentations to a judgement: figures, post-processing, choice of a model, pictures."""
+"""Segmentations compared with references: metrics, post-processing, choice among models."""

@@ -33,7 +33,7 @@ class Evaluation:
 
     task: EvaluationTask
     summary: Summary | None
-    """The figures of the cases that could be evaluated; None where there is none."""
+    """The metrics of the cases that could be evaluated; None if there is none."""
     problems: tuple[CaseProblem, ...]
     """The cases that could not be evaluated, by file name."""
     missing: tuple[str, ...]
@@ -203,7 +203,7 @@ def compare_folders(
 def evaluate_case(
     predictions: str, references: str, task: EvaluationTask, name: str
 ) -> CaseFigures:
-    """The figures of one case, by its file name in the two folders.
+    """The metrics of one case, by its file name in the two folders.
 
     Raises
     ------

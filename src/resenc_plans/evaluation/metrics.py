@@ -1,4 +1,4 @@
-"""Counts of agreeing and disagreeing voxels of two label maps, and the ratios made of them."""
+"""Voxel counts of two label maps, such as true positives, and the ratios computed from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from resenc_plans.datasets.labels import Region
 
 METRICS = ("Dice", "FN", "FP", "IoU", "TN", "TP", "n_pred", "n_ref")
-"""The figures per case and label, in the order of nnU-Net's summary.json."""
+"""The metrics per case and label, in the order of nnU-Net's summary.json."""
 
 _CHUNK = 1 << 16
-"""Voxels counted at a time: few enough for a processor's cache."""
+"""Number of voxels counted at a time, few enough for a processor's cache."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Voxels of one label or region in one case; those of the ignore label count nowhere."""
+    """Numbers of voxels for one label or region in one case, without those of the ignore label."""
 
     tp: int
     fp: int
@@ -47,16 +47,16 @@ class Counts:
 
     @property
     def n_pred(self) -> int:
-        """Voxels of the prediction."""
+        """Number of voxels that have the label in the prediction."""
         return self.tp + self.fp
 
     @property
     def n_ref(self) -> int:
-        """Voxels of the reference."""
+        """Number of voxels that have the label in the reference."""
         return self.tp + self.fn
 
     def to_dict(self) -> dict[str, float]:
-        """The figures under nnU-Net's names, in its order."""
+        """The metrics under nnU-Net's names, in its order."""
         values = (
             *(self.dice, self.fn, self.fp, self.iou),
             *(self.tn, self.tp, self.n_pred, self.n_ref),
@@ -73,8 +73,8 @@ def count_voxels(
     """Compare two label maps of one shape; one `Counts` per label or region, in their order.
 
     The maps may have any axes and any real data type. Voxels where the reference has the ignore
-    label are left out (nnU-Net's `compute_metrics`). All labels are counted in one pass over the
-    voxels, however many there are.
+    label are omitted (nnU-Net's `compute_metrics`). All labels are counted in one pass over the
+    voxels.
 
     >>> count_voxels(np.array([0, 1, 1, 2]), np.array([0, 1, 2, 2]), [1, (1, 2)])
     (Counts(tp=1, fp=1, fn=0, tn=2), Counts(tp=3, fp=0, fn=0, tn=1))
@@ -101,7 +101,7 @@ def _counts(joint: NDArray[np.int64], rows: list[int]) -> Counts:
 def _joint_histogram(
     prediction: NDArray[Any], reference: NDArray[Any], values: Sequence[int]
 ) -> NDArray[np.int64]:
-    """Voxels by the reference's value (rows) and the prediction's (columns).
+    """Numbers of voxels by the reference's value (rows) and the prediction's (columns).
 
     The last row and column are for all other values.
     """
@@ -110,25 +110,25 @@ def _joint_histogram(
     flat_reference, flat_prediction = reference.reshape(-1), prediction.reshape(-1)
     background = values.index(0) if 0 in values else len(values)
     for start in range(0, flat_reference.size, _CHUNK):
-        truth = flat_reference[start : start + _CHUNK]
-        guess = flat_prediction[start : start + _CHUNK]
-        if truth.any() or guess.any():
-            codes = _positions(truth, values) * size + _positions(guess, values)
+        in_reference = flat_reference[start : start + _CHUNK]
+        in_prediction = flat_prediction[start : start + _CHUNK]
+        if in_reference.any() or in_prediction.any():
+            codes = _positions(in_reference, values) * size + _positions(in_prediction, values)
             joint += np.bincount(codes, minlength=size * size)
         else:
-            joint[background * (size + 1)] += truth.size
+            joint[background * (size + 1)] += in_reference.size
     return joint.reshape(size, size)
 
 
 def _positions(voxels: NDArray[Any], values: Sequence[int]) -> NDArray[np.int64]:
-    """The place of each voxel's value in `values`; what is not there gets the place after all."""
+    """The index of each voxel's value in `values`; `len(values)` for other values."""
     if voxels.dtype.kind in "ui" and voxels.dtype.itemsize == 1:
         table = np.full(256, len(values), np.int64)
-        for place, value in enumerate(values):
+        for index, value in enumerate(values):
             if np.iinfo(voxels.dtype).min <= value <= np.iinfo(voxels.dtype).max:
-                table[value % 256] = place
+                table[value % 256] = index
         return table[voxels.view(np.uint8)]
-    places = np.full(voxels.shape, len(values), np.int64)
-    for place, value in enumerate(values):
-        places[voxels == value] = place
-    return places
+    positions = np.full(voxels.shape, len(values), np.int64)
+    for index, value in enumerate(values):
+        positions[voxels == value] = index
+    return positions

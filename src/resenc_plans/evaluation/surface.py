@@ -1,7 +1,7 @@
 """Distances between the surfaces of prediction and reference, by MONAI (extra `monai`).
 
-MONAI is the library that the field keeps: its distances are in mm on anisotropic grids, and it is
-an extra of ours already. The older `surface-distance` has had one release.
+MONAI is maintained, measures in mm on anisotropic grids, and is an optional dependency of ours
+anyway. The older `surface-distance` has had one release.
 """
 
 import math
@@ -28,7 +28,10 @@ SURFACE_JSON = "surface.json"
 
 @dataclass(frozen=True)
 class SurfaceFigures:
-    """Distances of one label or region in one case; a surface is its outermost voxels' centres."""
+    """Distances for one label or region in one case.
+
+    A surface consists of the centres of the outermost voxels.
+    """
 
     hd95: float
     """95th percentile of the distances of one surface's voxels to the other surface, in mm; the
@@ -62,7 +65,7 @@ class SurfaceSummary:
         return {name: _mean([f[name] for f in figures]) for name in SURFACE_METRICS}
 
     def undefined(self, region: Region) -> int:
-        """Number of cases in which just one of the two surfaces is missing; the means omit them."""
+        """Number of cases in which just one of the two surfaces is missing; means omit them."""
         return sum(
             math.isnan(metrics[region].hd95) and not math.isnan(metrics[region].nsd)
             for metrics in self.cases.values()

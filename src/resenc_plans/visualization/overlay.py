@@ -113,7 +113,7 @@ def draw_overlay(
     reference = None if reference is None else orientation.apply(reference)
     foreground = locate_foreground(labels)
     in_reference = None if reference is None else locate_foreground(reference)
-    shown = foreground if foreground.sizes or in_reference is None else in_reference
+    centre = foreground if foreground.sizes or in_reference is None else in_reference
     low, high = grey_window(volume, labels, size)
     planes = [p for p in _PLANES if min(volume.shape[p.rows], volume.shape[p.columns]) > 1]
     planes = planes or [_PLANES[0]]
@@ -123,7 +123,7 @@ def draw_overlay(
     figure, axes = _panels(extents, legend_lines=-(-entries // _LEGEND_COLUMNS), title=title)
     colours = {value: COLOURS[i % len(COLOURS)] for i, value in enumerate(present)}
     for panel, plane, extent in zip(axes, planes, extents, strict=True):
-        place = shown.planes[plane.across]
+        place = centre.planes[plane.across]
         panel.imshow(
             volume.take(place, plane.across),
             cmap="gray", vmin=low, vmax=high, interpolation="bilinear",

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resenc_plans.cli.options import (
+    EvaluatedDatasetOption,
     Format,
     FormatOption,
     OutputOption,
+    PredictionsArgument,
     WorkersOption,
-    parse_numbers,
+    parse_labels,
 )
 from resenc_plans.cli.progress import case_progress
 from resenc_plans.cli.render import note, print_json, print_table, say
@@ -21,23 +23,6 @@ if TYPE_CHECKING:
     from resenc_plans.evaluation.summary import Summary
     from resenc_plans.evaluation.surface import SurfaceSummary
     from resenc_plans.evaluation.task import EvaluationTask
-
-PredictionsArgument = Annotated[
-    Path, typer.Argument(metavar="PREDICTIONS", help="Folder of segmentations.", show_default=False)
-]
-LabelsDatasetOption = Annotated[
-    str | None,
-    typer.Option(
-        "-d",
-        "--dataset",
-        "--dataset-json",
-        "-djfile",
-        metavar="DATASET",
-        help="Dataset by id, name or path, or its dataset.json. Without it: the dataset.json in "
-        "PREDICTIONS or beside REFERENCES.",
-        show_default=False,
-    ),
-]
 
 
 def evaluate(
@@ -55,7 +40,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    dataset: LabelsDatasetOption = None,
+    dataset: EvaluatedDatasetOption = None,
     labels: Annotated[
         list[str] | None,
         typer.Option(
@@ -96,7 +81,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Draw the distribution per label into this picture (.png, .pdf, .svg).",
+            help="Picture of the distribution per label, to be drawn (.png, .pdf, .svg).",
             show_default=False,
         ),
     ] = None,
@@ -104,8 +89,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Draw each case into this folder: outlines over the image, dashed for the "
-            "reference.",
+            help="Folder for a picture of each case: its outlines, dashed for the reference.",
             show_default=False,
         ),
     ] = None,
@@ -132,15 +116,15 @@ def evaluate(
 
     if second_folder is not None:
         raise UsageError(
-            "Two folders were given, and nnU-Net's own order (references first, then predictions) "
-            "would swap false positives and false negatives here. Give the predictions alone, and "
-            "name the references with -r: evaluate PREDICTIONS -r REFERENCES."
+            "This command takes one folder, the predictions; name the references with -r: evaluate "
+            "PREDICTIONS -r REFERENCES. nnU-Net's own order (references first, then predictions) "
+            "is the reverse, and would swap false positives and false negatives."
         )
     if references is None:
         raise UsageError("Name the folder of references with -r.")
     evaluation = evaluate_folders(
         predictions, references,
-        dataset=dataset, labels=label_values(labels), ignore_label=ignore_label, output=output,
+        dataset=dataset, labels=parse_labels(labels), ignore_label=ignore_label, output=output,
         surface=surface, tolerance=tolerance, plot=plot, overlay=overlay, images=images,
         workers=workers, progress=case_progress,
     )  # fmt: skip
@@ -152,11 +136,6 @@ def evaluate(
     for path in evaluation.written:
         (note if format is Format.JSON else say)(f"Wrote {path}.")
     _report_problems(evaluation, partial)
-
-
-def label_values(texts: list[str] | None) -> list[int]:
-    """The label values of `-l 1,2 -l 3`."""
-    return [int(number) for text in texts or () for number in parse_numbers(text, int, "-l")]
 
 
 def _print_tables(evaluation: "Evaluation") -> None:

@@ -5,10 +5,9 @@ from typing import Annotated
 
 import typer
 
-from resenc_plans.cli.options import OverwriteOption
-from resenc_plans.cli.render import say
-from resenc_plans.cli.trained_models import (
+from resenc_plans.cli.options import (
     FoldsOption,
+    OverwriteOption,
     ResultsOption,
     TrainedConfigurationsOption,
     TrainedDatasetOption,
@@ -17,6 +16,7 @@ from resenc_plans.cli.trained_models import (
     parse_folds,
     required_dataset,
 )
+from resenc_plans.cli.render import say
 
 
 def export_model(
@@ -38,7 +38,10 @@ def export_model(
     model_folders: Annotated[
         list[Path] | None,
         typer.Option(
-            "-m", "--model", help="Folder of a model, instead of -d -p -c.", show_default=False
+            "-m",
+            "--model",
+            help="Folder of a model, instead of -d -p -c. Repeatable.",
+            show_default=False,
         ),
     ] = None,
     predictions: Annotated[

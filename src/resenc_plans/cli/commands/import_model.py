@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from resenc_plans.cli.options import OverwriteOption
+from resenc_plans.cli.options import OverwriteOption, ResultsOption
 from resenc_plans.cli.render import say
-from resenc_plans.cli.trained_models import ResultsOption
 
 
 def import_model(

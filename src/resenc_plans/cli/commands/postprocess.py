@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resenc_plans.cli.commands.evaluate import (
-    LabelsDatasetOption,
+from resenc_plans.cli.options import (
+    EvaluatedDatasetOption,
+    OutputOption,
     PredictionsArgument,
+    WorkersOption,
 )
-from resenc_plans.cli.options import OutputOption, WorkersOption
 from resenc_plans.cli.progress import case_progress
 from resenc_plans.cli.render import note, print_table, say, styled
 from resenc_plans.errors import UsageError
@@ -36,15 +37,15 @@ def postprocess(
             "--apply",
             "-pp_pkl_file",
             metavar="FILE",
-            help="Do what this postprocessing.json (or nnU-Net's .pkl) says.",
+            help="Apply the steps of this postprocessing.json (or nnU-Net's .pkl).",
             show_default=False,
         ),
     ] = None,
-    dataset: LabelsDatasetOption = None,
+    dataset: EvaluatedDatasetOption = None,
     workers: WorkersOption = None,
     output: OutputOption = None,
 ) -> None:
-    """Keep the largest component only, of all labels or of single ones, where that helps.
+    """Keep only the largest component of all labels, or of single ones, where that helps.
 
     With -r the steps are determined as nnU-Net does and written to postprocessing.json in
     PREDICTIONS; the results go to PREDICTIONS/postprocessed, or to the folder that -o names. With

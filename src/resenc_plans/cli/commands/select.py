@@ -5,19 +5,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resenc_plans.cli.options import Format, FormatOption, WorkersOption
-from resenc_plans.cli.progress import case_progress
-from resenc_plans.cli.render import note, print_json, print_table, say, styled
-from resenc_plans.cli.trained_models import (
+from resenc_plans.cli.options import (
     FoldsOption,
+    Format,
+    FormatOption,
     ResultsOption,
     TrainedConfigurationsOption,
     TrainedDatasetOption,
     TrainedPlansOption,
     TrainersOption,
+    WorkersOption,
     parse_folds,
     required_dataset,
 )
+from resenc_plans.cli.progress import case_progress
+from resenc_plans.cli.render import note, print_json, print_table, say, styled
 
 if TYPE_CHECKING:
     from resenc_plans.evaluation.selection import Selection
@@ -43,8 +45,8 @@ def select(
             "-r",
             "--reference",
             metavar="REFERENCES",
-            help="Folder of references. Without it: labelsTr of the dataset, or "
-            "gt_segmentations of its preprocessed folder.",
+            help="Folder of references. Default: labelsTr of the dataset, or gt_segmentations "
+            "of its preprocessed folder.",
             show_default=False,
         ),
     ] = None,
@@ -52,10 +54,10 @@ def select(
     results: ResultsOption = None,
     format: FormatOption = Format.TABLE,
 ) -> None:
-    """Find the best of the trained configurations and their ensembles by cross-validation.
+    """Find the best trained configuration or ensemble by cross-validation.
 
     Writes inference_information.json and inference_instructions.txt, as nnU-Net's
-    find_best_configuration. Example: resenc-plans select -d 4 -c 2d -c 3d_fullres
+    find_best_configuration does. Example: resenc-plans select -d 4 -c 2d -c 3d_fullres
     """
     from resenc_plans.evaluation.selection import instructions, select_models
 
