@@ -1,5 +1,6 @@
 """The command predict."""
 
+import inspect
 import os
 import shlex
 import sys
@@ -9,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from resenc_plans.cli.commands.predict import predict
 from resenc_plans.datasets.images.images import read_label
 from resenc_plans.evaluation.postprocessing.postprocess import Determination, Postprocessing
 from resenc_plans.evaluation.selection import Candidate, Selection, instructions
 from resenc_plans.evaluation.summary import Summary
 from resenc_plans.evaluation.task import EvaluationTask
+from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.runs.model_folder import ModelFolder
 from tests.cli.conftest import Done
 from tests.inference.images import noise, write_image
@@ -153,9 +156,10 @@ def test_parts_split_a_folder(run: Callable[..., Done], images, results, tmp_pat
         (("-d", "7", "-c", "tested", "-f", "4"), "fold_4"),
         (("-d", "7", "-c", "tested", "-f", ","), "names no fold"),
         (("-d", "7", "-c", "tested", "--part", "one"), "--part"),
-        (("-d", "7", "-c", "tested", "--part", "0/2"), "give 1/2 to 2/2"),
+        (("-d", "7", "-c", "tested", "--part", "0/2"), "choose 1/2 to 2/2"),
         (("-d", "7", "-c", "tested", "--part", "1/0"), "at least one part"),
         (("-d", "7", "-c", "tested", "--device", "toaster"), "toaster"),
+        (("-d", "7", "-c", "tested", "--step-size", "0"), "--step-size must be greater than 0"),
         (("-d", "7", "-c", "tested", "-m", "x"), "omit"),
         (("-d", "7", "-c", "tested", "--dask", "tcp://x:1", "--part", "1/2"), "omit --part"),
     ],
@@ -174,3 +178,23 @@ def test_what_cannot_be_done_is_said_in_words(
     assert done.code == 2
     assert message in done.err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_cascades_second_stage_asks_for_the_first_by_its_option(
+    run, images: Path, tmp_path: Path
+) -> None:
+    model = write_model(tmp_path / "second", previous_stage="first")
+    done = run("predict", "-i", images, "-o", tmp_path / "out", "-m", model)
+    assert done.code == 2
+    assert "name its output folder with --previous." in " ".join(done.err.split())
+
+
+def test_what_the_command_takes_by_default_is_what_the_settings_are_by_default() -> None:
+    defaults = {
+        name: parameter.default for name, parameter in inspect.signature(predict).parameters.items()
+    }
+    settings = PredictionSettings()
+    for name in ("checkpoint", "device", "precision", "step_size", "probabilities", "workers"):
+        assert defaults[name] == getattr(settings, name)
+    assert defaults["no_mirroring"] is not settings.mirroring
+    assert defaults["proceed"] is settings.skip_existing

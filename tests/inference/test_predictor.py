@@ -346,7 +346,7 @@ def test_a_second_stage_takes_the_segmentations_of_the_first(
     np.testing.assert_array_equal(data[1:], [previous == 1, previous == 2])
     with pytest.raises(PredictionError, match="previous stage, first"):
         second.predict(image.array, image.spacing)
-    with pytest.raises(PredictionError, match="as the previous stage"):
+    with pytest.raises(PredictionError, match="`previous_stage=`"):
         predict_folder(second, images, tmp_path / "out")
 
 

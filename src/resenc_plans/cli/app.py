@@ -1,7 +1,7 @@
 """The command line: one app, and the one place where errors become messages and exit codes.
 
-Exit codes: 0 all well; 1 the command ran and found faults; 2 it could not run, and nothing was
-written; 130 it was interrupted.
+Exit codes: 0 success; 1 the command ran and reports faults; 2 it could not run and wrote nothing;
+130 it was interrupted.
 """
 
 import logging

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from resenc_plans.errors import ResencPlansError, UsageError
+from resenc_plans.errors import UsageError
 
 
 class Format(StrEnum):
@@ -31,7 +31,7 @@ DatasetOption = Annotated[
         "--dataset",
         metavar="DATASET",
         help="Dataset by id (4), name (Dataset004_Hippocampus) or path. "
-        "Without it: the current folder.",
+        "Default: the current folder.",
         show_default=False,
     ),
 ]
@@ -41,7 +41,7 @@ PlansOption = Annotated[
         "-p",
         "--plans",
         metavar="PLANS",
-        help="Plans by name or path. Without it: the one plans file in scope.",
+        help="Plans by name or path. Default: the only plans file in scope.",
         show_default=False,
     ),
 ]
@@ -52,16 +52,14 @@ OutputOption = Annotated[
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Print what would be written, write nothing.")
 ]
-OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Replace what is there already.")
-]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what already exists.")]
 WorkersOption = Annotated[
     int | None,
     typer.Option(
         "--workers",
         "-np",
         min=1,
-        help="Cases to work on at a time. Without it: what processors and memory allow.",
+        help="Cases to work on at a time. Default: as many as CPUs and memory allow.",
         show_default=False,
     ),
 ]
@@ -71,7 +69,7 @@ AllowImportOption = Annotated[
         "--allow-import",
         metavar="MODULE",
         help="Let the plans name networks and operators of this module, whose code then runs. "
-        "May be given several times.",
+        "Repeatable.",
         show_default=False,
     ),
 ]
@@ -163,7 +161,7 @@ def parse_numbers(text: str, kind: type[int] | type[float], option: str) -> tupl
         numbers = ()
     if not numbers or not all(0 < number < float("inf") for number in numbers):
         what = "whole numbers of voxels" if kind is int else "numbers in mm"
-        raise ResencPlansError(
+        raise UsageError(
             f"{option} {text!r}: positive {what}, one per axis, are needed, such as "
             f"{'128x128x96' if kind is int else '1.0,0.8,0.8'}."
         )

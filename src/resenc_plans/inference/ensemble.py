@@ -24,7 +24,7 @@ from resenc_plans.execution.cpus import usable_cpus
 from resenc_plans.files import replace_file
 from resenc_plans.folders import DATASET_JSON
 from resenc_plans.inference.export.npz_stream import ArrayReader, write_npz
-from resenc_plans.inference.export.probabilities import KEY
+from resenc_plans.inference.export.probabilities import ARRAY_NAME
 from resenc_plans.safe_pickle import dump_pickle, load_pickle
 
 FloatArray = npt.NDArray[np.float32]
@@ -133,10 +133,10 @@ def ensemble_case(
     """
     properties = load_pickle(files[0].with_suffix(".pkl"))
     with ExitStack() as stack:
-        readers = [stack.enter_context(ArrayReader(path, KEY)) for path in files]
+        readers = [stack.enter_context(ArrayReader(path, ARRAY_NAME)) for path in files]
         shape = _common_shape(readers, labels)
         target = (
-            stack.enter_context(write_npz(probabilities, KEY, shape, np.float32))
+            stack.enter_context(write_npz(probabilities, ARRAY_NAME, shape, np.float32))
             if probabilities is not None
             else None
         )

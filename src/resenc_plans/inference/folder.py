@@ -73,9 +73,9 @@ def predict_folder(
     part: tuple[int, int] = (1, 1),
     on_progress: Callable[[PredictionProgress], None] | None = None,
 ) -> PredictionReport:
-    """Segment all cases of a folder; a case that fails is reported, the others are done.
+    """Segment all cases of a folder; a case that fails is reported and stops no other.
 
-    Reading, the network and writing overlap; no more than three cases and one per worker are held.
+    Reading, the network and writing overlap; at most three cases and one per worker are in memory.
 
     Parameters
     ----------
@@ -85,8 +85,8 @@ def predict_folder(
     inputs
         Holds CASE_0000.nii.gz and so on, one file per channel, with the dataset's file ending.
     output
-        Receives CASE.nii.gz on the image's grid, and plans.json and dataset.json as nnU-Net puts
-        them there for postprocessing and ensembles. Created if it does not exist.
+        Receives CASE.nii.gz on the image's grid, and the plans.json and dataset.json that
+        postprocessing and ensembles need. Created if it does not exist.
     previous_stage
         In a cascade's second stage: the folder of the first stage's segmentations.
     part
@@ -185,12 +185,12 @@ class PredictionJob:
 
 
 def predict_on(executor: Executor, job: PredictionJob, parts: int) -> PredictionReport:
-    """Predict all cases of a job in so many parts at a time; each part loads the model once.
+    """Predict a job in `parts` parts at a time, each of which loads the model once.
 
     Raises
     ------
     ResencPlansError
-        As `Predictor.from_folder` and `predict_folder`; the other parts are then not begun.
+        As `Predictor.from_folder` and `predict_folder`; parts that have not begun are cancelled.
     """
     futures = [executor.submit(job.run, (number, parts)) for number in range(1, parts + 1)]
     try:
@@ -219,10 +219,12 @@ def _previous_folder(predictor: Predictor, folder: str | os.PathLike[str] | None
     if folder is None:
         raise PredictionError(
             f"{config.name}: continues the segmentations of {config.previous_stage}. Predict with "
-            "that first, then name its output folder as the previous stage."
+            "that first, then name its output folder with `previous_stage=`."
         )
     if not Path(folder).is_dir():
-        raise FileError(f"{folder}: no such folder. Segmentations were expected there.")
+        raise FileError(
+            f"{folder}: no such folder. It should hold the previous stage's segmentations."
+        )
     return Path(folder)
 
 
@@ -234,7 +236,7 @@ def _write_run_files(
     part: tuple[int, int],
     previous: Path | None,
 ) -> None:
-    """Create the output folder, with the three files that nnU-Net puts there."""
+    """Create the output folder, with the three files that nnU-Net puts into it."""
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:

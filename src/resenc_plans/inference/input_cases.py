@@ -28,8 +28,8 @@ class InputCase:
 def find_cases(folder: Path, file_ending: str) -> tuple[InputCase, ...]:
     """The cases of a folder by name, as nnU-Net finds them: CASE_0000.nii.gz, CASE_0001.nii.gz.
 
-    A file without a channel number makes a case without images, under the file's own name. A link
-    to a file that is not there is a channel that cannot be read, so that no case is lost silently.
+    A file without a channel number makes a case without images, under the file's own name. A broken
+    link is a channel that cannot be read, so that no case is lost silently.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def find_cases(folder: Path, file_ending: str) -> tuple[InputCase, ...]:
         There is no such folder, or no file has this ending.
     """
     if not folder.is_dir():
-        raise FileError(f"{folder}: no such folder. Images to segment were expected there.")
+        raise FileError(f"{folder}: no such folder. It should hold the images to segment.")
     broken_links = (
         path.name
         for path in folder.iterdir()
@@ -70,9 +70,9 @@ def part_of(cases: tuple[InputCase, ...], part: tuple[int, int]) -> tuple[InputC
     """
     number, parts = part
     if parts < 1:
-        raise PredictionError(f"Part {number}/{parts}: there is at least one part.")
+        raise PredictionError(f"Part {number}/{parts}: at least one part is needed.")
     if not 1 <= number <= parts:
-        raise PredictionError(f"Part {number}/{parts}: give 1/{parts} to {parts}/{parts}.")
+        raise PredictionError(f"Part {number}/{parts}: choose 1/{parts} to {parts}/{parts}.")
     return cases[number - 1 :: parts]
 
 
@@ -85,7 +85,7 @@ def read_case(
     """The image of a case, float32 (c, z, y, x), with the header of its first channel.
 
     Where nnU-Net's `reader` makes zeros of voxels that are not finite, as ITK does in NIfTI files,
-    they are zeros here too, and `on_remark` is told so.
+    they are zeros here too, and `on_remark` is called with a sentence about them.
 
     Raises
     ------
@@ -97,30 +97,30 @@ def read_case(
         raise DatasetError(
             "Its name has no channel number. Rename the file so that it ends like case_0000.nii.gz."
         )
-    lacking = [
+    missing = [
         f"{number:04d} ({name})"
         for number, name in enumerate(channels)
         if f"{number:04d}" not in case.numbers
     ]
-    if lacking:
+    if missing:
         raise DatasetError(
-            f"It lacks {len(lacking)} of {len(channels)} channels; there is no file for "
-            f"{', '.join(lacking)}."
+            f"{len(missing)} of {len(channels)} channels are missing; there is no file for "
+            f"{', '.join(missing)}."
         )
     images = [read_file(path, reader) for path in case.images]
     for image, path in zip(images, case.images, strict=True):
         if image.not_finite:
             kinds = f"{path}: has voxels that are {' or '.join(sorted(image.not_finite))}"
             if reader not in (SIMPLEITK, SIMPLEITK_REORIENT) or not np.isfinite(image.array).all():
-                raise DatasetError(f"{kinds}. Replace them by a value that makes sense.")
-            on_remark(f"{kinds}; predicted with zeros there, as nnU-Net does.")
+                raise DatasetError(f"{kinds}. Replace them with a finite value.")
+            on_remark(f"{kinds}; predicted with zeros in their place, as nnU-Net does.")
     check_same_grid(images, case.images)
     array = np.concatenate([image.array.astype(np.float32, copy=False) for image in images])
     return Image(array, images[0].spacing, images[0].properties)
 
 
 def read_previous(folder: Path, case: str, file_ending: str, reader: str | None) -> Image:
-    """The segmentation that the previous stage made of a case.
+    """The previous stage's segmentation of a case.
 
     Raises
     ------

@@ -36,7 +36,7 @@ class MemoryUse:
 def memory_uses(device: torch.device, batch_size: int) -> Iterator[MemoryUse]:
     """What to try on a device, the most demanding first.
 
-    A GPU that trains `batch_size` patches predicts as many with ease; a CPU is busy with one.
+    A GPU that can train `batch_size` patches can predict as many; a CPU is busy with one.
     """
     if device.type == "cpu":
         yield MemoryUse(1, HOST)

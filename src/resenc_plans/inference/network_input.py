@@ -1,4 +1,4 @@
-"""What a network is given: the preprocessed image, in a cascade with the first stage's labels."""
+"""The input of a network: the preprocessed image, in a cascade with the first stage's labels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -59,7 +59,7 @@ def network_input(
         (z, y, x), the first stage's segmentation on the grid of the image, in a cascade's second
         stage. It adds a channel for each foreground label: 1 where it has the label, else 0.
     properties
-        What the image's reader keeps, with `spacing` in mm along z, y, x.
+        What the reader knows of the image, with `spacing` in mm along z, y, x.
     recipe, config, labels
         Of the model; `input_recipe` makes the recipe.
 
@@ -112,9 +112,9 @@ def with_previous_stage(
 def zscore_or_zero(
     image: FloatArray, mask: Mask | None, intensities: IntensityProperties | None = None
 ) -> FloatArray:
-    """`zscore`; 0 over the mask where all values are equal, as nnU-Net's divisor makes them.
+    """`zscore`; 0 over the mask where all values are equal, as in nnU-Net.
 
-    nnU-Net divides by 1e-8 there, so that its mean's rounding may show; whole numbers give 0.
+    nnU-Net divides by 1e-8 there, which magnifies the rounding of its mean; whole numbers give 0.
     """
     try:
         return zscore(image, mask, intensities)

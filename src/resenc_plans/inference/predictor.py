@@ -63,7 +63,7 @@ class Predictor:
         """A predictor from a model folder of nnU-Net 2 or of ours; several folds are averaged.
 
         `folder` is named like nnUNetTrainer__nnUNetPlans__3d_fullres. Without `folds`, all that
-        have the checkpoint are averaged, `fold_all` only where there is no other.
+        have the checkpoint are averaged; `fold_all` only if there is no other.
 
         Raises
         ------
@@ -107,7 +107,7 @@ class Predictor:
     def preprocess(
         self, image: Array, properties: Mapping[str, Any], previous: Array | None = None
     ) -> tuple[FloatArray, dict[str, Any]]:
-        """What the network is given, and the case's properties; see `network_input`."""
+        """The input of the network, and the case's properties; see `network_input`."""
         model = self.model
         return network_input(
             image,
@@ -122,7 +122,7 @@ class Predictor:
         """Logits (heads, z, y, x), float16 on the host, of what `preprocess` returns.
 
         The mean over folds; float32 where logits overflow float16. `on_tile` is called with the
-        tiles done and those of the image, in each fold anew.
+        number of finished tiles and of all tiles, from 0 again in each fold.
 
         Raises
         ------

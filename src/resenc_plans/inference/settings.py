@@ -1,5 +1,6 @@
 """`PredictionSettings`: how a trained model is applied, beside what its folder says."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -56,5 +57,5 @@ class PredictionSettings(BaseModel):
         try:
             return validate(values)
         except ValidationError as error:
-            faults = "; ".join(sentences(error))
-            raise PredictionError(f"Settings of a prediction: {faults}.") from None
+            faults = (re.sub(r"^\w+", r"`\g<0>=`", fault) for fault in sentences(error))
+            raise PredictionError(f"Prediction settings: {'; '.join(faults)}.") from None

@@ -1,8 +1,8 @@
 """Logits of a whole image from a network that sees one patch at a time.
 
 Tiling, weights, sums and their order are those of nnU-Net's predictor. It adds up in half
-precision, which moves a logit by up to some thousandths; adding up in single precision would be
-more exact, but labels would differ. So half is what is used here as well, unless asked otherwise.
+precision, which changes a logit by up to a few thousandths; single precision would be more exact,
+but labels would differ. So half precision is the default here as well.
 """
 
 import itertools
@@ -164,9 +164,9 @@ def sliding_window_logits(
     tiles_per_batch
         Tiles that the network sees at once.
     sum_dtype, sum_device
-        Of the sums; nnU-Net's are float16. The device of the network unless given. Sums that
-        overflow float16 are made anew in float32; those too large for the host's memory lie in a
-        temporary file (see `memory.zeros`).
+        Of the sums: float16, as in nnU-Net, on the device of the network by default. Sums that
+        overflow float16 are computed again in float32; those too large for the host's memory are
+        kept in a temporary file (see `memory.zeros`).
     on_tile
         Called after each batch.
 

@@ -81,30 +81,33 @@ def predict(
             "--probabilities", "--save_probabilities", help="Write probabilities (npz) too."
         ),
     ] = False,
-    previous: Annotated[
+    previous_stage: Annotated[
         Path | None,
         typer.Option(
             "--previous",
             "-prev_stage_predictions",
-            help="For a cascade's second stage: segmentations of the first.",
+            help="For a cascade's second stage: folder of the first stage's segmentations.",
             show_default=False,
         ),
     ] = None,
     part: Annotated[
-        str, typer.Option(metavar="K/N", help="Only every N-th case from the K-th, K from 1.")
+        str, typer.Option(metavar="K/N", help="Every N-th case from the K-th only, K from 1.")
     ] = "1/1",
     proceed: Annotated[
         bool,
         typer.Option("--continue", "--continue_prediction", help="Keep cases that already exist."),
     ] = False,
     workers: Annotated[
-        int, typer.Option("--workers", "-np", min=1, help="Cases to read, and to write, at a time.")
+        int,
+        typer.Option(
+            "--workers", "-np", min=1, help="Threads that read cases, and as many that write."
+        ),
     ] = 1,
     dask: Annotated[
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Scheduler of a Dask cluster (extra dask), whose workers share the cases.",
+            help="Scheduler of a Dask cluster (extra dask) whose workers share the cases.",
             show_default=False,
         ),
     ] = None,
@@ -112,7 +115,7 @@ def predict(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Draw each case into this folder: three planes with outlines.",
+            help="Folder for a picture of each case: three planes with outlines.",
             show_default=False,
         ),
     ] = None,
@@ -120,7 +123,7 @@ def predict(
 ) -> None:
     """Segment a folder of images with a trained model, as nnUNetv2_predict does.
 
-    The model is one that nnU-Net 2 trained, or that train did. Exit code 1 if a case failed.
+    The model was trained by nnU-Net 2 or by train. Exit code 1 if a case failed.
     Example: resenc-plans predict -i imagesTs -o predicted -d 4 -c 3d_fullres -f 0 1 2
     """
     from resenc_plans.inference.folder import PredictionJob, predict_folder
@@ -156,7 +159,7 @@ def predict(
             output.absolute(),
             folds=None if chosen is None else tuple(chosen),
             settings=settings,
-            previous_stage=None if previous is None else previous.absolute(),
+            previous_stage=None if previous_stage is None else previous_stage.absolute(),
         )
         report = _predict_on_cluster(dask, job)
     else:
@@ -168,7 +171,7 @@ def predict(
                 predictor,
                 inputs,
                 output,
-                previous_stage=previous,
+                previous_stage=previous_stage,
                 part=_part(part),
                 on_progress=on_progress,
             )
@@ -178,7 +181,7 @@ def predict(
 
 
 def _finish(report: "PredictionReport", output: Path) -> None:
-    """Say what became of the cases; exit code 1 where one failed."""
+    """Print the result of the cases; exit code 1 if one failed."""
     for remark in report.remarks:
         note(remark)
     existing = f", {len(report.skipped)} already existed" if report.skipped else ""
@@ -227,7 +230,9 @@ def _find_model(
     from resenc_plans.runs.find_model import find_model
 
     if dataset is None:
-        raise UsageError("No model was named. Give its folder with -m, or -d and -c.")
+        raise UsageError(
+            "No model was named. Name its folder with -m, or choose it with -d and -c."
+        )
     try:
         return find_model(dataset, configuration, plans=plans, trainer=trainer).folder
     except ModelError as error:

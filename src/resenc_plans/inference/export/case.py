@@ -61,9 +61,9 @@ def export_case(logits: Logits, properties: Mapping[str, Any], recipe: ExportRec
     logits
         (heads, z, y, x), as `export_labels` takes them.
     properties
-        What preprocessing keeps of the case: spacing, shapes, and the box it was cropped to.
+        What preprocessing records of the case: spacing, shapes, and the box it was cropped to.
     recipe
-        What is to be done.
+        What the plans say.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def export_case(logits: Logits, properties: Mapping[str, Any], recipe: ExportRec
 
 
 def box_of(properties: Mapping[str, Any]) -> tuple[slice, ...]:
-    """The part of the transposed image that was kept by cropping."""
+    """The part of the transposed image that remained after cropping."""
     return tuple(slice(int(start), int(stop)) for start, stop in _bounds(properties))
 
 

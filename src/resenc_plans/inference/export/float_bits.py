@@ -1,4 +1,4 @@
-"""Floats by their bits, for compiled loops: half precision has no arithmetic of its own there.
+"""Floats by their bits, for compiled loops: numba has no arithmetic in half precision.
 
 `ordered` and `decoded` take the bits of a float16, float32 or float64 as an integer of the same
 width. They exist in compiled code only, which picks the right one by the type of the integer.
@@ -36,7 +36,7 @@ def as_bits(values: Array) -> Array:
 
 
 def infinity_bits(bits: Array) -> int:
-    """What infinity reads as among such bits; larger ones are no numbers."""
+    """What infinity reads as among such bits; larger ones are NaN."""
     return int(as_bits(np.full(1, np.inf, f"f{bits.dtype.itemsize}"))[0])
 
 
@@ -55,7 +55,7 @@ def decoded(bits: Any, half_values: Array) -> float:
 
 
 def value_of(key: Any, half_values: Array) -> float:
-    """The value of the float whose `ordered` integer is given, as a double."""
+    """The value, as a double, of the float with this `ordered` integer."""
     raise NotImplementedError("for compiled code only")
 
 

@@ -1,4 +1,4 @@
-"""How logits come from the network's grid to the image's: what the plans say, told apart."""
+"""How logits are interpolated from the network's grid to the image's, as the plans say."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -73,7 +73,7 @@ class Interpolation:
 
     @property
     def is_linear(self) -> bool:
-        """Whether each result is a mean of the up to eight voxels around it."""
+        """Whether each result is a mean of the (up to eight) nearest voxels."""
         return self.other is None and self.order <= 1 and self.order_z <= 1
 
     def function(self) -> Resample:
@@ -85,7 +85,7 @@ class Interpolation:
         )
 
     def orders(self, spacing: Sequence[float], new_spacing: Sequence[float]) -> tuple[int, ...]:
-        """The order along each axis, given voxel sizes before and after."""
+        """The order along each axis, from the voxel sizes before and after."""
         apart = coarse_axis(spacing, new_spacing, self.separate_z)
         return tuple(self.order_z if axis == apart else self.order for axis in range(3))
 

@@ -23,7 +23,7 @@ from resenc_plans.safe_pickle import dump_pickle
 FloatArray = npt.NDArray[np.float32]
 ToProbability = Callable[[int, FloatArray], FloatArray]
 
-KEY = "probabilities"
+ARRAY_NAME = "probabilities"
 """The name of the array in the file."""
 
 
@@ -59,7 +59,7 @@ def write_probabilities(
     whole = np.empty(shape_before, np.float32)
     turned = whole.transpose(backward)
     to_probability = _sigmoid if recipe.regions is not None else _softmax(heads)
-    with write_npz(path, KEY, (logits.shape[0], *turned.shape), np.float32) as array:
+    with write_npz(path, ARRAY_NAME, (logits.shape[0], *turned.shape), np.float32) as array:
         for head in range(logits.shape[0]):
             whole[...] = head == 0 and recipe.regions is None
             inner = whole[box]
