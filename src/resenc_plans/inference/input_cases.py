@@ -5,11 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from resenc_plans.datasets.dataset import file_names
-from resenc_plans.datasets.images.images import Image, check_same_grid, read_file, read_label
-from resenc_plans.datasets.images.readers import SIMPLEITK, SIMPLEITK_REORIENT
+from resenc_plans.datasets.images.images import Image, read_channels, read_label
 from resenc_plans.errors import DatasetError, FileError, PredictionError
 
 _CHANNEL = re.compile(r"_\d{4}")
@@ -107,16 +104,12 @@ def read_case(
             f"{len(missing)} of {len(channels)} channels are missing; there is no file for "
             f"{', '.join(missing)}."
         )
-    images = [read_file(path, reader) for path in case.images]
-    for image, path in zip(images, case.images, strict=True):
-        if image.not_finite:
-            kinds = f"{path}: has voxels that are {' or '.join(sorted(image.not_finite))}"
-            if reader not in (SIMPLEITK, SIMPLEITK_REORIENT) or not np.isfinite(image.array).all():
-                raise DatasetError(f"{kinds}. Replace them with a finite value.")
-            on_remark(f"{kinds}; predicted with zeros in their place, as nnU-Net does.")
-    check_same_grid(images, case.images)
-    array = np.concatenate([image.array.astype(np.float32, copy=False) for image in images])
-    return Image(array, images[0].spacing, images[0].properties)
+    return read_channels(
+        case.images,
+        len(channels),
+        reader,
+        lambda fault: on_remark(f"{fault}; predicted with zeros in their place, as nnU-Net does."),
+    )
 
 
 def read_previous(folder: Path, case: str, file_ending: str, reader: str | None) -> Image:

@@ -212,7 +212,7 @@ def _check(images: FloatArray, labels: Array | None, recipe: Recipe) -> None:
         if not np.isfinite(total):
             raise DatasetError(
                 f"Channel {index} has voxels that are NaN or infinite. "
-                "Replace them by a value that makes sense."
+                "Replace them with a finite value."
             )
     if labels is not None and labels.shape[1:] != images.shape[1:]:
         raise DatasetError(

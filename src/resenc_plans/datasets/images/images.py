@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,54 @@ def read_image(paths: Sequence[str | os.PathLike[str]], reader: str | None = Non
     return Image(array, images[0].spacing, images[0].properties)
 
 
+def read_channels(
+    paths: Sequence[Path],
+    channels: int,
+    reader: str | None = None,
+    on_zeroed: Callable[[str], object] | None = None,
+) -> Image:
+    """Read the image of a case as float32 `(channels, z, y, x)`, one file after the other.
+
+    Parameters
+    ----------
+    paths
+        The files in the order of the channels; a file may hold several.
+    channels
+        The number of channels in all files together.
+    reader
+        The name of an nnU-Net reader; by default the file ending decides.
+    on_zeroed
+        Called with the path and the fault of a file in which nnU-Net's reader, ITK, replaces voxels
+        that are not finite by zeros. Without it, such a file is an error, as for other readers.
+
+    Returns
+    -------
+    The image with the properties of its first file.
+
+    Raises
+    ------
+    DatasetError
+        A file is unreadable or has voxels that are not finite, grids differ, or the number of
+        channels differs.
+    """
+    if not paths:
+        raise DatasetError("It has no image files.")
+    first = _read_finite(paths[0], reader, on_zeroed)
+    array = np.empty((channels, *first.array.shape[1:]), np.float32)
+    filled = _fill(array, 0, first)
+    grid = replace(first, array=_without_voxels(first))
+    for path in paths[1:]:
+        image = _read_finite(path, reader, on_zeroed)
+        check_same_grid((grid, image), (paths[0], path))
+        filled = _fill(array, filled, image)
+    if filled != channels:
+        raise DatasetError(
+            f"It has {filled} channels in {len(paths)} files, but the plans are for {channels}. "
+            "Are these the plans of another dataset?"
+        )
+    return replace(grid, array=array)
+
+
 def read_label(path: str | os.PathLike[str], reader: str | None = None) -> Image:
     """Read a segmentation `(1, z, y, x)` in the file's own data type.
 
@@ -81,6 +129,12 @@ def read_file(
         size = (spacing[0], spacing[1], spacing[2])
         return Image(array, size, {"spacing": spacing}, frozenset(nifti.not_finite(array)))
     return _read_with_simpleitk(path, name)
+
+
+def check_finite(image: Image, path: str | os.PathLike[str]) -> None:
+    """Raise DatasetError if the file has voxels that are NaN or infinite."""
+    if image.not_finite:
+        raise DatasetError(f"{_not_finite(image, path)}. Replace them with a finite value.")
 
 
 def check_same_grid(images: Sequence[Image], paths: Sequence[str | os.PathLike[str]]) -> None:
@@ -140,6 +194,39 @@ def can_read(path: Path, reader: str) -> bool:
     except RuntimeError as error:
         return reader == readers.NIBABEL and "orthonormal" in str(error)
     return dimension == 3 or (reader == readers.SIMPLEITK and dimension in (2, 4))
+
+
+def _read_finite(
+    path: Path, reader: str | None, on_zeroed: Callable[[str], object] | None
+) -> Image:
+    image = read_file(path, reader)
+    if on_zeroed is not None and image.not_finite and _zeroes_as_nnunet(image, reader):
+        on_zeroed(_not_finite(image, path))
+    else:
+        check_finite(image, path)
+    return image
+
+
+def _zeroes_as_nnunet(image: Image, reader: str | None) -> bool:
+    """Whether nnU-Net's reader is ITK's, which reads zeros where voxels are not finite."""
+    uses_itk = reader in (readers.SIMPLEITK, readers.SIMPLEITK_REORIENT)
+    return uses_itk and bool(np.isfinite(image.array).all())
+
+
+def _not_finite(image: Image, path: str | os.PathLike[str]) -> str:
+    return f"{path}: has voxels that are {' or '.join(sorted(image.not_finite))}"
+
+
+def _fill(array: Array, filled: int, image: Image) -> int:
+    """Copy as many channels as there is room for; return the number of channels so far."""
+    room = array[filled : filled + len(image.array)]
+    room[...] = image.array[: len(room)]
+    return filled + len(image.array)
+
+
+def _without_voxels(image: Image) -> Array:
+    """An array of the same shape and type that takes no memory."""
+    return np.broadcast_to(np.zeros((), image.array.dtype), image.array.shape)
 
 
 def _reader_of(path: Path) -> str:
