@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from resenc_plans.datasets.fingerprint import IntensityProperties
-from resenc_plans.errors import ConfigurationError, DatasetError
+from resenc_plans.errors import ConfigurationError, DatasetError, PreprocessingError
 from resenc_plans.preprocessing import register_normalization
 from resenc_plans.preprocessing.normalize import (
     NORMALIZATIONS,
@@ -89,5 +89,5 @@ def test_users_register_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     register_normalization("Halved", unchanged)
 
     assert find_normalization("Halved") is unchanged
-    with pytest.raises(ValueError, match="already"):
+    with pytest.raises(PreprocessingError, match="already"):
         register_normalization("ZScoreNormalization", unchanged)

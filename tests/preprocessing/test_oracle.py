@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from resenc_plans import Dataset, Plans
-from resenc_plans.datasets.images.images import read_label
+from resenc_plans.datasets.images.images import read_channels, read_label
 from resenc_plans.preprocessing import CaseStore, Recipe
 from resenc_plans.preprocessing.case import preprocess_own
-from resenc_plans.preprocessing.store_case import read_channels
 from tests.preprocessing.comparison import assert_same_properties, image_difference
 
 HIPPOCAMPUS = "Dataset004_Hippocampus"
@@ -36,10 +35,13 @@ def test_stored_cases_equal_nnunets(shared: Path, name, plans_file, configuratio
     assert len(cases) == len(store) > 0
 
     for case in cases:
-        images, properties = read_channels(case.images, dataset.reader_name, len(case.images))
+        image = read_channels(case.images, len(case.images), dataset.reader_name)
         assert case.label is not None
         label = read_label(case.label, dataset.reader_name).array
-        ours, theirs = preprocess_own(images, label, properties, recipe), store[case.name]
+        ours, theirs = (
+            preprocess_own(image.array, label, image.properties, recipe),
+            store[case.name],
+        )
 
         assert image_difference(ours.image, theirs.image[:]) < 1e-5
         np.testing.assert_array_equal(ours.labels, theirs.labels[:])

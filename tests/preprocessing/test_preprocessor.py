@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from resenc_plans import Dataset, Plans
-from resenc_plans.errors import ConfigurationError, DatasetError, FileError
+from resenc_plans.errors import ConfigurationError, DatasetError, FileError, PreprocessingError
 from resenc_plans.preprocessing import CaseStore, Preprocessor, Progress
 from resenc_plans.preprocessing.normalize import NORMALIZATIONS
 from resenc_plans.preprocessing.store.check import check_store
@@ -392,5 +392,5 @@ def test_plans_that_contradict_the_configuration_are_refused() -> None:
     config = plan().resolve("3d_fullres")
     assert Preprocessor(config) == Preprocessor(config, None)
     assert Preprocessor(config, plan()).config == config
-    with pytest.raises(ConfigurationError, match="is not the configuration of that name"):
+    with pytest.raises(PreprocessingError, match="is not the configuration of that name"):
         Preprocessor(config, plan(spacing=[9.0, 1.0, 1.0]))

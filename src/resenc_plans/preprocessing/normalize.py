@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from resenc_plans.datasets.fingerprint import IntensityProperties
-from resenc_plans.errors import ConfigurationError, DatasetError
+from resenc_plans.errors import ConfigurationError, DatasetError, PreprocessingError
 
 FloatArray = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -118,11 +118,11 @@ def register_normalization(name: str, scheme: Normalization) -> None:
 
     Raises
     ------
-    ValueError
+    PreprocessingError
         Another scheme has this name.
     """
     if NORMALIZATIONS.setdefault(name, scheme) is not scheme:
-        raise ValueError(f"there is a normalisation {name!r} already")
+        raise PreprocessingError(f"name={name!r}: another normalisation has this name already.")
 
 
 def find_normalization(name: str) -> Normalization:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from resenc_plans.datasets.dataset import Case, Dataset
 from resenc_plans.datasets.labels import Labels
-from resenc_plans.errors import ConfigurationError, DatasetError, FileError
+from resenc_plans.errors import ConfigurationError, DatasetError, FileError, PreprocessingError
 from resenc_plans.execution.cases import CaseProblem, as_cases_complete
 from resenc_plans.execution.cpus import usable_cpus
 from resenc_plans.execution.memory import free_memory
@@ -74,8 +74,8 @@ class Preprocessor:
 
     Raises
     ------
-    ConfigurationError
-        The configuration of that name in `plan` is another one than `config`.
+    PreprocessingError
+        `plan` has another configuration of this name than `config`.
     """
 
     config: ResolvedConfiguration
@@ -87,7 +87,7 @@ class Preprocessor:
     def __post_init__(self) -> None:
         name = self.config.name
         if self.plan is not None and self.plan.resolve(name) != self.config:
-            raise ConfigurationError(
+            raise PreprocessingError(
                 f"{self.plan.source}: {name} is not the configuration of that name that is to be "
                 "preprocessed. Resolve it from these plans."
             )

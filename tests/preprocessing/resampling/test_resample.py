@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, zoom
 
+from resenc_plans.errors import PreprocessingError
 from resenc_plans.preprocessing.resampling.resample import (
     coarse_axis,
     resample_image,
@@ -150,7 +151,7 @@ def test_values_far_from_zero_keep_their_precision() -> None:
 
 
 def test_fractional_labels_are_refused() -> None:
-    with pytest.raises(ValueError, match="whole numbers"):
+    with pytest.raises(PreprocessingError, match="whole numbers"):
         resample_labels(volume((3, 3, 3)), (4, 4, 4), spacing=ISOTROPIC, new_spacing=ISOTROPIC)
 
 

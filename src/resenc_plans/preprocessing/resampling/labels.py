@@ -7,14 +7,15 @@ in such cells are weighed. They are weighed in double precision, with scipy's we
 order of additions, so that even ties (an indicator of exactly 0.5) fall as they do in nnU-Net.
 """
 
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from resenc_plans.errors import PreprocessingError
 from resenc_plans.execution.threads import ForEach
-from resenc_plans.preprocessing.resampling.spline import nearest, positions, zoomed
+from resenc_plans.preprocessing.resampling.sampling import AxisSampling
+from resenc_plans.preprocessing.resampling.spline import nearest, zoomed
 
 PLANES_AT_ONCE = 16
 """Planes that one thread does in a row, since neighbours share what is known of their cells."""
@@ -27,55 +28,55 @@ Indices = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
 Weights = npt.NDArray[np.float64]
 
-
-@dataclass(frozen=True, eq=False)
-class _Sampling:
-    """Between which two voxels of an axis each new voxel lies, and how near to each."""
-
-    lower: Indices
-    upper: Indices
-    lower_weight: Weights
-    upper_weight: Weights
-    nearest: Indices
-
-    @classmethod
-    def linear(cls, length: int, new_length: int) -> "_Sampling":
-        at = positions(length, new_length)
-        below = np.floor(at).astype(np.intp)
-        fraction = at - below
-        lower, upper = (np.clip(end, 0, length - 1) for end in (below, below + 1))
-        return cls(lower, upper, 1.0 - fraction, fraction, nearest(length, new_length))
-
-    @classmethod
-    def exactly(cls, voxels: Indices) -> "_Sampling":
-        """New voxels that are old ones."""
-        return cls(voxels, voxels, np.ones(len(voxels)), np.zeros(len(voxels)), voxels)
+Axes = tuple[AxisSampling, AxisSampling, AxisSampling]
+"""Along z, y, x."""
 
 
 def resample_labels_along(
     volume: Labels,
     out: Labels,
+    *,
     axis: int | None,
     order: int,
     order_z: int,
     rule: LabelRule,
     each: ForEach,
 ) -> None:
-    """Resample one segmentation (z, y, x) into `out`; `axis` is resampled apart with `order_z`."""
+    """Resample one segmentation into `out`.
+
+    Parameters
+    ----------
+    volume, out
+        The segmentation (z, y, x) before and after; whole numbers.
+    axis
+        The axis that is resampled apart with `order_z`; None resamples all axes together.
+    order, order_z
+        Orders of the splines, 0 to 5.
+    rule
+        Which label wins, see `resample_labels`.
+    each
+        Runs the work on planes.
+
+    Raises
+    ------
+    PreprocessingError
+        There is no such rule, or the values are not whole numbers of 32 bits.
+    """
     if rule not in get_args(LabelRule):
-        raise ValueError(f"there is no rule {rule!r} for labels, only {get_args(LabelRule)}")
+        raise PreprocessingError(f"rule={rule!r}: choose one of {', '.join(get_args(LabelRule))}.")
     compact = _whole_numbers(volume)
     if axis is None:
-        _resample(compact, out, order, rule, None, each)
+        _resample(compact, out, order=order, rule=rule, planes=None, each=each)
         return
     planes, target = np.moveaxis(compact, axis, 0), np.moveaxis(out, axis, 0)
     length, new_length = planes.shape[0], target.shape[0]
     if order_z == 0 or length == new_length:
-        _resample(planes, target, order, rule, nearest(length, new_length), each)
+        selection = nearest(length, new_length)
+        _resample(planes, target, order=order, rule=rule, planes=selection, each=each)
         return
-    between = np.empty((length, *target.shape[1:]), planes.dtype)
-    _resample(planes, between, order, rule, np.arange(length), each)
-    _across_planes(between, target, order_z)
+    resized = np.empty((length, *target.shape[1:]), planes.dtype)
+    _resample(planes, resized, order=order, rule=rule, planes=np.arange(length), each=each)
+    _across_planes(resized, target, order_z)
 
 
 def _whole_numbers(volume: Labels) -> Labels:
@@ -85,24 +86,25 @@ def _whole_numbers(volume: Labels) -> Labels:
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
             break
     else:
-        raise ValueError(f"a segmentation holds labels, not values from {low} to {high}")
+        raise PreprocessingError(f"A segmentation holds labels, not values from {low} to {high}.")
     compact = np.empty(volume.shape, dtype)
     for plane, source in zip(compact, volume, strict=True):
         plane[...] = source
         if volume.dtype.kind == "f" and (plane != source).any():
-            raise ValueError("a segmentation holds whole numbers only")
+            raise PreprocessingError("A segmentation holds whole numbers only.")
     return compact
 
 
 def _resample(
     volume: Labels,
     out: Labels,
+    *,
     order: int,
     rule: LabelRule,
     planes: Indices | None,
     each: ForEach,
 ) -> None:
-    """Resample within the given planes of the volume, or along all three axes without."""
+    """Resample within these planes of the volume, or along all three axes without `planes`."""
     if order == 0:
         _resample_to_nearest(
             volume, out, nearest(len(volume), len(out)) if planes is None else planes
@@ -125,15 +127,20 @@ def _resample_to_nearest(volume: Labels, out: Labels, planes: Indices) -> None:
 def _resample_linearly(
     volume: Labels, out: Labels, rule: LabelRule, planes: Indices | None, each: ForEach
 ) -> None:
-    length, height, width = volume.shape
-    if planes is None:
-        along_z = _Sampling.linear(length, out.shape[0])
-    else:
-        along_z = _Sampling.exactly(planes)
-    along_y = _Sampling.linear(height, out.shape[1])
-    along_x = _Sampling.linear(width, out.shape[2])
-    at_nearest = (along_y.nearest[:, None] * width + along_x.nearest).ravel()
-    at_lower = (along_y.lower[:, None] * width + along_x.lower).ravel()
+    along_z, along_y, along_x = axes = (
+        AxisSampling.of(len(volume), len(out)) if planes is None else AxisSampling.at(planes),
+        AxisSampling.of(volume.shape[1], out.shape[1]),
+        AxisSampling.of(volume.shape[2], out.shape[2]),
+    )
+    nearest_z, nearest_y, nearest_x = (
+        nearest(length, new_length)
+        for length, new_length in zip(volume.shape, out.shape, strict=True)
+    )
+    if planes is not None:
+        nearest_z = planes
+    width = volume.shape[2]
+    at_nearest = (nearest_y[:, None] * width + nearest_x).ravel()
+    at_lower = (along_y.lower.astype(np.intp)[:, None] * width + along_x.lower).ravel()
 
     def resample_some(first: int) -> None:
         uneven: dict[int, Mask] = {}
@@ -141,11 +148,11 @@ def _resample_linearly(
             ends = {int(along_z.lower[k]), int(along_z.upper[k])}
             uneven = {z: uneven[z] if z in uneven else _uneven_cells(volume[z]) for z in ends}
             cells = _uneven_between(volume, uneven)
-            plane = np.take(volume[along_z.nearest[k]].reshape(-1), at_nearest, mode="clip")
+            plane = np.take(volume[nearest_z[k]].reshape(-1), at_nearest, mode="clip")
             border = np.flatnonzero(np.take(cells.reshape(-1), at_lower, mode="clip"))
             if border.size:
                 y, x = np.divmod(border, out.shape[2])
-                corners, weights = _corners(volume, along_z, along_y, along_x, k, y, x)
+                corners, weights = _corners(volume, axes, k, y, x)
                 plane[border] = _winners(corners, weights, plane[border], rule)
             out[k] = plane.reshape(out.shape[1:])
 
@@ -171,16 +178,9 @@ def _uneven_cells(plane: Labels) -> Mask:
     return cells
 
 
-def _corners(
-    volume: Labels,
-    along_z: _Sampling,
-    along_y: _Sampling,
-    along_x: _Sampling,
-    k: int,
-    y: Indices,
-    x: Indices,
-) -> tuple[Labels, Weights]:
+def _corners(volume: Labels, axes: Axes, k: int, y: Indices, x: Indices) -> tuple[Labels, Weights]:
     """Labels and weights of the voxels around the new voxels (k, y, x): each (corners, n)."""
+    along_z, along_y, along_x = axes
     width = volume.shape[2]
     z_ends = [(along_z.lower[k], along_z.lower_weight[k])]
     if along_z.upper_weight[k] > 0:

@@ -1,12 +1,12 @@
 """Resampling of images and segmentations to another grid, as nnU-Net does it, fast and in place.
 
 `resample_image` multiplies each axis by a small matrix (see `spline`); `resample_labels` decides
-most voxels by comparing labels and calculates only at borders (see `label_borders`). Both equal
+most voxels by comparing labels and calculates only at borders (see `labels`). Both equal
 nnU-Net's `resample_data_or_seg_to_shape`: splines of the given order along all axes, or, where one
 axis is much coarser than the others, splines within the planes and nearest neighbours along it.
 
-Images are worked through plane by plane in float32, so that beside input and output only a window
-of planes is held: `scratch_bytes` says how much.
+Images are resampled plane by plane in float32, so that beside input and output only a window of
+planes is held; `scratch_bytes` gives its size.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from resenc_plans.errors import PreprocessingError
 from resenc_plans.execution.threads import plane_threads
 from resenc_plans.preprocessing.resampling.images import resample_planes, resample_volume
 from resenc_plans.preprocessing.resampling.images import scratch_bytes as scratch_bytes
@@ -141,16 +142,21 @@ def resample_labels(
     result = np.empty((array.shape[0], *new_shape), array.dtype)
     with plane_threads(max(array[0].size, result[0].size)) as each:
         for source, target in zip(array, result, strict=True):
-            resample_labels_along(source, target, axis, order, order_z, rule, each)
+            resample_labels_along(
+                source, target, axis=axis, order=order, order_z=order_z, rule=rule, each=each
+            )
     return result
 
 
 def _checked_shape(array: npt.NDArray[np.generic], shape: Sequence[int]) -> tuple[int, int, int]:
     if array.ndim != 4 or len(shape) != 3:
-        raise ValueError(
-            f"an array (c, z, y, x) and a shape (z, y, x) are needed, not {array.shape}, {shape}"
+        raise PreprocessingError(
+            f"shape={tuple(shape)}: an array (c, z, y, x) is resampled to a shape (z, y, x), but "
+            f"the array has the shape {array.shape}."
         )
     z, y, x = (int(length) for length in shape)
     if 0 in array.shape or min(z, y, x) < 1:
-        raise ValueError(f"nothing can be resampled from {array.shape} to {tuple(shape)}")
+        raise PreprocessingError(
+            f"shape={tuple(shape)}: an array of the shape {array.shape} cannot be resampled to it."
+        )
     return z, y, x

@@ -23,7 +23,7 @@ class AxisSampling(NamedTuple):
     upper_weight: Weights
 
     @classmethod
-    def of(cls, length: int, new_length: int, order: int) -> Self:
+    def of(cls, length: int, new_length: int, order: int = 1) -> Self:
         """Linear (order 1) or from the nearest voxel (order 0), with scipy's weights.
 
         Beyond the outermost voxels their value goes on. Both indices never decrease.
@@ -38,3 +38,9 @@ class AxisSampling(NamedTuple):
         above = np.where(fraction > 0, below + 1, below)
         lower, upper = (np.clip(end, 0, length - 1).astype(np.int32) for end in (below, above))
         return cls(lower, upper, 1.0 - fraction, fraction)
+
+    @classmethod
+    def at(cls, voxels: npt.NDArray[np.integer]) -> Self:
+        """New voxels that are old ones."""
+        indices = voxels.astype(np.int32)
+        return cls(indices, indices, np.ones(len(voxels)), np.zeros(len(voxels)))
