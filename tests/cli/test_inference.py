@@ -70,10 +70,15 @@ def test_what_select_says_to_run_runs(
     monkeypatch.setenv("nnUNet_results", str(results))
     model = ModelFolder(results / "Dataset007_Made" / "nnUNetTrainer__madePlans__tested")
     best = Candidate(model.identifier, (model,), model.folder, 0.5)
+    unchanged = Summary((), ())
     nothing = Determination(
-        EvaluationTask((1,)), Postprocessing(), (), Summary((), ()), Summary((), ()), ()
-    )
-    selection = Selection((best,), best, ("0", "1"), True, nothing, ())
+        task=EvaluationTask((1,)), postprocessing=Postprocessing(), trials=(),
+        before=unchanged, after=unchanged, problems=(),
+    )  # fmt: skip
+    selection = Selection(
+        candidates=(best,), best=best, folds=("0", "1"), ensembles=True,
+        determination=nothing, notes=(),
+    )  # fmt: skip
     [line] = [text for text in instructions(selection).splitlines() if "predict" in text]
     named = {"INPUT_FOLDER": images, "OUTPUT_FOLDER": tmp_path / "out"}
     program, *arguments = [named.get(word, word) for word in shlex.split(line)]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from resenc_plans.errors import ModelError
+from resenc_plans.errors import FileError, ModelError
 from resenc_plans.runs.archive import ExportRequest, export_model, import_model
 
 MODEL = "Dataset009_Small/nnUNetTrainer__nnUNetPlans__2d"
@@ -66,6 +66,15 @@ def test_what_is_exported_is_installed(archive: Path, model: Path, results: Path
         if path.is_file():
             twin = results / MODEL / path.relative_to(model)
             assert twin.read_bytes() == path.read_bytes()
+
+
+def test_an_archive_is_replaced_only_on_demand_and_holds_the_trained_folds(
+    model: Path, archive: Path
+) -> None:
+    with pytest.raises(FileError, match="already exists"):
+        export_model([model], archive)
+    names = export_model([model], archive, overwrite=True)
+    assert f"{MODEL}/fold_0/checkpoint_final.pth" in names
 
 
 def test_ensembles_of_exported_models_come_along(model: Path, tmp_path: Path) -> None:

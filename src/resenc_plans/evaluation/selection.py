@@ -45,7 +45,7 @@ class Candidate:
     dice: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Selection:
     """What was compared, and what is best."""
 
@@ -239,7 +239,10 @@ def compare_models(
     determination = postprocess(
         best.folder, references, dataset=best.folder / DATASET_JSON, workers=workers
     )
-    return Selection(tuple(candidates), best, tuple(folds), ensembles, determination, tuple(notes))
+    return Selection(
+        candidates=tuple(candidates), best=best, folds=tuple(folds), ensembles=ensembles,
+        determination=determination, notes=tuple(notes),
+    )  # fmt: skip
 
 
 def instructions(selection: Selection) -> str:

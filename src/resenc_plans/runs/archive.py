@@ -11,10 +11,10 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from resenc_plans.errors import ModelError
+from resenc_plans.errors import FileError, ModelError
 from resenc_plans.files import put_in_place, replace_file
 from resenc_plans.folders import (
     DATASET_JSON,
@@ -29,6 +29,7 @@ from resenc_plans.folders import (
     SUMMARY_JSON,
 )
 from resenc_plans.runs.archive_check import check_contents, checked_entries
+from resenc_plans.runs.find_model import common_folds
 from resenc_plans.runs.model_folder import ModelFolder
 from resenc_plans.runs.run_folder import DEBUG_JSON, PROGRESS_PNG
 
@@ -47,7 +48,8 @@ _DATASET_FILES = (INFERENCE_INFORMATION, INFERENCE_INSTRUCTIONS)
 class ExportRequest:
     """What goes into an archive beside the descriptions of the model."""
 
-    folds: tuple[str, ...] = ("0", "1", "2", "3", "4")
+    folds: tuple[str, ...] = ()
+    """By default those that all of the models have."""
     checkpoints: tuple[str, ...] = (FINAL_CHECKPOINT,)
     predictions: bool = False
     """Whether the segmentations of the cross-validation are put in too."""
@@ -57,6 +59,8 @@ def export_model(
     model_folders: Sequence[str | os.PathLike[str]],
     archive: str | os.PathLike[str],
     request: ExportRequest | None = None,
+    *,
+    overwrite: bool = False,
 ) -> tuple[str, ...]:
     """Write trained models of one dataset into a zip archive, whole or not at all.
 
@@ -69,14 +73,17 @@ def export_model(
     ModelError
         A fold, a checkpoint, plans.json or dataset.json is missing.
     FileError
-        The archive cannot be written.
+        The archive cannot be written, or already exists and `overwrite` is not set.
     """
+    if not overwrite and Path(archive).exists():
+        raise FileError(f"{os.fspath(archive)}: already exists. Use `overwrite=` to replace it.")
     request = request or ExportRequest()
     models = [ModelFolder(Path(folder).resolve()) for folder in model_folders]
     if not models:
         raise ModelError("There is no model to export.")
     if len({model.folder.parent for model in models}) > 1:
         raise ModelError("The models belong to several datasets. Export one dataset at a time.")
+    request = replace(request, folds=request.folds or common_folds(models))
     root = models[0].folder.parent.parent
     files = [path for model in models for path in _model_files(model, request)]
     files += _dataset_files(models, request)

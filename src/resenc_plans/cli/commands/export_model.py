@@ -59,7 +59,7 @@ def export_model(
 
     Example: resenc-plans export-model -d 4 -c 3d_fullres -o hippocampus.zip
     """
-    from resenc_plans.errors import FileError, UsageError
+    from resenc_plans.errors import UsageError
     from resenc_plans.folders import FINAL_CHECKPOINT
     from resenc_plans.runs.archive import ExportRequest
     from resenc_plans.runs.archive import export_model as write_archive
@@ -75,11 +75,9 @@ def export_model(
             find_dataset_results(required_dataset(dataset), results),
             trainers=trainers or (), plans=plans or (), configurations=configurations or (),
         )  # fmt: skip
-    if output.exists() and not overwrite:
-        raise FileError(f"{output}: already exists. Use --overwrite to replace it.")
     chosen = parse_folds(folds) or common_folds(models)
     request = ExportRequest(chosen, tuple(checkpoints or (FINAL_CHECKPOINT,)), predictions)
-    names = write_archive(models, output, request)
+    names = write_archive(models, output, request, overwrite=overwrite)
     for model in models:
         say(f"{model.identifier}: folds {', '.join(chosen)}")
     say(f"Wrote {output}: {len(names)} files, {output.stat().st_size / 1e6:.1f} MB.")

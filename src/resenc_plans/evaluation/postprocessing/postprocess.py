@@ -69,7 +69,7 @@ class Trial:
     accepted: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Determination:
     """The post-processing that suits a folder of predictions, and what it was chosen by."""
 
@@ -207,7 +207,10 @@ def determine_postprocessing(
         if accepted:
             cases, current = changed, after
     steps = tuple(trial.step for trial in trials if trial.accepted)
-    return Determination(task, Postprocessing(steps), tuple(trials), before, current, problems)
+    return Determination(
+        task=task, postprocessing=Postprocessing(steps), trials=tuple(trials),
+        before=before, after=current, problems=problems,
+    )  # fmt: skip
 
 
 def apply_postprocessing(
