@@ -298,7 +298,7 @@ def test_upgrade_leaves_what_has_no_current_form_and_says_so() -> None:
     )
     plan = Plans.from_dict(content)
     report = plan.upgrade()
-    assert any("MyNet" in line for line in report.left)
+    assert any("MyNet" in line for line in report.unchanged)
     assert plan.to_dict() == content
 
 

@@ -19,18 +19,18 @@ from resenc_plans.plans.plans import Plans, plans_files
 
 @dataclass(frozen=True)
 class Scope:
-    """A dataset's two folders: the raw one, where there is one, and the one plans lie in."""
+    """A dataset's two folders: the raw one, if it exists, and the one that holds its plans."""
 
     raw: Path | None
     preprocessed: Path
 
     @property
     def fingerprint(self) -> Path:
-        """Where the dataset's fingerprint lies, or would."""
+        """The file of the dataset's fingerprint, which may not exist yet."""
         return self.preprocessed / FINGERPRINT_JSON
 
     def dataset(self) -> Dataset:
-        """The dataset; the copy of dataset.json beside the plans serves where no raw data is."""
+        """The dataset; without raw data, by the copy of dataset.json beside the plans."""
         return Dataset.load(str(self.raw or self.preprocessed))
 
 
@@ -49,19 +49,22 @@ def find_scope(dataset: str | None) -> Scope:
         raw = _enclosing_dataset(Path.cwd())
         if raw is None:
             raise DatasetError(
-                f"{Path.cwd()}: has no {DATASET_JSON}, and no -d was given. "
-                "Go to a dataset's folder, or name the dataset with -d."
+                f"{Path.cwd()}: has no {DATASET_JSON}, and -d is not given. "
+                "Change to a dataset's folder, or name the dataset with -d."
             )
     else:
         raw = find_any_dataset_folder(dataset)
     raw = raw.resolve()
     if root is not None and raw.is_relative_to(root.resolve()):
-        return Scope(_raw_twin(raw.name), near(raw))
-    return Scope(near(raw), near(root.resolve() / raw.name) if root is not None else near(raw))
+        return Scope(_raw_twin(raw.name), relative_to_cwd(raw))
+    return Scope(
+        relative_to_cwd(raw),
+        relative_to_cwd(root.resolve() / raw.name) if root is not None else relative_to_cwd(raw),
+    )
 
 
-def near(path: Path) -> Path:
-    """`path` as one would name it from the current folder: relative if it lies in there."""
+def relative_to_cwd(path: Path) -> Path:
+    """`path`, relative if it lies in the current folder."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
@@ -70,12 +73,14 @@ def find_plans(plans: str | None, dataset: str | None = None) -> Plans:
     """The plans that `-p` names, or the only ones in scope.
 
     `-p` is a path, or the name of plans in the current folder or the dataset's. Without it, the
-    current folder and the plans folder of the dataset one stands in must hold just one.
+    current folder and the folder with the plans of its dataset must hold exactly one plans file.
 
     Raises
     ------
+    FileError
+        `-p` is the path of a file that does not exist.
     PlansError
-        There are none, or several; the message lists them.
+        There are no such plans, or several; the message lists them.
     """
     if plans is not None:
         for path in (Path(plans), Path(f"{plans}.json")):
@@ -84,28 +89,33 @@ def find_plans(plans: str | None, dataset: str | None = None) -> Plans:
         if Path(plans).suffix == ".json" and len(Path(plans).parts) > 1:
             raise FileError(f"{plans}: no such file.")
     folders = _folders(dataset)
-    found = {path: None for folder in folders for path in plans_files(folder)}
+    files = list(dict.fromkeys(path for folder in folders for path in plans_files(folder)))
     if plans is not None:
-        named = [path for path in found if path.stem == Path(plans).name.removesuffix(".json")]
-        if len(named) > 1:
-            paths = " or ".join(str(path) for path in named)
-            raise PlansError(f"Plans {plans!r}: there are several. Give the path: {paths}.")
-        if named:
-            return Plans.load(named[0])
-        stems = [path.stem for path in found]
+        return Plans.load(_file_of_name(plans, files))
+    if len(files) > 1:
+        paths = "\n  ".join(map(str, files))
+        raise PlansError(f"Several plans files are in scope:\n  {paths}\nChoose one with --plans.")
+    if not files:
+        raise PlansError(
+            f"No plans file in {' or '.join(str(folder.resolve()) for folder in folders)}. "
+            "Make one with `resenc-plans create`, or name one with --plans."
+        )
+    return Plans.load(files[0])
+
+
+def _file_of_name(plans: str, files: list[Path]) -> Path:
+    named = [path for path in files if path.stem == Path(plans).name.removesuffix(".json")]
+    if len(named) > 1:
+        paths = " or ".join(map(str, named))
+        raise PlansError(f"Plans {plans!r}: there are several. Give the path: {paths}.")
+    if not named:
+        stems = [path.stem for path in files]
         close = get_close_matches(plans, stems, n=1)
         hint = f" Did you mean {close[0]}?" if close else ""
-        there = ", ".join(stems) or "none"
-        raise PlansError(f"Plans {plans!r}: not found. In scope: {there}.{hint}")
-    if len(found) == 1:
-        return Plans.load(next(iter(found)))
-    if found:
-        names = "\n  ".join(str(path) for path in found)
-        raise PlansError(f"Several plans files are in scope:\n  {names}\nChoose one with --plans.")
-    raise PlansError(
-        f"No plans file in {' or '.join(str(folder.resolve()) for folder in folders)}. "
-        "Make one with `resenc-plans create`, or name one with --plans."
-    )
+        raise PlansError(
+            f"Plans {plans!r}: not found. In scope: {', '.join(stems) or 'none'}.{hint}"
+        )
+    return named[0]
 
 
 def output_of(plan: Plans, output: Path | None, *, overwrite: bool) -> Path:
@@ -145,6 +155,6 @@ def _enclosing_dataset(folder: Path) -> Path | None:
 
 
 def _raw_twin(name: str) -> Path | None:
-    """The raw folder of a dataset whose preprocessed folder one stands in."""
+    """The raw folder of the dataset that has this preprocessed folder."""
     root = environment_folder(RAW)
     return root / name if root is not None and (root / name / DATASET_JSON).is_file() else None

@@ -69,8 +69,7 @@ def _shapes(config: ResolvedConfiguration) -> tuple[tuple[int, ...], tuple[int, 
     taken to leave them as they are.
     """
     shape = tuple(round(size) for size in config.median_image_size_in_voxels)
-    plans = getattr(config, "_plans", None)
-    original = plans.original_median_shape_after_transp if plans else None
+    original = config.plans.original_median_shape_after_transp
     image = tuple(round(size) for size in original) if original else shape
     if len(image) == len(shape) + 1:
         shape = (image[0], *shape)

@@ -1,1 +1,1 @@
-"""What a plans file says: models, inheritance, older formats, derivation, rules, differences."""
+"""What a plans file says: types, inheritance, older formats, derivation, checks, differences."""

@@ -14,6 +14,7 @@ from pydantic import (
     PrivateAttr,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
 from resenc_plans.datasets.fingerprint import IntensityProperties
 from resenc_plans.datasets.labels import Labels
@@ -57,7 +58,7 @@ Spacing = Annotated[tuple[Number, ...], AfterValidator(_positive)]
 
 
 class ResamplingSettings(FrozenModel):
-    """Arguments of a resampling function; others than these are kept too."""
+    """Arguments of a resampling function; other arguments are allowed."""
 
     model_config = ConfigDict(title="Resampling settings")
 
@@ -65,7 +66,8 @@ class ResamplingSettings(FrozenModel):
     order: Integer | None = Field(None, description="Spline order within the plane: 0, 1 or 3.")
     order_z: Integer | None = Field(None, description="Spline order along a coarse axis.")
     force_separate_z: Boolean | None = Field(
-        None, description="Whether the coarse axis is resampled apart; null decides by spacing."
+        None,
+        description="Whether the coarse axis is resampled separately; null decides by spacing.",
     )
 
 
@@ -104,15 +106,21 @@ class Configuration(FrozenModel):
         None, description="Per channel: whether only voxels inside the nonzero mask count."
     )
     resampling_fn_data: str | None = Field(None, description="Function that resamples images.")
-    resampling_fn_data_kwargs: ResamplingSettings | None = None
+    resampling_fn_data_kwargs: ResamplingSettings | None = Field(
+        None, description="Arguments of the function that resamples images."
+    )
     resampling_fn_seg: str | None = Field(
         None, description="Function that resamples segmentations."
     )
-    resampling_fn_seg_kwargs: ResamplingSettings | None = None
+    resampling_fn_seg_kwargs: ResamplingSettings | None = Field(
+        None, description="Arguments of the function that resamples segmentations."
+    )
     resampling_fn_probabilities: str | None = Field(
         None, description="Function that resamples predictions back to the image's grid."
     )
-    resampling_fn_probabilities_kwargs: ResamplingSettings | None = None
+    resampling_fn_probabilities_kwargs: ResamplingSettings | None = Field(
+        None, description="Arguments of the function that resamples predictions."
+    )
     architecture: Architecture | None = Field(None, description="The network.")
     batch_dice: Boolean | None = Field(
         None, description="Whether the Dice loss pools over the batch instead of per sample."
@@ -121,7 +129,8 @@ class Configuration(FrozenModel):
         None, description="The cascade's configuration whose segmentation is an extra input."
     )
     next_stage: Names | None = Field(
-        None, description="Configurations of the cascade that take this one's segmentation."
+        None,
+        description="Configurations of the cascade that take this one's segmentation as input.",
     )
 
 
@@ -165,6 +174,13 @@ class PlansDocument(FrozenModel):
     )
 
 
+def _as_written(key: str) -> FieldInfo:
+    """The description of a key, which is the same before and after inheritance."""
+    written = Configuration.model_fields[key]
+    described: FieldInfo = Field(description=written.description, examples=written.examples)
+    return described
+
+
 class ResolvedConfiguration(FrozenModel):
     """A configuration as it runs: inheritance applied, every field present, hashable.
 
@@ -172,25 +188,33 @@ class ResolvedConfiguration(FrozenModel):
     spacing in mm, sizes in voxels.
     """
 
-    name: str
-    data_identifier: str
-    preprocessor_name: str
-    batch_size: PositiveInteger
-    patch_size: Annotated[tuple[PositiveInteger, ...], Field(min_length=2, max_length=3)]
-    median_image_size_in_voxels: tuple[Number, ...]
-    spacing: Spacing
-    normalization_schemes: tuple[str, ...]
-    use_mask_for_norm: tuple[Boolean, ...]
-    resampling_fn_data: str
-    resampling_fn_data_kwargs: ResamplingSettings
-    resampling_fn_seg: str
-    resampling_fn_seg_kwargs: ResamplingSettings
-    resampling_fn_probabilities: str
-    resampling_fn_probabilities_kwargs: ResamplingSettings
-    architecture: Architecture
-    batch_dice: Boolean
-    previous_stage: str | None = None
-    next_stage: Names = ()
+    name: str = Field(description="The configuration's name in the plans.")
+    data_identifier: Annotated[str, _as_written("data_identifier")]
+    preprocessor_name: Annotated[str, _as_written("preprocessor_name")]
+    batch_size: Annotated[PositiveInteger, _as_written("batch_size")]
+    patch_size: Annotated[
+        tuple[PositiveInteger, ...], Field(min_length=2, max_length=3), _as_written("patch_size")
+    ]
+    median_image_size_in_voxels: Annotated[
+        tuple[Number, ...], _as_written("median_image_size_in_voxels")
+    ]
+    spacing: Annotated[Spacing, _as_written("spacing")]
+    normalization_schemes: Annotated[tuple[str, ...], _as_written("normalization_schemes")]
+    use_mask_for_norm: Annotated[tuple[Boolean, ...], _as_written("use_mask_for_norm")]
+    resampling_fn_data: Annotated[str, _as_written("resampling_fn_data")]
+    resampling_fn_data_kwargs: Annotated[
+        ResamplingSettings, _as_written("resampling_fn_data_kwargs")
+    ]
+    resampling_fn_seg: Annotated[str, _as_written("resampling_fn_seg")]
+    resampling_fn_seg_kwargs: Annotated[ResamplingSettings, _as_written("resampling_fn_seg_kwargs")]
+    resampling_fn_probabilities: Annotated[str, _as_written("resampling_fn_probabilities")]
+    resampling_fn_probabilities_kwargs: Annotated[
+        ResamplingSettings, _as_written("resampling_fn_probabilities_kwargs")
+    ]
+    architecture: Annotated[Architecture, _as_written("architecture")]
+    batch_dice: Annotated[Boolean, _as_written("batch_dice")]
+    previous_stage: Annotated[str | None, _as_written("previous_stage")] = None
+    next_stage: Annotated[Names, _as_written("next_stage")] = ()
 
     _plans: PlansHeader = PrivateAttr()
     _document: FrozenDict = PrivateAttr()
@@ -214,10 +238,8 @@ class ResolvedConfiguration(FrozenModel):
         return len(self.patch_size)
 
     def error(self, sentence: str) -> ConfigurationError:
-        """An error that names this configuration, and the file where that is known."""
-        plans = getattr(self, "_plans", None)
-        source = f"{plans.source}: " if plans is not None else ""
-        return ConfigurationError(f"{source}{self.name}: {sentence}")
+        """An error that names this configuration and its plans."""
+        return ConfigurationError(f"{self.plans.source}: {self.name}: {sentence}")
 
     def to_dict(self) -> dict[str, Any]:
         """The resolved JSON object, key for key as nnU-Net resolves it."""

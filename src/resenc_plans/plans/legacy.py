@@ -2,8 +2,8 @@
 
 Until nnU-Net 2.5 a configuration described its network by keys of its own (`UNet_class_name`,
 `conv_kernel_sizes`, ...) where it now has `architecture`; the oldest files call the intensity
-statistics `foreground_intensity_properties_by_modality`. nnU-Net rebuilds the current form when it
-reads such a file, and so do we, with one deliberate difference: for `ResidualEncoderUNet` nnU-Net
+statistics `foreground_intensity_properties_by_modality`. nnU-Net converts such a file
+when it reads it, and so do we, with one deliberate difference: for `ResidualEncoderUNet` nnU-Net
 2.8.1 writes the module `...architectures.residual_unet`, in which that class does not exist, so
 that it has to be searched for by its bare name; we write `...architectures.unet`, where it is.
 """
@@ -41,7 +41,7 @@ _ENCODERS = {
 
 
 def modernize(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration's inherited values in the current format; they are not changed themselves.
+    """A configuration's inherited values in the current format, as a new object.
 
     Raises
     ------
@@ -57,20 +57,22 @@ def modernize(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Upgrade:
-    """What an upgrade did: sentences about what was rewritten, and about what was left."""
+    """What an upgrade did, in sentences."""
 
     changed: tuple[str, ...]
-    left: tuple[str, ...]
+    """What was rewritten."""
+    unchanged: tuple[str, ...]
+    """What has no current form, and why."""
 
 
 def upgrade_document(document: dict[str, Any]) -> Upgrade:
     """Rewrite a plans document to the current format, in place.
 
     Every configuration resolves to the same values as before. One whose network has no current
-    form is left as it is.
+    form is not rewritten.
     """
     changed: list[str] = []
-    left: list[str] = []
+    unchanged: list[str] = []
     if OLD_INTENSITIES in document and INTENSITIES not in document:
         _rename_key(document, OLD_INTENSITIES, INTENSITIES)
         changed.append(f"{OLD_INTENSITIES} is now called {INTENSITIES}.")
@@ -85,39 +87,41 @@ def upgrade_document(document: dict[str, Any]) -> Upgrade:
             inherited = inherit(written, name)
             modern = modernize(name, inherited)
         except (ConfigurationError, InheritanceError) as error:
-            left.append(str(error))
+            unchanged.append(str(error))
             continue
         if "architecture" not in modern:
-            left.append(f"{name}: has old keys ({', '.join(old)}), but names no network.")
+            unchanged.append(f"{name}: has old keys ({', '.join(old)}), but names no network.")
             continue
         rewritten[name] = {key: value for key, value in values.items() if key not in OLD_KEYS}
-        dead = "architecture" in inherited
-        if not dead:
+        is_overridden = "architecture" in inherited
+        if not is_overridden:
             rewritten[name]["architecture"] = modern["architecture"]
         changed.append(
             f"{name}: {len(old)} old keys "
-            + ("removed, architecture overrides them." if dead else "became architecture.")
+            + ("removed, architecture overrides them." if is_overridden else "became architecture.")
         )
-    kept = _ancestors_of_kept(written, set(rewritten))
-    for name in kept & set(rewritten):
-        left.append(f"{name}: left in the old format, a configuration that was left needs it.")
+    needed = _ancestors_of_unchanged(written, set(rewritten))
+    for name in needed & set(rewritten):
+        unchanged.append(
+            f"{name}: must stay in the old format: one that cannot be rewritten inherits from it."
+        )
         changed = [line for line in changed if not line.startswith(f"{name}: ")]
-    for name in rewritten.keys() - kept:
+    for name in rewritten.keys() - needed:
         written[name] = rewritten[name]
-    return Upgrade(tuple(changed), tuple(left))
+    return Upgrade(tuple(changed), tuple(unchanged))
 
 
-def _ancestors_of_kept(written: Mapping[str, Any], rewritten: set[str]) -> set[str]:
+def _ancestors_of_unchanged(written: Mapping[str, Any], rewritten: set[str]) -> set[str]:
     """Parents, at any distance, of old configurations that could not be rewritten."""
-    kept: set[str] = set()
+    needed: set[str] = set()
     for name, values in written.items():
         if name in rewritten or not any(key in values for key in OLD_KEYS):
             continue
         parent = values.get(INHERITS_FROM)
-        while isinstance(parent, str) and parent in written and parent not in kept:
-            kept.add(parent)
+        while isinstance(parent, str) and parent in written and parent not in needed:
+            needed.add(parent)
             parent = written[parent].get(INHERITS_FROM)
-    return kept
+    return needed
 
 
 def _architecture(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,7 +140,7 @@ def _architecture(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
         )
     network, encoder_key = _ENCODERS[class_name]
     per_stage = values["n_conv_per_stage_encoder"]
-    base, most = values["UNet_base_num_features"], values["unet_max_num_features"]
+    base, maximum = values["UNet_base_num_features"], values["unet_max_num_features"]
     patch_size = values.get("patch_size")
     dim = len(patch_size) if isinstance(patch_size, list | tuple) else 0
     if dim not in (2, 3) or not isinstance(per_stage, list):
@@ -148,7 +152,9 @@ def _architecture(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
         "network_class_name": network,
         "arch_kwargs": {
             "n_stages": len(per_stage),
-            "features_per_stage": [min(base * 2**stage, most) for stage in range(len(per_stage))],
+            "features_per_stage": [
+                min(base * 2**stage, maximum) for stage in range(len(per_stage))
+            ],
             "conv_op": f"torch.nn.modules.conv.Conv{dim}d",
             "kernel_sizes": thaw(values["conv_kernel_sizes"]),
             "strides": thaw(values["pool_op_kernel_sizes"]),

@@ -91,7 +91,7 @@ class Plans:
         Raises
         ------
         FileError
-            The file cannot be written; what was there before is unchanged.
+            The file cannot be written; an existing one is unchanged.
         """
         write_json(path, self._document)
         self._header = _header(self._document, self._view, str(path), Path(path))
@@ -250,7 +250,7 @@ class Plans:
         Raises
         ------
         PlansError, UsageError
-            As `derive`.
+            As in `derive`.
         """
         parent = self.resolve(from_ or default_parent(self._header))
         changes = complete_overrides(parent, overrides, gpus=gpus, keep_topology=keep_topology)

@@ -33,7 +33,7 @@ def derive(
         str | None,
         typer.Option(
             metavar="ZxYxX",
-            help="The new patch size; the topology is computed anew, sizes are rounded up to fit.",
+            help="The new patch size, rounded up to fit; strides and kernels are computed for it.",
             show_default=False,
         ),
     ] = None,
@@ -46,20 +46,21 @@ def derive(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Any value, as JSON; the key may be dotted. May be given several times.",
+            help="Any value, as JSON; the key may be dotted. Can be repeated.",
             show_default=False,
         ),
     ] = None,
     from_: Annotated[
         str | None,
         typer.Option(
-            "--from", help="The parent. Without it: 3d_fullres, or 2d.", show_default=False
+            "--from", help="The parent. Default: 3d_fullres, else 2d.", show_default=False
         ),
     ] = None,
     name: Annotated[
         str | None,
         typer.Option(
-            help="The new configuration's name. Without it: from the change.", show_default=False
+            help="The new configuration's name. Default: the parent's with what is new.",
+            show_default=False,
         ),
     ] = None,
     plans: PlansOption = None,

@@ -13,15 +13,15 @@ from resenc_plans.cli.render import print_diff, print_json
 
 
 def diff(
-    before: Annotated[str, typer.Argument(show_default=False, help="Plans: name or path.")],
-    after: Annotated[str, typer.Argument(show_default=False, help="Plans: name or path.")],
+    before: Annotated[str, typer.Argument(show_default=False, help="Plans by name or path.")],
+    after: Annotated[str, typer.Argument(show_default=False, help="Plans by name or path.")],
     dataset: DatasetOption = None,
     raw: Annotated[
-        bool, typer.Option("--raw", help="Compare as written, inheritance not applied.")
+        bool, typer.Option("--raw", help="Compare as written, without inheritance.")
     ] = False,
     format: FormatOption = Format.TABLE,
 ) -> None:
-    """What differs between two plans, and what each difference costs whoever ran the first.
+    """Show what differs between two plans, and what each difference costs.
 
     Exit code 1 if they differ. Example: resenc-plans diff nnUNetPlans nnUNetResEncUNetLPlans
     """

@@ -1,14 +1,11 @@
-"""Commands that show what a plans file says: show, resolve."""
+"""The command that prints a configuration as it runs."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from resenc_plans.cli.options import DatasetOption, PlansOption
 from resenc_plans.cli.render import print_json
-
-if TYPE_CHECKING:
-    pass
 
 
 def resolve(

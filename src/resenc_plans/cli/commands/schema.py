@@ -1,23 +1,20 @@
-"""Commands that check plans files and print their schemas: validate, schema."""
+"""The command that prints the JSON Schemas of files."""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from resenc_plans.cli.render import print_json
-from resenc_plans.errors import ResencPlansError
-
-if TYPE_CHECKING:
-    pass
+from resenc_plans.errors import UsageError
 
 
 def schema(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="plans, dataset or fingerprint. Without it: all, into a folder.",
+            help="plans, dataset or fingerprint. Default: all, with --output.",
             show_default=False,
         ),
     ] = None,
@@ -28,7 +25,7 @@ def schema(
         ),
     ] = None,
 ) -> None:
-    """Print a JSON Schema (2020-12), or write it, or all of them, into a folder.
+    """Print a JSON Schema (2020-12), or write one or all of them into a folder.
 
     Example: resenc-plans schema plans
     """
@@ -37,7 +34,7 @@ def schema(
 
     known = schemas()
     if name not in known and (name is not None or output is None):
-        raise ResencPlansError(f"Which schema? There is: {', '.join(known)}.")
+        raise UsageError(f"Choose a schema: {', '.join(known)}.")
     if output is None:
         print_json(known[str(name)])
         return

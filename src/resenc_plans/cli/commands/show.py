@@ -1,5 +1,6 @@
-"""Commands that show what a plans file says: show, resolve."""
+"""The command that shows what plans say."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,7 +8,7 @@ import typer
 
 from resenc_plans.cli.options import DatasetOption, PlansOption
 from resenc_plans.cli.render import numbers, print_table, say, short_json, styled
-from resenc_plans.errors import PlansError, ResencPlansError
+from resenc_plans.errors import PlansError, UsageError
 
 if TYPE_CHECKING:
     from resenc_plans.plans.plans import Plans
@@ -36,7 +37,7 @@ def show(
     plan = find_plans(plans, dataset)
     if network or plot:
         if configuration is None:
-            raise ResencPlansError("--network and --plot need a configuration: show 3d_fullres.")
+            raise UsageError("--network and --plot need a configuration: show 3d_fullres.")
         _show_network(plan, configuration, plot, table=network)
     elif configuration is None:
         _show_overview(plan)
@@ -45,11 +46,13 @@ def show(
 
 
 def _show_overview(plan: "Plans") -> None:
+    from resenc_plans.plans.configuration import PROVENANCE
+
     document = plan.document
     say(f"{plan.name} for {document.dataset_name or 'an unnamed dataset'}", style="bold")
     made_by = document.experiment_planner_used or "an unknown planner"
-    provenance = plan.to_dict().get("resenc_plans")
-    target = f", {provenance['gpu_memory_gb']} GB" if isinstance(provenance, dict) else ""
+    provenance = plan.header.document.get(PROVENANCE)
+    target = f", {provenance['gpu_memory_gb']} GB" if isinstance(provenance, Mapping) else ""
     say(f"{plan.source}: made by {made_by}{target}")
     rows = []
     for name, written in plan.configurations.items():

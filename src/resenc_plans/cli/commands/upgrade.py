@@ -21,7 +21,7 @@ def upgrade(
 ) -> None:
     """Rewrite a plans file of an older format to the current one; values stay the same.
 
-    Exit code 1 if a network has no current form and was left.
+    Exit code 1 if a network has no current form and is not rewritten.
     Example: resenc-plans upgrade --plans nnUNetPlans.json --dry-run
     """
     from resenc_plans.cli.scope import find_plans, output_of
@@ -30,8 +30,8 @@ def upgrade(
     report = plan.upgrade()
     for line in report.changed:
         say(line)
-    for line in report.left:
-        note(f"Left as it is: {line}")
+    for line in report.unchanged:
+        note(f"Not rewritten: {line}")
     if not report.changed:
         say(f"{plan.source}: nothing to upgrade.")
     elif dry_run:
@@ -40,5 +40,5 @@ def upgrade(
         target = output_of(plan, output, overwrite=overwrite)
         plan.save(target)
         say(f"Wrote {target}.")
-    if report.left:
+    if report.unchanged:
         raise typer.Exit(1)

@@ -19,7 +19,10 @@ _SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 def validate(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(help="Plans files. Without them: those in scope.", show_default=False),
+        typer.Argument(
+            help="Plans files. Default: those in the current folder, else the dataset's.",
+            show_default=False,
+        ),
     ] = None,
     dataset: DatasetOption = None,
     format: Annotated[
@@ -28,8 +31,8 @@ def validate(
 ) -> None:
     """Check plans files: the JSON Schema first, then the rules beyond it.
 
-    A dataset.json and a fingerprint beside a file are taken into account. Exit code 1 if there is
-    an error, 2 if a file cannot be read. Example: resenc-plans validate
+    The dataset.json and the fingerprint beside a file are used. Exit code 1 if there is an error,
+    2 if a file cannot be read. Example: resenc-plans validate
     """
     from resenc_plans.cli.scope import find_scope
     from resenc_plans.plans.checks.plans_file import UNREADABLE_RULE, check_plans_file
@@ -40,7 +43,7 @@ def validate(
         files = plans_files(Path()) if dataset is None else []
         files = files or plans_files(find_scope(dataset).preprocessed)
         if not files:
-            raise PlansError("No plans file in scope. Name the files to validate.")
+            raise PlansError("No plans files found. Name the files to validate.")
     described = _dataset(dataset)
     findings = {file: check_plans_file(file, described) for file in files}
     if format is ReviewFormat.JSON:

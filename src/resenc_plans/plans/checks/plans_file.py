@@ -1,4 +1,4 @@
-"""All that can be said of a plans file: whether it can be read, its schema, its rules."""
+"""Check a plans file: that it can be read, its schema, and the rules beyond it."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ UNREADABLE_RULE = "S000"
 def check_plans_file(file: Path, dataset: Dataset | None = None) -> tuple[Finding, ...]:
     """The findings about a plans file: of the JSON Schema first, then of the rules beyond it.
 
-    The fingerprint beside the file counts, and without `dataset` the dataset.json beside it. A
+    The fingerprint beside the file is used, and without `dataset` the dataset.json beside it. A
     file that cannot be read is a finding of `UNREADABLE_RULE`.
     """
     try:
