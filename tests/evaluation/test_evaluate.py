@@ -33,11 +33,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def problem_of(folder: Path) -> str:
-    found = compare_folders(folder / "pred", folder / "ref", TASK)
-    assert found.summary is not None
-    assert len(found.summary.cases) == 2
-    assert found.summary.foreground_mean["Dice"] == 1
-    (problem,) = found.problems
+    evaluation = compare_folders(folder / "pred", folder / "ref", TASK)
+    assert evaluation.summary is not None
+    assert len(evaluation.summary.cases) == 2
+    assert evaluation.summary.foreground_mean["Dice"] == 1
+    (problem,) = evaluation.problems
     assert problem.case == "bad.nii.gz"
     return problem.reason
 
@@ -78,9 +78,9 @@ def test_references_without_a_prediction_are_listed(folder: Path) -> None:
 
 def test_without_a_file_ending_all_images_count_and_nothing_else(folder: Path) -> None:
     (folder / "pred" / "plans.json").write_text("{}")
-    found = compare_folders(folder / "pred", folder / "ref", EvaluationTask((1,)))
-    assert found.summary is not None
-    assert len(found.summary.cases) == 2
+    evaluation = compare_folders(folder / "pred", folder / "ref", EvaluationTask((1,)))
+    assert evaluation.summary is not None
+    assert len(evaluation.summary.cases) == 2
 
 
 def test_an_empty_folder_and_no_folder_are_errors(folder: Path) -> None:
@@ -102,11 +102,11 @@ class AtOnce(Executor):
 
 def test_any_executor_does_the_work(folder: Path) -> None:
     done: list[str] = []
-    found = compare_folders(
+    evaluation = compare_folders(
         folder / "pred", folder / "ref", TASK, executor=AtOnce(), on_case=done.append
     )
-    assert found.summary is not None
-    assert sorted(done) == [case.name for case in found.summary.cases]
+    assert evaluation.summary is not None
+    assert sorted(done) == [case.name for case in evaluation.summary.cases]
 
 
 def test_an_error_of_any_kind_stops_no_other_case(

@@ -16,20 +16,18 @@ from resenc_plans.evaluation.selection import (
 from resenc_plans.runs.find_model import find_models
 from resenc_plans.runs.model_folder import ModelFolder
 
-FOLDS = (("a", "b"), ("c",))
-
 
 def test_the_best_model_wins_and_missing_probabilities_are_noted(two_models: Path) -> None:
     models = in_nnunet_order(find_models(two_models))
     done: list[str] = []
-    found = compare_models(
+    selection = compare_models(
         models, two_models.parent.parent / "ref", ("0", "1"), on_candidate=done.append
     )
-    assert found.best.identifier.endswith("__3d_fullres")
+    assert selection.best.identifier.endswith("__3d_fullres")
     assert len(done) == 3
-    (note,) = found.notes
+    (note,) = selection.notes
     assert "has no probabilities" in note
-    text = instructions(found)
+    text = instructions(selection)
     assert "predict -i INPUT_FOLDER -o OUTPUT_FOLDER -c 3d_fullres -d Dataset009_Small" in text
     assert "resenc-plans postprocess OUTPUT_FOLDER --apply" in text
     assert not list(two_models.rglob(".*"))
@@ -42,8 +40,10 @@ def test_a_cascade_is_preceded_by_its_first_stage(two_models: Path, shared: Path
     model.folder.rename(cascade)
     plans = shared / "oracle/planning/BTCV__ExperimentPlanner__8.json"
     shutil.copy(plans, cascade / "plans.json")
-    found = compare_models(find_models(two_models), two_models.parent.parent / "ref", ("0", "1"))
-    first, second = instructions(found).splitlines()[1:3]
+    selection = compare_models(
+        find_models(two_models), two_models.parent.parent / "ref", ("0", "1")
+    )
+    first, second = instructions(selection).splitlines()[1:3]
     assert "-o OUTPUT_FOLDER_PREVIOUS_STAGE -c 3d_lowres" in first
     assert "-c 3d_cascade_fullres" in second
     assert second.endswith("-prev_stage_predictions OUTPUT_FOLDER_PREVIOUS_STAGE")
@@ -53,8 +53,8 @@ def test_the_first_of_equals_wins(two_models: Path) -> None:
     models = in_nnunet_order(find_models(two_models))
     shutil.rmtree(models[1].folder)
     shutil.copytree(models[0].folder, models[1].folder)
-    found = compare_models(models, two_models.parent.parent / "ref", ("0", "1"))
-    assert found.best.models == (models[0],)
+    selection = compare_models(models, two_models.parent.parent / "ref", ("0", "1"))
+    assert selection.best.models == (models[0],)
 
 
 def test_one_call_finds_the_models_and_references_and_writes_what_to_run(

@@ -9,14 +9,14 @@ import pytest
 from resenc_plans.datasets.labels import Region
 from resenc_plans.errors import FileError
 from resenc_plans.evaluation.metrics import Counts
-from resenc_plans.evaluation.summary import CaseFigures, Summary
+from resenc_plans.evaluation.summary import CaseMetrics, Summary
 
 
-def case(name: str, **counts: tuple[int, int, int, int]) -> CaseFigures:
+def case(name: str, **counts: tuple[int, int, int, int]) -> CaseMetrics:
     metrics: dict[Region, dict[str, float]] = {
         int(label[1:]): Counts(*values).to_dict() for label, values in counts.items()
     }
-    return CaseFigures(f"pred/{name}", f"ref/{name}", metrics)
+    return CaseMetrics(f"pred/{name}", f"ref/{name}", metrics)
 
 
 EMPTY = (0, 0, 0, 9)
@@ -43,7 +43,7 @@ def test_background_takes_no_part_in_the_foreground_mean() -> None:
 def test_a_saved_summary_is_read_back(tmp_path: Path) -> None:
     counts = Counts(1, 1, 1, 6).to_dict()
     figures: dict[Region, dict[str, float]] = {(1, 2): counts, (3,): counts, 10: counts}
-    summary = Summary((CaseFigures("pred/a", "ref/a", figures),), ((1, 2), (3,), 10))
+    summary = Summary((CaseMetrics("pred/a", "ref/a", figures),), ((1, 2), (3,), 10))
     summary.save(tmp_path / "summary.json")
     again = Summary.load(tmp_path / "summary.json")
     assert again.cases == summary.cases

@@ -24,16 +24,16 @@ def plates(*positions: int) -> np.ndarray:
 
 
 def test_parallel_plates_are_as_far_apart_as_they_are() -> None:
-    (found,) = measure_surfaces(plates(2), plates(4), (2.5, 1, 1), [1], tolerance=5)
-    assert (found.hd95, found.assd, found.nsd) == (5, 5, 1)
-    (found,) = measure_surfaces(plates(2), plates(4), (2.5, 1, 1), [1], tolerance=4.9)
-    assert found.nsd == 0
+    (surfaces,) = measure_surfaces(plates(2), plates(4), (2.5, 1, 1), [1], tolerance=5)
+    assert (surfaces.hd95, surfaces.assd, surfaces.nsd) == (5, 5, 1)
+    (surfaces,) = measure_surfaces(plates(2), plates(4), (2.5, 1, 1), [1], tolerance=4.9)
+    assert surfaces.nsd == 0
 
 
 def test_half_of_the_surface_may_be_within_the_tolerance() -> None:
-    (found,) = measure_surfaces(plates(2, 8), plates(2), (1, 1, 1), [1], tolerance=1)
-    assert found.nsd == pytest.approx(2 / 3)
-    assert found.hd95 == 6
+    (surfaces,) = measure_surfaces(plates(2, 8), plates(2), (1, 1, 1), [1], tolerance=1)
+    assert surfaces.nsd == pytest.approx(2 / 3)
+    assert surfaces.hd95 == 6
 
 
 def test_a_missing_surface_has_no_distance_and_no_overlap() -> None:
@@ -47,15 +47,15 @@ def test_a_missing_surface_has_no_distance_and_no_overlap() -> None:
 def test_two_dimensional_images_have_outlines() -> None:
     a, b = np.zeros((1, 9, 9), int), np.zeros((1, 9, 9), int)
     a[0, 2, 2:7], b[0, 5, 2:7] = 1, 1
-    (found,) = measure_surfaces(a, b, (999.0, 0.5, 1.0), [1])
-    assert found.hd95 == 1.5
+    (surfaces,) = measure_surfaces(a, b, (999.0, 0.5, 1.0), [1])
+    assert surfaces.hd95 == 1.5
 
 
 def test_what_is_ignored_is_background() -> None:
     reference = plates(3)
     reference[8] = 2
-    (found,) = measure_surfaces(plates(3, 8), reference, (1, 1, 1), [1], ignore_label=2)
-    assert found.hd95 == 0
+    (surfaces,) = measure_surfaces(plates(3, 8), reference, (1, 1, 1), [1], ignore_label=2)
+    assert surfaces.hd95 == 0
 
 
 def test_a_folder_is_measured_and_stored(tmp_path: Path) -> None:
@@ -67,11 +67,11 @@ def test_a_folder_is_measured_and_stored(tmp_path: Path) -> None:
         write_labels(tmp_path / "pred" / f"{name}.nii.gz", prediction)
         write_labels(tmp_path / "ref" / f"{name}.nii.gz", reference)
     task = EvaluationTask((1,), file_ending=".nii.gz")
-    found = measure_folder(tmp_path / "pred", tmp_path / "ref", task, tolerance=2)
-    assert found.mean(1) == {"HD95": 2, "ASSD": 2, "NSD": 0.5}
-    assert found.undefined(1) == 1
-    assert [problem.case for problem in found.problems] == ["c.nii.gz"]
-    found.save(tmp_path / "surface.json")
+    surfaces = measure_folder(tmp_path / "pred", tmp_path / "ref", task, tolerance=2)
+    assert surfaces.mean(1) == {"HD95": 2, "ASSD": 2, "NSD": 0.5}
+    assert surfaces.undefined(1) == 1
+    assert [problem.case for problem in surfaces.problems] == ["c.nii.gz"]
+    surfaces.save(tmp_path / "surface.json")
     assert json.loads((tmp_path / "surface.json").read_text())["mean"]["1"]["HD95"] == 2
 
 

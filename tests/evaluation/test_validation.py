@@ -55,9 +55,9 @@ def test_held_out_cases_are_predicted_and_scored(dataset: Dataset, tmp_path: Pat
     model = tmp_path / "T__P__C"
     stale = model / "fold_0" / "validation" / "old.nii.gz"
     write_labels(stale, np.zeros((2, 2, 2), np.uint8))
-    found = validate(dataset, "ab", model)
-    assert found.problems == ()
-    assert found.missing == ()
+    evaluation = validate(dataset, "ab", model)
+    assert evaluation.problems == ()
+    assert evaluation.missing == ()
     summary = json.loads((model / "fold_0" / "validation" / "summary.json").read_text())
     assert summary["foreground_mean"]["Dice"] == 1
     assert len(summary["metric_per_case"]) == 2
@@ -65,10 +65,10 @@ def test_held_out_cases_are_predicted_and_scored(dataset: Dataset, tmp_path: Pat
 
 def test_a_case_without_a_prediction_is_a_problem(dataset: Dataset, tmp_path: Path) -> None:
     write_labels(tmp_path / "T__P__C/fold_0/validation/c.nii.gz", np.zeros((3, 4, 5), np.uint8))
-    found = validate(dataset, "abc", tmp_path / "T__P__C")
-    assert found.problems == (CaseProblem("c.nii.gz", "too dark"),)
-    assert found.summary is not None
-    assert len(found.summary.cases) == 2
+    evaluation = validate(dataset, "abc", tmp_path / "T__P__C")
+    assert evaluation.problems == (CaseProblem("c.nii.gz", "too dark"),)
+    assert evaluation.summary is not None
+    assert len(evaluation.summary.cases) == 2
 
 
 def test_a_fold_that_holds_out_nothing_is_an_error(dataset: Dataset, tmp_path: Path) -> None:

@@ -57,9 +57,9 @@ def task_of(folder: Path) -> EvaluationTask:
 
 def test_summary_json_is_text_equal(folders: list[Path]) -> None:
     for folder in folders:
-        found = compare_folders(folder / "pred", folder / "ref", task_of(folder))
-        assert found.summary is not None
-        found.summary.save(folder / "summary_ours.json")
+        evaluation = compare_folders(folder / "pred", folder / "ref", task_of(folder))
+        assert evaluation.summary is not None
+        evaluation.summary.save(folder / "summary_ours.json")
         ours, theirs = folder / "summary_ours.json", folder / "summary_theirs.json"
         assert ours.read_text() == theirs.read_text(), folder
 
@@ -67,12 +67,12 @@ def test_summary_json_is_text_equal(folders: list[Path]) -> None:
 def test_postprocessing_is_determined_alike(folders: list[Path]) -> None:
     decisions = set()
     for folder in folders:
-        found = determine_postprocessing(folder / "pred", folder / "ref", task_of(folder))
-        found.save(folder / "pred")
+        determination = determine_postprocessing(folder / "pred", folder / "ref", task_of(folder))
+        determination.save(folder / "pred")
         ours = (folder / "pred" / "postprocessing.json").read_text()
         theirs = (folder / "pred_theirs" / "postprocessing.json").read_text()
         assert ours == theirs, folder
-        decisions |= {(type(trial.step), trial.accepted) for trial in found.trials}
+        decisions |= {(type(trial.step), trial.accepted) for trial in determination.trials}
     assert len(decisions) == 6, "steps of every kind are taken and left"
 
 
@@ -116,12 +116,12 @@ def test_nnunet_applies_our_pickle(
     folders: list[Path], peer: Callable[..., str], tmp_path: Path
 ) -> None:
     folder = folders[-2]
-    found = determine_postprocessing(folder / "pred", folder / "ref", task_of(folder))
-    assert found.postprocessing.steps
-    found.save(tmp_path)
+    determination = determine_postprocessing(folder / "pred", folder / "ref", task_of(folder))
+    assert determination.postprocessing.steps
+    determination.save(tmp_path)
     labels = np.random.default_rng(0).integers(0, 3, (6, 6, 6)) * (
         np.random.default_rng(1).random((6, 6, 6)) < 0.15
     )
     np.save(tmp_path / "labels.npy", labels)
     theirs = peer(APPLY, tmp_path / "postprocessing.pkl", tmp_path / "labels.npy")
-    assert json.loads(theirs) == found.postprocessing.apply(labels).tolist()
+    assert json.loads(theirs) == determination.postprocessing.apply(labels).tolist()

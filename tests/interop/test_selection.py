@@ -40,10 +40,10 @@ def test_choice_files_and_figures_are_equal(
         folder = tmp_path / "results" / dataset
         models = in_nnunet_order(find_models(folder))
         references = tmp_path / "preprocessed" / dataset / "gt_segmentations"
-        found = compare_models(models, references, ("0", "1"))
-        ours[dataset] = to_json_text(found.to_dict())
-        winners.append(len(found.best.models))
-        assert "resenc-plans predict" in instructions(found)
+        selection = compare_models(models, references, ("0", "1"))
+        ours[dataset] = to_json_text(selection.to_dict())
+        winners.append(len(selection.best.models))
+        assert "resenc-plans predict" in instructions(selection)
     assert winners == [2, 1]
     shutil.copytree(tmp_path / "results", tmp_path / "ours")
 

@@ -27,7 +27,7 @@ def merge_folds(
 
     They go to `crossval_results_folds_0_1_…` in the model's folder, with plans.json, dataset.json
     and summary.json, and replace earlier ones (nnU-Net's `accumulate_cv_results`). Returns that
-    folder and the figures.
+    folder and the summary.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def merge_ensemble(
 
     It goes to `ensembles/ensemble___A___B___0_1_…` beside the models' folders, and replaces an
     earlier one (nnU-Net's `ensemble_crossvalidations`). The two may have different splits. Returns
-    that folder and the figures.
+    that folder and the summary.
 
     Raises
     ------

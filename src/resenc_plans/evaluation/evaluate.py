@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from resenc_plans.errors import UsageError
-from resenc_plans.evaluation.metrics import count_voxels
-from resenc_plans.evaluation.summary import CaseFigures, Summary
+from resenc_plans.evaluation.metrics import metrics_by_region
+from resenc_plans.evaluation.summary import CaseMetrics, Summary
 from resenc_plans.evaluation.surface import (
     SURFACE_JSON,
     SurfaceSummary,
@@ -202,7 +202,7 @@ def compare_folders(
 
 def evaluate_case(
     predictions: str, references: str, task: EvaluationTask, name: str
-) -> CaseFigures:
+) -> CaseMetrics:
     """The metrics of one case, by its file name in the two folders.
 
     Raises
@@ -214,9 +214,8 @@ def evaluate_case(
     """
     paths = os.path.join(predictions, name), os.path.join(references, name)  # noqa: PTH118
     prediction, reference = read_pair(*paths, task.reader)
-    counts = count_voxels(prediction.array, reference.array, task.regions, task.ignore_label)
-    metrics = {region: c.to_dict() for region, c in zip(task.regions, counts, strict=True)}
-    return CaseFigures(*paths, metrics)
+    metrics = metrics_by_region(prediction.array, reference.array, task.regions, task.ignore_label)
+    return CaseMetrics(*paths, metrics)
 
 
 def _draw_distribution(

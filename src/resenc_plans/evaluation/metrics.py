@@ -1,6 +1,6 @@
 """Voxel counts of two label maps, such as true positives, and the ratios computed from them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,9 @@ from resenc_plans.datasets.labels import Region
 
 METRICS = ("Dice", "FN", "FP", "IoU", "TN", "TP", "n_pred", "n_ref")
 """The metrics per case and label, in the order of nnU-Net's summary.json."""
+
+Metrics = Mapping[str, float]
+"""Metrics by name, as in `METRICS`."""
 
 _CHUNK = 1 << 16
 """Number of voxels counted at a time, few enough for a processor's cache."""
@@ -86,6 +89,17 @@ def count_voxels(
     if ignore_label is not None:
         joint[values.index(ignore_label)] = 0
     return tuple(_counts(joint, [values.index(v) for v in _values(region)]) for region in regions)
+
+
+def metrics_by_region(
+    prediction: NDArray[Any],
+    reference: NDArray[Any],
+    regions: Sequence[Region],
+    ignore_label: int | None = None,
+) -> dict[Region, Metrics]:
+    """The metrics of two label maps, as `count_voxels` compares them, per label or region."""
+    counts = count_voxels(prediction, reference, regions, ignore_label)
+    return {region: count.to_dict() for region, count in zip(regions, counts, strict=True)}
 
 
 def _values(region: Region) -> tuple[int, ...]:

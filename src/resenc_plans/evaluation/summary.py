@@ -1,4 +1,4 @@
-"""nnU-Net's summary.json: the figures of every case, their means, and the mean of the means."""
+"""nnU-Net's summary.json: the metrics of every case, their means, and the mean of the means."""
 
 import math
 import os
@@ -13,20 +13,17 @@ import numpy as np
 from resenc_plans.datasets.dataset import case_of_file
 from resenc_plans.datasets.labels import Region
 from resenc_plans.errors import FileError
-from resenc_plans.evaluation.metrics import METRICS
+from resenc_plans.evaluation.metrics import METRICS, Metrics
 from resenc_plans.files import read_json, write_json
-
-Figures = Mapping[str, float]
-"""Figures by name, as in `metrics.METRICS`."""
 
 
 @dataclass(frozen=True)
-class CaseFigures:
-    """The figures of one case, by label or region."""
+class CaseMetrics:
+    """The metrics of one case, by label or region."""
 
     prediction_file: str
     reference_file: str
-    metrics: Mapping[Region, Figures]
+    metrics: Mapping[Region, Metrics]
 
     @property
     def name(self) -> str:
@@ -43,7 +40,7 @@ class CaseFigures:
 class Summary:
     """The content of summary.json."""
 
-    cases: tuple[CaseFigures, ...]
+    cases: tuple[CaseMetrics, ...]
     regions: tuple[Region, ...]
 
     @classmethod
@@ -58,7 +55,7 @@ class Summary:
         document = read_json(path)
         try:
             cases = tuple(
-                CaseFigures(
+                CaseMetrics(
                     entry["prediction_file"],
                     entry["reference_file"],
                     {region_of_key(key): dict(m) for key, m in entry["metrics"].items()},
@@ -71,21 +68,21 @@ class Summary:
         return cls(cases, regions)
 
     @cached_property
-    def mean(self) -> dict[Region, Figures]:
-        """Per label or region the mean over cases; cases in which a figure is NaN are omitted."""
+    def mean(self) -> dict[Region, Metrics]:
+        """Per label or region the mean over cases; cases in which a metric is NaN are omitted."""
         return {
             region: {name: _mean([c.metrics[region][name] for c in self.cases]) for name in METRICS}
             for region in self.regions
         }
 
     @cached_property
-    def foreground_mean(self) -> Figures:
+    def foreground_mean(self) -> Metrics:
         """The mean of the labels' means without background; NaN if one of them is NaN."""
         foreground = [self.mean[region] for region in self.regions if region != 0]
-        return {name: float(np.mean([figures[name] for figures in foreground])) for name in METRICS}
+        return {name: float(np.mean([metrics[name] for metrics in foreground])) for name in METRICS}
 
     def moved_to(self, folder: str | os.PathLike[str]) -> Self:
-        """The same figures for predictions of the same names in another folder."""
+        """The same metrics for predictions of the same names in another folder."""
         cases = tuple(
             replace(case, prediction_file=os.path.join(folder, case.name))  # noqa: PTH118
             for case in self.cases
@@ -131,8 +128,8 @@ def region_of_key(key: str) -> Region:
     return tuple(int(part) for part in key.strip("()").split(",") if part.strip())
 
 
-def _by_key(figures: Mapping[Region, Figures]) -> dict[str, dict[str, float]]:
-    return dict(sorted((str(region), dict(values)) for region, values in figures.items()))
+def _by_key(metrics: Mapping[Region, Metrics]) -> dict[str, dict[str, float]]:
+    return dict(sorted((str(region), dict(values)) for region, values in metrics.items()))
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -27,7 +27,7 @@ SURFACE_JSON = "surface.json"
 
 
 @dataclass(frozen=True)
-class SurfaceFigures:
+class SurfaceMetrics:
     """Distances for one label or region in one case.
 
     A surface consists of the centres of the outermost voxels.
@@ -44,25 +44,25 @@ class SurfaceFigures:
     one surface is missing, NaN where both are."""
 
     def to_dict(self) -> dict[str, float]:
-        """The figures under their usual names."""
+        """The distances under their usual names."""
         return dict(zip(SURFACE_METRICS, (self.hd95, self.assd, self.nsd), strict=True))
 
 
 @dataclass(frozen=True)
 class SurfaceSummary:
-    """The figures of all cases."""
+    """The surface metrics of all cases."""
 
     tolerance: float
     """The tolerance of NSD, in mm."""
-    cases: Mapping[str, Mapping[Region, SurfaceFigures]]
-    """Figures by file name and label or region."""
+    cases: Mapping[str, Mapping[Region, SurfaceMetrics]]
+    """Metrics by file name and label or region."""
     problems: tuple[CaseProblem, ...]
     """The cases that could not be measured, by file name."""
 
     def mean(self, region: Region) -> dict[str, float]:
-        """Means over the cases in which a figure is defined; NaN without any."""
-        figures = [metrics[region].to_dict() for metrics in self.cases.values()]
-        return {name: _mean([f[name] for f in figures]) for name in SURFACE_METRICS}
+        """Means over the cases in which a metric is defined; NaN without any."""
+        values = [metrics[region].to_dict() for metrics in self.cases.values()]
+        return {name: _mean([value[name] for value in values]) for name in SURFACE_METRICS}
 
     def undefined(self, region: Region) -> int:
         """Number of cases in which just one of the two surfaces is missing; means omit them."""
@@ -81,8 +81,8 @@ class SurfaceSummary:
                 for region in regions
             },
             "metric_per_case": {
-                name: {str(region): figures.to_dict() for region, figures in metrics.items()}
-                for name, metrics in self.cases.items()
+                name: {str(region): metrics.to_dict() for region, metrics in by_region.items()}
+                for name, by_region in self.cases.items()
             },
         }
         write_json(path, document)
@@ -96,10 +96,10 @@ def measure_surfaces(
     *,
     tolerance: float = 1.0,
     ignore_label: int | None = None,
-) -> tuple[SurfaceFigures, ...]:
+) -> tuple[SurfaceMetrics, ...]:
     """Compare the surfaces of two label maps; one result per region, in their order.
 
-    The figures are MONAI's `compute_hausdorff_distance` (percentile 95),
+    The metrics are MONAI's `compute_hausdorff_distance` (percentile 95),
     `compute_average_surface_distance` (symmetric) and `compute_surface_dice`.
 
     Parameters
@@ -151,18 +151,18 @@ def measure_folder(
     """
     check_surface_options(tolerance)
 
-    def measure(name: str) -> dict[Region, SurfaceFigures]:
+    def measure(name: str) -> dict[Region, SurfaceMetrics]:
         paths = [os.path.join(folder, name) for folder in (predictions, references)]  # noqa: PTH118
         prediction, reference = read_pair(paths[0], paths[1], task.reader)
-        figures = measure_surfaces(
+        metrics = measure_surfaces(
             prediction.array[0], reference.array[0], reference.spacing, task.regions,
             tolerance=tolerance, ignore_label=task.ignore_label,
         )  # fmt: skip
-        return dict(zip(task.regions, figures, strict=True))
+        return dict(zip(task.regions, metrics, strict=True))
 
     names = prediction_names(predictions, task.file_ending)
     results = each_case(measure, names, workers=1, on_case=on_case)
-    cases: dict[str, dict[Region, SurfaceFigures]] = {}
+    cases: dict[str, dict[Region, SurfaceMetrics]] = {}
     problems = []
     for name, result in zip(names, results, strict=True):
         if isinstance(result, CaseProblem):
@@ -192,10 +192,10 @@ def _compare(
     reference: NDArray[np.bool_],
     spacing: Sequence[float],
     tolerance: float,
-) -> SurfaceFigures:
+) -> SurfaceMetrics:
     has_surface = bool(prediction.any()), bool(reference.any())
     if not all(has_surface):
-        return SurfaceFigures(math.nan, math.nan, 0.0 if any(has_surface) else math.nan)
+        return SurfaceMetrics(math.nan, math.nan, 0.0 if any(has_surface) else math.nan)
     box = nonzero_box([prediction, reference])
     masks = prediction[box], reference[box]
     if prediction.shape[0] == 1:
@@ -208,7 +208,7 @@ def _compare(
     with warnings.catch_warnings():
         # MONAI 1.5 and 1.6 warn of an argument that they use themselves and have deprecated.
         warnings.simplefilter("ignore", FutureWarning)
-        return SurfaceFigures(
+        return SurfaceMetrics(
             float(metrics.compute_hausdorff_distance(*pair, percentile=95, **options)),
             float(metrics.compute_average_surface_distance(*pair, symmetric=True, **options)),
             float(metrics.compute_surface_dice(*pair, class_thresholds=[tolerance], **options)),

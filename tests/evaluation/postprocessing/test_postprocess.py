@@ -35,13 +35,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_step_is_taken_where_it_helps(folder: Path) -> None:
-    found = determine_postprocessing(folder / "pred", folder / "ref", TASK)
-    assert [(trial.step, trial.accepted) for trial in found.trials] == [
+    determination = determine_postprocessing(folder / "pred", folder / "ref", TASK)
+    assert [(trial.step, trial.accepted) for trial in determination.trials] == [
         ([1, 2], False),
         (1, True),
         (2, False),
     ]
-    assert found.after.foreground_mean["Dice"] == 1
+    assert determination.after.foreground_mean["Dice"] == 1
 
 
 @pytest.mark.parametrize("name", ["postprocessing.json", "postprocessing.pkl"])
@@ -60,8 +60,8 @@ def test_a_case_that_fails_is_named_and_leaves_no_file(folder: Path) -> None:
     (problem,) = apply_postprocessing(Postprocessing(), folder / "pred", folder / "out")
     assert problem.case == "bad.nii.gz"
     assert [path.name for path in (folder / "out").iterdir()] == ["a.nii.gz"]
-    found = determine_postprocessing(folder / "pred", folder / "ref", TASK)
-    assert [problem.case for problem in found.problems] == ["bad.nii.gz"]
+    determination = determine_postprocessing(folder / "pred", folder / "ref", TASK)
+    assert [problem.case for problem in determination.problems] == ["bad.nii.gz"]
 
 
 def test_the_input_is_not_overwritten(folder: Path) -> None:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from resenc_plans.datasets.images.images import read_label
 from resenc_plans.datasets.images.segmentation_files import write_segmentation
 from resenc_plans.errors import EvaluationError
-from resenc_plans.evaluation.metrics import count_voxels
+from resenc_plans.evaluation.metrics import metrics_by_region
 from resenc_plans.evaluation.postprocessing.components import keep_largest_component
-from resenc_plans.evaluation.summary import CaseFigures, Summary
+from resenc_plans.evaluation.summary import CaseMetrics, Summary
 from resenc_plans.evaluation.task import EvaluationTask, find_task, prediction_names, read_pair
 from resenc_plans.execution.cases import CaseProblem, Progress, each_case, no_progress, separate
 from resenc_plans.execution.cpus import usable_cpus
@@ -71,15 +71,15 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Determination:
-    """The post-processing that suits a folder of predictions, and what it was chosen by."""
+    """The post-processing that suits a folder of predictions, and the trials that led to it."""
 
     task: EvaluationTask
     postprocessing: Postprocessing
     trials: tuple[Trial, ...]
     before: Summary
-    """The figures without post-processing."""
+    """The metrics without post-processing."""
     after: Summary
-    """The figures with it; the prediction files are nevertheless those of the input."""
+    """The metrics with it; the prediction files are nevertheless those of the input."""
     problems: tuple[CaseProblem, ...]
     """Cases that could not be evaluated or post-processed, by file name."""
     written: tuple[Path, ...] = ()
@@ -304,20 +304,19 @@ def _score(
     step: LabelGroup | None,
     workers: int | None,
 ) -> tuple[Summary, tuple[_PackedCase, ...]]:
-    """The figures after one more step, and the cases as that step leaves them."""
+    """The metrics after one more step, and the cases as that step leaves them."""
 
-    def score(case: _PackedCase) -> tuple[CaseFigures, _PackedCase]:
+    def score(case: _PackedCase) -> tuple[CaseMetrics, _PackedCase]:
         prediction, reference = _unpack(case.prediction), _unpack(case.reference)
         if step is not None:
             prediction = keep_largest_component(prediction, step)
             case = replace(case, prediction=_pack(prediction))
-        counts = count_voxels(prediction, reference, task.regions, task.ignore_label)
-        metrics = {region: c.to_dict() for region, c in zip(task.regions, counts, strict=True)}
-        return CaseFigures(case.prediction_file, case.reference_file, metrics), case
+        metrics = metrics_by_region(prediction, reference, task.regions, task.ignore_label)
+        return CaseMetrics(case.prediction_file, case.reference_file, metrics), case
 
     with ThreadPoolExecutor(workers or usable_cpus()) as pool:
         scores = list(pool.map(score, cases))
-    summary = Summary(tuple(figures for figures, _ in scores), task.regions)
+    summary = Summary(tuple(metrics for metrics, _ in scores), task.regions)
     return summary, tuple(case for _, case in scores)
 
 
