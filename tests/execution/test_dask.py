@@ -10,7 +10,8 @@ import pytest
 from resenc_plans import Dataset, Plans
 from resenc_plans.errors import WorkerStartError
 from resenc_plans.execution.dask import dask_executor
-from resenc_plans.preprocessing import CaseStore, Preprocessor
+from resenc_plans.preprocessing import Preprocessor
+from resenc_plans.preprocessing.store.case_store import CaseStore
 from resenc_plans.preprocessing.store.check import check_store
 from tests.preprocessing.datasets import files_of
 

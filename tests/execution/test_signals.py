@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from resenc_plans.preprocessing import CaseStore, Preprocessor
+from resenc_plans.preprocessing import Preprocessor
+from resenc_plans.preprocessing.store.case_store import CaseStore
 from resenc_plans.preprocessing.store.check import check_store
 from tests.conftest import ROOT
 from tests.preprocessing.datasets import files_of, make_dataset, plan

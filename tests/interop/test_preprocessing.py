@@ -19,17 +19,12 @@ from resenc_plans import Dataset, Plans
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.images.images import read_image, read_label
 from resenc_plans.datasets.labels import Labels
-from resenc_plans.preprocessing import (
-    CaseStore,
-    Preprocessor,
-    StoredCase,
-    resample_image,
-    resample_labels,
-    write_case,
-)
+from resenc_plans.preprocessing import Preprocessor, resample_image, resample_labels
+from resenc_plans.preprocessing.case import StoredCase
 from resenc_plans.preprocessing.class_locations import sample_class_locations
 from resenc_plans.preprocessing.ground_truth import copy_ground_truth
 from resenc_plans.preprocessing.resampling.labels import LabelRule
+from resenc_plans.preprocessing.store.case_store import CaseStore, write_case
 from resenc_plans.preprocessing.store.layout import store_layout
 from tests.preprocessing.comparison import assert_same_properties, image_difference
 from tests.preprocessing.datasets import kwargs, plans, volume

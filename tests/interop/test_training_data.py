@@ -20,8 +20,8 @@ from resenc_plans.datasets.images.images import read_image, read_label
 from resenc_plans.planning.planner import create_plans
 from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.resolutions import output_scales
-from resenc_plans.preprocessing import CaseStore, Preprocessor
-from resenc_plans.preprocessing.store.case_store import write_case, write_labels
+from resenc_plans.preprocessing import Preprocessor
+from resenc_plans.preprocessing.store.case_store import CaseStore, write_case, write_labels
 from resenc_plans.runs.folds import fold_cases
 from resenc_plans.training.batches.batches import PatchBatches
 from resenc_plans.training.batches.source import PatchSource, Purpose

@@ -7,8 +7,8 @@ import pytest
 
 from resenc_plans import Dataset, Plans
 from resenc_plans.datasets.images.images import read_channels, read_label
-from resenc_plans.preprocessing import CaseStore, Recipe
-from resenc_plans.preprocessing.case import preprocess_own
+from resenc_plans.preprocessing.case import Recipe, preprocess_own
+from resenc_plans.preprocessing.store.case_store import CaseStore
 from tests.preprocessing.comparison import assert_same_properties, image_difference
 
 HIPPOCAMPUS = "Dataset004_Hippocampus"

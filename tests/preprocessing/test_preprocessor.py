@@ -11,8 +11,9 @@ import pytest
 
 from resenc_plans import Dataset, Plans
 from resenc_plans.errors import ConfigurationError, DatasetError, FileError, PreprocessingError
-from resenc_plans.preprocessing import CaseStore, Preprocessor, Progress
+from resenc_plans.preprocessing import PreprocessingProgress, Preprocessor
 from resenc_plans.preprocessing.normalize import NORMALIZATIONS
+from resenc_plans.preprocessing.store.case_store import CaseStore
 from resenc_plans.preprocessing.store.check import check_store
 from resenc_plans.preprocessing.store.folder import open_for_writing
 from tests.preprocessing.datasets import (
@@ -168,14 +169,14 @@ class TestWhatIsDone:
         assert len(report.unchanged) == 3
 
     def test_progress_counts_to_the_end(self, dataset, store, threads) -> None:
-        seen: list[Progress] = []
+        seen: list[PreprocessingProgress] = []
 
         run(dataset, store, threads, on_progress=seen.append)
 
         assert [progress.done for progress in seen] == [1, 2, 3, 4]
         assert {progress.case for progress in seen} == set(NAMES)
-        assert seen[-1].seconds_left == 0
-        assert seen[0].cases_per_second > 0
+        assert seen[0].total == 4
+        assert 0 < seen[0].seconds <= seen[-1].seconds
 
     def test_one_case_in_memory_is_the_stored_one(self, dataset, store, threads) -> None:
         run(dataset, store, threads)

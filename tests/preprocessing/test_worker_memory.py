@@ -30,7 +30,7 @@ import resource, sys
 from pathlib import Path
 import SimpleITK, blosc2, scipy.ndimage
 from resenc_plans import Dataset
-from resenc_plans.preprocessing import Recipe
+from resenc_plans.preprocessing.case import Recipe
 from resenc_plans.preprocessing.store_case import CaseTask, store_case
 from tests.preprocessing.datasets import plan
 dataset, plans = Dataset.load(sys.argv[1]), plan(use_mask_for_norm=[True])

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from resenc_plans.errors import DatasetError
-from resenc_plans.preprocessing import CaseStore
+from resenc_plans.preprocessing.store.case_store import CaseStore
 from resenc_plans.runs.folds import fold_cases, is_random
 
 

@@ -30,34 +30,23 @@ from resenc_plans.preprocessing.worker_memory import memory_of_case, workers_tha
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where a run is, each time a case is done or has trouble."""
+class PreprocessingProgress:
+    """How far a run is, each time a case is finished or is to be retried."""
 
     case: str
     done: int
-    """Cases that are done for good, stored or given up."""
+    """Cases that are finished, stored or failed."""
     total: int
     """Cases to do, without those that were up to date."""
     seconds: float
-    """Since the first case was begun."""
+    """Since the first case began."""
     note: str | None = None
-    """One line about trouble with this case."""
-
-    @property
-    def cases_per_second(self) -> float:
-        """The rate so far."""
-        return self.done / self.seconds if self.seconds else 0.0
-
-    @property
-    def seconds_left(self) -> float | None:
-        """At the rate so far; None before the first case is done."""
-        rate = self.cases_per_second
-        return (self.total - self.done) / rate if rate else None
+    """One line about a problem with this case."""
 
 
 @dataclass(frozen=True)
 class PreprocessingReport:
-    """What a run did."""
+    """The result of a run."""
 
     folder: Path
     stored: tuple[str, ...]
@@ -70,7 +59,7 @@ class PreprocessingReport:
 
 @dataclass(frozen=True)
 class Preprocessor:
-    """Preprocesses images as a configuration of plans says.
+    """Preprocesses images by a configuration of plans.
 
     Raises
     ------
@@ -80,7 +69,7 @@ class Preprocessor:
 
     config: ResolvedConfiguration
     plan: Plans | None = None
-    """The plans that `config` was resolved from, as a check; it knows them itself."""
+    """The plans that `config` was resolved from; only checked, since `config` knows them."""
     label_rule: LabelRule = DEFAULT_RULE
     """How segmentations are resampled where labels meet, see `resample_labels`."""
 
@@ -114,13 +103,13 @@ class Preprocessor:
         *,
         workers: int | None = None,
         force: bool = False,
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: Callable[[PreprocessingProgress], None] | None = None,
     ) -> PreprocessingReport:
         """Preprocess the cases that are missing or out of date into `output_folder`.
 
-        A case is out of date when its files, what the plans and dataset.json say about
-        preprocessing, or the version of preprocessing have changed; all of its old files are
-        removed before anything else is done. A case that fails does not stop the others.
+        A case is out of date when its files, the settings of preprocessing in plans and
+        dataset.json, or the version of preprocessing have changed; its old files are removed before
+        any case is preprocessed. A case that fails does not stop the others.
 
         Parameters
         ----------
@@ -132,11 +121,15 @@ class Preprocessor:
             Where the cases are done, such as `dask_executor(address)`; by default `workers`
             processes on this machine.
         workers
-            Number of processes; by default as many as there are CPUs and the free memory allows.
+            Number of processes; by default as many as usable CPUs and free memory allow.
         force
-            Do all cases anew.
+            Preprocess all cases, including those that are up to date.
         on_progress
             Called in this thread after each case.
+
+        Returns
+        -------
+        Which cases were stored, were up to date, or failed.
 
         Raises
         ------
@@ -177,13 +170,13 @@ class Preprocessor:
                         problems.append(problem)
                     if on_progress is not None:
                         seconds = time.monotonic() - begun
-                        on_progress(Progress(name, done, len(pending), seconds, note))
+                        on_progress(PreprocessingProgress(name, done, len(pending), seconds, note))
         return PreprocessingReport(
             folder, tuple(stored), tuple(entry.case for entry in fresh), tuple(problems)
         )
 
     def memory_per_worker(self, dataset: Dataset) -> int:
-        """The most that a worker takes for any case of the dataset, in bytes, by their headers."""
+        """The most memory that a worker takes for any case, in bytes, judged by the headers."""
         recipe = Recipe.of(self.config, dataset.labels, self.label_rule)
         return max((memory_of_case(case, recipe) for case in dataset.cases), default=0)
 
@@ -203,6 +196,15 @@ class Preprocessor:
         return [CaseTask(_absolute(case), reader, recipe, digest, folder) for case in dataset.cases]
 
 
+def with_own_data(plan: Plans, names: Sequence[str] = ()) -> tuple[ResolvedConfiguration, ...]:
+    """The first of these configurations, by default of all, for each folder of stored cases."""
+    by_folder: dict[str, ResolvedConfiguration] = {}
+    for name in names or plan.configurations:
+        config = plan.resolve(name)
+        by_folder.setdefault(config.data_identifier, config)
+    return tuple(by_folder.values())
+
+
 def _sort_out(
     tasks: Sequence[CaseTask], entries: Mapping[str, ManifestEntry], folder: Path, force: bool
 ) -> tuple[list[ManifestEntry], list[CaseTask]]:
@@ -214,8 +216,8 @@ def _sort_out(
             fresh.append(entry)
         else:
             pending.append(task)
-    kept = {entry.case for entry in fresh}
-    for name in {*entries, *(task.case.name for task in pending)} - kept:
+    up_to_date = {entry.case for entry in fresh}
+    for name in {*entries, *(task.case.name for task in pending)} - up_to_date:
         remove_case(folder, name)
     return fresh, pending
 

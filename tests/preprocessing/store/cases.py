@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from resenc_plans.preprocessing import StoredCase
+from resenc_plans.preprocessing.case import StoredCase
 
 PATCH = (16, 16, 16)
 

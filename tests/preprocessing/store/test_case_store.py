@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from resenc_plans.errors import FileError, PreprocessingError
-from resenc_plans.preprocessing import CaseStore, write_case
+from resenc_plans.preprocessing.store.case_store import CaseStore, write_case
 from tests.preprocessing.store.cases import PATCH, case
 
 
@@ -123,7 +123,7 @@ def test_there_must_be_a_folder(tmp_path: Path) -> None:
 FILL_THE_DISK = """
 import resource, sys
 from resenc_plans.errors import FileError
-from resenc_plans.preprocessing import write_case
+from resenc_plans.preprocessing.store.case_store import write_case
 from tests.preprocessing.store.cases import PATCH, case
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 try:

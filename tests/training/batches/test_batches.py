@@ -24,7 +24,7 @@ from resenc_plans.errors import ConfigurationError, FileError, ResencPlansError
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.resolutions import output_scales
-from resenc_plans.preprocessing import CaseStore
+from resenc_plans.preprocessing.store.case_store import CaseStore
 from resenc_plans.runs.stored_cases import open_store
 from resenc_plans.safe_pickle import dump_pickle
 from resenc_plans.training.batches.batches import PatchBatches

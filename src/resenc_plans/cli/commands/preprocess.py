@@ -1,6 +1,5 @@
 """The command that preprocesses a dataset: preprocess."""
 
-from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -11,13 +10,12 @@ import typer
 from resenc_plans.cli.options import DatasetOption, PlansOption, WorkersOption
 from resenc_plans.cli.progress import case_progress
 from resenc_plans.cli.render import note, print_table, say
-from resenc_plans.errors import ResencPlansError
+from resenc_plans.errors import UsageError
 
 if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset
     from resenc_plans.execution.cases import CaseProblem
     from resenc_plans.plans.configuration import ResolvedConfiguration
-    from resenc_plans.plans.plans import Plans
 
 
 def preprocess(
@@ -29,7 +27,7 @@ def preprocess(
             "-c",
             "--configuration",
             metavar="CONFIGURATION...",
-            help="One or several. Without it: all that have data of their own.",
+            help="One or several; by default all that have data of their own.",
             show_default=False,
         ),
     ] = None,
@@ -44,29 +42,34 @@ def preprocess(
             metavar="ADDRESS", help="Scheduler of a Dask cluster (extra dask).", show_default=False
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Do all cases anew.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Preprocess all cases, including those that are up to date."),
+    ] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Verify what is stored instead of preprocessing.")
+        bool, typer.Option("--check", help="Check the stored cases instead of preprocessing.")
     ] = False,
 ) -> None:
     """Crop, normalise, resample and store every case, as nnU-Net 2.8.1 does.
 
-    Only what is missing or out of date is done; a run may be interrupted at any time. Exit code 1
-    if a case failed. Example: resenc-plans preprocess -d 4 -c 3d_fullres
+    Only cases that are missing or out of date are preprocessed; a run may be interrupted at any
+    time. Exit code 1 if a case failed. Example: resenc-plans preprocess -d 4 -c 3d_fullres
     """
     from resenc_plans.cli.scope import find_plans, find_scope
     from resenc_plans.preprocessing.ground_truth import copy_ground_truth
+    from resenc_plans.preprocessing.preprocessor import with_own_data
 
     scope = find_scope(dataset)
     data, plan = scope.dataset(), find_plans(plans, dataset)
     problems: list[CaseProblem] = []
     names = [*(configurations or []), *(more_configurations or [])]
-    for config in _with_own_data(plan, names):
+    for config in with_own_data(plan, names):
         folder = scope.preprocessed / config.data_identifier
-        if check:
-            problems += _check(folder)
-        else:
-            problems += _preprocess(data, plan, config, folder, workers, dask, force)
+        problems += (
+            _check(folder)
+            if check
+            else _preprocess(data, config, folder, workers=workers, dask=dask, force=force)
+        )
     if not check:
         copy_ground_truth(data, scope.preprocessed)
     if problems:
@@ -74,51 +77,42 @@ def preprocess(
         raise typer.Exit(1)
 
 
-def _with_own_data(plan: "Plans", names: Sequence[str]) -> "list[ResolvedConfiguration]":
-    """The configurations asked for, one for each folder of preprocessed data."""
-    by_folder: dict[str, ResolvedConfiguration] = {}
-    for name in names or plan.configurations:
-        config = plan.resolve(name)
-        by_folder.setdefault(config.data_identifier, config)
-    return list(by_folder.values())
-
-
 def _preprocess(
     data: "Dataset",
-    plan: "Plans",
     config: "ResolvedConfiguration",
     folder: Path,
+    *,
     workers: int | None,
     dask: str | None,
     force: bool,
 ) -> "list[CaseProblem]":
-    from resenc_plans.preprocessing import Preprocessor, Progress
+    from resenc_plans.preprocessing import PreprocessingProgress, Preprocessor
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     with case_progress(config.name, len(data.cases)) as on_case, _cluster(dask) as executor:
 
-        def report(event: Progress) -> None:
+        def report(event: PreprocessingProgress) -> None:
             on_case(event.case)
             if event.note:
                 note(f"{config.name}: {event.note}")
 
-        done = Preprocessor(config, plan).run(
+        result = Preprocessor(config).run(
             data, folder, executor, workers=workers, force=force, on_progress=report
         )
     say(
-        f"{config.name}: {len(done.stored)} cases stored in {folder}, "
-        f"{len(done.unchanged)} up to date, {len(done.problems)} failed."
+        f"{config.name}: {len(result.stored)} cases stored in {folder}, "
+        f"{len(result.unchanged)} up to date, {len(result.problems)} failed."
     )
-    return list(done.problems)
+    return list(result.problems)
 
 
 def _check(folder: Path) -> "list[CaseProblem]":
     from resenc_plans.preprocessing.store.check import check_store
 
     with case_progress(f"Checking {folder.name}", len(list(folder.glob("*.pkl")))) as on_case:
-        found = check_store(folder, on_case)
-    say(f"{folder}: {len(found.cases)} cases checked, {len(found.problems)} damaged.")
-    return list(found.problems)
+        result = check_store(folder, on_case)
+    say(f"{folder}: {len(result.cases)} cases checked, {len(result.problems)} damaged.")
+    return list(result.problems)
 
 
 def _cluster(address: str | None) -> AbstractContextManager[Executor | None]:
@@ -127,5 +121,5 @@ def _cluster(address: str | None) -> AbstractContextManager[Executor | None]:
     from resenc_plans.execution.dask import dask_executor
 
     if "://" not in address:
-        raise ResencPlansError(f"--dask {address}: an address such as tcp://host:8786 is needed.")
+        raise UsageError(f"--dask {address}: an address such as tcp://host:8786 is needed.")
     return dask_executor(address)
