@@ -20,6 +20,7 @@ TRACED = {
 } | residual_variants_of_ours()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dataset", "planner", "name", "heads", "regions"),
     [

@@ -24,6 +24,7 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resenc_plans.datasets.extraction.SAMPLES_PER_DATASET", 1e5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Dataset004_Hippocampus", "Dataset501_BrainMR"])
 def test_real_fingerprints_equal_nnunet_s_byte_for_byte(
     name: str, shared: Path, tmp_path: Path

@@ -15,7 +15,10 @@ from resenc_plans.preprocessing.store.case_store import CaseStore
 from resenc_plans.preprocessing.store.check import check_store
 from tests.preprocessing.datasets import files_of
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,10 @@ from resenc_plans.preprocessing.store.check import check_store
 from tests.conftest import ROOT
 from tests.preprocessing.datasets import files_of, make_dataset, plan
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals"),
+]
 
 RUN = "tests.preprocessing.run_preprocessing"
 CASES = 24

@@ -10,6 +10,8 @@ from resenc_plans.execution.dask import dask_executor, worker_count
 from resenc_plans.inference.folder import PredictionJob, predict_on
 from resenc_plans.inference.settings import PredictionSettings
 
+pytestmark = pytest.mark.slow
+
 
 def test_workers_share_the_cases(shared: Path, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")

@@ -42,6 +42,7 @@ print((peak() - before) * (1 if sys.platform == "darwin" else 1024))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs the resource module")
 @pytest.mark.parametrize("dtype", ["uint8", "float64"])
 def test_no_case_takes_more_than_was_told(tmp_path: Path, dtype: str) -> None:

@@ -17,6 +17,8 @@ from resenc_plans.preprocessing.store.case_store import CaseStore
 from resenc_plans.runs.stages import open_prediction
 from tests.inference.models import CPU_IN_FP32
 
+pytestmark = pytest.mark.slow
+
 CASES, HELD_OUT = ["phantom_000", "phantom_001"], "phantom_002"
 PLANS = "nnUNetResEncUNetMPlans"
 SHORT = ["--device", "cpu", "--epochs", "1", "--iterations", "1", "--workers", "0"]

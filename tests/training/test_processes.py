@@ -22,6 +22,8 @@ from resenc_plans.training.launch import check_gpus, end_of
 from resenc_plans.training.ranks import LOST
 from tests.networks.configurations import unet_arguments
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("RESENC_PLANS_KILLS", "3"))
 """How often a run is killed; with 10 the test takes two minutes."""
 STEP = {

@@ -202,6 +202,7 @@ def test_a_gradient_scaler_changes_nothing_and_goes_on_with_its_scale(
     assert load_checkpoint(resumed).grad_scaler_state == scale
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_compiled_network_learns_the_same(

@@ -201,6 +201,7 @@ ENDINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_workers_end_with_the_program(source: PatchSource, preprocessed: Path, ending) -> None:
     program = f"""
