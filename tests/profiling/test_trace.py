@@ -47,6 +47,7 @@ def test_the_trace_counts_what_real_tensors_take(
     assert traced == real
 
 
+@pytest.mark.slow
 def test_the_trace_of_stunet_counts_what_real_tensors_take() -> None:
     def build() -> nn.Module:
         return STUNet(1, 2, "S", deep_supervision=True)
@@ -58,6 +59,7 @@ def test_the_trace_of_stunet_counts_what_real_tensors_take() -> None:
     assert traced == real
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("planner", "activations", "peak", "teraflops"),
     [

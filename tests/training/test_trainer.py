@@ -151,6 +151,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(
     assert not stopped.checkpoint.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 2, 3])
 def test_a_run_that_is_stopped_in_the_validation_goes_on_bit_for_bit(
     config: ResolvedConfiguration, dataset: Dataset, tmp_path: Path, number: int
@@ -175,6 +176,7 @@ def test_a_run_that_is_stopped_in_the_validation_goes_on_bit_for_bit(
         assert str(before.logging[key]) == str(after.logging[key])
 
 
+@pytest.mark.slow
 def test_a_gradient_scaler_changes_nothing_and_goes_on_with_its_scale(
     config: ResolvedConfiguration, dataset: Dataset, tmp_path: Path
 ) -> None:
@@ -402,6 +404,7 @@ def test_gradients_that_are_no_numbers_end_the_run_too(
     assert scaled.iteration == 6 + 4
 
 
+@pytest.mark.slow
 def test_a_run_that_is_prolonged_or_begun_anew_goes_on_where_it_was(
     config: ResolvedConfiguration, dataset: Dataset
 ) -> None:
