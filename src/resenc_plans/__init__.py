@@ -80,11 +80,14 @@ if TYPE_CHECKING:
     from resenc_plans.plans.plans import Plans as Plans
     from resenc_plans.plans.training_settings import TrainingSettings as TrainingSettings
     from resenc_plans.preprocessing.preprocessor import Preprocessor as Preprocessor
+    from resenc_plans.profiling.trace import trace_cost as trace_cost
     from resenc_plans.runs.archive import export_model as export_model
     from resenc_plans.runs.archive import import_model as import_model
     from resenc_plans.runs.find_model import find_model as find_model
     from resenc_plans.training.trainer import Trainer as Trainer
     from resenc_plans.visualization.overlay import draw_overlay as draw_overlay
+    from resenc_plans.workflows.train_fold import TrainedFold as TrainedFold
+    from resenc_plans.workflows.train_fold import train_fold as train_fold
 
 
 def _imports_for_type_checkers() -> dict[str, str]:

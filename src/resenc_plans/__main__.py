@@ -2,7 +2,7 @@
 
 import sys
 
-INTERRUPTED = 130
+from resenc_plans.execution.signals import INTERRUPTED
 
 
 def main() -> None:

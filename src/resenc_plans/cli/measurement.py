@@ -1,6 +1,7 @@
 """The option --measure of `cost`, and the calibration that follows from what was measured here."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +11,22 @@ import typer
 from resenc_plans.cli.render import note, print_table, say
 
 if TYPE_CHECKING:
-    from resenc_plans.cli.commands.cost import Network
     from resenc_plans.cost.calibration import Calibration
     from resenc_plans.cost.estimate import Cost
+    from resenc_plans.plans.configuration import ResolvedConfiguration
     from resenc_plans.profiling.gpu_step import Gpu, StepMeasurement
 
 _GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a network is built from, in training."""
+
+    config: "ResolvedConfiguration"
+    input_channels: int
+    heads: int
+    regions: bool
 
 
 def measurements_file() -> Path:
@@ -33,31 +44,31 @@ def calibration_in_use() -> "Calibration":
 
 
 def find_gpu() -> "Gpu":
-    """The GPU that is measured; a ResencPlansError where there is none."""
+    """The GPU that is measured; a DeviceError where there is none."""
     from resenc_plans.profiling.gpu_step import CudaGpu
 
     return CudaGpu()
 
 
-def measure_networks(wanted: "Sequence[tuple[Network, Cost]]") -> None:
-    """Measure networks, print what came out beside the estimates, and keep it."""
+def measure_networks(estimated: "Sequence[tuple[Network, Cost]]") -> None:
+    """Measure networks, print the figures beside the estimates, and store them."""
     from resenc_plans.profiling.gpu_step import measure_configuration
     from resenc_plans.profiling.local_calibration import Measured, add_measurement
 
     gpu = find_gpu()
     rows = []
-    for network, cost in wanted:
+    for network, cost in estimated:
         config = network.config
         note(f"{config.name}: a few training steps on {gpu.name}")
-        found = measure_configuration(
+        measured = measure_configuration(
             config, network.input_channels, network.heads, gpu, regions=network.regions
         )
-        rows.append(_row(config.name, found, cost))
+        rows.append(_row(config.name, measured, cost))
         add_measurement(
             measurements_file(),
             Measured(
-                gpu=found.gpu,
-                torch=found.torch,
+                gpu=measured.gpu,
+                torch=measured.torch,
                 date=datetime.now(UTC).isoformat(timespec="seconds"),
                 plans=config.plans.name,
                 configuration=config.name,
@@ -65,10 +76,10 @@ def measure_networks(wanted: "Sequence[tuple[Network, Cost]]") -> None:
                 patch_size=config.patch_size,
                 counted_peak_bytes=cost.peak_bytes,
                 counted_bytes_moved=cost.bytes_moved,
-                allocated_bytes=found.allocated_bytes,
-                reserved_bytes=found.reserved_bytes,
-                used_bytes=found.used_bytes,
-                seconds_per_step=found.seconds_per_step,
+                allocated_bytes=measured.allocated_bytes,
+                reserved_bytes=measured.reserved_bytes,
+                used_bytes=measured.used_bytes,
+                seconds_per_step=measured.seconds_per_step,
             ),
         )
     print_table(
@@ -92,14 +103,14 @@ def measure_networks(wanted: "Sequence[tuple[Network, Cost]]") -> None:
     )
 
 
-def _row(name: str, found: "StepMeasurement", cost: "Cost") -> list[str]:
+def _row(name: str, measured: "StepMeasurement", cost: "Cost") -> list[str]:
     memory = cost.gpu_memory_gb
     return [
         name,
         f"{cost.peak_bytes / _GIB:.2f}",
-        f"{found.allocated_bytes / _GIB:.2f}",
-        f"{found.reserved_bytes / _GIB:.2f}",
-        f"{found.used_bytes / _GIB:.2f}",
+        f"{measured.allocated_bytes / _GIB:.2f}",
+        f"{measured.reserved_bytes / _GIB:.2f}",
+        f"{measured.used_bytes / _GIB:.2f}",
         f"{memory.expected:.1f} ({memory.low:.1f}-{memory.high:.1f})",
-        f"{found.seconds_per_step:.3f}",
+        f"{measured.seconds_per_step:.3f}",
     ]

@@ -13,6 +13,8 @@ STOP_SIGNALS = tuple(
 )
 STOPPED = 75
 """Exit code of a run that was stopped and can be resumed (EX_TEMPFAIL of sysexits.h)."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C (128 + SIGINT)."""
 
 _SECONDS_OF_ONE_REQUEST = 1
 

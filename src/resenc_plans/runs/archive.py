@@ -215,7 +215,7 @@ def _install(parts: Sequence[Path], unpacked: Path, results: Path, overwrite: bo
     existing = [target for part, target in targets.items() if part.is_dir() and target.exists()]
     if existing and not overwrite:
         raise ModelError(
-            f"{existing[0]}: already exists. Nothing was installed; allow overwriting to "
+            f"{existing[0]}: already exists. Nothing was installed; use `overwrite=` to "
             "replace the files that the archive holds."
         )
     for part, target in targets.items():

@@ -116,7 +116,7 @@ class TrainingResult:
     """How a run ended."""
 
     is_complete: bool
-    """Whether all epochs are done; if not, it goes on with `resume`."""
+    """Whether all epochs are done; if not, it continues with `Trainer.resume`."""
     reason: str | None
     """Why it stopped early."""
     checkpoint: Path

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from resenc_plans.errors import ResencPlansError
+from resenc_plans.errors import DeviceError
 from resenc_plans.execution.signals import STOP_SIGNALS, STOPPED
 from resenc_plans.networks.device import find_device
 from resenc_plans.training.ranks import LOST
@@ -21,7 +21,7 @@ from resenc_plans.training.ranks import LOST
 _SECONDS_TO_STOP = 600
 """How long processes have for their batch and the checkpoint, when they are asked to stop."""
 _SECONDS_OF_ONE_FAULT = 5
-"""Processes that fail by themselves do so about the same time."""
+"""Processes that fail by themselves do so at about the same time."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class End:
     """How processes ended."""
 
     code: int
-    """0: they are done. STOPPED: they were asked to stop, and can go on. 1: one of them failed."""
+    """0: all are done. STOPPED: they were asked to stop, and can be resumed. 1: one failed."""
     reason: str | None = None
 
 
@@ -38,19 +38,19 @@ def check_gpus(processes: int, device: str | None) -> None:
 
     Raises
     ------
-    ResencPlansError
+    DeviceError
         There is no such device, or there are fewer GPUs than processes.
     """
-    there = torch.cuda.device_count()
-    if find_device(device).type == "cuda" and processes > there:
-        raise ResencPlansError(
-            f"--gpus {processes}: PyTorch finds {there} GPUs here. Give as many at most, or train "
-            "on several machines with torchrun."
+    available = torch.cuda.device_count()
+    if find_device(device).type == "cuda" and processes > available:
+        raise DeviceError(
+            f"{processes} processes need as many GPUs, and PyTorch finds {available} GPUs here. "
+            "Use no more than these, or train on several machines with torchrun."
         )
 
 
-def launch(processes: int, arguments: Sequence[str]) -> End:
-    """Run `python -m resenc_plans <arguments>` in so many processes.
+def launch(processes: int, module: str, *arguments: str) -> End:
+    """Run `python -m <module> <arguments>` in so many processes.
 
     When one of them fails, the others are ended within seconds.
     """
@@ -68,13 +68,13 @@ def launch(processes: int, arguments: Sequence[str]) -> End:
         signals_to_handle="SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
     )
     try:
-        elastic_launch(config, sys.executable)("-m", "resenc_plans", *arguments)
+        elastic_launch(config, sys.executable)("-m", module, *arguments)
     except ChildFailedError as error:
         return end_of(error.failures)
     except SignalException as error:
         if error.sigval in STOP_SIGNALS:
             return End(STOPPED)
-        return End(1, f"{error.sigval.name} was received. Go on with --resume.")
+        return End(1, f"{error.sigval.name} was received.")
     return End(0)
 
 
@@ -94,8 +94,8 @@ def end_of(failures: Mapping[int, ProcessFailure]) -> End:
     ]
     if not causes:
         return End(STOPPED if codes == {-signal.SIGTERM} else 1)
-    said = ", ".join(causes)
-    return End(1, f"{said[0].upper()}{said[1:]}; all were ended. Go on with --resume.")
+    text = ", ".join(causes)
+    return End(1, f"{text[0].upper()}{text[1:]}; all were ended.")
 
 
 def _is_end(failure: ProcessFailure, first: int) -> bool:

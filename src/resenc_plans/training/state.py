@@ -123,8 +123,8 @@ def load_state(path: Path, run: RunIdentity, step: TrainingStep) -> TrainingStat
     load_weights(step.network, checkpoint.network_weights, str(path))
     if checkpoint.optimizer_state is None:
         raise ModelError(
-            f"{path}: holds weights only, so training cannot resume from it. Start from its "
-            "weights as pretrained."
+            f"{path}: holds weights only, so training cannot resume from it. Use "
+            "`pretrained=` to start from them."
         )
     _load_optimizer(step.optimizer, checkpoint.optimizer_state, path)
     if step.scaler and checkpoint.grad_scaler_state:
@@ -185,15 +185,15 @@ def check_origin(path: Path, checkpoint: Checkpoint, run: RunIdentity) -> None:
     for key, own in (("configuration", run.config.name), ("fold", run.fold)):
         if str(arguments.get(key)) != str(own):
             raise TrainingError(
-                f"{path}: is of {key} {arguments.get(key)}, not {own}. Start from its weights as "
-                "pretrained, or name the right one."
+                f"{path}: is of {key} {arguments.get(key)}, not {own}. Use "
+                "`pretrained=` to start from its weights, or name the right one."
             )
     differences = _differences(arguments, run)
     if differences:
         raise TrainingError(
             f"{path}: was trained with another {run.config.name}: {'; '.join(differences)}. Use "
-            "the plans and the dataset that it was trained with, or start from its weights as "
-            "pretrained."
+            "the plans and the dataset that it was trained with, or `pretrained=` to start from "
+            "its weights."
         )
     before = checkpoint.extra.get(OWN_KEY, {}).get("settings", {})
     now = run.settings.model_dump()
@@ -208,27 +208,25 @@ def check_origin(path: Path, checkpoint: Checkpoint, run: RunIdentity) -> None:
 def _load_optimizer(optimizer: Optimizer, state: Mapping[str, Any], path: Path) -> None:
     """Load momenta and learning rates; other options, such as weight decay, are this run's.
 
-    Options that only one of the two has, on both sides, tell another kind of optimizer.
+    Each of two kinds of optimizer has options that the other has not.
     """
-    options = [
-        {key: value for key, value in group.items() if key not in ("params", "lr")}
-        for group in optimizer.param_groups
-    ]
-    saved = state["param_groups"]
-    for own, theirs in zip(options, saved, strict=False):
-        foreign = set(theirs) - set(own) - {"params", "lr", "initial_lr"}
-        if foreign and set(own) - set(theirs):
+    own_groups, saved_groups = optimizer.state_dict()["param_groups"], state["param_groups"]
+    for own, saved in zip(own_groups, saved_groups, strict=False):
+        foreign = set(saved) - set(own) - {"initial_lr"}
+        if foreign and set(own) - set(saved):
             raise TrainingError(
                 f"{path}: was trained with another optimizer, whose options are "
-                f"{', '.join(sorted(foreign))}. Resume with that, or start from its weights as "
-                "pretrained."
+                f"{', '.join(sorted(foreign))}. Resume with that, or use `pretrained=` to start "
+                "from its weights."
             )
+    groups = [
+        {key: saved[key] if key in ("params", "lr") else value for key, value in own.items()}
+        for own, saved in zip(own_groups, saved_groups, strict=False)
+    ]
     try:
-        optimizer.load_state_dict(dict(state))
+        optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
     except ValueError as error:
         raise TrainingError(f"{path}: its optimizer is of other parameters ({error}).") from None
-    for group, own in zip(optimizer.param_groups, options, strict=True):
-        group.update(own)
 
 
 def _differences(arguments: Mapping[str, Any], run: RunIdentity) -> list[str]:

@@ -2,15 +2,54 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from resenc_plans.files import replace_file
-from resenc_plans.training.history import Epoch
 
-_MANY_CLASSES = 8
+_MAX_CLASSES = 8
+
+
+class EpochFigures(Protocol):
+    """The figures of one epoch that are drawn; `dice` has one value per class."""
+
+    @property
+    def training_loss(self) -> float:
+        """Mean over the training batches."""
+        ...
+
+    @property
+    def validation_loss(self) -> float:
+        """Mean over the validation batches."""
+        ...
+
+    @property
+    def dice(self) -> tuple[float, ...]:
+        """Pseudo Dice per class."""
+        ...
+
+    @property
+    def mean_dice(self) -> float:
+        """Mean over the classes."""
+        ...
+
+    @property
+    def smoothed_dice(self) -> float:
+        """Moving average of the mean."""
+        ...
+
+    @property
+    def learning_rate(self) -> float:
+        """Of this epoch."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        ...
 
 
 def draw_progress(
-    epochs: tuple[Epoch, ...], path: Path, title: str, classes: Sequence[str]
+    epochs: Sequence[EpochFigures], path: Path, title: str, classes: Sequence[str]
 ) -> None:
     """Draw what has been trained so far; Dice per class where there are few.
 
@@ -30,7 +69,7 @@ def draw_progress(
     loss.plot(numbers, [e.training_loss for e in epochs], color="#21618c", label="training")
     loss.plot(numbers, [e.validation_loss for e in epochs], color="#c0392b", label="validation")
     loss.set_ylabel("loss")
-    if len(classes) <= _MANY_CLASSES:
+    if len(classes) <= _MAX_CLASSES:
         by_class = zip(*(epoch.dice for epoch in epochs), strict=True)
         for name, values in zip(classes, by_class, strict=False):
             dice.plot(numbers, values, linewidth=0.8, alpha=0.6, label=name)

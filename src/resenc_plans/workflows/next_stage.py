@@ -1,4 +1,4 @@
-"""What a cascade's first stage says of held-out cases, on the grid of its next stage.
+"""What a cascade's first stage predicts of held-out cases, on the grid of its next stage.
 
 nnU-Net writes it in the final validation, to `predicted_next_stage/<configuration>/<case>.b2nd`.
 """
@@ -6,18 +6,16 @@ nnU-Net writes it in the final validation, to `predicted_next_stage/<configurati
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy.typing as npt
 
 from resenc_plans.errors import FileError, PreprocessingError
 from resenc_plans.inference.export.labels import export_labels
+from resenc_plans.inference.predictor import Predictor
 from resenc_plans.preprocessing.store.case_store import CaseStore
 from resenc_plans.runs.model_folder import ModelFolder
 from resenc_plans.runs.stages import write_prediction
-
-if TYPE_CHECKING:
-    from resenc_plans.inference.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class NextStage:
         case: str,
         logits: npt.NDArray[Any],
         properties: Mapping[str, Any],
-        predictor: "Predictor",
+        predictor: Predictor,
     ) -> None:
         """Resample logits (heads, z, y, x) to the stage's grid, and store the largest as labels.
 
@@ -51,7 +49,7 @@ class NextStage:
         except PreprocessingError:
             raise FileError(
                 f"{self.grids.folder}: has no {case}, so there is nothing for {self.name} to "
-                "continue. Run `resenc-plans preprocess`, then validate again."
+                "continue. Preprocess it, then validate again."
             ) from None
         recipe = predictor.export_recipe
         spacing, _ = recipe.spacings(properties)
@@ -66,7 +64,7 @@ class NextStage:
         write_prediction(self.folder, case, labels)
 
 
-def next_stages(predictor: "Predictor", preprocessed: Path) -> tuple[NextStage, ...]:
+def next_stages(predictor: Predictor, preprocessed: Path) -> tuple[NextStage, ...]:
     """The next stages of a trained model, their folders made.
 
     Raises
@@ -77,8 +75,8 @@ def next_stages(predictor: "Predictor", preprocessed: Path) -> tuple[NextStage, 
     model = predictor.model
     stages = []
     for name in model.config.next_stage:
-        following = model.plan.resolve(name)
-        grids = CaseStore(preprocessed / following.data_identifier)
+        config = model.plan.resolve(name)
+        grids = CaseStore(preprocessed / config.data_identifier)
         folder = ModelFolder(model.folder).next_stage(name)
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,13 @@
 """Held-out cases predicted from the store, as nnU-Net's `perform_actual_validation` does.
 
-The network sees what it was trained on; images are not read again, nor need they be there.
+The network sees what it was trained on; images are not read again, and need not exist.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,35 +18,33 @@ from resenc_plans.execution.pipeline import Pipeline
 from resenc_plans.inference.export.case import export_case
 from resenc_plans.inference.export.probabilities import write_probabilities
 from resenc_plans.inference.network_input import with_previous_stage
+from resenc_plans.inference.predictor import Predictor
 from resenc_plans.preprocessing.store.case_store import CaseStore, LazyArray
 from resenc_plans.workflows.next_stage import NextStage
-
-if TYPE_CHECKING:
-    from resenc_plans.inference.predictor import Predictor
 
 PreviousStage = Callable[[str, Sequence[int]], LazyArray]
 """The labels (1, z, y, x) that a cascade's previous stage gave a case of shape (z, y, x)."""
 
 _Case = tuple[npt.NDArray[Any], dict[str, Any]]
-"""What the network is given, or its logits; and the case's properties."""
+"""The network's input, or its logits; and the properties of the case."""
 
 
 @dataclass(frozen=True)
 class StoredPredictor:
-    """Segments the cases of a store, whose images need not be there.
+    """Segments the cases of a store, whose images need not exist.
 
-    `previous` is needed in a cascade's second stage; `following` get their input in passing.
+    `previous` is needed in a cascade's second stage; `next_stages` get their input in passing.
     """
 
-    predictor: "Predictor"
+    predictor: Predictor
     store: CaseStore
     previous: PreviousStage | None = None
-    following: tuple[NextStage, ...] = ()
+    next_stages: tuple[NextStage, ...] = ()
 
     def predict_cases(
         self, cases: Sequence[str], target: Path, /, *, probabilities: bool = False
     ) -> tuple[CaseProblem, ...]:
-        """Write a segmentation on the grid of its image for every case; what failed, and why."""
+        """Write a segmentation of each case on the grid of its image; returns those that failed."""
         recipe = self.predictor.export_recipe
         ending = self.predictor.model.dataset.file_ending
 
@@ -60,7 +58,7 @@ class StoredPredictor:
                 write_probabilities(npz_of(path), *predicted, recipe)
             write_segmentation(export_case(*predicted, recipe), path, predicted[1])
             with in_store:
-                for stage in self.following:
+                for stage in self.next_stages:
                     stage.write(case, *predicted, self.predictor)
 
         def read(case: str) -> _Case:

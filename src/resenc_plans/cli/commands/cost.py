@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from resenc_plans.cli.measurement import Network, calibration_in_use, measure_networks
 from resenc_plans.cli.options import (
     AllowImportOption,
     DatasetOption,
@@ -88,24 +89,12 @@ def cost(
                 raise
             note(f"{name}: left out. {error}")
     if measure:
-        from resenc_plans.cli.measurement import measure_networks
-
         measure_networks(_measurable(found, gpus))
     if format is Format.JSON:
         print_json({name: asdict(priced.cost) for name, priced in found.items()})
         return
     _print({name: priced.cost for name, priced in found.items()})
     _print_workers(plan, dataset, [priced.network.config for priced in found.values()])
-
-
-@dataclass(frozen=True)
-class Network:
-    """What a network is built from, in training."""
-
-    config: "ResolvedConfiguration"
-    input_channels: int
-    heads: int
-    regions: bool
 
 
 @dataclass(frozen=True)
@@ -131,7 +120,6 @@ def _network(
 
 
 def _price(network: Network, gpus: int, allow_import: Sequence[str]) -> _Priced:
-    from resenc_plans.cli.measurement import calibration_in_use
     from resenc_plans.cost.estimate import estimate_cost
     from resenc_plans.plans.architectures import OtherArchitecture
 

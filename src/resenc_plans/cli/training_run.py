@@ -1,0 +1,156 @@
+"""What `train` does in one process, be it the command's own or one of several."""
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from resenc_plans.cli.render import note, say
+from resenc_plans.errors import ResencPlansError
+from resenc_plans.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from resenc_plans.datasets.dataset import Dataset
+    from resenc_plans.plans.configuration import ResolvedConfiguration
+    from resenc_plans.runs.run_folder import RunFolder
+    from resenc_plans.training.trainer import Trainer
+
+_RANK, _WORLD_SIZE = "RANK", "WORLD_SIZE"
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What to train, resolved from the command's options, so that other processes train the same.
+
+    `settings` are those of `TrainingSettings`; paths are absolute.
+    """
+
+    plans: str
+    configuration: str
+    dataset: str
+    fold: int | str
+    settings: dict[str, Any]
+    device: str | None
+    resume: bool
+    pretrained: str | None
+    validation: bool
+    probabilities: bool
+    allow_import: tuple[str, ...]
+    verbose: bool
+    log_file: str | None
+
+    def save(self, path: Path) -> None:
+        """Write the job for another process."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """A job that `save` wrote."""
+        document = read_json(path)
+        return cls(**document | {"allow_import": tuple(document["allow_import"])})
+
+
+def started_by_torchrun() -> bool:
+    """Whether this process is one of those that torchrun, or `train --gpus`, started."""
+    return _RANK in os.environ
+
+
+def world() -> int:
+    """The number of processes that train together."""
+    return int(os.environ.get(_WORLD_SIZE, "1"))
+
+
+def is_first() -> bool:
+    """Whether this process prints and writes files."""
+    return os.environ.get(_RANK, "0") == "0"
+
+
+def run_job(job: TrainingJob) -> int:
+    """Train, and predict and score the held-out cases; the exit code.
+
+    Exit code 1 if a held-out case failed, or, among several processes, if this one did.
+    """
+    from resenc_plans.cli.training_preview import print_task
+    from resenc_plans.cli.training_progress import shown_progress
+    from resenc_plans.datasets.dataset import Dataset
+    from resenc_plans.execution.signals import STOPPED
+    from resenc_plans.plans.plans import Plans
+    from resenc_plans.plans.training_settings import TrainingSettings
+    from resenc_plans.training.ranks import LOST, is_lost_connection
+    from resenc_plans.workflows.train_fold import train_fold
+
+    config = Plans.load(job.plans).resolve(job.configuration)
+    dataset = Dataset.load(job.dataset)
+    settings = TrainingSettings.model_validate(job.settings)
+
+    def announce(trainer: "Trainer") -> None:
+        print_task(config, job.fold, settings)
+        kind = str(trainer.precision or "float32").removeprefix("torch.")
+        say(f"Device: {trainer.device}, {kind}. Results: {trainer.folder.path}")
+
+    with shown_progress(settings.epochs) as on_progress:
+        try:
+            trained = train_fold(
+                config,
+                dataset,
+                job.fold,
+                settings=settings,
+                device=job.device,
+                resume=job.resume,
+                pretrained=None if job.pretrained is None else Path(job.pretrained),
+                validation=False,
+                allow_import=job.allow_import,
+                on_begin=announce,
+                on_progress=on_progress,
+                on_note=note,
+            )
+        except Exception as error:
+            if world() == 1:
+                raise
+            if isinstance(error, RuntimeError) and is_lost_connection(error):
+                note(f"Rank {os.environ[_RANK]} has lost another rank and ends.")
+                return LOST
+            is_expected = isinstance(error, ResencPlansError)
+            text = str(error) if is_expected else f"{type(error).__name__}: {error}"
+            rank = f"Rank {os.environ[_RANK]} of {world()}"
+            note(f"Error: {rank}: {text}", style="bold red")
+            if is_expected:
+                return 1
+            raise
+    if not is_first():
+        return 0
+    result = trained.training
+    if not result.is_complete:
+        note(f"Stopped, since {result.reason}. Continue with --resume from {result.checkpoint}.")
+        return STOPPED
+    say(f"Trained {settings.epochs} epochs: {result.checkpoint}")
+    return _validate(job, config, dataset, trained.folder) if job.validation else 0
+
+
+def _validate(
+    job: TrainingJob, config: "ResolvedConfiguration", dataset: "Dataset", folder: "RunFolder"
+) -> int:
+    from resenc_plans.folders import SUMMARY_JSON
+    from resenc_plans.plans.training_settings import TrainingSettings
+    from resenc_plans.workflows.held_out import validate_held_out
+    from resenc_plans.workflows.train_fold import prediction_settings
+
+    settings = TrainingSettings.model_validate(job.settings)
+    validated = validate_held_out(
+        config,
+        dataset,
+        folder,
+        prediction_settings(settings, job.device, job.allow_import),
+        probabilities=job.probabilities,
+        on_cases=lambda cases: say(f"Predicting {len(cases)} held-out cases."),
+    )
+    summary, problems = validated.evaluation.summary, validated.evaluation.problems
+    if summary is not None:
+        mean = summary.foreground_mean["Dice"]
+        target = folder.validation / SUMMARY_JSON
+        say(f"Dice of {len(summary.cases)} held-out cases: {mean:.4f} ({target})")
+    for stage in validated.next_stages:
+        say(f"Predictions for {stage.name}: {stage.folder}")
+    for problem in problems:
+        note(f"{problem.case}: {problem.reason}")
+    return 1 if problems else 0

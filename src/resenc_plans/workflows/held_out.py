@@ -1,0 +1,117 @@
+"""The end of a training: held-out cases are predicted from the store and scored, as in nnU-Net."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.datasets.images.readers import READERS
+from resenc_plans.errors import DatasetError, FileError
+from resenc_plans.evaluation.evaluate import Evaluation
+from resenc_plans.evaluation.validation import validate_fold
+from resenc_plans.folders import GROUND_TRUTH
+from resenc_plans.inference.predictor import Predictor
+from resenc_plans.inference.settings import PredictionSettings
+from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.runs.folds import fold_cases
+from resenc_plans.runs.run_folder import RunFolder
+from resenc_plans.runs.stages import open_prediction, previous_predictions
+from resenc_plans.runs.stored_cases import open_store
+from resenc_plans.workflows.next_stage import NextStage, next_stages
+from resenc_plans.workflows.stored_prediction import StoredPredictor
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class HeldOutValidation:
+    """The scores of a fold's held-out cases, and the stages that got their input in passing."""
+
+    evaluation: Evaluation
+    next_stages: tuple[NextStage, ...]
+
+
+def validate_held_out(
+    config: ResolvedConfiguration,
+    dataset: Dataset,
+    folder: RunFolder,
+    settings: PredictionSettings | None = None,
+    *,
+    probabilities: bool = False,
+    on_cases: Callable[[tuple[str, ...]], object] | None = None,
+) -> HeldOutValidation:
+    """Predict the fold's held-out cases from the store, score them, prepare a next stage.
+
+    Segmentations and summary.json go to the fold's folder `validation`. A case that cannot be
+    predicted or scored is among the problems of the evaluation. A next stage that is not
+    preprocessed is skipped, with a warning in the log.
+
+    Parameters
+    ----------
+    config
+        What was trained; its stored cases lie beside its plans file.
+    dataset
+        Its labelsTr are the references where the preprocessed folder has no gt_segmentations.
+    folder
+        The trained fold.
+    settings
+        How to predict.
+    probabilities
+        Whether to keep probabilities too, which ensembles need.
+    on_cases
+        Called with the names of the held-out cases before they are predicted.
+
+    Raises
+    ------
+    DatasetError
+        There are no references.
+    ModelError
+        The trained model, or predictions of a cascade's previous stage, are missing or damaged.
+    """
+    preprocessed, store = config.plans.folder, open_store(config)
+    cases = fold_cases(preprocessed, store, folder.fold).val
+    previous = previous_predictions(config, dataset, cases)
+    references = _references(preprocessed, dataset)
+    if on_cases is not None:
+        on_cases(cases)
+    predictor = Predictor.from_folder(
+        folder.model, (folder.fold,), settings=settings or PredictionSettings()
+    )
+    stages = _next_stages(predictor, preprocessed)
+    reader = config.plans.image_reader_writer
+    evaluation = validate_fold(
+        folder.model,
+        folder.fold,
+        cases,
+        references,
+        StoredPredictor(
+            predictor,
+            store,
+            None if previous is None else partial(open_prediction, previous),
+            stages,
+        ),
+        reader=reader if reader in READERS else None,
+        probabilities=probabilities,
+    )
+    return HeldOutValidation(evaluation, stages)
+
+
+def _references(preprocessed: Path, dataset: Dataset) -> Path:
+    for folder in (preprocessed / GROUND_TRUTH, dataset.folder / "labelsTr"):
+        if folder.is_dir():
+            return folder
+    raise DatasetError(
+        f"{preprocessed}: has no {GROUND_TRUTH}, so the held-out cases cannot be scored. Name the "
+        "raw dataset, or omit the validation."
+    )
+
+
+def _next_stages(predictor: Predictor, preprocessed: Path) -> tuple[NextStage, ...]:
+    """The next stages; one that is not preprocessed must not cost the validation."""
+    try:
+        return next_stages(predictor, preprocessed)
+    except FileError as error:
+        logger.warning("Nothing is predicted for the next stage. %s", error)
+        return ()

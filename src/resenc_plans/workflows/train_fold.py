@@ -1,0 +1,201 @@
+"""`train_fold`: from a preprocessed dataset to a trained fold and the scores of held-out cases."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from resenc_plans.cost.estimate import estimate_cost
+from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.errors import DeviceError, ResencPlansError, TrainingError, UsageError
+from resenc_plans.inference.settings import PredictionSettings
+from resenc_plans.networks.device import is_out_of_memory
+from resenc_plans.plans.configuration import ResolvedConfiguration, input_channels
+from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.runs.run_folder import RunFolder
+from resenc_plans.training.history import Progress, TrainingResult
+from resenc_plans.training.ranks import device_of_rank, joined_ranks
+from resenc_plans.training.state import load_pretrained
+from resenc_plans.training.trainer import Trainer
+from resenc_plans.workflows.held_out import HeldOutValidation, validate_held_out
+
+logger = logging.getLogger(__name__)
+
+_COMPILER = ("torch._dynamo", "torch._inductor")
+"""Where torch.compile's errors are defined."""
+
+
+@dataclass(frozen=True)
+class TrainedFold:
+    """What training a fold left."""
+
+    folder: RunFolder
+    training: TrainingResult
+    validation: HeldOutValidation | None
+    """None where it was omitted or the run was stopped, and in all processes but the first."""
+
+
+def train_fold(
+    config: ResolvedConfiguration,
+    dataset: Dataset,
+    fold: int | str = 0,
+    *,
+    settings: TrainingSettings | None = None,
+    device: str | None = None,
+    resume: bool = False,
+    pretrained: Path | None = None,
+    validation: bool = True,
+    probabilities: bool = False,
+    allow_import: tuple[str, ...] = (),
+    on_begin: Callable[[Trainer], object] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_note: Callable[[str], object] = logger.info,
+) -> TrainedFold:
+    """Train one fold of a configuration, then predict and score its held-out cases.
+
+    Under torchrun, this process is one of those that train together; the first one validates.
+
+    Parameters
+    ----------
+    config
+        The configuration; its stored cases lie beside its plans file.
+    dataset
+        Labels and channels of dataset.json.
+    fold
+        Number of the fold, or "all".
+    settings
+        Everything that the plans do not say.
+    device
+        "cpu", "cuda" or "mps"; None takes a GPU if there is one.
+    resume
+        Whether to resume from the last checkpoint of this fold, if there is one.
+    pretrained
+        A checkpoint whose weights to start from.
+    validation
+        Whether to predict and score the held-out cases when all epochs are done.
+    probabilities
+        Whether to keep the probabilities of the held-out cases, which ensembles need.
+    allow_import
+        Modules whose networks the plans may name (see `build_network`).
+    on_begin
+        Called by the first process with the trainer, before it starts.
+    on_progress
+        Called by the first process after each batch and each epoch.
+    on_note
+        Called by the first process with what a person should know of the start; by default it is
+        logged.
+
+    Raises
+    ------
+    UsageError
+        Arguments contradict each other.
+    TrainingError
+        The checkpoint belongs to another run, torch.compile failed, or losses were not finite.
+    DeviceError
+        There is no such device, or its memory does not suffice.
+    ResencPlansError
+        As `Trainer` and `validate_held_out`.
+    """
+    if resume and pretrained is not None:
+        raise UsageError("`resume=` and `pretrained=` contradict each other: give one.")
+    if probabilities and not validation:
+        raise UsageError("`probabilities=` needs the validation, which was omitted.")
+    with joined_ranks(device_of_rank(device)) as ranks, _explained(config, dataset, ranks.world):
+        trainer = Trainer(
+            config,
+            dataset,
+            fold,
+            settings,
+            ranks=ranks,
+            allow_import=allow_import,
+            on_progress=on_progress,
+        )
+        if on_begin is not None and ranks.is_first:
+            on_begin(trainer)
+        notes = tuple(_load(trainer, resume=resume, pretrained=pretrained))
+        if ranks.is_first:
+            for text in notes:
+                on_note(text)
+        result = trainer.fit()
+    validated = None
+    if validation and result.is_complete and ranks.is_first:
+        validated = validate_held_out(
+            config,
+            dataset,
+            trainer.folder,
+            prediction_settings(trainer.settings, device, allow_import),
+            probabilities=probabilities,
+        )
+    return TrainedFold(trainer.folder, result, validated)
+
+
+def prediction_settings(
+    settings: TrainingSettings, device: str | None, allow_import: tuple[str, ...]
+) -> PredictionSettings:
+    """Predict in the precision of the training."""
+    return PredictionSettings(
+        device=device,
+        precision=None if settings.precision == "auto" else settings.precision,
+        allow_import=allow_import,
+    )
+
+
+def _load(trainer: Trainer, *, resume: bool, pretrained: Path | None) -> Iterator[str]:
+    """Load what the training starts from; yields what a person should know of it."""
+    checkpoint, ranks = trainer.folder.resumable(), trainer.ranks
+    if resume:
+        [seen] = ranks.total([float(checkpoint is not None)])
+        if 0 < seen < ranks.world:
+            raise TrainingError(
+                f"{trainer.folder.path}: only {seen:.0f} of {ranks.world} processes see a "
+                "checkpoint there. All machines have to share the folder of results."
+            )
+        if checkpoint is None:
+            yield f"{trainer.folder.path} has no checkpoint yet: training begins at the start."
+        else:
+            yield f"Resuming from {trainer.resume()}."
+    elif checkpoint is not None:
+        yield (
+            f"{trainer.folder.path} has checkpoints of an earlier run, which will be replaced; "
+            "resuming would continue from them."
+        )
+    if pretrained is not None:
+        skipped = load_pretrained(trainer.network, pretrained)
+        if skipped:
+            yield f"Left as initialised, of another shape: {', '.join(skipped)}."
+
+
+@contextmanager
+def _explained(config: ResolvedConfiguration, dataset: Dataset, world: int) -> Iterator[None]:
+    """Raise faults of torch that a person can do something about as errors that say what."""
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise DeviceError(_out_of_memory(config, dataset, world)) from error
+        if type(error).__module__.startswith(_COMPILER):
+            reason = str(error).strip().partition("\n")[0].rstrip(".")
+            raise TrainingError(
+                f'torch.compile failed: {reason}. {{"compile": false}} in the settings trains '
+                "without it."
+            ) from error
+        raise
+
+
+def _out_of_memory(config: ResolvedConfiguration, dataset: Dataset, world: int) -> str:
+    text = f"{config.name}: the device's memory does not suffice."
+    channels, heads = input_channels(config, dataset.labels), dataset.labels.num_heads
+    try:
+        memory = estimate_cost(config, channels, heads, gpus=world).gpu_memory_gb
+        text += f" Expected are {memory.expected:.1f} GB ({memory.low:.1f}-{memory.high:.1f})."
+    except ResencPlansError:
+        pass
+    smaller = max(world, config.batch_size // 2)
+    patch = "x".join(map(str, config.patch_size))
+    if smaller == config.batch_size:
+        return f"{text} Derive a configuration with a patch smaller than {patch}."
+    return (
+        f"{text} Derive a configuration with a smaller batch, such as {smaller} (patch {patch} "
+        "stays)."
+    )
