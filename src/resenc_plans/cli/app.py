@@ -110,7 +110,8 @@ for command in (
     validate,
     schema,
 ):
-    app.command()(command)
+    # Extra arguments are accepted where the command explains why it refuses them.
+    app.command(context_settings={"allow_extra_args": command is evaluate})(command)
 
 
 def main() -> None:

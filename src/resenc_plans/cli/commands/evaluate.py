@@ -26,10 +26,8 @@ if TYPE_CHECKING:
 
 
 def evaluate(
+    context: typer.Context,
     predictions: PredictionsArgument,
-    second_folder: Annotated[
-        Path | None, typer.Argument(hidden=True, metavar="", show_default=False)
-    ] = None,
     references: Annotated[
         Path | None,
         typer.Option(
@@ -114,7 +112,7 @@ def evaluate(
     from resenc_plans.errors import UsageError
     from resenc_plans.evaluation.evaluate import evaluate as evaluate_folders
 
-    if second_folder is not None:
+    if context.args:
         raise UsageError(
             "This command takes one folder, the predictions; name the references with -r: evaluate "
             "PREDICTIONS -r REFERENCES. nnU-Net's own order (references first, then predictions) "
