@@ -10,6 +10,7 @@ from resenc_plans.errors import PlanningError
 from resenc_plans.files import to_json_text
 from resenc_plans.planning.planner import plan_dataset
 from resenc_plans.planning.presets import presets
+from resenc_plans.planning.settings import PlanningSettings
 
 CASES = 320
 UNPATCHED = 3
@@ -96,11 +97,13 @@ def our_plans(case: dict[str, Any], name: str) -> str | None:
         result = plan_dataset(
             case["fingerprint"],
             case["dataset"],
-            preset=case["planner"],
-            gpu_memory_gb=case["gpu_memory_gb"],
-            name="Plans",
-            spacing=case["spacing"],
-            transpose=case["transpose"],
+            PlanningSettings(
+                preset=case["planner"],
+                gpu_memory_gb=case["gpu_memory_gb"],
+                name="Plans",
+                spacing=case["spacing"],
+                transpose=case["transpose"],
+            ),
             dataset_name=name,
         )
     except PlanningError:

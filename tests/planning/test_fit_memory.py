@@ -5,13 +5,15 @@ import pytest
 
 from resenc_plans import PlanningError, estimate_cost
 from resenc_plans.planning.planner import PlanningResult, plan_dataset
+from resenc_plans.planning.settings import PlanningSettings
 
 
 def fitted(shared: Path, dataset: str, memory: float, **options) -> PlanningResult:
     folder = shared / "oracle" / "planning"
     fingerprint = json.loads((folder / f"{dataset}__fingerprint.json").read_text())
     described = json.loads((folder / f"{dataset}__dataset.json").read_text())
-    return plan_dataset(fingerprint, described, fit_gb=memory, provenance=True, **options)
+    settings = PlanningSettings(fit_gb=memory, **options)
+    return plan_dataset(fingerprint, described, settings, provenance=True)
 
 
 @pytest.mark.parametrize("dataset", ["ACDC", "KiTS"])

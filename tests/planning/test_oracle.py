@@ -11,21 +11,33 @@ from resenc_plans.errors import PlanningError
 from resenc_plans.files import to_json_text
 from resenc_plans.planning.planner import plan_dataset
 from resenc_plans.planning.presets import find_preset
+from resenc_plans.planning.settings import PlanningSettings
 
 SYNTHETIC = "Dataset999_Synthetic"
 
 
-def planned(fingerprint: Any, dataset: Any, planner: str, gb: float | None, **options: Any) -> str:
+def planned(
+    fingerprint: Any,
+    dataset: Any,
+    planner: str,
+    gb: float | None,
+    *,
+    dataset_name: str,
+    **settings: Any,
+) -> str:
     """The text of our plans, under the planner's own name whatever the target is."""
     preset = find_preset(planner)
     standard = gb is None or gb == preset.gpu_memory_gb
     result = plan_dataset(
         fingerprint,
         dataset,
-        preset=planner,
-        gpu_memory_gb=gb,
-        name=None if standard else "Renamed",
-        **options,
+        PlanningSettings(
+            preset=planner,
+            gpu_memory_gb=gb,
+            name=None if standard else "Renamed",
+            **settings,
+        ),
+        dataset_name=dataset_name,
     )
     document = result.plans.to_dict()
     if not standard:
@@ -93,9 +105,7 @@ def test_both_real_datasets_byte_for_byte(
     result = plan_dataset(
         as_written(folder / "dataset_fingerprint.json"),
         as_written(folder / "dataset.json"),
-        preset=preset,
-        gpu_memory_gb=gb,
-        name=file,
+        PlanningSettings(preset=preset, gpu_memory_gb=gb, name=file),
         dataset_name=name,
     )
     assert to_json_text(result.plans.to_dict()) == (folder / f"{file}.json").read_text()
@@ -106,7 +116,7 @@ def test_a_fit_says_what_limited_it(shared: Path) -> None:
     result = plan_dataset(
         as_written(folder / "KiTS__fingerprint.json"),
         as_written(folder / "KiTS__dataset.json"),
-        preset="resenc",
+        PlanningSettings(preset="resenc"),
     )
     fullres = result.fits["3d_fullres"]
     assert (fullres.patch_limit, fullres.batch_size) == ("memory", 2)
@@ -124,6 +134,5 @@ def test_impossible_targets_are_refused(shared: Path, gb: float) -> None:
         plan_dataset(
             as_written(folder / "KiTS__fingerprint.json"),
             as_written(folder / "KiTS__dataset.json"),
-            gpu_memory_gb=gb,
-            name="x",
+            PlanningSettings(gpu_memory_gb=gb, name="x"),
         )

@@ -1,6 +1,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from resenc_plans.errors import DatasetError, FingerprintError, PlanningError
 from resenc_plans.planning import presets as table
 from resenc_plans.planning.presets import find_preset, presets, register_preset
 from resenc_plans.planning.published import match_budget, published_results
-from resenc_plans.planning.replanning import replan
+from resenc_plans.planning.replanning import merge, save_plans
 from resenc_plans.plans.checks.file import STANDARD_TARGETS
 
 INTENSITIES = {
@@ -103,7 +104,7 @@ def test_names_and_targets_of_presets_agree_with_the_rules() -> None:
 
 def test_planning_again_with_nothing_changed_is_harmless() -> None:
     plan = create_plans(fingerprint(), DATASET)
-    again = replan(plan, create_plans(fingerprint(), DATASET))
+    again = merge(plan, create_plans(fingerprint(), DATASET), Path("plans.json"))
     assert again.harmless
     assert again.plans == plan
 
@@ -112,13 +113,26 @@ def test_a_kept_configuration_shows_what_it_would_inherit() -> None:
     old = create_plans(fingerprint(), DATASET, preset="M")
     old.derive("bs8", from_="3d_fullres", batch_size=8)
     new = create_plans(fingerprint(), DATASET, preset="M", spacing=(4, 2, 2))
-    again = replan(old, new)
-    assert again.kept == ("bs8",)
+    again = merge(old, new, Path("plans.json"))
+    assert again.retained == ("bs8",)
     assert "spacing" in {change.key for change in again.inherited}
     assert {change.configuration for change in again.inherited} == {"bs8"}
     assert json.dumps(again.plans.to_dict()["configurations"]["bs8"]) == (
         '{"inherits_from": "3d_fullres", "batch_size": 8}'
     )
+
+
+def test_saving_over_other_plans_keeps_them_unless_told_otherwise(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "plans.json"
+    first = create_plans(fingerprint(), DATASET, preset="M")
+    assert save_plans(first, path).retained == ()
+    save_plans(create_plans(fingerprint(), DATASET, preset="M"), path)
+    before = path.read_bytes()
+    with pytest.raises(PlanningError, match=r"Nothing was written\. `overwrite=`"):
+        save_plans(create_plans(fingerprint(), DATASET, preset="L"), path)
+    assert path.read_bytes() == before
+    assert save_plans(create_plans(fingerprint(), DATASET, preset="L"), path, overwrite=True).lost
+    assert path.read_bytes() != before
 
 
 def test_published_results_are_complete() -> None:
@@ -137,5 +151,5 @@ def test_the_nearest_preset_is_found(vram: int | None, hours: int | None, preset
 
 
 def test_a_budget_is_needed() -> None:
-    with pytest.raises(PlanningError, match="--vram"):
+    with pytest.raises(PlanningError, match="`vram_gb=`"):
         match_budget(None, None)

@@ -8,7 +8,7 @@ the negative log likelihood casts to fp32 and keeps the cast.
 from dataclasses import dataclass
 from typing import Literal
 
-from resenc_plans.cost.ledger import Buffer, Ledger
+from resenc_plans.cost.operations import Buffer, Ledger
 
 LossKind = Literal["cross-entropy", "binary cross-entropy"]
 
@@ -52,19 +52,19 @@ class Loss:
         dice = self._dice(logits)
         n, new = logits.count, self.ledger.new
         if self.kind == "cross-entropy":
-            kept = [new(INDEX * logits.voxels), new(2 * n), new(4 * n)]
+            saved = [new(INDEX * logits.voxels), new(2 * n), new(4 * n)]
             self.ledger.touch(2 * n, 2 * n, 2 * n, 4 * n, 4 * n)
         else:
-            kept = [new(4 * n), new(4 * n)]
+            saved = [new(4 * n), new(4 * n)]
             self.ledger.momentary((4 * n, 4 * n))
             self.ledger.touch(n, 4 * n, 2 * n, 4 * n, 4 * 4 * n)
-        return (*dice, *kept)
+        return (*dice, *saved)
 
-    def backward(self, logits: Logits, kept: tuple[Buffer, ...]) -> Buffer:
-        """The gradient of the logits (fp16); frees what was kept."""
+    def backward(self, logits: Logits, saved: tuple[Buffer, ...]) -> Buffer:
+        """The gradient of the logits (fp16); frees what was saved."""
         ledger, n = self.ledger, logits.count
         if self.kind == "cross-entropy":
-            *dice, index, log_probabilities, cast = kept
+            *dice, index, log_probabilities, cast = saved
             of_cast = ledger.new(4 * n)
             ledger.free(cast, index)
             of_log = ledger.new(2 * n)
@@ -73,7 +73,7 @@ class Loss:
             ledger.free(of_log, log_probabilities)
             ledger.touch(4 * n, 4 * n, 2 * n, 3 * 2 * n)
         else:
-            *dice, target, cast = kept
+            *dice, target, cast = saved
             of_cast = ledger.new(4 * n)
             ledger.momentary((4 * n,))
             ledger.free(target, cast)
@@ -102,14 +102,14 @@ class Loss:
             ledger.touch(2 * n, 2 * n, n, 4 * n, 4 * n, 2 * n, 2 * 4 * n, 2 * n)
         return probabilities, one_hot
 
-    def _dice_gradient(self, logits: Logits, kept: list[Buffer]) -> Buffer:
+    def _dice_gradient(self, logits: Logits, saved: list[Buffer]) -> Buffer:
         """Dice's part of the gradient of the logits (fp16)."""
         ledger, n = self.ledger, logits.count
         if self.fused_dice:
-            ledger.free(*kept)
+            ledger.free(*saved)
             ledger.touch(2 * n, 2 * n)
             return ledger.new(2 * n)
-        probabilities, one_hot = kept
+        probabilities, one_hot = saved
         if self.kind == "cross-entropy":
             foreground = 4 * (n - logits.voxels)
             product = ledger.new(foreground)

@@ -9,12 +9,64 @@ activation, the sum of a residual block) goes back through torch's CopySlices, w
 gradient twice.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from resenc_plans.cost.layers import Convolution, LayerStyle, ResidualBlock
-from resenc_plans.cost.ledger import Buffer, Ledger
 
 HALF, SINGLE = 2, 4
+
+
+class Buffer:
+    """A tensor's storage: its size in bytes, and how many hold it."""
+
+    __slots__ = ("holders", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.holders = 1
+
+
+class Ledger:
+    """Counts storages as they come and go, and the bytes that operations read and write.
+
+    >>> ledger = Ledger()
+    >>> ledger.free(ledger.new(8)); ledger.live, ledger.peak
+    (0, 8)
+    """
+
+    def __init__(self) -> None:
+        self.live = 0
+        self.peak = 0
+        self.moved = 0
+
+    def new(self, size: int) -> Buffer:
+        """A new storage of `size` bytes, held once."""
+        self.live += size
+        if self.live > self.peak:
+            self.peak = self.live
+        return Buffer(size)
+
+    def hold(self, buffer: Buffer) -> Buffer:
+        """One more holds the storage."""
+        buffer.holders += 1
+        return buffer
+
+    def free(self, *buffers: Buffer) -> None:
+        """One fewer holds each storage; the last one frees it."""
+        for buffer in buffers:
+            buffer.holders -= 1
+            if not buffer.holders:
+                self.live -= buffer.size
+
+    def touch(self, *sizes: int) -> None:
+        """An operation read or wrote so many bytes."""
+        self.moved += sum(sizes)
+
+    def momentary(self, sizes: Iterable[int]) -> None:
+        """Storages that an operation makes and gives up again, all alive at once."""
+        size = sum(sizes)
+        self.peak = max(self.peak, self.live + size)
+
 
 Backward = Callable[[Buffer], Buffer]
 """From the gradient of a result to that of the input. The former is freed."""
@@ -96,20 +148,20 @@ class Operations:
         """Keeps its input; statistics are too small to count."""
         y = self.ledger.new(x.size)
         self.ledger.touch(x.size, y.size)
-        return y, self._keeping(x)
+        return y, self._backward_of(x)
 
     def activation(self, x: Buffer, *, after_norm: bool) -> tuple[Buffer, Backward]:
         """In place, keeps its result; else a new one beside the input, of which one is kept."""
         ledger = self.ledger
         ledger.touch(x.size, x.size)
         if self.style.activation_in_place:
-            back = self._keeping(ledger.hold(x))
+            back = self._backward_of(ledger.hold(x))
             return x, self._through_view(back) if self._is_view(after_norm) else back
         y = ledger.new(x.size)
         if self.style.activation_keeps_input:
-            return y, self._keeping(x)
+            return y, self._backward_of(x)
         ledger.free(x)
-        return y, self._keeping(ledger.hold(y))
+        return y, self._backward_of(ledger.hold(y))
 
     def pooling(self, x: Buffer, voxels: int, channels: int) -> tuple[Buffer, Backward]:
         """Keeps its input, `x`, which stays held by the caller too."""
@@ -132,7 +184,7 @@ class Operations:
         y = self.ledger.new(x.size)
         self.ledger.touch(x.size, y.size)
         if keeps_input:
-            return y, self._keeping(x)
+            return y, self._backward_of(x)
         self.ledger.free(x)
 
         def back(gradient: Buffer) -> Buffer:
@@ -213,16 +265,16 @@ class Operations:
 
         return back
 
-    def _keeping(self, kept: Buffer) -> Backward:
-        """The backward of an operation that keeps `kept`, as large as its input."""
+    def _backward_of(self, saved: Buffer) -> Backward:
+        """The backward of an operation that saves `saved`, as large as its input."""
         ledger = self.ledger
         if not self.training:
-            ledger.free(kept)
+            ledger.free(saved)
 
         def back(gradient: Buffer) -> Buffer:
-            ledger.touch(gradient.size, kept.size, kept.size)
+            ledger.touch(gradient.size, saved.size, saved.size)
             of_input = ledger.new(gradient.size)
-            ledger.free(kept, gradient)
+            ledger.free(saved, gradient)
             return of_input
 
         return back

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 from resenc_plans.cost.counts import count_parameters
 from resenc_plans.cost.layers import Convolution, SizedLayers
-from resenc_plans.cost.ledger import Buffer
 from resenc_plans.cost.loss_memory import Logits, Loss, LossKind
-from resenc_plans.cost.operations import SINGLE, Backward, Operations
+from resenc_plans.cost.operations import SINGLE, Backward, Buffer, Operations
 
 
 @dataclass(frozen=True)
@@ -55,10 +54,10 @@ def simulate_training_step(
     network = _Network(run, layers, image)
     activations = ledger.live - before
     with_loss = list(range(len(heads)))[1:] or [0]
-    kept = {number: criterion.forward(heads[number]) for number in reversed(with_loss)}
+    saved = {number: criterion.forward(heads[number]) for number in reversed(with_loss)}
     gradients: list[Buffer | None] = [None] * len(heads)
     for number in with_loss:
-        gradients[number] = criterion.backward(heads[number], kept[number])
+        gradients[number] = criterion.backward(heads[number], saved[number])
     network.backward(gradients)
     ledger.momentary((SINGLE * parameters,))
     ledger.touch(*(8 * (SINGLE * parameters,)))

@@ -89,7 +89,8 @@ def build_network(
     raise config.error(
         f"architecture.network_class_name {name!r} is not known, so it is not imported."
         f"{_suggestion(name)} Otherwise register a builder under this name (register_architecture, "
-        f"or the entry point group {ENTRY_POINTS}), or allow its module if you trust the file."
+        f"or the entry point group {ENTRY_POINTS}), or allow its module if you trust the file "
+        "(`allow_import=`)."
     )
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 
-from resenc_plans.errors import ResencPlansError
+from resenc_plans.errors import DeviceError
 
 Precision = Literal["fp16", "bf16", "fp32"]
 PRECISIONS: dict[str, torch.dtype | None] = {
@@ -16,7 +16,7 @@ PRECISIONS: dict[str, torch.dtype | None] = {
 """The type that a network computes in under each name; None is float32 throughout."""
 
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
-_MEMORY_FAULTS = (
+_MEMORY_ERRORS = (
     *("out of memory", "DefaultCPUAllocator", "CUDNN_STATUS_ALLOC_FAILED"),
     *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_INTERNAL_ERROR", "unable to find an engine"),
 )
@@ -28,7 +28,7 @@ def find_device(name: str | torch.device | None) -> torch.device:
 
     Raises
     ------
-    ResencPlansError
+    DeviceError
         There is no such device.
     """
     if name is None:
@@ -36,32 +36,33 @@ def find_device(name: str | torch.device | None) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ResencPlansError(f"Device {name!r}: unknown. Use cpu, cuda or mps.") from None
+        raise DeviceError(f"Device {name!r} is unknown. Use cpu, cuda or mps.") from None
     if device.type == "mps" and torch.backends.mps.is_available():
         return device
     if device.type not in ("cpu", "cuda"):
-        raise ResencPlansError(f"Device {str(device)!r}: not supported here. Use cpu or cuda.")
+        raise DeviceError(f"Device {str(device)!r} is not supported here. Use cpu or cuda.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ResencPlansError(
+        raise DeviceError(
             f"Device {str(device)!r}: PyTorch {torch.__version__} finds "
-            f"{torch.cuda.device_count()} GPUs. Use --device cpu, or another build of PyTorch."
+            f"{torch.cuda.device_count()} GPUs. Choose cpu (`device=`), or install "
+            "another build of PyTorch."
         )
     return device
 
 
-def try_all_kernels(device: torch.device) -> None:
-    """Let cuDNN try which of its convolutions is fastest for each shape, as nnU-Net does.
+def enable_cudnn_benchmark(device: torch.device) -> None:
+    """Let cuDNN time its convolutions and take the fastest for each shape, as nnU-Net does.
 
-    This holds for the whole process; other devices than CUDA's are left alone.
+    This holds for the whole process. On devices other than CUDA's nothing changes.
     """
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the memory of a device did not suffice."""
+    """Whether an error says that a device ran out of memory."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and any(fault in str(error) for fault in _MEMORY_FAULTS)
+        isinstance(error, RuntimeError) and any(text in str(error) for text in _MEMORY_ERRORS)
     )
 
 
@@ -73,19 +74,19 @@ def find_precision(name: str | None, device: torch.device) -> torch.dtype | None
 
     Raises
     ------
-    ResencPlansError
-        There is no such precision, or a CPU was to compute in float16.
+    DeviceError
+        There is no such precision, or it is float16 on a CPU.
     """
     if name is None:
-        name = usual_precision(device)
+        name = default_precision(device)
     if name not in PRECISIONS:
-        raise ResencPlansError(f"Precision {name!r}: unknown. Use {', '.join(PRECISIONS)}.")
+        raise DeviceError(f"Precision {name!r} is unknown. Use {', '.join(PRECISIONS)}.")
     if name == "fp16" and device.type == "cpu":
-        raise ResencPlansError("Precision 'fp16': for GPUs only. Use bf16 or fp32 on a CPU.")
+        raise DeviceError("Precision 'fp16' is for GPUs only. Use bf16 or fp32 on a CPU.")
     return PRECISIONS[name]
 
 
-def usual_precision(device: torch.device) -> Precision:
+def default_precision(device: torch.device) -> Precision:
     """fp16 on a CUDA GPU, bf16 on a CPU that multiplies in it, else fp32."""
     if device.type == "cuda":
         return "fp16"
@@ -93,7 +94,7 @@ def usual_precision(device: torch.device) -> Precision:
 
 
 def _cpu_flags() -> set[str]:
-    """What the processor can do, as Linux names it; nothing is known elsewhere."""
+    """The processor's features as Linux names them; empty on other systems."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,8 +1,9 @@
 """`create_plans`: from a fingerprint to the plans file that nnU-Net 2.8.1 would write."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite, prod
+from math import prod
 from typing import Any
 
 from resenc_plans import __version__
@@ -18,10 +19,13 @@ from resenc_plans.planning.configuration import (
 )
 from resenc_plans.planning.estimated_memory import EstimatedMemory
 from resenc_plans.planning.fitting import Budget, FeatureMapCount, FittedNetwork, Yardstick, fit
-from resenc_plans.planning.presets import Preset, find_preset, presets
+from resenc_plans.planning.presets import Preset
+from resenc_plans.planning.settings import STANDARD, Choices, PlanningSettings
 from resenc_plans.planning.spacing import axis_order, resampled_median_shape, target_spacing
 from resenc_plans.plans.configuration import PROVENANCE
 from resenc_plans.plans.plans import Plans
+
+logger = logging.getLogger(__name__)
 
 LOWRES_THRESHOLD = 0.25
 """3d_lowres is planned where a patch covers less of the median image than this."""
@@ -32,13 +36,26 @@ MIN_LOWRES_GAIN = 2
 
 @dataclass(frozen=True)
 class PlanningResult:
-    """Plans, and why they are as they are: the fit of each planned configuration."""
+    """Plans, and why they are as they are.
+
+    Attributes
+    ----------
+    plans, preset, gpu_memory_gb, batch_cap
+        The plans, and the choices that they follow from.
+    fits
+        The network of each planned configuration, and what limited its patch and its batch.
+    warnings
+        What is not standard about the plans.
+    remarks
+        Why configurations were not planned.
+    """
 
     plans: Plans
     preset: Preset
     gpu_memory_gb: float
     batch_cap: float
     fits: Mapping[str, FittedNetwork]
+    warnings: tuple[str, ...]
     remarks: tuple[str, ...]
 
 
@@ -46,15 +63,18 @@ def create_plans(
     fingerprint: Fingerprint | Mapping[str, Any],
     dataset: Dataset | DatasetJson | Mapping[str, Any],
     preset: str | None = None,
+    *,
     gpu_memory_gb: float | None = None,
     name: str | None = None,
     spacing: Sequence[float] | None = None,
     transpose: bool = True,
     batch_cap: float | None = None,
-    *,
     dataset_name: str | None = None,
 ) -> Plans:
     """The plans that nnU-Net 2.8.1 would write for a dataset.
+
+    What limited each patch and batch is in the result of `plan_dataset`; warnings and remarks go to
+    the log.
 
     Parameters
     ----------
@@ -71,7 +91,7 @@ def create_plans(
     spacing
         Target spacing in mm (z, y, x of the images), instead of the dataset's.
     transpose
-        Whether the coarsest axis is put first.
+        Whether the coarsest axis comes first.
     batch_cap
         Share of the dataset's voxels that one batch may cover; the preset's if None.
     dataset_name
@@ -84,37 +104,36 @@ def create_plans(
     FingerprintError, DatasetError
         A mapping is not what it should be.
     """
-    return plan_dataset(
-        fingerprint,
-        dataset,
+    settings = PlanningSettings(
         preset=preset,
         gpu_memory_gb=gpu_memory_gb,
         name=name,
         spacing=spacing,
         transpose=transpose,
         batch_cap=batch_cap,
-        dataset_name=dataset_name,
-    ).plans
+    )
+    result = plan_dataset(fingerprint, dataset, settings, dataset_name=dataset_name)
+    for sentence in (*result.warnings, *result.remarks):
+        logger.info("%s", sentence)
+    return result.plans
 
 
 def plan_dataset(
     fingerprint: Fingerprint | Mapping[str, Any],
     dataset: Dataset | DatasetJson | Mapping[str, Any],
+    settings: PlanningSettings = STANDARD,
     *,
-    preset: str | None = None,
-    gpu_memory_gb: float | None = None,
-    name: str | None = None,
-    spacing: Sequence[float] | None = None,
-    transpose: bool = True,
-    batch_cap: float | None = None,
     dataset_name: str | None = None,
     provenance: bool = False,
-    fit_gb: float | None = None,
 ) -> PlanningResult:
     """As `create_plans`, with the reasons; `provenance` adds the key that says how it was made.
 
-    `fit_gb` is experimental: the preset's networks are fitted to that much GPU memory by the upper
-    bound of their estimated cost, instead of to nnU-Net's target (see `estimated_memory`).
+    Raises
+    ------
+    PlanningError
+        What was asked for is impossible or contradicts itself.
+    FingerprintError, DatasetError
+        A mapping is not what it should be.
     """
     if isinstance(fingerprint, Mapping):
         fingerprint = Fingerprint.from_dict(fingerprint)
@@ -123,45 +142,47 @@ def plan_dataset(
     described = dataset.json if isinstance(dataset, Dataset) else dataset
     if dataset_name is None:
         dataset_name = dataset.name if isinstance(dataset, Dataset) else "Dataset000_Unnamed"
-    if fit_gb is not None:
-        if gpu_memory_gb is not None:
-            raise PlanningError("Give a GPU memory target or a memory to fit, not both.")
-        preset, name = preset or "L", name or f"nnUNetResEncUNetPlans_fit{fit_gb:g}G"
-    chosen, target = _choose(preset, gpu_memory_gb if fit_gb is None else fit_gb)
-    plans_name = _name(chosen, target, name)
-    if fit_gb is not None and plans_name == chosen.plans_name:
-        raise PlanningError(
-            f"The name {plans_name} stands for preset {chosen.key} as nnU-Net plans it. "
-            "Give plans that are fitted otherwise another name."
-        )
-    cap = chosen.batch_cap if batch_cap is None else batch_cap
-    if not isfinite(cap) or cap <= 0:
-        raise PlanningError(f"The batch cap is {cap}: give a positive share, such as 0.05.")
+    choices = settings.choose()
     _check_channels(fingerprint, described)
-    budget = Budget(chosen, target, cap, output_heads=len(described.labels))
-    memory = None if fit_gb is None else EstimatedMemory.for_dataset(fit_gb, described)
-    yardstick = memory or FeatureMapCount(budget)
-    planned = _Planning(fingerprint, described, budget, plans_name, yardstick)
+    budget = Budget(
+        choices.preset,
+        choices.gpu_memory_gb,
+        choices.batch_cap,
+        output_heads=len(described.labels),
+    )
+    memory = (
+        None if settings.fit_gb is None else EstimatedMemory.for_dataset(settings.fit_gb, described)
+    )
+    planned = _Planning(
+        fingerprint, described, budget, choices.plans_name, memory or FeatureMapCount(budget)
+    )
     document = planned.document(
         dataset_name=dataset_name,
         reader_writer=(
             dataset.reader_name if isinstance(dataset, Dataset) else reader_writer_name(described)
         ),
-        spacing=_checked_spacing(spacing),
-        transpose=transpose,
+        spacing=choices.spacing,
+        transpose=settings.transpose,
     )
     if provenance:
         document[PROVENANCE] = {
             "version": __version__,
-            "preset": chosen.key,
-            "gpu_memory_gb": target,
-            "batch_cap": cap,
+            "preset": choices.preset.key,
+            "gpu_memory_gb": choices.gpu_memory_gb,
+            "batch_cap": choices.batch_cap,
             "fingerprint_digest": fingerprint.digest(),
         }
         if memory is not None:
             document[PROVENANCE] |= memory.provenance()
-    plans = Plans.from_dict(document, f"{plans_name}.json")
-    return PlanningResult(plans, chosen, target, cap, planned.fits, tuple(planned.remarks))
+    return PlanningResult(
+        plans=Plans.from_dict(document, f"{choices.plans_name}.json"),
+        preset=choices.preset,
+        gpu_memory_gb=choices.gpu_memory_gb,
+        batch_cap=choices.batch_cap,
+        fits=planned.fits,
+        warnings=_warnings(settings, choices),
+        remarks=tuple(planned.remarks),
+    )
 
 
 class _Planning:
@@ -317,57 +338,34 @@ class _Planning:
         ) | {"batch_dice": batch_dice}
 
 
-def _choose(preset: str | None, gpu_memory_gb: float | None) -> tuple[Preset, float]:
-    """The preset and its memory target in GB."""
-    if gpu_memory_gb is not None and not (isfinite(gpu_memory_gb) and gpu_memory_gb > 0):
-        raise PlanningError(
-            f"The GPU memory target is {gpu_memory_gb}: give a positive number of GB, such as 24."
+def _warnings(settings: PlanningSettings, choices: Choices) -> tuple[str, ...]:
+    """What is not standard about the plans."""
+    preset, target = choices.preset, choices.gpu_memory_gb
+    warnings = []
+    if settings.fit_gb is not None:
+        warnings.append(
+            f"Experimental: fitted to {target:g} GB by the upper bound of the estimated "
+            f"memory, not as nnU-Net plans preset {preset.key}. No results are published."
         )
-    if preset is None:
-        preset = "L" if gpu_memory_gb is None else "M"
-    chosen = find_preset(preset)
-    target = chosen.gpu_memory_gb if gpu_memory_gb is None else gpu_memory_gb
-    return chosen, int(target) if float(target).is_integer() else target
-
-
-def _name(preset: Preset, target: float, name: str | None) -> str:
-    """The plans' name; a preset's name stands for its own memory target only."""
-    plans_name = preset.plans_name if name is None else name
-    for known in presets():
-        if known.plans_name == plans_name and known.gpu_memory_gb != target:
-            raise PlanningError(
-                f"The name {plans_name} stands for {known.gpu_memory_gb:g} GB, but the memory "
-                f"target is {target:g} GB. Give the plans a name of their own, such as "
-                f"nnUNetResEncUNetPlans_{target:g}G."
-            )
-        if known.plans_name == plans_name and known.planner != preset.planner:
-            raise PlanningError(
-                f"The name {plans_name} stands for preset {known.key}, not {preset.key}. "
-                "Give the plans another name."
-            )
-    if not plans_name or "__" in plans_name or any(c in plans_name for c in "/\\:\0 "):
-        raise PlanningError(
-            f"{plans_name!r} cannot name plans: results folders are split at '__', and slashes, "
-            "colons and blanks do not belong in a folder's name."
+    elif target != preset.gpu_memory_gb:
+        warnings.append(
+            f"Non-standard GPU memory target: {target:g} GB instead of preset "
+            f"{preset.key}'s {preset.gpu_memory_gb:g} GB. nnU-Net's target is a "
+            "proxy, not what nvidia-smi will show."
         )
-    return plans_name
-
-
-def _checked_spacing(spacing: Sequence[float] | None) -> tuple[float, ...] | None:
-    if spacing is None:
-        return None
-    values = tuple(float(value) for value in spacing)
-    if len(values) != 3 or not all(isfinite(value) and value > 0 for value in values):
-        raise PlanningError(
-            f"The target spacing is {values}: three positive numbers in mm are needed (z, y, x)."
+    if choices.spacing is not None and preset.shares_default_data:
+        warnings.append(
+            "These plans share the folders nnUNetPlans_2d and nnUNetPlans_3d_fullres with other "
+            "plans of the dataset, as in nnU-Net: preprocess again before you train, and "
+            "other plans again before you go back to them."
         )
-    return values
+    return tuple(warnings)
 
 
 def _check_channels(fingerprint: Fingerprint, dataset: DatasetJson) -> None:
-    there = len(fingerprint.foreground_intensity_properties_per_channel)
-    if there != len(dataset.channel_names):
+    channels = len(fingerprint.foreground_intensity_properties_per_channel)
+    if channels != len(dataset.channel_names):
         raise PlanningError(
-            f"The fingerprint has {there} channels, dataset.json {len(dataset.channel_names)}. "
-            "Extract the fingerprint again: resenc-plans fingerprint --overwrite."
+            f"The fingerprint has {channels} channels, dataset.json {len(dataset.channel_names)}. "
+            "Extract the fingerprint again."
         )

@@ -37,7 +37,7 @@ class Preset:
     """Whether 2d and 3d_fullres use the default planner's preprocessed data."""
 
     def blocks_of(self, stages: int) -> tuple[int, ...]:
-        """Blocks of each of `stages` encoder stages; the last number goes on."""
+        """Blocks of each of `stages` encoder stages; the last number repeats."""
         return tuple(self.blocks[min(stage, len(self.blocks) - 1)] for stage in range(stages))
 
     def data_identifier(self, plans_name: str, configuration: str) -> str:
@@ -119,12 +119,12 @@ def presets() -> tuple[Preset, ...]:
 
 
 def register_preset(preset: Preset) -> None:
-    """Let `create_plans` and the command line know a preset of one's own.
+    """Make a preset of your own known to `create_plans` and the command line.
 
     Raises
     ------
     PlanningError
-        The key, the planner or the plans name is taken.
+        The key, the planner or the plans name is already taken.
     """
     for known in _PRESETS.values():
         taken = {known.key, known.planner, known.plans_name}
@@ -150,4 +150,4 @@ def find_preset(key: str) -> Preset:
     close = get_close_matches(key.lower(), by_name, n=1)
     hint = f" Did you mean {by_name[close[0]].key}?" if close else ""
     known = ", ".join(preset.key for preset in presets())
-    raise PlanningError(f"There is no preset {key!r}. There is: {known}.{hint}")
+    raise PlanningError(f"There is no preset {key!r}. Known presets: {known}.{hint}")

@@ -79,11 +79,11 @@ def match_budget(vram_gb: float | None, hours: float | None) -> tuple[BudgetMatc
     Raises
     ------
     PlanningError
-        A budget is not positive, or none is given.
+        A budget is not positive, or there is none.
     """
-    given = [budget for budget in (vram_gb, hours) if budget is not None]
-    if not given or not all(isfinite(budget) and budget > 0 for budget in given):
-        raise PlanningError("Give a positive --vram (GB), --hours, or both.")
+    budgets = [budget for budget in (vram_gb, hours) if budget is not None]
+    if not budgets or not all(isfinite(budget) and budget > 0 for budget in budgets):
+        raise PlanningError("Give a positive `vram_gb=` (GB), `hours=`, or both.")
     matches = [
         BudgetMatch(
             result,

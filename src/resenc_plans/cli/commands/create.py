@@ -1,12 +1,11 @@
-"""Commands that plan: create, presets."""
+"""The command create: plan a dataset."""
 
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resenc_plans.cli.memory_fit import announce_fit, memory_to_fit
 from resenc_plans.cli.options import (
     DatasetOption,
     DryRunOption,
@@ -17,7 +16,6 @@ from resenc_plans.cli.options import (
 )
 from resenc_plans.cli.render import note, numbers, print_table, say
 from resenc_plans.errors import PlanningError
-from resenc_plans.folders import DATASET_JSON
 
 if TYPE_CHECKING:
     from resenc_plans.cli.scope import Scope
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from resenc_plans.datasets.fingerprint import Fingerprint
     from resenc_plans.planning.fitting import FittedNetwork
     from resenc_plans.planning.planner import PlanningResult
-    from resenc_plans.planning.replanning import Replanning
 
 
 def create(
@@ -36,11 +33,11 @@ def create(
             "--preset",
             "-pl",
             help="M, L, XL, resenc or default; nnU-Net's planner names are understood too. "
-            "Without it: L, or M scaled to --gpu-memory.",
+            "Default: L, or M scaled to --gpu-memory.",
             show_default=False,
         ),
     ] = None,
-    gpu_memory: Annotated[
+    gpu_memory_gb: Annotated[
         float | None,
         typer.Option(
             "--gpu-memory",
@@ -50,9 +47,10 @@ def create(
             show_default=False,
         ),
     ] = None,
-    fit: Annotated[
+    fit_gb: Annotated[
         str | None,
         typer.Option(
+            "--fit",
             metavar="GB|auto",
             help="Experimental: fill this GPU memory (auto: of the GPU at hand) by the estimated "
             "cost, instead of nnU-Net's target.",
@@ -106,45 +104,48 @@ def create(
     """
     from resenc_plans.cli.scope import find_scope
     from resenc_plans.planning.planner import plan_dataset
+    from resenc_plans.planning.replanning import copy_dataset_json, replan, save_plans
+    from resenc_plans.planning.settings import PlanningSettings
 
-    fit_gb = memory_to_fit(fit)
-    scope = find_scope(dataset)
-    fingerprint, is_new = _fingerprint(scope, workers)
-    plan = partial(
-        plan_dataset,
-        fingerprint,
-        scope.dataset(),
+    settings = PlanningSettings(
         preset=preset,
+        gpu_memory_gb=gpu_memory_gb,
+        fit_gb=_memory_to_fit(fit_gb),
+        name=name,
         spacing=parse_numbers(spacing, float, "--spacing") if spacing else None,
         transpose=transpose,
         batch_cap=batch_cap,
     )
-    result = plan(gpu_memory_gb=gpu_memory, name=name, fit_gb=fit_gb, provenance=provenance)
-    if fit_gb is None:
-        _announce(result)
-    else:
-        announce_fit(result, plan())
-    if spacing and result.preset.shares_default_data:
-        note(
-            "These plans share the folders nnUNetPlans_2d and nnUNetPlans_3d_fullres with other "
-            "plans of the dataset, as nnU-Net has it: preprocess again before you train, and "
-            "other plans again before you go back to them."
-        )
+    scope = find_scope(dataset)
+    data = scope.dataset()
+    fingerprint, is_new = _fingerprint(scope, workers)
+    result = plan_dataset(fingerprint, data, settings, provenance=provenance)
+    for warning in result.warnings:
+        note(warning)
+    if settings.fit_gb is not None:
+        unfitted = replace(settings, fit_gb=None, name=None)
+        _compare_with_preset(result, plan_dataset(fingerprint, data, unfitted))
     target = _target(scope, output, result.plans.name)
-    _print_plans(result, scope.dataset())
-    replanning = _replan(target, result)
-    if replanning is not None:
-        _report_replanning(target, replanning, overwrite=overwrite, dry_run=dry_run)
+    _print_plans(result, data)
+    replanning = replan(target, result.plans)
+    if replanning.retained:
+        say(f"Kept from {target.name}: {', '.join(replanning.retained)}.")
+    if not (overwrite or dry_run):
+        replanning.refuse_losses()
+    if not replanning.harmless:
+        note(replanning.describe())
+        if not overwrite:
+            note("Without --overwrite this would be refused.")
     if dry_run:
         say(f"Would write {target} (--dry-run).")
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
     if is_new:
         scope.preprocessed.mkdir(parents=True, exist_ok=True)
         fingerprint.save(scope.fingerprint)
         say(f"Wrote {scope.fingerprint}.")
-    _copy_dataset_json(scope)
-    (replanning.plans if replanning else result.plans).save(target)
+    if scope.raw is not None:
+        copy_dataset_json(scope.raw, scope.preprocessed)
+    save_plans(result.plans, target, overwrite=overwrite)
     say(f"Wrote {target}.")
 
 
@@ -153,14 +154,14 @@ def _fingerprint(scope: "Scope", workers: int | None) -> "tuple[Fingerprint, boo
     from resenc_plans.datasets.fingerprint import Fingerprint
 
     if scope.fingerprint.is_file():
-        found = Fingerprint.load(scope.fingerprint)
+        fingerprint = Fingerprint.load(scope.fingerprint)
         cases = len(scope.dataset().cases)
-        if cases and cases != len(found.spacings):
+        if cases and cases != len(fingerprint.spacings):
             note(
-                f"{scope.fingerprint} is of {len(found.spacings)} cases, the dataset has {cases}. "
-                "Extract it again: resenc-plans fingerprint --overwrite."
+                f"{scope.fingerprint} is of {len(fingerprint.spacings)} cases, the dataset has "
+                f"{cases}. Extract it again: resenc-plans fingerprint --overwrite."
             )
-        return found, False
+        return fingerprint, False
     from resenc_plans.cli.commands.fingerprint import extract_fingerprint
 
     return extract_fingerprint(scope, workers), True
@@ -176,12 +177,36 @@ def _target(scope: "Scope", output: Path | None, name: str) -> Path:
     return output
 
 
-def _announce(result: "PlanningResult") -> None:
-    if result.gpu_memory_gb != result.preset.gpu_memory_gb:
+def _memory_to_fit(text: str | None) -> float | None:
+    """The GB of `24`, `24GB` or `auto`, the GPU at hand."""
+    if text is None:
+        return None
+    if text.casefold() == "auto":
+        from resenc_plans.execution.memory import installed_gpu_memory
+
+        return installed_gpu_memory()
+    try:
+        memory = float(text.upper().removesuffix("GB"))
+    except ValueError:
+        memory = 0.0
+    if not 0 < memory < float("inf"):
+        raise PlanningError(
+            f"--fit {text!r}: a positive number of GB is needed, such as 24, or auto."
+        )
+    return memory
+
+
+def _compare_with_preset(result: "PlanningResult", preset: "PlanningResult") -> None:
+    """How plans that are fitted to a memory differ from the preset's own."""
+    for name in result.fits:
+        config = result.plans.resolve(name)
+        if name not in preset.fits:
+            note(f"{name}: the preset has none.")
+            continue
+        unfitted = preset.plans.resolve(name)
         note(
-            f"Non-standard GPU memory target: {result.gpu_memory_gb:g} GB instead of preset "
-            f"{result.preset.key}'s {result.preset.gpu_memory_gb:g} GB. nnU-Net's target is a "
-            "proxy, not what nvidia-smi will show."
+            f"{name}: patch {numbers(config.patch_size)}, batch {config.batch_size}; preset "
+            f"{preset.preset.key}: {numbers(unfitted.patch_size)}, {unfitted.batch_size}."
         )
 
 
@@ -240,67 +265,3 @@ def _print_plans(result: "PlanningResult", dataset: "Dataset") -> None:
 
 def _limits(fit: "FittedNetwork") -> str:
     return f"{fit.patch_limit.removesuffix(' size')}; {fit.batch_limit}"
-
-
-def _replan(target: Path, result: "PlanningResult") -> "Replanning | None":
-    if not target.exists():
-        return None
-    from resenc_plans.planning.replanning import replan
-    from resenc_plans.plans.plans import Plans
-
-    return replan(Plans.load(target), result.plans)
-
-
-def _report_replanning(
-    target: Path, replanning: "Replanning", *, overwrite: bool, dry_run: bool
-) -> None:
-    if replanning.kept:
-        say(f"Kept from {target.name}: {', '.join(replanning.kept)}.")
-    if replanning.harmless:
-        return
-    lines = []
-    for title, changes in (
-        (
-            "These planned values differ (another planner, target or fingerprint, or a hand edit):",
-            replanning.lost,
-        ),
-        (
-            "These configurations are kept, but would get other values from their parents:",
-            replanning.inherited,
-        ),
-    ):
-        if changes:
-            lines.append(title)
-            lines += [
-                f"  {change.configuration or 'file'}: {change.key or '(whole)'}: "
-                f"{_short(change.before)} -> {_short(change.after)}"
-                for change in changes[:20]
-            ]
-            lines += [f"  and {len(changes) - 20} more"] if len(changes) > 20 else []
-    text = "\n".join(lines)
-    if overwrite or dry_run:
-        note(text)
-        if not overwrite:
-            note("Without --overwrite this would be refused.")
-        return
-    raise PlanningError(
-        f"{target} exists and is not what would be written now.\n{text}\n"
-        "Nothing was written. --overwrite replaces it and keeps your own configurations; "
-        "--name writes beside it. A hand edit survives as a configuration of its own: "
-        "resenc-plans derive --set KEY=VALUE --name NAME."
-    )
-
-
-def _copy_dataset_json(scope: "Scope") -> None:
-    """Put dataset.json beside the plans, as nnU-Net does, where it lies elsewhere."""
-    if scope.raw is None or scope.raw == scope.preprocessed:
-        return
-    from resenc_plans.files import replace_file
-
-    with replace_file(scope.preprocessed / DATASET_JSON) as stream:
-        stream.write((scope.raw / DATASET_JSON).read_bytes())
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 70 else text[:67] + "..."

@@ -1,4 +1,4 @@
-"""Commands that plan: create, presets."""
+"""The command presets: the presets, the published comparison, the nearest preset."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
 
 def presets(
-    vram: Annotated[
+    vram_gb: Annotated[
         float | None,
         typer.Option(
-            metavar="GB", help="GPU memory of the method to compare with.", show_default=False
+            "--vram",
+            metavar="GB",
+            help="GPU memory of the method to compare with.",
+            show_default=False,
         ),
     ] = None,
     hours: Annotated[
@@ -35,8 +38,8 @@ def presets(
 
     from resenc_plans.planning.published import match_budget, published_results
 
-    if vram is not None or hours is not None:
-        matches = match_budget(vram, hours)
+    if vram_gb is not None or hours is not None:
+        matches = match_budget(vram_gb, hours)
         if format is Format.JSON:
             print_json([asdict(match) | {"distance": match.distance} for match in matches])
         else:

@@ -88,7 +88,7 @@ def find_operator(key: str, name: str, allow_import: Collection[str] = ()) -> ty
         hint = f" Did you mean {close[0]}?" if close else ""
         raise ConfigurationError(
             f"{key} is {name!r}, which is not a class that plans may name here, so it is not "
-            f"imported.{hint} If you trust the file, allow its module."
+            f"imported.{hint} If you trust the file, allow its module (`allow_import=`)."
         )
     return known[name]
 
