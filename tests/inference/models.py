@@ -13,10 +13,16 @@ from resenc_plans.runs.checkpoint import Checkpoint, save_checkpoint
 from tests.networks.configurations import residual
 from tests.preprocessing.datasets import PROPERTIES
 
+CPU = PredictionSettings(device="cpu")
 CPU_IN_FP32 = PredictionSettings(device="cpu", precision="fp32")
 
 LABELS = {"background": 0, "a": 1, "b": 2}
 REGIONS = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "rest": 3}
+
+
+def in_fp32(**changes: Any) -> PredictionSettings:
+    """Settings for a CPU in single precision, and these."""
+    return PredictionSettings(device="cpu", precision="fp32", **changes)
 
 
 def write_model(

@@ -1,8 +1,5 @@
-"""Prediction of images and folders, against what nnU-Net 2.8.1 predicted with its own model."""
+"""Prediction of images, against what nnU-Net 2.8.1 predicted with its own model."""
 
-import json
-import shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,55 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from resenc_plans.datasets.images.images import read_image, read_label
-from resenc_plans.errors import (
-    DatasetError,
-    FileError,
-    ModelError,
-    PredictionError,
-    ResencPlansError,
-)
-from resenc_plans.inference.folder import PredictionJob, predict_folder, predict_on
+from resenc_plans.datasets.images.images import read_image
+from resenc_plans.errors import DatasetError, ResencPlansError
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.inference.settings import PredictionSettings
-from resenc_plans.runs.trained_model import TrainedModel
-from tests.inference.images import noise, write_image
-from tests.inference.models import CPU_IN_FP32, REGIONS, write_model
+from tests.inference.images import noise
+from tests.inference.models import CPU, CPU_IN_FP32, REGIONS, in_fp32, write_model
+from tests.inference.oracle import images_of, oracle_of
 
 CASES = ("064", "130", "193", "249", "314", "367")
-CPU = PredictionSettings(device="cpu")
 CLOSE = 1e-4
 """Where the two best probabilities are nearer than this, either label will do."""
-
-
-def with_(**changes):
-    """Settings for a CPU in fp32, and these."""
-    return PredictionSettings(device="cpu", precision="fp32", **changes)
-
-
-def images_of(shared):
-    return shared / "data" / "Dataset004_Hippocampus" / "imagesTr"
-
-
-def oracle_of(shared, name, case):
-    folder = shared / "oracle" / "predictions" / name
-    probabilities = np.load(folder / f"hippocampus_{case}.npz")["probabilities"]
-    return read_label(folder / f"hippocampus_{case}.nii.gz").array[0], probabilities
-
-
-@pytest.fixture
-def predictor(tmp_path: Path):
-    return Predictor.from_folder(write_model(tmp_path / "model"), settings=CPU_IN_FP32)
-
-
-@pytest.fixture
-def images(tmp_path: Path):
-    """Three images of one channel."""
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for seed, case in enumerate(("one", "two", "three words.1")):
-        write_image(folder / f"{case}_0000.nii.gz", noise(seed))
-    return folder
 
 
 @pytest.mark.parametrize(("name", "cases"), [("plain", CASES), ("mirrored", CASES[1:3])])
@@ -66,7 +25,8 @@ def test_labels_are_nnunets_where_probabilities_are_not_all_but_equal(
     shared: Path, name: str, cases
 ) -> None:
     predictor = Predictor.from_folder(
-        shared / "oracle" / "model", settings=with_(mirroring=name == "mirrored")
+        shared / "oracle" / "model",
+        settings=in_fp32(mirroring=name == "mirrored"),
     )
     for case in cases:
         image = read_image([images_of(shared) / f"hippocampus_{case}_0000.nii.gz"])
@@ -76,27 +36,6 @@ def test_labels_are_nnunets_where_probabilities_are_not_all_but_equal(
         differs = labels != expected
         assert labels.dtype == expected.dtype
         assert not (differs & (best[-1] - best[-2] > CLOSE)).any(), case
-
-
-def test_a_folder_gives_nnunets_files(shared: Path, tmp_path: Path) -> None:
-    inputs = tmp_path / "in"
-    inputs.mkdir()
-    shutil.copy(images_of(shared) / "hippocampus_193_0000.nii.gz", inputs)
-    predictor = Predictor.from_folder(
-        shared / "oracle" / "model", (0,), settings=with_(mirroring=False, probabilities=True)
-    )
-    report = predict_folder(predictor, inputs, tmp_path / "out")
-    assert report.written == ("hippocampus_193",)
-    expected, probabilities = oracle_of(shared, "plain", "193")
-    out = tmp_path / "out" / "hippocampus_193.nii.gz"
-    np.testing.assert_array_equal(read_label(out).array[0], expected)
-    ours = np.load(out.parent / "hippocampus_193.npz")["probabilities"]
-    np.testing.assert_allclose(ours, probabilities, atol=1e-3)
-    theirs = shared / "oracle" / "predictions" / "plain" / out.name
-    assert read_label(out).properties == read_label(theirs).properties
-    for name in ("plans.json", "dataset.json"):
-        copied = json.loads((out.parent / name).read_text())
-        assert copied == json.loads((theirs.parent / name).read_text())
 
 
 def test_one_channel_needs_no_channel_axis(predictor) -> None:
@@ -193,25 +132,6 @@ def test_a_model_of_planes_predicts_every_plane_by_itself(tmp_path: Path) -> Non
     assert torch.equal(whole[:, 1:2], predictor.predict_logits(data[:, 1:2]))
 
 
-def test_fold_all_is_taken_where_there_is_no_other(tmp_path: Path) -> None:
-    alone = write_model(tmp_path / "alone", folds=("all",))
-    assert [path.split("/")[-2] for path in TrainedModel.load(alone).weights] == ["fold_all"]
-    beside = write_model(tmp_path / "beside", folds=("all", 1))
-    assert [path.split("/")[-2] for path in TrainedModel.load(beside).weights] == ["fold_1"]
-
-
-def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no such folder"):
-        TrainedModel.load(tmp_path / "nowhere")
-    with pytest.raises(ModelError, match=r"has no plans\.json"):
-        TrainedModel.load(tmp_path)
-    folder = write_model(tmp_path / "model")
-    with pytest.raises(ModelError, match=r"fold_3.*There is: fold_0"):
-        TrainedModel.load(folder, 3)
-    with pytest.raises(ModelError, match=r"There is: fold_0/checkpoint_final\.pth"):
-        TrainedModel.load(folder, checkpoint="checkpoint_best.pth")
-
-
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -225,152 +145,3 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 def test_a_wrong_setting_is_an_error_in_words(tmp_path: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(ResencPlansError):
         Predictor.from_folder(write_model(tmp_path / "model"), settings=PredictionSettings(**wrong))
-
-
-def test_a_bad_case_stops_no_other(predictor, images, tmp_path: Path) -> None:
-    (images / "broken_0000.nii.gz").write_bytes(b"nothing")
-    write_image(images / "two_0001.nii.gz", noise())
-    write_image(images / "unnumbered.nii.gz", noise())
-    seen: list[Any] = []
-    report = predict_folder(predictor, images, tmp_path / "out", on_progress=seen.append)
-    assert report.written == ("one", "three words.1")
-    reasons = {problem.case: problem.reason for problem in report.problems}
-    assert list(reasons) == ["broken", "two", "unnumbered.nii.gz"]
-    assert "unreadable" in reasons["broken"]
-    assert "2 channels" in reasons["two"]
-    assert "channel number" in reasons["unnumbered.nii.gz"]
-    assert seen[-1].cases_done == seen[-1].cases == 5
-    segmentations = {path.name for path in (tmp_path / "out").iterdir()} - {
-        "plans.json", "dataset.json", "predict_from_raw_data_args.json"
-    }  # fmt: skip
-    assert segmentations == {"one.nii.gz", "three words.1.nii.gz"}
-
-
-def test_voxels_that_nnunets_reader_makes_zeros_are_zeros_and_told(
-    predictor, images, tmp_path: Path
-) -> None:
-    hollow = noise()
-    hollow[0] = 0
-    write_image(images / "one_0000.nii.gz", hollow)
-    hollow[0] = np.nan
-    write_image(images / "two_0000.nii.gz", hollow)
-    report = predict_folder(predictor, images, tmp_path / "out")
-    assert report.written == ("one", "three words.1", "two")
-    [remark] = report.remarks
-    assert "two_0000.nii.gz: has voxels that are nan; predicted with zeros" in remark
-    zeros, nans = (read_label(tmp_path / "out" / f"{case}.nii.gz") for case in ("one", "two"))
-    np.testing.assert_array_equal(zeros.array, nans.array)
-
-
-@pytest.mark.parametrize(("ending", "reader"), [(".nii.gz", "NibabelIO"), (".mha", "SimpleITKIO")])
-def test_voxels_that_spoil_nnunets_labels_are_a_reason(
-    images, tmp_path: Path, ending: str, reader: str
-) -> None:
-    folder = write_model(tmp_path / "model")
-    for name, key, value in (
-        ("plans.json", "image_reader_writer", reader),
-        ("dataset.json", "file_ending", ending),
-    ):
-        document = json.loads((folder / name).read_text())
-        (folder / name).write_text(json.dumps(document | {key: value}))
-    bad = noise()
-    write_image(images / f"good_0000{ending}", bad)
-    bad[0] = np.inf
-    write_image(images / f"bad_0000{ending}", bad)
-    report = predict_folder(Predictor.from_folder(folder, settings=CPU), images, tmp_path / "out")
-    assert "good" in report.written
-    [problem] = report.problems
-    assert problem.case == "bad"
-    assert f"bad_0000{ending}: has voxels that are infinite. Replace" in problem.reason
-
-
-def test_files_hold_what_predict_returns_on_the_images_grid(
-    predictor, images, tmp_path: Path
-) -> None:
-    two_workers = Predictor(predictor.model, with_(workers=2))
-    predict_folder(two_workers, images, tmp_path / "out")
-    image = read_image([images / "three words.1_0000.nii.gz"])
-    written = read_label(tmp_path / "out" / "three words.1.nii.gz")
-    expected = predictor.predict(image.array, image.spacing)
-    np.testing.assert_array_equal(written.array[0], expected)
-    assert written.properties == image.properties
-
-
-def test_a_missing_channel_is_named(tmp_path: Path, images) -> None:
-    folder = write_model(tmp_path / "model", channels=2)
-    predictor = Predictor.from_folder(folder, settings=CPU)
-    write_image(images / "one_0001.nii.gz", noise(5))
-    report = predict_folder(predictor, images, tmp_path / "out")
-    assert report.written == ("one",)
-    assert "0001 (channel 1)" in report.problems[0].reason
-
-
-def test_a_channel_that_is_there_under_another_number_is_missing(tmp_path: Path, images) -> None:
-    folder = write_model(tmp_path / "model", channels=2)
-    write_image(images / "one_0002.nii.gz", noise(5))
-    report = predict_folder(Predictor.from_folder(folder, settings=CPU), images, tmp_path / "out")
-    assert "one" not in report.written
-    reasons = {problem.case: problem.reason for problem in report.problems}
-    assert "no file for 0001 (channel 1)" in reasons["one"]
-
-
-def test_parts_are_disjoint_and_whole_cases_are_kept(predictor, images, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    first = predict_folder(predictor, images, out, part=(1, 2))
-    second = predict_folder(predictor, images, out, part=(2, 2))
-    assert first.written == ("one", "two")
-    assert second.written == ("three words.1",)
-    whole = (out / "one.nii.gz").read_bytes()
-    (out / "one.nii.gz").write_bytes(whole[: len(whole) // 2])
-    again = predict_folder(Predictor(predictor.model, with_(skip_existing=True)), images, out)
-    assert again.written == ("one",)
-    assert again.skipped == ("three words.1", "two")
-    assert (out / "one.nii.gz").read_bytes() == whole
-    with pytest.raises(PredictionError, match="Part 3/2"):
-        predict_folder(predictor, images, out, part=(3, 2))
-
-
-def test_a_second_stage_takes_the_segmentations_of_the_first(
-    predictor, images, tmp_path: Path
-) -> None:
-    folder = write_model(tmp_path / "second", previous_stage="first")
-    second = Predictor.from_folder(folder, settings=CPU_IN_FP32)
-    predict_folder(predictor, images, tmp_path / "first")
-    (tmp_path / "first" / "one.nii.gz").unlink()
-    report = predict_folder(second, images, tmp_path / "out", previous_stage=tmp_path / "first")
-    assert report.written == ("three words.1", "two")
-    assert "previous stage" in report.problems[0].reason
-    image = read_image([images / "two_0000.nii.gz"])
-    previous = read_label(tmp_path / "first" / "two.nii.gz").array[0]
-    data, _ = second.preprocess(image.array, image.properties, previous)
-    np.testing.assert_array_equal(data[1:], [previous == 1, previous == 2])
-    with pytest.raises(PredictionError, match="previous stage, first"):
-        second.predict(image.array, image.spacing)
-    with pytest.raises(PredictionError, match="`previous_stage=`"):
-        predict_folder(second, images, tmp_path / "out")
-
-
-def test_the_folder_of_images_is_no_place_for_segmentations(
-    predictor, images, tmp_path: Path
-) -> None:
-    with pytest.raises(FileError, match="Name another"):
-        predict_folder(predictor, images, images)
-    with pytest.raises(FileError, match="no such folder"):
-        predict_folder(predictor, tmp_path / "nowhere", tmp_path / "out")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(FileError, match="no files that end in"):
-        predict_folder(predictor, tmp_path / "empty", tmp_path / "out")
-
-
-def test_parts_on_an_executor_give_what_one_run_gives(predictor, images, tmp_path: Path) -> None:
-    predict_folder(predictor, images, tmp_path / "one")
-    job = PredictionJob(tmp_path / "model", images, tmp_path / "parts", settings=CPU_IN_FP32)
-    with ThreadPoolExecutor(2) as executor:
-        report = predict_on(executor, job, 2)
-    assert report.written == ("one", "three words.1", "two")
-    assert report.problems == ()
-    for case in report.written:
-        one, parts = (
-            read_label(tmp_path / folder / f"{case}.nii.gz").array for folder in ("one", "parts")
-        )
-        np.testing.assert_array_equal(one, parts)

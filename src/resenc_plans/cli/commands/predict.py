@@ -133,9 +133,9 @@ def predict(
     if model is not None and (dataset or configuration or plans or trainer):
         raise UsageError("-m names the model's folder; omit -d, -c, -p and -tr.")
     folder = model if model is not None else _find_model(dataset, configuration, plans, trainer)
-    named = ",".join([*(folds or []), *(more_folds or [])])
-    chosen = named.replace(",", " ").split() or None
-    if named and chosen is None:
+    fold_text = ",".join([*(folds or []), *(more_folds or [])])
+    fold_names = tuple(fold_text.replace(",", " ").split()) or None
+    if fold_text and fold_names is None:
         raise UsageError("-f names no fold. Give 0,1,2 or all, or omit it.")
     if overlay is not None and overlay.exists() and not overlay.is_dir():
         raise FileError(f"{overlay}: is a file. --overlay names a folder for the pictures.")
@@ -157,14 +157,14 @@ def predict(
             folder.absolute(),
             inputs.absolute(),
             output.absolute(),
-            folds=None if chosen is None else tuple(chosen),
+            folds=fold_names,
             settings=settings,
             previous_stage=None if previous_stage is None else previous_stage.absolute(),
         )
         report = _predict_on_cluster(dask, job)
     else:
-        predictor = Predictor.from_folder(folder, chosen, settings=settings)
-        if chosen is None and len(predictor.model.weights) > 1:
+        predictor = Predictor.from_folder(folder, fold_names, settings=settings)
+        if fold_names is None and len(predictor.model.weights) > 1:
             note(f"Averages {len(predictor.model.weights)} folds; -f chooses among them.")
         with prediction_progress() as on_progress:
             report = predict_folder(

@@ -1,0 +1,28 @@
+"""A trained model with its weights, read from its folder."""
+
+from pathlib import Path
+
+import pytest
+
+from resenc_plans.errors import ModelError
+from resenc_plans.runs.trained_model import TrainedModel
+from tests.inference.models import write_model
+
+
+def test_fold_all_is_taken_where_there_is_no_other(tmp_path: Path) -> None:
+    alone = write_model(tmp_path / "alone", folds=("all",))
+    assert [path.split("/")[-2] for path in TrainedModel.load(alone).weights] == ["fold_all"]
+    beside = write_model(tmp_path / "beside", folds=("all", 1))
+    assert [path.split("/")[-2] for path in TrainedModel.load(beside).weights] == ["fold_1"]
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no such folder"):
+        TrainedModel.load(tmp_path / "nowhere")
+    with pytest.raises(ModelError, match=r"has no plans\.json"):
+        TrainedModel.load(tmp_path)
+    folder = write_model(tmp_path / "model")
+    with pytest.raises(ModelError, match=r"fold_3.*There is: fold_0"):
+        TrainedModel.load(folder, 3)
+    with pytest.raises(ModelError, match=r"There is: fold_0/checkpoint_final\.pth"):
+        TrainedModel.load(folder, checkpoint="checkpoint_best.pth")
