@@ -55,8 +55,18 @@ def merge_ensemble(
     """Average two models' validation probabilities, case by case, and evaluate the result.
 
     It goes to `ensembles/ensemble___A___B___0_1_…` beside the models' folders, and replaces an
-    earlier one (nnU-Net's `ensemble_crossvalidations`). The two may have different splits. Returns
-    that folder and the summary.
+    earlier one (nnU-Net's `ensemble_crossvalidations`). Returns that folder and the summary.
+
+    Parameters
+    ----------
+    first, second
+        The models, whose folds may be split differently.
+    references
+        The folder of references.
+    folds
+        The folds whose validation predictions are averaged.
+    workers
+        Threads to use; by default one per usable CPU, few for averaging.
 
     Raises
     ------

@@ -206,8 +206,22 @@ def compare_models(
     The models' validation predictions of the folds are collected and evaluated, pairs are averaged,
     and for the best one post-processing is determined and applied, as in nnU-Net's
     `find_best_configuration`, into the same folders. Of equals the first wins, and single models
-    come before ensembles. Pairs without probabilities are skipped with a note. `on_candidate` is
-    called with the identifier of each candidate that is done.
+    come before ensembles. Pairs without probabilities are skipped with a note.
+
+    Parameters
+    ----------
+    models
+        The trained models, of one dataset.
+    references
+        The folder of references.
+    folds
+        The folds whose validation predictions count.
+    ensembles
+        Whether to try pairs of models as well.
+    workers
+        Threads to use; by default one per usable CPU.
+    on_candidate
+        Called with the identifier of each finished candidate.
 
     Raises
     ------

@@ -140,7 +140,16 @@ def measure_folder(
 ) -> SurfaceSummary:
     """Measure the surfaces of every segmentation in a folder against its reference.
 
-    `tolerance` is in mm; `on_case` is called with the file name of each finished case.
+    Parameters
+    ----------
+    predictions, references
+        Folders of segmentations with the same file names.
+    task
+        The labels or regions to measure.
+    tolerance
+        Tolerance of the normalised surface Dice, in mm.
+    on_case
+        Called with the file name of each finished case.
 
     Raises
     ------

@@ -178,6 +178,17 @@ def determine_postprocessing(
     decides against a step (nnU-Net's `determine_postprocessing`, which writes and reads every
     prediction for every step; here they are read once and kept compressed in memory).
 
+    Parameters
+    ----------
+    predictions, references
+        Folders of segmentations with the same file names.
+    task
+        The labels or regions that count.
+    workers
+        Threads to use; by default one per usable CPU.
+    on_case
+        Called with the file name of each case that has been read.
+
     Raises
     ------
     EvaluationError
