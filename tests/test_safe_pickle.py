@@ -16,7 +16,7 @@ class Harmful:
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_plain_data_and_arrays_are_read(tmp_path: Path, protocol) -> None:
+def test_plain_data_and_arrays_are_read(tmp_path: Path, protocol: int) -> None:
     properties = {
         "spacing": [np.float64(1.5), np.float32(2), 3, 4.5],
         "shape": (1, 2, 3),
@@ -61,7 +61,7 @@ def test_other_codecs_than_latin1_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no pickle", pickle.dumps({"a": "b" * 99})[:-20]])
-def test_damage_is_told(tmp_path: Path, content) -> None:
+def test_damage_is_told(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "case.pkl"
     path.write_bytes(content)
 

@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from tests.inference.models import write_model
 
 
 @pytest.fixture
-def images(tmp_path: Path):
+def images(tmp_path: Path) -> Path:
     folder = tmp_path / "images"
     folder.mkdir()
     for seed, case in enumerate(("one", "two")):
@@ -33,7 +34,7 @@ def images(tmp_path: Path):
 
 
 @pytest.fixture
-def results(tmp_path: Path):
+def results(tmp_path: Path) -> Path:
     """Two models of a dataset where nnU-Net puts them."""
     folder = tmp_path / "results"
     dataset = folder / "Dataset007_Made"
@@ -43,7 +44,11 @@ def results(tmp_path: Path):
 
 
 def test_a_model_is_named_by_folder_or_as_nnunet_names_it(
-    run: Callable[..., Done], images, results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Done],
+    images: Path,
+    results: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     model = results / "Dataset007_Made" / "nnUNetTrainer__madePlans__tested"
@@ -65,7 +70,11 @@ def test_a_model_is_named_by_folder_or_as_nnunet_names_it(
 
 
 def test_what_select_says_to_run_runs(
-    run: Callable[..., Done], images, results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Done],
+    images: Path,
+    results: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("nnUNet_results", str(results))
     model = ModelFolder(results / "Dataset007_Made" / "nnUNetTrainer__madePlans__tested")
@@ -89,7 +98,7 @@ def test_what_select_says_to_run_runs(
 
 
 def test_pictures_that_cannot_be_drawn_cost_nothing_else(
-    run: Callable[..., Done], images, results, tmp_path: Path
+    run: Callable[..., Done], images: Path, results: Path, tmp_path: Path
 ) -> None:
     model = results / "Dataset007_Made" / "nnUNetTrainer__madePlans__2d"
     options = ("-i", images, "-o", tmp_path / "out", "-m", model, "--no-mirroring")
@@ -108,7 +117,7 @@ def test_pictures_that_cannot_be_drawn_cost_nothing_else(
 
 
 def test_failed_cases_are_listed_last_and_make_exit_code_1(
-    run: Callable[..., Done], images, results, tmp_path: Path
+    run: Callable[..., Done], images: Path, results: Path, tmp_path: Path
 ) -> None:
     (images / "broken_0000.nii.gz").write_bytes(b"nothing")
     model = results / "Dataset007_Made" / "nnUNetTrainer__madePlans__2d"
@@ -123,7 +132,7 @@ def test_failed_cases_are_listed_last_and_make_exit_code_1(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems know no such names")
 def test_names_in_any_script_are_cases_and_those_in_no_encoding_are_named(
-    run: Callable[..., Done], images, results, tmp_path: Path
+    run: Callable[..., Done], images: Path, results: Path, tmp_path: Path
 ) -> None:
     image = (images / "one_0000.nii.gz").rename(images / "患者 山田 太郎 [bold]_0000.nii.gz")
     no_text = Path(os.fsdecode(b"caf\xe9_0000.nii.gz"))
@@ -143,7 +152,9 @@ def test_names_in_any_script_are_cases_and_those_in_no_encoding_are_named(
     assert (tmp_path / "pictures" / "患者 山田 太郎 [bold].png").is_file()
 
 
-def test_parts_split_a_folder(run: Callable[..., Done], images, results, tmp_path: Path) -> None:
+def test_parts_split_a_folder(
+    run: Callable[..., Done], images: Path, results: Path, tmp_path: Path
+) -> None:
     model = results / "Dataset007_Made" / "nnUNetTrainer__madePlans__2d"
     done = run("predict", "-i", images, "-o", tmp_path / "out", "-m", model, "--part", "2/2")
     assert done.code == 0
@@ -171,11 +182,11 @@ def test_parts_split_a_folder(run: Callable[..., Done], images, results, tmp_pat
 )
 def test_what_cannot_be_done_is_said_in_words(
     run: Callable[..., Done],
-    images,
-    results,
+    images: Path,
+    results: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    arguments,
+    arguments: tuple[Any, ...],
     message: str,
 ) -> None:
     monkeypatch.setenv("nnUNet_results", str(results))

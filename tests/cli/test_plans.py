@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,7 +105,7 @@ def test_set_takes_json_and_dotted_keys(run: Callable[..., Done], here: Path) ->
     ],
 )
 def test_impossible_derivations_change_nothing(
-    run: Callable[..., Done], here: Path, arguments, message: str
+    run: Callable[..., Done], here: Path, arguments: list[Any], message: str
 ) -> None:
     before = (here / f"{NAME}.json").read_bytes()
     done = run("derive", *arguments)

@@ -8,7 +8,9 @@ from tests.cli.conftest import Done
 
 
 @pytest.fixture
-def raw(run: Callable[..., Done], phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def raw(
+    run: Callable[..., Done], phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     folder = tmp_path / phantom.name
     shutil.copytree(phantom, folder)
     monkeypatch.chdir(folder)
@@ -20,7 +22,7 @@ def raw(run: Callable[..., Done], phantom: Path, tmp_path: Path, monkeypatch: py
     "several", [("-c", "2d", "3d_fullres"), ("-c", "2d", "-c", "3d_fullres")], ids=("list", "twice")
 )
 def test_configurations_are_given_as_to_nnunet_or_one_by_one(
-    run: Callable[..., Done], raw, several: tuple[str, ...]
+    run: Callable[..., Done], raw: Path, several: tuple[str, ...]
 ) -> None:
     done = run("preprocess", *several, "--workers", "1")
     assert done.code == 0, done.err
@@ -30,7 +32,7 @@ def test_configurations_are_given_as_to_nnunet_or_one_by_one(
     }
 
 
-def test_a_configuration_that_is_not_there_is_named(run: Callable[..., Done], raw) -> None:
+def test_a_configuration_that_is_not_there_is_named(run: Callable[..., Done], raw: Path) -> None:
     done = run("preprocess", "-c", "2d", "3d_fulres")
     assert done.code == 2
     assert "3d_fulres" in done.err

@@ -19,7 +19,7 @@ class Terminal(io.StringIO):
     "name", ["case 17", "ward" * 50 + " 17", "患者 山田 太郎 脳の検査" * 3 + " 17"]
 )
 def test_bars_fit_the_terminal_and_show_the_end_of_names(
-    monkeypatch: pytest.MonkeyPatch, columns: int, name
+    monkeypatch: pytest.MonkeyPatch, columns: int, name: str
 ) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)

@@ -3,7 +3,9 @@
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +24,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def cluster() -> Iterator[Any]:
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
@@ -30,13 +32,13 @@ def cluster():
         yield cluster
 
 
-def worker_pid(cluster):
+def worker_pid(cluster: Any) -> int:
     return next(iter(cluster.workers.values())).process.pid
 
 
 @pytest.mark.parametrize("name", ["Dataset004_Hippocampus", "Dataset501_BrainMR"])
 def test_both_datasets_are_stored_though_a_worker_dies(
-    cluster, shared: Path, tmp_path: Path, name: str
+    cluster: Any, shared: Path, tmp_path: Path, name: str
 ) -> None:
     dataset = Dataset.load(shared / "data" / name)
     plan = Plans.load(shared / "oracle" / name / "nnUNetPlans.json")

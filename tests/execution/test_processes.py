@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import wait
 from typing import Never
 
@@ -43,23 +44,23 @@ def environment(name):
 
 
 @pytest.fixture(scope="module")
-def pool():
+def pool() -> Iterator[LocalWorkers]:
     with LocalWorkers(2) as workers:
         yield workers
 
 
-def test_results_come_back(pool) -> None:
+def test_results_come_back(pool: LocalWorkers) -> None:
     assert list(pool.map(double, range(20))) == [2 * number for number in range(20)]
 
 
-def test_exceptions_come_back(pool) -> None:
+def test_exceptions_come_back(pool: LocalWorkers) -> None:
     with pytest.raises(DatasetError, match="a message"):
         pool.submit(fail, "a message").result()
     with pytest.raises(RuntimeError, match="UnpicklableError: so strange"):
         pool.submit(fail_strangely).result()
 
 
-def test_a_death_fails_one_task_and_names_the_signal(pool) -> None:
+def test_a_death_fails_one_task_and_names_the_signal(pool: LocalWorkers) -> None:
     futures = [pool.submit(double, 1), pool.submit(die), *(pool.submit(double, n) for n in (2, 3))]
 
     with pytest.raises(WorkerError, match=r"killed .SIGKILL, perhaps by the system for lack"):
@@ -67,12 +68,12 @@ def test_a_death_fails_one_task_and_names_the_signal(pool) -> None:
     assert [f.result(timeout=30) for f in (futures[0], *futures[2:])] == [2, 4, 6]
 
 
-def test_a_process_that_leaves_is_told_by_its_code(pool) -> None:
+def test_a_process_that_leaves_is_told_by_its_code(pool: LocalWorkers) -> None:
     with pytest.raises(WorkerError, match="ended with code 7"):
         pool.submit(leave).result(timeout=30)
 
 
-def test_threads_of_libraries_are_set_before_they_load(pool) -> None:
+def test_threads_of_libraries_are_set_before_they_load(pool: LocalWorkers) -> None:
     before = os.environ.get("OPENBLAS_NUM_THREADS")
 
     assert pool.submit(environment, "OPENBLAS_NUM_THREADS").result() == "1"

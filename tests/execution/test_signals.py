@@ -9,10 +9,13 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.preprocessing import Preprocessor
+from resenc_plans.preprocessing.preprocessor import PreprocessingReport
 from resenc_plans.preprocessing.store.case_store import CaseStore
 from resenc_plans.preprocessing.store.check import check_store
 from tests.conftest import ROOT
@@ -29,19 +32,19 @@ MOMENTS = 20
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory):
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return make_dataset(tmp_path_factory.mktemp("raw"), cases=CASES)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(dataset, tmp_path_factory: pytest.TempPathFactory):
+def undisturbed(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Name to content of all files of a run that nobody disturbed."""
     store = tmp_path_factory.mktemp("undisturbed")
     finish(dataset, store)
     return files_of(store)
 
 
-def finish(dataset, store):
+def finish(dataset: Dataset, store: Path) -> PreprocessingReport:
     plans = plan()
     with ThreadPoolExecutor(2) as threads:
         report = Preprocessor(plans.resolve("3d_fullres"), plans).run(dataset, store, threads)
@@ -49,7 +52,7 @@ def finish(dataset, store):
     return report
 
 
-def begin(dataset, store, workers):
+def begin(dataset: Dataset, store: Path, workers: str) -> tuple[Any, ...]:
     """Start a run, and wait until its first case is stored."""
     mark = uuid.uuid4().hex
     process = subprocess.Popen(
@@ -65,13 +68,13 @@ def begin(dataset, store, workers):
     return process, mark
 
 
-def end(process, with_signal):
+def end(process: Any, with_signal: Any) -> int:
     process.send_signal(with_signal)
     process.stdout.close()
     return process.wait(timeout=30)
 
 
-def marked_processes(mark):
+def marked_processes(mark: str) -> list[Any]:
     found = []
     for environment in Path("/proc").glob("[0-9]*/environ"):
         try:
@@ -82,7 +85,7 @@ def marked_processes(mark):
     return found
 
 
-def wait_until_gone(mark, seconds=10.0) -> bool:
+def wait_until_gone(mark: str, seconds: float = 10.0) -> bool:
     deadline = time.monotonic() + seconds
     while marked_processes(mark) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -91,7 +94,7 @@ def wait_until_gone(mark, seconds=10.0) -> bool:
 
 @pytest.mark.parametrize("workers", ["threads", "2"])
 def test_kill_9_at_any_moment_leaves_whole_cases_only(
-    dataset, undisturbed, tmp_path: Path, workers: str
+    dataset: Dataset, undisturbed: dict[str, bytes], tmp_path: Path, workers: str
 ) -> None:
     moments = random.Random(workers)
     for _ in range(MOMENTS // 2):
@@ -114,7 +117,7 @@ def test_kill_9_at_any_moment_leaves_whole_cases_only(
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, None), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_cleans_up_at_once(
-    dataset, undisturbed, tmp_path: Path, number, code: int | None
+    dataset: Dataset, undisturbed: dict[str, bytes], tmp_path: Path, number: Any, code: int | None
 ) -> None:
     process, mark = begin(dataset, tmp_path, "2")
 

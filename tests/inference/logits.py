@@ -1,13 +1,16 @@
 """Logits for tests, and their labels by a direct computation in double precision."""
 
 import numpy as np
+from numpy.typing import DTypeLike
 from scipy.ndimage import gaussian_filter, zoom
 
 ISOTROPIC = (1.0, 1.0, 1.0)
 COARSE = ((5.0, 1.0, 1.0), (1.0, 5.0, 1.0), (1.0, 1.0, 5.0))
 
 
-def smooth_logits(seed, shape, dtype=np.float16):
+def smooth_logits(
+    seed: int, shape: tuple[int, int, int, int], dtype: DTypeLike = np.float16
+) -> np.ndarray:
     """Smooth random fields, one per head."""
     noise = np.random.default_rng(seed).standard_normal(shape)
     return (8 * gaussian_filter(noise, (0, 1, 1, 1))).astype(dtype)
@@ -18,7 +21,9 @@ def tied_logits(seed, shape, dtype=np.float16):
     return np.random.default_rng(seed).integers(-1, 2, shape).astype(dtype)
 
 
-def scattered_logits(seed, shape, dtype=np.float16):
+def scattered_logits(
+    seed: int, shape: tuple[int, int, int, int], dtype: DTypeLike = np.float16
+) -> np.ndarray:
     """A ball for each head but the first, somewhere; far away all but the first are very low."""
     random = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(*[np.arange(n) for n in shape[1:]], indexing="ij"))
@@ -29,7 +34,9 @@ def scattered_logits(seed, shape, dtype=np.float16):
     return logits.astype(dtype)
 
 
-def seesaw_logits(seed, shape, dtype=np.float16):
+def seesaw_logits(
+    seed: int, shape: tuple[int, int, int, int], dtype: DTypeLike = np.float16
+) -> np.ndarray:
     """Two heads that win in turns, the others in between: largest nowhere but between voxels."""
     random = np.random.default_rng(seed)
     turns = (-1.0) ** np.indices(shape[1:]).sum(axis=0)
@@ -39,7 +46,9 @@ def seesaw_logits(seed, shape, dtype=np.float16):
     return logits.astype(dtype)
 
 
-def resampled(logits, shape, axis=None):
+def resampled(
+    logits: np.ndarray, shape: tuple[int, int, int], axis: int | None = None
+) -> np.ndarray:
     """Logits on the new grid, in double precision, rounded to their own type as nnU-Net does."""
     if logits.shape[1:] == tuple(shape):
         return logits
@@ -48,7 +57,7 @@ def resampled(logits, shape, axis=None):
     )
 
 
-def _resampled(head, shape, axis):
+def _resampled(head: np.ndarray, shape: tuple[int, int, int], axis: int | None) -> np.ndarray:
     if axis is None:
         return _zoomed(head, shape)
     planes = np.moveaxis(head, axis, 0)
@@ -58,6 +67,6 @@ def _resampled(head, shape, axis):
     return np.moveaxis(stack[np.floor(at).astype(int)], 0, axis)
 
 
-def _zoomed(values, shape):
+def _zoomed(values: np.ndarray, shape: list[int] | tuple[int, int, int]) -> np.ndarray:
     factors = [new / old for new, old in zip(shape, values.shape, strict=True)]
     return zoom(values, factors, order=1, mode="nearest", grid_mode=True)

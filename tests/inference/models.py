@@ -1,6 +1,7 @@
 """Small untrained models in nnU-Net's folder layout."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,17 @@ def in_fp32(**changes: Any) -> PredictionSettings:
 
 
 def write_model(
-    folder,
-    dim=3,
-    kind=residual,
-    channels=1,
-    labels=LABELS,
-    patch_size=None,
-    folds=(0,),
-    mirror_axes=(0, 1),
-    transpose=(0, 1, 2),
-    spacing=None,
-    previous_stage=None,
+    folder: Path,
+    dim: int = 3,
+    kind: Callable[..., Any] = residual,
+    channels: int = 1,
+    labels: dict[str, Any] = LABELS,
+    patch_size: tuple[int, ...] | None = None,
+    folds: tuple[Any, ...] = (0,),
+    mirror_axes: tuple[int, ...] | None = (0, 1),
+    transpose: tuple[int, int, int] = (0, 1, 2),
+    spacing: tuple[float, float, float] | None = None,
+    previous_stage: str | None = None,
     **arguments,
 ) -> Path:
     """A model of random weights that differ from fold to fold, trained with deep supervision."""
@@ -72,7 +73,12 @@ def write_model(
 
 
 def write_model_of(
-    folder, document, dataset, configuration, folds=(0,), mirror_axes=(0, 1)
+    folder: Path,
+    document: dict[str, Any],
+    dataset: dict[str, Any],
+    configuration: str,
+    folds: tuple[Any, ...] = (0,),
+    mirror_axes: tuple[int, ...] | None = (0, 1),
 ) -> Path:
     """A model of random weights for a configuration of a plans document."""
     folder.mkdir(parents=True)

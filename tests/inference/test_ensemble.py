@@ -13,11 +13,13 @@ from tests.inference.predictions import ITK, PROPERTIES, REGIONS, SHAPE, predict
 
 
 @pytest.fixture
-def folders(tmp_path: Path):
+def folders(tmp_path: Path) -> list[Path]:
     return [prediction(tmp_path / str(seed), seed) for seed in range(3)]
 
 
-def test_the_largest_mean_wins(folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_largest_mean_wins(
+    folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("resenc_plans.inference.ensemble.VALUES_AT_ONCE", 90)
     result = ensemble_folders(folders, tmp_path / "out", probabilities=True, workers=2)
     assert result.done == ("one", "two")
@@ -53,7 +55,7 @@ def test_half_precision_and_fortran_order_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "other key", "no pickle", "flipped bits"])
 def test_a_damaged_case_is_named_and_the_others_are_done(
-    folders, tmp_path: Path, damage: str
+    folders: list[Path], tmp_path: Path, damage: str
 ) -> None:
     path = folders[1] / "two.npz"
     content = path.read_bytes()
@@ -77,27 +79,29 @@ def test_a_damaged_case_is_named_and_the_others_are_done(
     assert not list((tmp_path / "out").glob("*two*"))
 
 
-def test_predictions_of_different_images_are_refused(folders, tmp_path: Path) -> None:
+def test_predictions_of_different_images_are_refused(folders: list[Path], tmp_path: Path) -> None:
     np.savez(folders[2] / "two.npz", probabilities=np.zeros((3, 5, 6, 8), np.float32))
     (problem,) = ensemble_folders(folders, tmp_path / "out").problems
     assert "(3, 5, 6, 8)" in problem.reason
     assert str(folders[2] / "two.npz") in problem.reason
 
 
-def test_predictions_of_another_number_of_labels_are_refused(folders, tmp_path: Path) -> None:
+def test_predictions_of_another_number_of_labels_are_refused(
+    folders: list[Path], tmp_path: Path
+) -> None:
     for folder in folders:
         np.savez(folder / "two.npz", probabilities=np.zeros((4, *SHAPE), np.float32))
     (problem,) = ensemble_folders(folders, tmp_path / "out").problems
     assert "the dataset's labels make (3, z, y, x)" in problem.reason
 
 
-def test_folders_with_different_cases_are_refused(folders, tmp_path: Path) -> None:
+def test_folders_with_different_cases_are_refused(folders: list[Path], tmp_path: Path) -> None:
     (folders[1] / "two.npz").unlink()
     with pytest.raises(FileError, match=r"different cases: .*1 lacks two\."):
         ensemble_folders(folders, tmp_path / "out")
 
 
-def test_folders_that_cannot_be_averaged_are_named(folders, tmp_path: Path) -> None:
+def test_folders_that_cannot_be_averaged_are_named(folders: list[Path], tmp_path: Path) -> None:
     with pytest.raises(FileError, match="no such folder"):
         ensemble_folders([*folders, tmp_path / "nowhere"], tmp_path / "out")
     (tmp_path / "empty").mkdir()

@@ -1,6 +1,6 @@
 """What is tried where memory does not suffice; no GPU is needed to see it."""
 
-from typing import Never
+from typing import Any, Never
 
 import pytest
 import torch
@@ -29,9 +29,9 @@ def test_a_gpu_is_asked_for_less_and_less() -> None:
 )
 @pytest.mark.parametrize(("fits", "notes"), [(MemoryUse(1, GPU), 0), (MemoryUse(1, HOST), 1)])
 def test_the_first_attempt_that_fits_counts(
-    fits,
+    fits: Any,
     notes: int,
-    error,
+    error: Any,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -4,6 +4,7 @@ import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from tests.preprocessing.datasets import plans
 EXPORT = Path(__file__).parent / "export_with_nnunet.py"
 PLAIN = {"background": 0, "a": 1, "b": 2, "c": 3}
 REGIONS = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "rest": 3}
-TORCH = {
+TORCH: dict[str, Any] = {
     "resampling_fn_probabilities": "resample_torch_fornnunet",
     "resampling_fn_probabilities_kwargs": {"is_seg": False},
 }
@@ -35,9 +36,9 @@ def scenario(
     before=None,
     transpose=(0, 1, 2),
     dtype="float16",
-    labels=PLAIN,
+    labels: dict[str, Any] = PLAIN,
     **changes,
-):
+) -> dict[str, Any]:
     """A case with logits on one grid and an image on another, both in the plans' axis order."""
     before = before or cropped
     dataset_json = {
@@ -98,13 +99,13 @@ SCENARIOS = {
 }  # fmt: skip
 
 
-def smooth_logits(seed, shape, dtype):
+def smooth_logits(seed: int, shape: tuple[int, int, int, int], dtype: str) -> np.ndarray:
     noise = np.random.default_rng(seed).standard_normal(shape)
     return (12 * gaussian_filter(noise, (0, 1.5, 1.5, 1.5))).astype(dtype)
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest):
+def exported(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """A folder with what nnU-Net made of all scenarios, and of ensembles of two."""
     folder = tmp_path_factory.mktemp("exported")
     for seed, (name, made) in enumerate(SCENARIOS.items()):
@@ -132,7 +133,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
     return folder
 
 
-def export_both(logits, made, folder, name):
+def export_both(logits: np.ndarray, made: dict[str, Any], folder: Path, name: str) -> np.ndarray:
     """Write the segmentation and the probabilities of a case."""
     folder.mkdir(parents=True, exist_ok=True)
     recipe = recipe_of(made)
@@ -142,14 +143,14 @@ def export_both(logits, made, folder, name):
     return labels
 
 
-def recipe_of(made):
+def recipe_of(made: dict[str, Any]) -> ExportRecipe:
     plan = Plans.from_dict(made["plans"], source="plans.json")
     labels = Labels.from_dataset(DatasetJson.from_dict(made["dataset_json"]))
     return ExportRecipe.of(plan.resolve(made["configuration"]), labels)
 
 
 def test_everything_equals_what_nnunet_exports(
-    exported, peer: Callable[..., str], tmp_path: Path
+    exported: Path, peer: Callable[..., str], tmp_path: Path
 ) -> None:
     peer(EXPORT, exported)
     for name, made in SCENARIOS.items():
@@ -165,16 +166,16 @@ def test_everything_equals_what_nnunet_exports(
         )
     for name in ("plain", "regions"):
         folders = [exported / f"{name}_{member}" for member in range(3)]
-        ours, theirs = tmp_path / f"ensemble_{name}", exported / f"ensemble_{name}"
-        assert ensemble_folders(folders, ours, probabilities=True).done == ("case",)
+        mine, nnunets = tmp_path / f"ensemble_{name}", exported / f"ensemble_{name}"
+        assert ensemble_folders(folders, mine, probabilities=True).done == ("case",)
         np.testing.assert_array_equal(
-            read_label(ours / "case.nii.gz").array, read_label(theirs / "case.nii.gz").array
+            read_label(mine / "case.nii.gz").array, read_label(nnunets / "case.nii.gz").array
         )
-        assert_same_probabilities(ours / "case.npz", theirs / "case.npz", tolerance=0)
-        assert sorted(p.name for p in theirs.iterdir()) == sorted(p.name for p in ours.iterdir())
+        assert_same_probabilities(mine / "case.npz", nnunets / "case.npz", tolerance=0)
+        assert sorted(p.name for p in nnunets.iterdir()) == sorted(p.name for p in mine.iterdir())
 
 
-def assert_same_probabilities(ours, theirs, tolerance=2e-6) -> None:
+def assert_same_probabilities(ours: Path, theirs: Path, tolerance: float = 2e-6) -> None:
     mine, other = np.load(ours)["probabilities"], np.load(theirs)["probabilities"]
     assert mine.shape == other.shape
     assert mine.dtype == other.dtype

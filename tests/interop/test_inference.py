@@ -47,19 +47,21 @@ CLOSE = 1e-4
 """Where the two best probabilities are nearer than this, either label will do."""
 
 
-def noise(shape, seed):
+def noise(shape: tuple[int, int, int, int], seed: int) -> np.ndarray:
     """Smooth noise, so that predictions are not all borders."""
     values = np.random.default_rng(seed).normal(size=shape)
     return gaussian_filter(values, (0, 2, 2, 2)).astype(np.float32) * 10
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory):
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
     return {name: write_model(folder / name, **how) for name, how in MODELS.items()}
 
 
-def test_logits_and_labels_equal_nnunets(models, peer: Callable[..., str], tmp_path: Path) -> None:
+def test_logits_and_labels_equal_nnunets(
+    models: dict[str, Path], peer: Callable[..., str], tmp_path: Path
+) -> None:
     predictors, previous = {}, {}
     for name, folder in models.items():
         how = {"step_size": 0.7 if name == "cascade" else 0.5, "mirroring": name != "planes"}
@@ -100,7 +102,7 @@ def test_logits_and_labels_equal_nnunets(models, peer: Callable[..., str], tmp_p
         np.testing.assert_array_equal(labels, expected, name)
 
 
-def in_single_precision(predictor, data):
+def in_single_precision(predictor: Predictor, data: np.ndarray) -> torch.Tensor:
     """The mean of all folds' logits, as `predict_logits` makes it, summed in float32."""
     model = predictor.model
     logits = [

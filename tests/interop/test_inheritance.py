@@ -49,7 +49,7 @@ json.dump(answers, open(sys.argv[2], "w"))
 """
 
 
-def ask(peer, tmp_path: Path, code: str, question: list[Any]) -> list[Any]:
+def ask(peer: Callable[..., Any], tmp_path: Path, code: str, question: list[Any]) -> list[Any]:
     (tmp_path / "question.json").write_text(json.dumps(question))
     peer(code, tmp_path / "question.json", tmp_path / "answer.json")
     return json.loads((tmp_path / "answer.json").read_text())

@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ TORCH = {"resampling_fn_data": "resample_torch_fornnunet"}
 TORCH |= {"resampling_fn_seg": "resample_torch_fornnunet"}
 
 
-def torch_kwargs(separate, **more):
+def torch_kwargs(separate: bool | None, **more) -> dict[str, Any]:
     return TORCH | {
         f"resampling_fn_{what}_kwargs": {
             "is_seg": what == "seg",
@@ -69,13 +70,15 @@ def torch_kwargs(separate, **more):
     }
 
 
-def dataset_json(channels=1, labels=None, **more):
+def dataset_json(channels: int = 1, labels: dict[str, Any] | None = None, **more) -> dict[str, Any]:
     names = {str(c): f"channel {c}" for c in range(channels)}
     labels = labels or {"background": 0, "a": 1, "b": 2, "c": 3}
     return {"channel_names": names, "labels": labels, "file_ending": ".nii.gz", **more}
 
 
-def smooth_case(shape, channels=1, seed=0, most=3):
+def smooth_case(
+    shape: tuple[int, int, int], channels: int = 1, seed: int = 0, most: int = 3
+) -> tuple[np.ndarray, np.ndarray]:
     """An image with a zero margin and zeros inside, and labels that meet in threes."""
     random = np.random.default_rng(seed)
     noise = gaussian_filter(random.standard_normal((channels, *shape)), (0, 1, 1, 1))
@@ -87,7 +90,7 @@ def smooth_case(shape, channels=1, seed=0, most=3):
     return image, labels[None].astype(np.int16)
 
 
-def made_scenarios():
+def made_scenarios() -> dict[str, Any]:
     """Name to (plans, image, labels, spacing, dataset.json)."""
     isotropic, coarse_z = (1.5, 1.2, 0.9), (6.5, 0.43, 0.43)
     volume = smooth_case((14, 22, 26))
@@ -156,9 +159,10 @@ def made_scenarios():
     return scenarios
 
 
-def real_scenarios(shared):
+def real_scenarios(shared: Path) -> dict[str, Any]:
     """Cases of both shared datasets in all of their configurations, and in some more."""
     scenarios = {}
+    more: Any
     for name, cases, more in (
         (
             "Dataset004_Hippocampus",
@@ -182,8 +186,8 @@ def real_scenarios(shared):
         dataset = Dataset.load(shared / "data" / name)
         document = json.loads((shared / "oracle" / name / "nnUNetPlans.json").read_text())
         for configuration, changes in more.items():
-            derived = {"inherits_from": "3d_fullres", "data_identifier": configuration, **changes}
-            document["configurations"][configuration] = derived
+            derived = {"inherits_from": "3d_fullres", "data_identifier": configuration}
+            document["configurations"][configuration] = derived | changes
         for case in dataset.cases:
             if case.name in cases:
                 image = read_image(case.images, "SimpleITKIO")
@@ -201,7 +205,9 @@ def real_scenarios(shared):
     return scenarios
 
 
-def ask(peer, folder, scenarios):
+def ask(
+    peer: Callable[..., Any], folder: Path, scenarios: dict[str, Any]
+) -> tuple[dict[str, tuple[Any, ...]], LabelRule]:
     """What nnU-Net makes of each scenario, and the rule for labels of its environment."""
     questions = {}
     for name, (document, image, labels, spacing, description, *configuration) in scenarios.items():
@@ -225,7 +231,11 @@ def rule_of(version: str) -> LabelRule:
     return "argmax" if (major, minor, patch) >= (0, 25, 4) else "threshold"
 
 
-def assert_equal_to(theirs, scenario, rule) -> None:
+def assert_equal_to(
+    theirs: tuple[np.ndarray, np.ndarray, dict[str, Any]],
+    scenario: tuple[Any, ...],
+    rule: LabelRule,
+) -> None:
     document, image, labels, spacing, description, *configuration = scenario
     plan = Plans.from_dict(document)
     config = plan.resolve(configuration[0] if configuration else "3d_fullres")
@@ -291,7 +301,7 @@ pickle.dump(answers, open(sys.argv[2], "wb"), protocol=4)
 """
 
 
-def random_resampling(random):
+def random_resampling(random: np.random.Generator) -> tuple[np.ndarray, dict[str, Any]]:
     """An array and the arguments of nnU-Net's resampling function; every other one has ties."""
     shape = tuple(int(n) for n in random.integers(1, 26, 3))
     new_shape = tuple(int(n) for n in random.integers(1, 36, 3))
@@ -332,7 +342,7 @@ def test_random_resampling_layouts_and_locations_equal_nnunets(
         for shape in ((30, 40, 50), (60, 120, 130), (5, 6, 7))
     ]
     classes = ([1, 2, 3], [(1, 2, 3), (2,), 3], [1, 9, (-1, 0, 1, 2)])
-    questions = {
+    questions: dict[str, Any] = {
         "resampled": [random_resampling(random) for _ in range(200)],
         "layouts": layouts,
         "locations": [(volume, keys) for volume in volumes for keys in classes],

@@ -159,7 +159,7 @@ def described(transform: Any) -> Any:
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_samples_go_through_the_same_transforms(answers: dict[str, Any], number) -> None:
+def test_samples_go_through_the_same_transforms(answers: dict[str, Any], number: int) -> None:
     case, (training, validation) = transform_cases()[number], answers["transforms"][number]
     values: Any = case["regions"]
     regions = None if values is None else tuple(tuple(region) for region in values)

@@ -169,7 +169,7 @@ def samples(batches: Iterator[Any]) -> Iterator[tuple[Any, list[Any], str]]:
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_equal_random_numbers_give_equal_samples(
-    stored: dict[str, tuple[Plans, Dataset, Path]], theirs: dict[str, Any], name
+    stored: dict[str, tuple[Plans, Dataset, Path]], theirs: dict[str, Any], name: str
 ) -> None:
     made = samples(PatchBatches(source(stored, name)).stream(0))
     for (image, targets, case), (images, segmentations, cases) in zip(

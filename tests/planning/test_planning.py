@@ -78,7 +78,9 @@ def test_the_cap_limits_the_batch() -> None:
         ({"dataset": {}}, DatasetError, "labels"),
     ],
 )
-def test_impossible_requests_say_what_to_do(arguments: dict[str, Any], error, words: str) -> None:
+def test_impossible_requests_say_what_to_do(
+    arguments: dict[str, Any], error: type[BaseException], words: str
+) -> None:
     request = {"fingerprint": fingerprint(), "dataset": DATASET} | arguments
     with pytest.raises(error, match=words):
         create_plans(request.pop("fingerprint"), request.pop("dataset"), **request)

@@ -1,9 +1,11 @@
 """How preprocessed cases are compared."""
 
+from typing import Any
+
 import numpy as np
 
 
-def image_difference(ours, theirs):
+def image_difference(ours: np.ndarray, theirs: np.ndarray) -> Any:
     """The largest difference of two images, as a share of the range of their channel."""
     assert ours.shape == theirs.shape
     assert ours.dtype == theirs.dtype
@@ -14,7 +16,7 @@ def image_difference(ours, theirs):
     return max(shares)
 
 
-def assert_same_properties(ours, theirs) -> None:
+def assert_same_properties(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     """All properties equal, class locations to the last voxel, in the same layout."""
     assert list(ours) == list(theirs)
     for key, value in theirs.items():

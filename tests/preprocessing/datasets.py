@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK
@@ -15,7 +16,7 @@ PROPERTIES = {"max": 9.0, "mean": 4.0, "median": 4.0, "min": 0.0}
 PROPERTIES |= {"percentile_00_5": 1.0, "percentile_99_5": 7.0, "std": 2.0}
 
 
-def configuration(channels=1, **changes):
+def configuration(channels: int = 1, **changes) -> dict[str, Any]:
     splines = "resample_data_or_seg_to_shape"
     return {
         "data_identifier": "nnUNetPlans_3d_fullres",
@@ -42,11 +43,13 @@ def configuration(channels=1, **changes):
     }
 
 
-def kwargs(is_seg, order):
+def kwargs(is_seg: bool, order: int) -> dict[str, Any]:
     return {"is_seg": is_seg, "order": order, "order_z": 0, "force_separate_z": None}
 
 
-def plans(channels=1, transpose=(0, 1, 2), **changes):
+def plans(
+    channels: int = 1, transpose: tuple[int, int, int] = (0, 1, 2), **changes
+) -> dict[str, Any]:
     backward = [transpose.index(axis) for axis in range(3)]
     return {
         "dataset_name": "Dataset900_Made",
@@ -65,11 +68,11 @@ def plans(channels=1, transpose=(0, 1, 2), **changes):
     }
 
 
-def plan(**changes):
+def plan(**changes) -> Plans:
     return Plans.from_dict(plans(**changes), source="nnUNetPlans.json")
 
 
-def volume(seed, shape=(16, 20, 24)):
+def volume(seed: int, shape: tuple[int, int, int] = (16, 20, 24)) -> tuple[np.ndarray, np.ndarray]:
     """An image with a zero margin and labels in two halves."""
     random = np.random.default_rng(seed)
     image = random.integers(1, 200, shape).astype(np.float32)
@@ -79,13 +82,17 @@ def volume(seed, shape=(16, 20, 24)):
     return image, labels
 
 
-def write_image(array, path, spacing=(1.5, 1.2, 0.9)) -> None:
+def write_image(
+    array: np.ndarray, path: Path, spacing: tuple[float, float, float] = (1.5, 1.2, 0.9)
+) -> None:
     image = SimpleITK.GetImageFromArray(array)
     image.SetSpacing(spacing[::-1])
     SimpleITK.WriteImage(image, str(path))
 
 
-def make_dataset(folder, cases=4, channels=1, labels=LABELS, **more):
+def make_dataset(
+    folder: Path, cases: int = 4, channels: int = 1, labels: dict[str, int] = LABELS, **more
+) -> Dataset:
     """A raw dataset of small random cases, `case_0` and so on."""
     folder = Path(folder) / "Dataset900_Made"
     for name in ("imagesTr", "labelsTr"):
@@ -106,15 +113,15 @@ def make_dataset(folder, cases=4, channels=1, labels=LABELS, **more):
     return Dataset.load(folder)
 
 
-def image_file(folder, index, channel=0):
+def image_file(folder: Path, index: int, channel: int = 0) -> Path:
     return Path(folder) / "imagesTr" / f"case_{index}_{channel:04d}.nii.gz"
 
 
-def label_file(folder, index):
+def label_file(folder: Path, index: int) -> Path:
     return Path(folder) / "labelsTr" / f"case_{index}.nii.gz"
 
 
-def files_of(folder):
+def files_of(folder: Path) -> dict[str, bytes]:
     """Name to content of all stored files."""
     return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
 

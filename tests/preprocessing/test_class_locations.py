@@ -1,5 +1,7 @@
 """Sampled voxels of each class; equality with nnU-Net's is tested in tests/interop."""
 
+from typing import Any
+
 import numpy as np
 
 from resenc_plans.datasets.dataset_json import DatasetJson
@@ -7,7 +9,7 @@ from resenc_plans.datasets.labels import Labels
 from resenc_plans.preprocessing.class_locations import classes_to_locate, sample_class_locations
 
 
-def labels_of(labels, **more):
+def labels_of(labels: dict[str, Any], **more) -> Labels:
     document = {"channel_names": {"0": "CT"}, "labels": labels, "file_ending": ".nii.gz", **more}
     return Labels.from_dataset(DatasetJson.from_dict(document))
 

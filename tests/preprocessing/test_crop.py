@@ -14,7 +14,7 @@ lengths = st.integers(1, 10)
 
 @pytest.mark.parametrize("share_of_few", [1, 10**9], ids=["by growing", "by regions"])
 def test_outside_is_what_filling_holes_leaves(
-    monkeypatch: pytest.MonkeyPatch, share_of_few
+    monkeypatch: pytest.MonkeyPatch, share_of_few: int
 ) -> None:
     monkeypatch.setattr(module, "SHARE_OF_FEW", share_of_few)
 

@@ -17,11 +17,11 @@ from resenc_plans.preprocessing.normalize import (
 )
 
 
-def image(*values):
+def image(*values) -> np.ndarray:
     return np.array(values, dtype=np.float32).reshape(1, 1, -1)
 
 
-def properties(**changes):
+def properties(**changes) -> IntensityProperties:
     values = {"max": 9.0, "mean": 4.0, "median": 4.0, "min": 0.0}
     values |= {"percentile_00_5": 1.0, "percentile_99_5": 7.0, "std": 2.0}
     return IntensityProperties(**(values | changes))
@@ -47,7 +47,7 @@ def test_zscore_of_a_large_image_is_exact() -> None:
 
 
 @pytest.mark.parametrize("mask", [None, np.array([[[True, True, False]]])])
-def test_constant_image_has_no_zscore(mask) -> None:
+def test_constant_image_has_no_zscore(mask: np.ndarray | None) -> None:
     with pytest.raises(DatasetError, match=r"has the value 0\.1"):
         zscore(image(0.1, 0.1, 0.1 if mask is None else 3), mask)
 

@@ -25,7 +25,9 @@ EDITED = "nnUNetResEncUNetMPlans_edited.json"
         (BRAIN, "nnUNetPlans.json", "3d_fullres"),
     ],
 )
-def test_stored_cases_equal_nnunets(shared: Path, name, plans_file, configuration: str) -> None:
+def test_stored_cases_equal_nnunets(
+    shared: Path, name: str, plans_file: str, configuration: str
+) -> None:
     dataset = Dataset.load(shared / "data" / name)
     plan = Plans.load(shared / "oracle" / name / plans_file)
     config = plan.resolve(configuration)

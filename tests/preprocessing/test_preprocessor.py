@@ -1,7 +1,7 @@
 """Runs over whole datasets: what is done, what is left, and what is told."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from resenc_plans import Dataset, Plans
 from resenc_plans.errors import ConfigurationError, DatasetError, FileError, PreprocessingError
 from resenc_plans.preprocessing import PreprocessingProgress, Preprocessor
 from resenc_plans.preprocessing.normalize import NORMALIZATIONS
+from resenc_plans.preprocessing.preprocessor import PreprocessingReport
 from resenc_plans.preprocessing.store.case_store import CaseStore
 from resenc_plans.preprocessing.store.check import check_store
 from resenc_plans.preprocessing.store.folder import open_for_writing
@@ -33,41 +34,46 @@ NAMES = ("case_0", "case_1", "case_2", "case_3")
 
 
 @pytest.fixture
-def dataset(tmp_path: Path):
+def dataset(tmp_path: Path) -> Dataset:
     return make_dataset(tmp_path)
 
 
 @pytest.fixture
-def store(tmp_path: Path):
+def store(tmp_path: Path) -> Path:
     return tmp_path / "preprocessed" / "nnUNetPlans_3d_fullres"
 
 
 @pytest.fixture(scope="module")
-def threads():
+def threads() -> Iterator[Any]:
     """Workers without the start of a process."""
     with ThreadPoolExecutor(2) as executor:
         yield executor
 
 
-def run(dataset, store, executor, plans=None, **options):
+def run(
+    dataset: Dataset, store: Path, executor: Any, plans: Plans | None = None, **options
+) -> PreprocessingReport:
     plans = plans or plan()
     return Preprocessor(plans.resolve("3d_fullres"), plans).run(dataset, store, executor, **options)
 
 
-def spoil(dataset, index, change) -> None:
+def spoil(dataset: Dataset, index: int, change: Callable[..., Any]) -> None:
     """Change the voxels of a case's image."""
     image, _ = volume(10 * index)
     write_image(change(image), image_file(dataset.folder, index))
 
 
 class TestWhatIsDone:
-    def test_every_case_is_stored(self, dataset, store, threads) -> None:
+    def test_every_case_is_stored(self, dataset: Dataset, store: Path, threads: Any) -> None:
         report = run(dataset, store, threads)
 
         assert sorted(report.stored) == sorted(CaseStore(store)) == list(NAMES)
-        assert report.unchanged == report.problems == ()
+        assert not report.unchanged
+        assert not report.problems
 
-    def test_processes_store_the_same_as_threads(self, dataset, store, threads) -> None:
+    def test_processes_store_the_same_as_threads(
+        self, dataset: Dataset, store: Path, threads: Any
+    ) -> None:
         run(dataset, store, threads)
         by_threads = files_of(store)
 
@@ -75,7 +81,7 @@ class TestWhatIsDone:
 
         assert files_of(store) == by_threads
 
-    def test_a_rerun_does_nothing(self, dataset, store, threads) -> None:
+    def test_a_rerun_does_nothing(self, dataset: Dataset, store: Path, threads: Any) -> None:
         run(dataset, store, threads)
 
         report = run(dataset, store, threads)
@@ -83,25 +89,31 @@ class TestWhatIsDone:
         assert report.stored == ()
         assert report.unchanged == NAMES
 
-    def test_force_does_all(self, dataset, store, threads) -> None:
+    def test_force_does_all(self, dataset: Dataset, store: Path, threads: Any) -> None:
         run(dataset, store, threads)
 
         assert len(run(dataset, store, threads, force=True).stored) == 4
 
-    def test_a_changed_image_is_done_again(self, dataset, store, threads) -> None:
+    def test_a_changed_image_is_done_again(
+        self, dataset: Dataset, store: Path, threads: Any
+    ) -> None:
         run(dataset, store, threads)
         spoil(dataset, 2, lambda image: image + 1)
 
         assert run(dataset, store, threads).stored == ("case_2",)
 
-    def test_a_file_that_was_only_touched_is_not(self, dataset, store, threads) -> None:
+    def test_a_file_that_was_only_touched_is_not(
+        self, dataset: Dataset, store: Path, threads: Any
+    ) -> None:
         run(dataset, store, threads)
         os.utime(label_file(dataset.folder, 1), (1, 1))
 
         assert run(dataset, store, threads).stored == ()
 
     @pytest.mark.parametrize("name", ["case_1.b2nd", "case_1_seg.b2nd", "case_1.pkl"])
-    def test_a_lost_file_is_made_again(self, dataset, store, threads, name: str) -> None:
+    def test_a_lost_file_is_made_again(
+        self, dataset: Dataset, store: Path, threads: Any, name: str
+    ) -> None:
         run(dataset, store, threads)
         whole = files_of(store)
         (store / name).unlink()
@@ -118,20 +130,22 @@ class TestWhatIsDone:
         ],
     )
     def test_other_plans_do_all_again(
-        self, dataset, store, threads, changes: dict[str, Any]
+        self, dataset: Dataset, store: Path, threads: Any, changes: dict[str, Any]
     ) -> None:
         run(dataset, store, threads)
 
         assert len(run(dataset, store, threads, plan(**changes)).stored) == 4
 
     def test_what_preprocessing_does_not_read_changes_nothing(
-        self, dataset, store, threads
+        self, dataset: Dataset, store: Path, threads: Any
     ) -> None:
         run(dataset, store, threads)
 
         assert run(dataset, store, threads, plan(batch_size=7, patch_size=[8, 8, 8])).stored == ()
 
-    def test_intensities_matter_to_ct_only(self, dataset, store, threads) -> None:
+    def test_intensities_matter_to_ct_only(
+        self, dataset: Dataset, store: Path, threads: Any
+    ) -> None:
         for scheme, again in (("ZScoreNormalization", 0), ("CTNormalization", 4)):
             plans = plan(normalization_schemes=[scheme])
             document = plans.to_dict()
@@ -143,14 +157,16 @@ class TestWhatIsDone:
             assert len(report.stored) == again
 
     def test_a_new_version_of_the_results_does_all_again(
-        self, dataset, store, threads, monkeypatch: pytest.MonkeyPatch
+        self, dataset: Dataset, store: Path, threads: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run(dataset, store, threads)
         monkeypatch.setattr("resenc_plans.preprocessing.store.manifest.RESULTS_VERSION", 99)
 
         assert len(run(dataset, store, threads).stored) == 4
 
-    def test_cases_that_left_the_dataset_leave_the_store(self, dataset, store, threads) -> None:
+    def test_cases_that_left_the_dataset_leave_the_store(
+        self, dataset: Dataset, store: Path, threads: Any
+    ) -> None:
         run(dataset, store, threads)
         image_file(dataset.folder, 3).unlink()
 
@@ -158,7 +174,9 @@ class TestWhatIsDone:
 
         assert tuple(CaseStore(store)) == NAMES[:3]
 
-    def test_a_damaged_manifest_is_no_obstacle(self, dataset, store, threads) -> None:
+    def test_a_damaged_manifest_is_no_obstacle(
+        self, dataset: Dataset, store: Path, threads: Any
+    ) -> None:
         run(dataset, store, threads)
         manifest = store / ".resenc-plans" / "manifest.jsonl"
         manifest.write_bytes(manifest.read_bytes()[:-100])
@@ -168,7 +186,7 @@ class TestWhatIsDone:
         assert len(report.stored) == 1
         assert len(report.unchanged) == 3
 
-    def test_progress_counts_to_the_end(self, dataset, store, threads) -> None:
+    def test_progress_counts_to_the_end(self, dataset: Dataset, store: Path, threads: Any) -> None:
         seen: list[PreprocessingProgress] = []
 
         run(dataset, store, threads, on_progress=seen.append)
@@ -178,7 +196,9 @@ class TestWhatIsDone:
         assert seen[0].total == 4
         assert 0 < seen[0].seconds <= seen[-1].seconds
 
-    def test_one_case_in_memory_is_the_stored_one(self, dataset, store, threads) -> None:
+    def test_one_case_in_memory_is_the_stored_one(
+        self, dataset: Dataset, store: Path, threads: Any
+    ) -> None:
         run(dataset, store, threads)
         image, labels = volume(0)
         properties = dict(CaseStore(store)["case_0"].properties)
@@ -193,7 +213,7 @@ class TestWhatIsDone:
         np.testing.assert_equal(ours.properties["class_locations"], properties["class_locations"])
 
     def test_a_scheme_of_the_user_reaches_the_workers(
-        self, dataset, store, monkeypatch: pytest.MonkeyPatch
+        self, dataset: Dataset, store: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(NORMALIZATIONS, "Halve", halve)
 
@@ -213,7 +233,7 @@ class TestTrouble:
         ids=["nan", "constant", "another shape"],
     )
     def test_a_bad_image_is_told_and_stops_no_other(
-        self, dataset, store, threads, change: Callable[..., Any], reason: str
+        self, dataset: Dataset, store: Path, threads: Any, change: Callable[..., Any], reason: str
     ) -> None:
         spoil(dataset, 1, change)
 
@@ -225,7 +245,7 @@ class TestTrouble:
         assert "imagesTr" in str(problem)
         assert tuple(CaseStore(store)) == ("case_0", "case_2", "case_3")
 
-    def test_unknown_labels_are_told(self, dataset, store, threads) -> None:
+    def test_unknown_labels_are_told(self, dataset: Dataset, store: Path, threads: Any) -> None:
         _, labels = volume(20)
         write_image(labels + 7, label_file(dataset.folder, 2))
 
@@ -233,7 +253,9 @@ class TestTrouble:
 
         assert "labels 7, 8, 9, which dataset.json does not name; it names 0, 1, 2" in str(problem)
 
-    def test_a_truncated_file_is_told_with_its_path(self, dataset, store, threads) -> None:
+    def test_a_truncated_file_is_told_with_its_path(
+        self, dataset: Dataset, store: Path, threads: Any
+    ) -> None:
         path = image_file(dataset.folder, 3)
         path.write_bytes(path.read_bytes()[:500])
 
@@ -241,14 +263,18 @@ class TestTrouble:
 
         assert str(path) in str(problem)
 
-    def test_a_missing_label_is_told_with_its_path(self, dataset, store, threads) -> None:
+    def test_a_missing_label_is_told_with_its_path(
+        self, dataset: Dataset, store: Path, threads: Any
+    ) -> None:
         label_file(dataset.folder, 0).unlink()
 
         (problem,) = run(dataset, store, threads).problems
 
         assert f"{label_file(dataset.folder, 0)}: no such file" in str(problem)
 
-    def test_channels_that_differ_in_shape_are_told(self, tmp_path: Path, store, threads) -> None:
+    def test_channels_that_differ_in_shape_are_told(
+        self, tmp_path: Path, store: Path, threads: Any
+    ) -> None:
         dataset = make_dataset(tmp_path, channels=2)
         write_image(volume(5)[0][1:], image_file(dataset.folder, 1, channel=1))
 
@@ -258,7 +284,7 @@ class TestTrouble:
         assert str(image_file(dataset.folder, 1, channel=1)) in str(problem)
         assert len(report.stored) == 3
 
-    def test_a_missing_channel_is_told(self, tmp_path: Path, store, threads) -> None:
+    def test_a_missing_channel_is_told(self, tmp_path: Path, store: Path, threads: Any) -> None:
         dataset = make_dataset(tmp_path, channels=2)
         image_file(dataset.folder, 1, channel=1).unlink()
 
@@ -266,14 +292,18 @@ class TestTrouble:
 
         assert "has 1 channels in 1 files, but the plans are for 2" in str(problem)
 
-    def test_a_case_that_was_repaired_is_done(self, dataset, store, threads) -> None:
+    def test_a_case_that_was_repaired_is_done(
+        self, dataset: Dataset, store: Path, threads: Any
+    ) -> None:
         spoil(dataset, 1, lambda image: image * np.nan)
         run(dataset, store, threads)
         spoil(dataset, 1, lambda image: image)
 
         assert run(dataset, store, threads).stored == ("case_1",)
 
-    def test_a_case_that_broke_leaves_no_old_files(self, dataset, store, threads) -> None:
+    def test_a_case_that_broke_leaves_no_old_files(
+        self, dataset: Dataset, store: Path, threads: Any
+    ) -> None:
         run(dataset, store, threads)
         spoil(dataset, 1, lambda image: image * np.nan)
 
@@ -281,13 +311,17 @@ class TestTrouble:
 
         assert not list(store.glob("case_1*"))
 
-    def test_plans_for_other_channels_are_refused_at_once(self, dataset, store, threads) -> None:
+    def test_plans_for_other_channels_are_refused_at_once(
+        self, dataset: Dataset, store: Path, threads: Any
+    ) -> None:
         with pytest.raises(ConfigurationError, match=r"for 2 channels, but .* names 1"):
             run(dataset, store, threads, plan(channels=2))
 
         assert not store.exists()
 
-    def test_unknown_names_in_the_plans_are_refused_at_once(self, dataset, store, threads) -> None:
+    def test_unknown_names_in_the_plans_are_refused_at_once(
+        self, dataset: Dataset, store: Path, threads: Any
+    ) -> None:
         for changes, reason in (
             ({"normalization_schemes": ["Mine"]}, "register_normalization"),
             ({"resampling_fn_data": "mine"}, "resampling_fn_data is 'mine'"),
@@ -296,23 +330,27 @@ class TestTrouble:
             with pytest.raises(ConfigurationError, match=reason):
                 run(dataset, store, threads, plan(**changes))
 
-    def test_a_dataset_without_cases_is_refused(self, tmp_path: Path, store, threads) -> None:
+    def test_a_dataset_without_cases_is_refused(
+        self, tmp_path: Path, store: Path, threads: Any
+    ) -> None:
         with pytest.raises(DatasetError, match="no training cases"):
             run(make_dataset(tmp_path, cases=0), store, threads)
 
-    def test_a_file_in_the_place_of_the_folder_is_told(self, dataset, store, threads) -> None:
+    def test_a_file_in_the_place_of_the_folder_is_told(
+        self, dataset: Dataset, store: Path, threads: Any
+    ) -> None:
         store.parent.mkdir()
         store.touch()
 
         with pytest.raises(FileError, match="cannot be created"):
             run(dataset, store, threads)
 
-    def test_two_runs_do_not_mix(self, dataset, store, threads) -> None:
+    def test_two_runs_do_not_mix(self, dataset: Dataset, store: Path, threads: Any) -> None:
         with open_for_writing(store), pytest.raises(FileError, match="another run"):
             run(dataset, store, threads)
 
     def test_a_killed_worker_is_named_and_its_case_tried_again(
-        self, dataset, store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, dataset: Dataset, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(NORMALIZATIONS, "Die", die_once)
         monkeypatch.setenv("RESENC_PLANS_TEST_FLAG", str(tmp_path / "died"))
@@ -336,7 +374,7 @@ class TestTrouble:
         assert report.problems == ()
 
     def test_a_case_that_kills_twice_is_given_up(
-        self, dataset, store, monkeypatch: pytest.MonkeyPatch
+        self, dataset: Dataset, store: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(NORMALIZATIONS, "Die", die_always)
         spoil(dataset, 1, lambda image: image + 1000)
@@ -350,7 +388,9 @@ class TestTrouble:
 
 
 class TestCheck:
-    def test_a_good_store_has_no_problems(self, dataset, store, threads) -> None:
+    def test_a_good_store_has_no_problems(
+        self, dataset: Dataset, store: Path, threads: Any
+    ) -> None:
         run(dataset, store, threads)
 
         check = check_store(store)
@@ -358,7 +398,7 @@ class TestCheck:
         assert check.cases == NAMES
         assert check.problems == ()
 
-    def test_one_flipped_bit_is_found(self, dataset, store, threads) -> None:
+    def test_one_flipped_bit_is_found(self, dataset: Dataset, store: Path, threads: Any) -> None:
         run(dataset, store, threads)
         content = bytearray((store / "case_2.b2nd").read_bytes())
         content[-100] ^= 1
@@ -370,7 +410,9 @@ class TestCheck:
         assert "digest" in problem.reason
 
     @pytest.mark.parametrize("name", ["case_2.b2nd", "case_2_seg.b2nd", "case_2.pkl"])
-    def test_a_lost_file_is_found(self, dataset, store, threads, name: str) -> None:
+    def test_a_lost_file_is_found(
+        self, dataset: Dataset, store: Path, threads: Any, name: str
+    ) -> None:
         run(dataset, store, threads)
         (store / name).unlink()
 
@@ -378,7 +420,9 @@ class TestCheck:
 
         assert name in problem.reason
 
-    def test_cases_without_a_manifest_are_opened(self, dataset, store, threads) -> None:
+    def test_cases_without_a_manifest_are_opened(
+        self, dataset: Dataset, store: Path, threads: Any
+    ) -> None:
         run(dataset, store, threads)
         (store / ".resenc-plans" / "manifest.jsonl").unlink()
         (store / "case_0_seg.b2nd").write_bytes((store / "case_1.b2nd").read_bytes())

@@ -11,7 +11,7 @@ from resenc_plans.training.batches.patch_sampling import read_region
 LABELS = np.random.default_rng(0).integers(0, 3, (6, 8, 10)).astype(np.uint8)
 
 
-def write(folder, form) -> None:
+def write(folder: Path, form: str) -> None:
     if form == "b2nd":
         write_labels(folder / "case.b2nd", LABELS)
     else:

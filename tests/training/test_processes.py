@@ -177,7 +177,7 @@ ENDLESS = STEP | {"iterations": 10_000, "checkpoint_minutes": 1e-9}
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-def test_when_a_rank_dies_all_end_and_it_is_named(preprocessed: Path, number) -> None:
+def test_when_a_rank_dies_all_end_and_it_is_named(preprocessed: Path, number: Any) -> None:
     process = start(preprocessed, "dying", ENDLESS, "--gpus", "2")
     wait_for_checkpoint(process, preprocessed, "dying")
     children = psutil.Process(process.pid).children()
@@ -290,7 +290,7 @@ def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(preprocessed: Path)
     ],
 )
 def test_a_signal_to_all_processes_ends_a_run_with_a_checkpoint(
-    preprocessed: Path, options, number
+    preprocessed: Path, options: tuple[Any, ...], number: Any
 ) -> None:
     process = start(preprocessed, "stopped", ENDLESS | {"workers": 1}, *options)
     wait_for_checkpoint(process, preprocessed, "stopped")

@@ -94,7 +94,7 @@ def by_rank(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", list(losses(ALONE)))
 def test_an_uneven_split_has_the_gradient_of_the_whole_batch(
-    by_rank: list[dict[str, Any]], name
+    by_rank: list[dict[str, Any]], name: str
 ) -> None:
     value, alone = gradients(name, ALONE, slice(None))
     assert sum(found[name][0] for found in by_rank) / WORLD == pytest.approx(value, abs=1e-5)

@@ -16,7 +16,7 @@ from resenc_plans.training.trainer import Trainer
 
 
 @pytest.fixture
-def recorded(config: ResolvedConfiguration, dataset: Dataset, preprocessed: Path):
+def recorded(config: ResolvedConfiguration, dataset: Dataset, preprocessed: Path) -> Path:
     """The store, with a manifest as `preprocess` leaves it."""
     store = preprocessed / config.data_identifier
     recipe = recipe_digest(config, dataset.json, "threshold")
@@ -26,14 +26,14 @@ def recorded(config: ResolvedConfiguration, dataset: Dataset, preprocessed: Path
     return preprocessed
 
 
-def changed(config, **changes):
+def changed(config: ResolvedConfiguration, **changes) -> ResolvedConfiguration:
     document = config.plans.to_dict()
     document["configurations"]["tiny"] |= changes
     return Plans.from_dict(document, path=config.plans.path).resolve("tiny")
 
 
 def test_a_case_of_another_spacing_is_stale(
-    recorded, config: ResolvedConfiguration, dataset: Dataset
+    recorded: Path, config: ResolvedConfiguration, dataset: Dataset
 ) -> None:
     settings = TrainingSettings(workers=0)
     Trainer(config, dataset, 0, settings)
@@ -43,7 +43,7 @@ def test_a_case_of_another_spacing_is_stale(
 
 
 def test_a_dry_run_finds_it_too_and_writes_nothing(
-    recorded,
+    recorded: Path,
     config: ResolvedConfiguration,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

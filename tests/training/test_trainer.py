@@ -128,7 +128,7 @@ def test_the_loss_falls(config: ResolvedConfiguration, dataset: Dataset) -> None
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_stopped_run_goes_on_bit_for_bit(
-    config: ResolvedConfiguration, dataset: Dataset, tmp_path: Path, number
+    config: ResolvedConfiguration, dataset: Dataset, tmp_path: Path, number: Any
 ) -> None:
     undisturbed = Trainer(config, dataset, 0, SHORT).fit().checkpoint.rename(tmp_path / "u.pth")
     training, validation = default_batches(config, dataset, 0, SHORT, ALONE)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import DTypeLike
 
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.labels import Labels
@@ -12,7 +13,7 @@ from tests.inference.logits import smooth_logits
 from tests.preprocessing.datasets import plan
 
 
-def labels(count):
+def labels(count: int) -> Labels:
     document = {
         "channel_names": {"0": "CT"},
         "labels": {"background": 0} | {f"label {n}": n for n in range(1, count + 1)},
@@ -22,7 +23,7 @@ def labels(count):
     return Labels.from_dataset(DatasetJson.from_dict(document))
 
 
-def recipe(foreground=2, **changes):
+def recipe(foreground: int = 2, **changes) -> ExportRecipe:
     return ExportRecipe.of(plan(**changes).resolve("3d_fullres"), labels(foreground))
 
 
@@ -47,7 +48,7 @@ def test_cropping_and_transposition_are_undone() -> None:
 
 
 @pytest.mark.parametrize(("foreground", "dtype"), [(254, np.uint8), (255, np.uint16)])
-def test_labels_have_the_type_that_nnunet_gives_them(foreground: int, dtype) -> None:
+def test_labels_have_the_type_that_nnunet_gives_them(foreground: int, dtype: DTypeLike) -> None:
     made = recipe(foreground)
     logits = np.zeros((foreground + 1, 13, 12, 8), np.float16)
     logits[-1, 5] = 1

@@ -1,6 +1,7 @@
 """Labels from logits: equal to a direct computation in double precision."""
 
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import DTypeLike
 
 from resenc_plans.errors import PredictionError
 from resenc_plans.inference import export_labels
@@ -95,7 +97,7 @@ def test_regions_paint_their_labels_later_ones_over_earlier(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_heads_that_are_far_away_are_left_out_without_a_difference(dtype) -> None:
+def test_heads_that_are_far_away_are_left_out_without_a_difference(dtype: DTypeLike) -> None:
     logits = scattered_logits(7, (20, 9, 90, 80), dtype)
     values = resampled(logits, (12, 70, 100))
     labels = export_labels(logits, (12, 70, 100), **SPACINGS)
@@ -107,7 +109,7 @@ def test_heads_that_are_far_away_are_left_out_without_a_difference(dtype) -> Non
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_head_may_win_between_voxels_that_it_wins_nowhere(dtype) -> None:
+def test_a_head_may_win_between_voxels_that_it_wins_nowhere(dtype: DTypeLike) -> None:
     logits = seesaw_logits(2, (7, 20, 50, 60), dtype)
     labels = export_labels(logits, (31, 77, 91), **SPACINGS)
     assert set(np.unique(labels)) - {0, 6}
@@ -116,7 +118,7 @@ def test_a_head_may_win_between_voxels_that_it_wins_nowhere(dtype) -> None:
 
 @pytest.mark.parametrize("make", [smooth_logits, tied_logits])
 def test_logits_that_are_larger_than_a_window_are_read_in_parts(
-    make, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resenc_plans.inference.export.planes.BYTES_AT_ONCE", 1)
     logits = make(3, (4, 61, 9, 10))
@@ -207,6 +209,8 @@ def test_no_head_is_held_on_the_new_grid() -> None:
         ((3, 2, 2, 2), np.int32, {}, "type int32"),
     ],
 )
-def test_what_are_no_logits_is_refused(shape: tuple[int, ...], dtype, options, reason: str) -> None:
+def test_what_are_no_logits_is_refused(
+    shape: tuple[int, ...], dtype: DTypeLike, options: dict[str, Any], reason: str
+) -> None:
     with pytest.raises(PredictionError, match=reason):
         export_labels(np.zeros(shape, dtype), (2, 2, 2), **SPACINGS, **options)

@@ -1,9 +1,11 @@
 """Probabilities on disk: equal to softmax and sigmoid of all heads at once."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import DTypeLike
 
 from resenc_plans.errors import FileError
 from resenc_plans.inference.export.case import ExportRecipe, export_case
@@ -12,7 +14,7 @@ from resenc_plans.inference.export.probabilities import write_probabilities
 from resenc_plans.safe_pickle import load_pickle
 from tests.inference.logits import resampled, smooth_logits
 
-PROPERTIES = {
+PROPERTIES: dict[str, Any] = {
     "spacing": (1.0, 1.1, 1.2),
     "shape_before_cropping": (12, 16, 20),
     "bbox_used_for_cropping": [[1, 11], [2, 16], [0, 17]],
@@ -21,7 +23,9 @@ PROPERTIES = {
 BOX = (slice(1, 11), slice(2, 16), slice(0, 17))
 
 
-def recipe(regions=None, transpose=(0, 1, 2)):
+def recipe(
+    regions: tuple[int, int] | None = None, transpose: tuple[int, int, int] = (0, 1, 2)
+) -> ExportRecipe:
     spacing = tuple(PROPERTIES["spacing"][axis] for axis in transpose)
     return ExportRecipe(spacing, transpose, NNUNETS_DEFAULT, regions, np.dtype(np.uint8))
 
@@ -29,7 +33,7 @@ def recipe(regions=None, transpose=(0, 1, 2)):
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(8, 11, 20), (10, 14, 17)])
 def test_softmax_is_taken_over_the_heads(
-    tmp_path: Path, dtype, shape: tuple[int, int, int]
+    tmp_path: Path, dtype: DTypeLike, shape: tuple[int, int, int]
 ) -> None:
     logits = smooth_logits(1, (4, *shape), dtype)
     write_probabilities(tmp_path / "case.npz", logits, PROPERTIES, recipe())

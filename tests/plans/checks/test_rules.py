@@ -113,7 +113,7 @@ def test_a_patch_that_does_not_divide_names_axis_divisor_and_sizes() -> None:
         ),
     ],
 )
-def test_each_fault_is_found_by_its_rule(content, rule: str, words: str) -> None:
+def test_each_fault_is_found_by_its_rule(content: dict[str, Any], rule: str, words: str) -> None:
     assert words in findings(content)[rule]
 
 

@@ -24,23 +24,25 @@ lengths = st.integers(1, 24)
 shapes = st.tuples(lengths, lengths, lengths)
 
 
-def volume(shape, seed=0, offset=0.0):
+def volume(shape: tuple[int, int, int], seed: int = 0, offset: float = 0.0) -> np.ndarray:
     random = np.random.default_rng(seed)
     return (offset + random.standard_normal((1, *shape))).astype(np.float32)
 
 
-def blobs(shape, labels=3, seed=0):
+def blobs(shape: tuple[int, int, int], labels: int = 3, seed: int = 0) -> np.ndarray:
     noise = gaussian_filter(np.random.default_rng(seed).standard_normal(shape), 1.5)
     return np.digitize(noise, np.quantile(noise, np.linspace(0, 1, labels + 1)[1:-1]))[None] - 1
 
 
-def by_definition(array, shape, order):
+def by_definition(array: np.ndarray, shape: tuple[int, ...], order: Any) -> np.ndarray:
     factors = [new / old for new, old in zip(shape, array.shape, strict=True)]
     zoomed = zoom(array.astype(float), factors, order=order, mode="nearest", grid_mode=True)
     return np.clip(zoomed, array.min(), array.max())
 
 
-def labels_by_threshold(labels, shape, order=1):
+def labels_by_threshold(
+    labels: np.ndarray, shape: tuple[int, int, int], order: int = 1
+) -> np.ndarray:
     result = np.zeros(shape, labels.dtype)
     for label in np.unique(labels):
         result[by_definition((labels == label).astype(float), shape, order) >= 0.5] = label

@@ -203,7 +203,7 @@ ENDINGS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_workers_end_with_the_program(source: PatchSource, preprocessed: Path, ending) -> None:
+def test_workers_end_with_the_program(source: PatchSource, preprocessed: Path, ending: str) -> None:
     program = f"""
 import multiprocessing, os, signal, sys
 from resenc_plans import Dataset, Plans, TrainingSettings
