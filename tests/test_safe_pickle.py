@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from resenc_plans.safe_pickle import dump_pickle, load_pickle
 
 
 class Harmful:
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return print, ("run",)
 
 

@@ -2,6 +2,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -146,7 +147,7 @@ def test_a_measurement_is_printed_beside_the_estimate_and_calibrates_what_follow
     class Gpu:
         name = "Pretended GPU"
 
-    def measured(config, channels, heads, gpu, *, regions):
+    def measured(config: Any, channels: int, heads: int, gpu: Any, *, regions: Any) -> Any:
         assert (channels, heads, regions) == (2, 4, False)
         return StepMeasurement(gpu.name, "2.13.0", 3 * 2**30, 4 * 2**30, 20 * 2**30, 0.25)
 

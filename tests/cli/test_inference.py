@@ -197,7 +197,7 @@ def test_what_cannot_be_done_is_said_in_words(
 
 
 def test_a_cascades_second_stage_asks_for_the_first_by_its_option(
-    run, images: Path, tmp_path: Path
+    run: Callable[..., Done], images: Path, tmp_path: Path
 ) -> None:
     model = write_model(tmp_path / "second", previous_stage="first")
     done = run("predict", "-i", images, "-o", tmp_path / "out", "-m", model)

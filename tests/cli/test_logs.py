@@ -1,13 +1,14 @@
 """What the library logs, as the command line shows and keeps it."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from resenc_plans.cli.logs import configure_logging
 from resenc_plans.errors import FileError
+from tests.cli.conftest import Done
 
 logger = logging.getLogger("resenc_plans.somewhere")
 
@@ -60,7 +61,9 @@ def test_a_log_file_keeps_everything_and_is_appended_to(
         configure_logging(log_file=tmp_path)
 
 
-def test_a_failed_case_leaves_its_traceback_in_the_log(run, tmp_path: Path) -> None:
+def test_a_failed_case_leaves_its_traceback_in_the_log(
+    run: Callable[..., Done], tmp_path: Path
+) -> None:
     from tests.inference.models import write_model
 
     images = tmp_path / "images"
@@ -75,7 +78,9 @@ def test_a_failed_case_leaves_its_traceback_in_the_log(run, tmp_path: Path) -> N
     assert "Traceback (most recent call last)" in text
 
 
-def test_options_before_the_command_leave_its_messages_as_they_are(run, tmp_path: Path) -> None:
+def test_options_before_the_command_leave_its_messages_as_they_are(
+    run: Callable[..., Done], tmp_path: Path
+) -> None:
     done = run("--log-file", tmp_path / "log.txt", "show", "-p", tmp_path / "none.json")
     assert done.code == 2
     assert "no such file" in done.err

@@ -94,7 +94,7 @@ def test_an_empty_folder_and_no_folder_are_errors(folder: Path) -> None:
 class AtOnce(Executor):
     """An executor of any engine."""
 
-    def submit(self, function, /, *arguments, **options):
+    def submit(self, function: Any, /, *arguments: Any, **options: Any) -> Any:
         future: Future[Any] = Future()
         future.set_result(function(*arguments, **options))
         return future

@@ -1,5 +1,7 @@
 """Compiled loops where their machine code can be kept, and where not."""
 
+from typing import Any
+
 import numba.core.caching
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from resenc_plans.execution.compiled import compiled
 
 
-def total(values):
+def total(values: Any) -> Any:
     result = 0.0
     for value in values:
         result += value

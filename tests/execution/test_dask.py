@@ -45,7 +45,7 @@ def test_both_datasets_are_stored_though_a_worker_dies(
     preprocessor = Preprocessor(plan.resolve("2d"), plan)
     victims = [worker_pid(cluster)]
 
-    def kill_one(progress) -> None:
+    def kill_one(progress: Any) -> None:
         if victims and progress.done >= progress.total / 4:
             os.kill(victims.pop(), signal.SIGKILL)
 

@@ -1,4 +1,5 @@
 import zlib
+from typing import Any
 
 from resenc_plans.execution.cases import CaseProblem
 from resenc_plans.execution.pipeline import Pipeline
@@ -7,8 +8,8 @@ from resenc_plans.execution.pipeline import Pipeline
 def test_whatever_a_case_raises_the_others_are_done() -> None:
     faults = {"a": IndexError("x"), "b": zlib.error("x"), "c": EOFError("x"), "d": MemoryError()}
 
-    def stage(*names):
-        def work(case, *_):
+    def stage(*names: Any) -> Any:
+        def work(case: Any, *_: object) -> Any:
             if case in names:
                 raise faults[case]
             return case

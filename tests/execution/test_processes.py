@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import wait
-from typing import Never
+from typing import Any, Never
 
 import pytest
 
@@ -14,7 +14,7 @@ from resenc_plans.errors import DatasetError, WorkerError
 from resenc_plans.execution.processes import LocalWorkers
 
 
-def double(number):
+def double(number: int) -> Any:
     return 2 * number
 
 
@@ -26,12 +26,12 @@ def leave() -> None:
     os._exit(7)
 
 
-def fail(message) -> Never:
+def fail(message: str) -> Never:
     raise DatasetError(message)
 
 
 class UnpicklableError(Exception):
-    def __init__(self, first, second):
+    def __init__(self, first: str, second: str) -> None:
         super().__init__(f"{first} {second}")
 
 
@@ -39,7 +39,7 @@ def fail_strangely() -> Never:
     raise UnpicklableError("so", "strange")
 
 
-def environment(name):
+def environment(name: str) -> Any:
     return os.environ.get(name)
 
 

@@ -1,5 +1,7 @@
 """Logits for tests, and their labels by a direct computation in double precision."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import DTypeLike
 from scipy.ndimage import gaussian_filter, zoom
@@ -8,21 +10,19 @@ ISOTROPIC = (1.0, 1.0, 1.0)
 COARSE = ((5.0, 1.0, 1.0), (1.0, 5.0, 1.0), (1.0, 1.0, 5.0))
 
 
-def smooth_logits(
-    seed: int, shape: tuple[int, int, int, int], dtype: DTypeLike = np.float16
-) -> np.ndarray:
+def smooth_logits(seed: int, shape: tuple[int, ...], dtype: DTypeLike = np.float16) -> np.ndarray:
     """Smooth random fields, one per head."""
     noise = np.random.default_rng(seed).standard_normal(shape)
     return (8 * gaussian_filter(noise, (0, 1, 1, 1))).astype(dtype)
 
 
-def tied_logits(seed, shape, dtype=np.float16):
+def tied_logits(seed: int, shape: tuple[int, ...], dtype: DTypeLike = np.float16) -> Any:
     """Fields of few values, so that heads tie nearly everywhere."""
     return np.random.default_rng(seed).integers(-1, 2, shape).astype(dtype)
 
 
 def scattered_logits(
-    seed: int, shape: tuple[int, int, int, int], dtype: DTypeLike = np.float16
+    seed: int, shape: tuple[int, ...], dtype: DTypeLike = np.float16
 ) -> np.ndarray:
     """A ball for each head but the first, somewhere; far away all but the first are very low."""
     random = np.random.default_rng(seed)
@@ -34,9 +34,7 @@ def scattered_logits(
     return logits.astype(dtype)
 
 
-def seesaw_logits(
-    seed: int, shape: tuple[int, int, int, int], dtype: DTypeLike = np.float16
-) -> np.ndarray:
+def seesaw_logits(seed: int, shape: tuple[int, ...], dtype: DTypeLike = np.float16) -> np.ndarray:
     """Two heads that win in turns, the others in between: largest nowhere but between voxels."""
     random = np.random.default_rng(seed)
     turns = (-1.0) ** np.indices(shape[1:]).sum(axis=0)
@@ -46,9 +44,7 @@ def seesaw_logits(
     return logits.astype(dtype)
 
 
-def resampled(
-    logits: np.ndarray, shape: tuple[int, int, int], axis: int | None = None
-) -> np.ndarray:
+def resampled(logits: np.ndarray, shape: tuple[int, ...], axis: int | None = None) -> np.ndarray:
     """Logits on the new grid, in double precision, rounded to their own type as nnU-Net does."""
     if logits.shape[1:] == tuple(shape):
         return logits
@@ -57,7 +53,7 @@ def resampled(
     )
 
 
-def _resampled(head: np.ndarray, shape: tuple[int, int, int], axis: int | None) -> np.ndarray:
+def _resampled(head: np.ndarray, shape: tuple[int, ...], axis: int | None) -> np.ndarray:
     if axis is None:
         return _zoomed(head, shape)
     planes = np.moveaxis(head, axis, 0)
@@ -67,6 +63,6 @@ def _resampled(head: np.ndarray, shape: tuple[int, int, int], axis: int | None) 
     return np.moveaxis(stack[np.floor(at).astype(int)], 0, axis)
 
 
-def _zoomed(values: np.ndarray, shape: list[int] | tuple[int, int, int]) -> np.ndarray:
+def _zoomed(values: np.ndarray, shape: list[int] | tuple[int, ...]) -> np.ndarray:
     factors = [new / old for new, old in zip(shape, values.shape, strict=True)]
     return zoom(values, factors, order=1, mode="nearest", grid_mode=True)

@@ -38,7 +38,7 @@ def write_model(
     transpose: tuple[int, int, int] = (0, 1, 2),
     spacing: tuple[float, float, float] | None = None,
     previous_stage: str | None = None,
-    **arguments,
+    **arguments: Any,
 ) -> Path:
     """A model of random weights that differ from fold to fold, trained with deep supervision."""
     names = {str(c): f"channel {c}" for c in range(channels)}

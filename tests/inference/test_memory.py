@@ -37,7 +37,7 @@ def test_the_first_attempt_that_fits_counts(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
 
-    def predict(use):
+    def predict(use: Any) -> Any:
         if use != fits:
             raise error
         return torch.ones(1)
@@ -47,7 +47,7 @@ def test_the_first_attempt_that_fits_counts(
 
 
 def test_another_error_is_not_taken_for_a_want_of_memory() -> None:
-    def predict(use) -> Never:
+    def predict(use: Any) -> Never:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="shapes"):
@@ -55,7 +55,7 @@ def test_another_error_is_not_taken_for_a_want_of_memory() -> None:
 
 
 def test_where_nothing_fits_it_is_said() -> None:
-    def predict(use) -> Never:
+    def predict(use: Any) -> Never:
         raise torch.OutOfMemoryError
 
     with pytest.raises(DeviceError, match="not enough memory"):

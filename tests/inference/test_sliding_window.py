@@ -4,7 +4,7 @@ import errno
 import os
 from itertools import pairwise
 from pathlib import Path
-from typing import Never
+from typing import Any, Never
 
 import pytest
 import torch
@@ -25,19 +25,21 @@ from resenc_plans.inference.sliding_window import (
 class Copies(torch.nn.Module):
     """Two heads: the image, and its negative."""
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> Any:
         return torch.cat([x, -x], dim=1)
 
 
 class Ramp(torch.nn.Module):
     """One head that depends on the place in the patch: 0, 1, 2, ... along the last axis."""
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> Any:
         return torch.arange(float(x.shape[-1])).expand(x.shape[0], 1, *x.shape[2:]).clone()
 
 
 @given(st.integers(1, 60), st.integers(0, 200), st.floats(0.05, 1))
-def test_tiles_cover_an_axis_without_a_gap_wider_than_the_step(patch, more, step_size) -> None:
+def test_tiles_cover_an_axis_without_a_gap_wider_than_the_step(
+    patch: int, more: int, step_size: float
+) -> None:
     starts = tile_positions(patch + more, patch, step_size)
     assert starts[0] == 0
     assert starts[-1] == more
@@ -80,7 +82,9 @@ def test_a_small_image_lies_in_the_middle_of_its_padding() -> None:
     st.integers(1, 5),
     st.booleans(),
 )
-def test_a_network_that_copies_gives_the_image_back(shape, patch, batch, mirrored) -> None:
+def test_a_network_that_copies_gives_the_image_back(
+    shape: tuple[int, ...], patch: tuple[int, ...], batch: int, mirrored: Any
+) -> None:
     image = torch.linspace(-5, 5, steps=shape[0] * shape[1] * shape[2]).reshape(1, *shape)
     axes = tuple(range(len(patch))) if mirrored else ()
     logits = sliding_window_logits(
@@ -115,7 +119,7 @@ def test_sums_too_large_for_half_precision_are_made_in_single() -> None:
 def test_a_disk_without_room_for_sums_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def full(*_) -> Never:
+    def full(*_: object) -> Never:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("resenc_plans.inference.memory.free_memory", lambda: 100)

@@ -1,4 +1,3 @@
-# ruff: noqa: E402
 """Run in the peer's environment: our networks beside dynamic-network-architectures' own.
 
 Arguments: folder of our sources, folder of the tests, JSON file with the cases. Prints one line of

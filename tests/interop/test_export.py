@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import DTypeLike
 from scipy.ndimage import gaussian_filter
 
 from resenc_plans import Plans
@@ -29,15 +30,15 @@ TORCH: dict[str, Any] = {
 
 
 def scenario(
-    spacing=(1.0, 1.0, 1.0),
-    image_spacing=(1.3, 0.8, 0.9),
-    shape=(18, 24, 20),
-    cropped=(14, 30, 22),
-    before=None,
-    transpose=(0, 1, 2),
-    dtype="float16",
+    spacing: tuple[float, ...] = (1.0, 1.0, 1.0),
+    image_spacing: tuple[float, ...] = (1.3, 0.8, 0.9),
+    shape: tuple[int, ...] = (18, 24, 20),
+    cropped: tuple[int, ...] = (14, 30, 22),
+    before: tuple[int, ...] | None = None,
+    transpose: tuple[int, ...] = (0, 1, 2),
+    dtype: DTypeLike = "float16",
     labels: dict[str, Any] = PLAIN,
-    **changes,
+    **changes: Any,
 ) -> dict[str, Any]:
     """A case with logits on one grid and an image on another, both in the plans' axis order."""
     before = before or cropped

@@ -58,7 +58,7 @@ TORCH = {"resampling_fn_data": "resample_torch_fornnunet"}
 TORCH |= {"resampling_fn_seg": "resample_torch_fornnunet"}
 
 
-def torch_kwargs(separate: bool | None, **more) -> dict[str, Any]:
+def torch_kwargs(separate: bool | None, **more: Any) -> dict[str, Any]:
     return TORCH | {
         f"resampling_fn_{what}_kwargs": {
             "is_seg": what == "seg",
@@ -70,7 +70,9 @@ def torch_kwargs(separate: bool | None, **more) -> dict[str, Any]:
     }
 
 
-def dataset_json(channels: int = 1, labels: dict[str, Any] | None = None, **more) -> dict[str, Any]:
+def dataset_json(
+    channels: int = 1, labels: dict[str, Any] | None = None, **more: Any
+) -> dict[str, Any]:
     names = {str(c): f"channel {c}" for c in range(channels)}
     labels = labels or {"background": 0, "a": 1, "b": 2, "c": 3}
     return {"channel_names": names, "labels": labels, "file_ending": ".nii.gz", **more}
@@ -97,7 +99,15 @@ def made_scenarios() -> dict[str, Any]:
     flat = smooth_case((9, 40, 44), seed=1)
     scenarios = {}
 
-    def add(name, case, old, /, description=None, channels=1, **changes) -> None:
+    def add(
+        name: str,
+        case: Any,
+        old: Any,
+        /,
+        description: Any = None,
+        channels: int = 1,
+        **changes: Any,
+    ) -> None:
         description = description or dataset_json(channels)
         scenarios[name] = (plans(channels=channels, **changes), *case, old, description)
 
@@ -116,7 +126,8 @@ def made_scenarios() -> dict[str, Any]:
             scenario = f"separate {separate} {what}"
             settings = kwargs(what == "seg", 3 if what == "data" else 1)
             settings |= {"force_separate_z": separate, "order_z": 1}
-            add(scenario, volume, isotropic, **{f"resampling_fn_{what}_kwargs": settings})
+            change: dict[str, Any] = {f"resampling_fn_{what}_kwargs": settings}
+            add(scenario, volume, isotropic, **change)
     add("order 0", volume, isotropic, resampling_fn_seg_kwargs=kwargs(True, 0))
     add(
         "one plane",

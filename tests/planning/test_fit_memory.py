@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,7 @@ from resenc_plans.planning.planner import PlanningResult, plan_dataset
 from resenc_plans.planning.settings import PlanningSettings
 
 
-def fitted(shared: Path, dataset: str, memory: float, **options) -> PlanningResult:
+def fitted(shared: Path, dataset: str, memory: float, **options: Any) -> PlanningResult:
     folder = shared / "oracle" / "planning"
     fingerprint = json.loads((folder / f"{dataset}__fingerprint.json").read_text())
     described = json.loads((folder / f"{dataset}__dataset.json").read_text())

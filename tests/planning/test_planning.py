@@ -21,7 +21,10 @@ INTENSITIES = {
 
 
 def fingerprint(
-    shape=(40, 160, 160), spacing=(3.0, 0.8, 0.8), cases=20, channels=1
+    shape: tuple[int, ...] = (40, 160, 160),
+    spacing: tuple[float, ...] = (3.0, 0.8, 0.8),
+    cases: int = 20,
+    channels: int = 1,
 ) -> dict[str, Any]:
     return {
         "foreground_intensity_properties_per_channel": {

@@ -61,7 +61,7 @@ def test_every_real_configuration_resolves_or_its_true_fault_is_named(shared: Pa
 
 @given(json_values, st.text(min_size=1, max_size=8))
 def test_unknown_values_survive_saving(
-    tmp_path_factory: pytest.TempPathFactory, value, key
+    tmp_path_factory: pytest.TempPathFactory, value: Any, key: Any
 ) -> None:
     path = tmp_path_factory.mktemp("plans") / "plans.json"
     content = document()

@@ -16,7 +16,7 @@ PROPERTIES = {"max": 9.0, "mean": 4.0, "median": 4.0, "min": 0.0}
 PROPERTIES |= {"percentile_00_5": 1.0, "percentile_99_5": 7.0, "std": 2.0}
 
 
-def configuration(channels: int = 1, **changes) -> dict[str, Any]:
+def configuration(channels: int = 1, **changes: Any) -> dict[str, Any]:
     splines = "resample_data_or_seg_to_shape"
     return {
         "data_identifier": "nnUNetPlans_3d_fullres",
@@ -48,7 +48,7 @@ def kwargs(is_seg: bool, order: int) -> dict[str, Any]:
 
 
 def plans(
-    channels: int = 1, transpose: tuple[int, int, int] = (0, 1, 2), **changes
+    channels: int = 1, transpose: tuple[int, ...] = (0, 1, 2), **changes: Any
 ) -> dict[str, Any]:
     backward = [transpose.index(axis) for axis in range(3)]
     return {
@@ -68,11 +68,11 @@ def plans(
     }
 
 
-def plan(**changes) -> Plans:
+def plan(**changes: Any) -> Plans:
     return Plans.from_dict(plans(**changes), source="nnUNetPlans.json")
 
 
-def volume(seed: int, shape: tuple[int, int, int] = (16, 20, 24)) -> tuple[np.ndarray, np.ndarray]:
+def volume(seed: int, shape: tuple[int, ...] = (16, 20, 24)) -> tuple[np.ndarray, np.ndarray]:
     """An image with a zero margin and labels in two halves."""
     random = np.random.default_rng(seed)
     image = random.integers(1, 200, shape).astype(np.float32)
@@ -91,7 +91,7 @@ def write_image(
 
 
 def make_dataset(
-    folder: Path, cases: int = 4, channels: int = 1, labels: dict[str, int] = LABELS, **more
+    folder: Path, cases: int = 4, channels: int = 1, labels: dict[str, int] = LABELS, **more: Any
 ) -> Dataset:
     """A raw dataset of small random cases, `case_0` and so on."""
     folder = Path(folder) / "Dataset900_Made"
@@ -126,7 +126,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
 
 
-def die_once(image, *_):
+def die_once(image: np.ndarray, *_: object) -> np.ndarray:
     """A normalisation that kills its process for one image, the first time."""
     flag = Path(os.environ["RESENC_PLANS_TEST_FLAG"])
     if image.max() >= 1000 and not flag.exists():
@@ -135,13 +135,13 @@ def die_once(image, *_):
     return image
 
 
-def die_always(image, *_):
+def die_always(image: np.ndarray, *_: object) -> np.ndarray:
     """A normalisation that kills its process for one image."""
     if image.max() >= 1000:
         os.kill(os.getpid(), signal.SIGKILL)
     return image
 
 
-def halve(image, *_):
+def halve(image: np.ndarray, *_: object) -> np.ndarray:
     """A normalisation of a user."""
     return image / 2

@@ -9,7 +9,7 @@ from resenc_plans.datasets.labels import Labels
 from resenc_plans.preprocessing.class_locations import classes_to_locate, sample_class_locations
 
 
-def labels_of(labels: dict[str, Any], **more) -> Labels:
+def labels_of(labels: dict[str, Any], **more: Any) -> Labels:
     document = {"channel_names": {"0": "CT"}, "labels": labels, "file_ending": ".nii.gz", **more}
     return Labels.from_dataset(DatasetJson.from_dict(document))
 

@@ -24,7 +24,7 @@ def test_outside_is_what_filling_holes_leaves(
         share=st.floats(0.3, 0.95),
         seed=st.integers(0, 99),
     )
-    def holds(shape, share: float, seed: int) -> None:
+    def holds(shape: tuple[int, ...], share: float, seed: int) -> None:
         random = np.random.default_rng(seed)
         nonzero = random.random(shape) < share
         nonzero[0, 0, 0] = True

@@ -1,5 +1,7 @@
 """Normalisation schemes on numbers that can be checked by hand, and in double precision."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -17,11 +19,11 @@ from resenc_plans.preprocessing.normalize import (
 )
 
 
-def image(*values) -> np.ndarray:
+def image(*values: Any) -> np.ndarray:
     return np.array(values, dtype=np.float32).reshape(1, 1, -1)
 
 
-def properties(**changes) -> IntensityProperties:
+def properties(**changes: Any) -> IntensityProperties:
     values = {"max": 9.0, "mean": 4.0, "median": 4.0, "min": 0.0}
     values |= {"percentile_00_5": 1.0, "percentile_99_5": 7.0, "std": 2.0}
     return IntensityProperties(**(values | changes))

@@ -30,6 +30,8 @@ from tests.preprocessing.datasets import (
     write_image,
 )
 
+SCHEMES: Any = NORMALIZATIONS
+
 NAMES = ("case_0", "case_1", "case_2", "case_3")
 
 
@@ -51,7 +53,7 @@ def threads() -> Iterator[Any]:
 
 
 def run(
-    dataset: Dataset, store: Path, executor: Any, plans: Plans | None = None, **options
+    dataset: Dataset, store: Path, executor: Any, plans: Plans | None = None, **options: Any
 ) -> PreprocessingReport:
     plans = plans or plan()
     return Preprocessor(plans.resolve("3d_fullres"), plans).run(dataset, store, executor, **options)
@@ -215,7 +217,7 @@ class TestWhatIsDone:
     def test_a_scheme_of_the_user_reaches_the_workers(
         self, dataset: Dataset, store: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setitem(NORMALIZATIONS, "Halve", halve)
+        monkeypatch.setitem(SCHEMES, "Halve", halve)
 
         run(dataset, store, None, plan(normalization_schemes=["Halve"]), workers=1)
 
@@ -352,7 +354,7 @@ class TestTrouble:
     def test_a_killed_worker_is_named_and_its_case_tried_again(
         self, dataset: Dataset, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setitem(NORMALIZATIONS, "Die", die_once)
+        monkeypatch.setitem(SCHEMES, "Die", die_once)
         monkeypatch.setenv("RESENC_PLANS_TEST_FLAG", str(tmp_path / "died"))
         spoil(dataset, 1, lambda image: image + 1000)
         notes = []
@@ -376,7 +378,7 @@ class TestTrouble:
     def test_a_case_that_kills_twice_is_given_up(
         self, dataset: Dataset, store: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setitem(NORMALIZATIONS, "Die", die_always)
+        monkeypatch.setitem(SCHEMES, "Die", die_always)
         spoil(dataset, 1, lambda image: image + 1000)
 
         report = run(dataset, store, None, plan(normalization_schemes=["Die"]), workers=2)

@@ -42,7 +42,7 @@ def test_ignored_voxels_do_not_count() -> None:
 
 
 @given(st.integers(1, 8))
-def test_weights_halve_and_are_one_together(scales) -> None:
+def test_weights_halve_and_are_one_together(scales: Any) -> None:
     weights = loss_weights(scales)
     assert sum(weights) == pytest.approx(1)
     assert weights[-1] == (0 if scales > 1 else 1)

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def recorded(config: ResolvedConfiguration, dataset: Dataset, preprocessed: Path
     return preprocessed
 
 
-def changed(config: ResolvedConfiguration, **changes) -> ResolvedConfiguration:
+def changed(config: ResolvedConfiguration, **changes: Any) -> ResolvedConfiguration:
     document = config.plans.to_dict()
     document["configurations"]["tiny"] |= changes
     return Plans.from_dict(document, path=config.plans.path).resolve("tiny")

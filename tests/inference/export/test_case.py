@@ -1,5 +1,7 @@
 """Cases: what the plans say about export, and undoing what preprocessing did to the grid."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import DTypeLike
@@ -23,7 +25,7 @@ def labels(count: int) -> Labels:
     return Labels.from_dataset(DatasetJson.from_dict(document))
 
 
-def recipe(foreground: int = 2, **changes) -> ExportRecipe:
+def recipe(foreground: int = 2, **changes: Any) -> ExportRecipe:
     return ExportRecipe.of(plan(**changes).resolve("3d_fullres"), labels(foreground))
 
 

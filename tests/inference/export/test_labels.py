@@ -43,7 +43,14 @@ shapes = st.tuples(*[st.integers(1, 12)] * 3)
     by_region=st.booleans(),
 )
 def test_labels_by_borders_are_the_plain_ones(
-    make, seed: int, heads: int, before, after, axis, dtype, by_region: bool
+    make: Any,
+    seed: int,
+    heads: int,
+    before: tuple[int, ...],
+    after: tuple[int, ...],
+    axis: int | None,
+    dtype: DTypeLike,
+    by_region: bool,
 ) -> None:
     logits = make(seed, (heads, *before), dtype)
     spacing = ISOTROPIC if axis is None else COARSE[axis]
@@ -68,7 +75,13 @@ def test_labels_by_borders_are_the_plain_ones(
     dtype=st.sampled_from(DTYPES),
 )
 def test_labels_are_the_arg_max_of_resampled_logits(
-    make, seed: int, heads: int, before, after, axis: int | None, dtype
+    make: Any,
+    seed: int,
+    heads: int,
+    before: tuple[int, ...],
+    after: tuple[int, ...],
+    axis: int | None,
+    dtype: DTypeLike,
 ) -> None:
     logits = make(seed, (heads, *before), dtype)
     spacing = ISOTROPIC if axis is None else COARSE[axis]
@@ -86,7 +99,7 @@ def test_labels_are_the_arg_max_of_resampled_logits(
     dtype=st.sampled_from(DTYPES),
 )
 def test_regions_paint_their_labels_later_ones_over_earlier(
-    make, seed: int, before, after, dtype
+    make: Any, seed: int, before: tuple[int, ...], after: tuple[int, ...], dtype: DTypeLike
 ) -> None:
     logits = make(seed, (3, *before), dtype)
     expected = np.zeros(after, int)
@@ -177,7 +190,9 @@ def test_voxels_that_are_nan_in_all_heads_become_background() -> None:
 
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 1000), before=shapes, after=shapes)
-def test_other_orders_go_head_by_head(seed: int, before, after) -> None:
+def test_other_orders_go_head_by_head(
+    seed: int, before: tuple[int, ...], after: tuple[int, ...]
+) -> None:
     logits = smooth_logits(seed, (3, *before), np.float32)
     nearest = export_labels(logits, after, **SPACINGS, interpolation=Interpolation(order=0))
     at = [

@@ -4,11 +4,13 @@ import shutil
 import subprocess
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import DTypeLike
 
 from resenc_plans.errors import FileError
 from resenc_plans.inference.export.npz_stream import ArrayReader, write_npz
@@ -22,7 +24,11 @@ from resenc_plans.inference.export.npz_stream import ArrayReader, write_npz
     block=st.sampled_from([1, 100, 1000, 1 << 20]),
 )
 def test_numpy_reads_what_was_written_in_pieces(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, pieces, dtype, block
+    tmp_path_factory: pytest.TempPathFactory,
+    seed: int,
+    pieces: Any,
+    dtype: DTypeLike,
+    block: tuple[int, ...],
 ) -> None:
     path = tmp_path_factory.mktemp("npz") / "array.npz"
     values = np.random.default_rng(seed).integers(0, 9, sum(pieces)).astype(dtype)

@@ -90,12 +90,12 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 class BrokenLogits:
     """Logits on a disk whose second head is read only once."""
 
-    def __init__(self, logits):
+    def __init__(self, logits: Any) -> None:
         self._logits = logits
         self._reads = 0
         self.shape, self.dtype = logits.shape, logits.dtype
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: Any) -> Any:
         self._reads += 1
         if self._reads > 3:
             raise OSError("gone")

@@ -24,12 +24,12 @@ lengths = st.integers(1, 24)
 shapes = st.tuples(lengths, lengths, lengths)
 
 
-def volume(shape: tuple[int, int, int], seed: int = 0, offset: float = 0.0) -> np.ndarray:
+def volume(shape: tuple[int, ...], seed: int = 0, offset: float = 0.0) -> np.ndarray:
     random = np.random.default_rng(seed)
     return (offset + random.standard_normal((1, *shape))).astype(np.float32)
 
 
-def blobs(shape: tuple[int, int, int], labels: int = 3, seed: int = 0) -> np.ndarray:
+def blobs(shape: tuple[int, ...], labels: int = 3, seed: int = 0) -> np.ndarray:
     noise = gaussian_filter(np.random.default_rng(seed).standard_normal(shape), 1.5)
     return np.digitize(noise, np.quantile(noise, np.linspace(0, 1, labels + 1)[1:-1]))[None] - 1
 
@@ -40,9 +40,7 @@ def by_definition(array: np.ndarray, shape: tuple[int, ...], order: Any) -> np.n
     return np.clip(zoomed, array.min(), array.max())
 
 
-def labels_by_threshold(
-    labels: np.ndarray, shape: tuple[int, int, int], order: int = 1
-) -> np.ndarray:
+def labels_by_threshold(labels: np.ndarray, shape: tuple[int, ...], order: int = 1) -> np.ndarray:
     result = np.zeros(shape, labels.dtype)
     for label in np.unique(labels):
         result[by_definition((labels == label).astype(float), shape, order) >= 0.5] = label
@@ -51,7 +49,9 @@ def labels_by_threshold(
 
 @settings(deadline=None, max_examples=60)
 @given(shape=shapes, new_shape=shapes, order=st.sampled_from((0, 1, 3)), seed=st.integers(0, 9))
-def test_image_equals_splines_in_double_precision(shape, new_shape, order: int, seed: int) -> None:
+def test_image_equals_splines_in_double_precision(
+    shape: tuple[int, ...], new_shape: tuple[int, ...], order: int, seed: int
+) -> None:
     image = volume(shape, seed)
 
     result = resample_image(image, new_shape, spacing=ISOTROPIC, new_spacing=ISOTROPIC, order=order)
@@ -63,7 +63,9 @@ def test_image_equals_splines_in_double_precision(shape, new_shape, order: int, 
 
 @settings(deadline=None, max_examples=40)
 @given(shape=shapes, new_shape=shapes, order_z=st.sampled_from((0, 1)), axis=st.integers(0, 2))
-def test_coarse_axis_is_resampled_apart(shape, new_shape, order_z: int, axis: int) -> None:
+def test_coarse_axis_is_resampled_apart(
+    shape: tuple[int, ...], new_shape: tuple[int, ...], order_z: int, axis: int
+) -> None:
     image = volume(shape)
     spacing = tuple(5.0 if a == axis else 1.0 for a in range(3))
 
@@ -82,7 +84,7 @@ def test_coarse_axis_is_resampled_apart(shape, new_shape, order_z: int, axis: in
 @settings(deadline=None, max_examples=60)
 @given(shape=shapes, new_shape=shapes, labels=st.integers(1, 6), seed=st.integers(0, 9))
 def test_labels_equal_thresholded_indicators_with_ties(
-    shape, new_shape, labels: int, seed: int
+    shape: tuple[int, ...], new_shape: tuple[int, ...], labels: int, seed: int
 ) -> None:
     segmentation = blobs(shape, labels, seed)
 
@@ -116,7 +118,9 @@ def test_argmax_leaves_no_voxel_without_a_label() -> None:
 
 @settings(deadline=None, max_examples=20)
 @given(shape=shapes, new_shape=shapes, dtype=st.sampled_from(("u1", "i2", "f4", "f8")))
-def test_labels_keep_their_dtype_and_values(shape, new_shape, dtype: str) -> None:
+def test_labels_keep_their_dtype_and_values(
+    shape: tuple[int, ...], new_shape: tuple[int, ...], dtype: str
+) -> None:
     segmentation = (blobs(shape) + 1).astype(dtype)
 
     result = resample_labels(

@@ -10,7 +10,9 @@ patches = st.lists(st.integers(1, 300), min_size=2, max_size=3)
 
 
 @given(st.tuples(st.integers(1, 4), lengths, lengths, lengths), patches, st.sampled_from((2, 4)))
-def test_blocks_fit_into_chunks_and_chunks_into_the_array(shape, patch, itemsize) -> None:
+def test_blocks_fit_into_chunks_and_chunks_into_the_array(
+    shape: tuple[int, ...], patch: tuple[int, ...], itemsize: int
+) -> None:
     layout = store_layout(shape, patch, itemsize)
 
     sizes = {"blocks": itemsize, "chunks": itemsize}

@@ -113,7 +113,7 @@ class Turned:
     read_size: tuple[int, ...]
     patch: tuple[slice, ...]
 
-    def __call__(self, *, image, segmentation):
+    def __call__(self, *, image: torch.Tensor, segmentation: torch.Tensor) -> Any:
         middle = (slice(None), *self.patch)
         return {"image": image.flip(1)[middle], "segmentation": segmentation.flip(1)[middle]}
 
@@ -284,7 +284,9 @@ def test_cases_that_nnunet_stored_are_read(shared: Path) -> None:
     first=st.tuples(*[st.integers(-20, 40)] * 3),
     size=st.tuples(*[st.integers(1, 24)] * 3),
 )
-def test_a_region_is_the_padded_array_s(shape, first, size) -> None:
+def test_a_region_is_the_padded_array_s(
+    shape: tuple[int, ...], first: tuple[int, ...], size: tuple[int, ...]
+) -> None:
     array = np.random.default_rng(0).integers(0, 100, (2, *shape))
     margin = 64
     padded = np.pad(array, ((0, 0), *[(margin, margin)] * 3), constant_values=-1)
@@ -304,7 +306,9 @@ def test_a_region_is_the_padded_array_s(shape, first, size) -> None:
     angles=st.tuples(*[st.floats(-np.pi, np.pi)] * 3),
     scale=st.floats(0.3, 1.6),
 )
-def test_what_a_patch_does_not_reach_may_be_anything(read, patch, angles, scale: float) -> None:
+def test_what_a_patch_does_not_reach_may_be_anything(
+    read: tuple[int, ...], patch: tuple[int, ...], angles: Any, scale: float
+) -> None:
     transform = SpatialTransform(
         *(patch, 0, False),
         **{"p_rotation": 1, "rotation": lambda dim, **_: angles[dim]},
@@ -323,7 +327,7 @@ def test_what_a_patch_does_not_reach_may_be_anything(read, patch, angles, scale:
 
 
 @given(st.data())
-def test_foreground_is_in_the_middle_of_what_is_read(data) -> None:
+def test_foreground_is_in_the_middle_of_what_is_read(data: Any) -> None:
     shape = data.draw(st.tuples(*[st.integers(4, 60)] * 3))
     patch = data.draw(st.tuples(*[st.integers(2, 20)] * 3))
     read = tuple(edge + data.draw(st.integers(0, 10)) for edge in patch)
@@ -347,7 +351,7 @@ def test_where_there_is_an_ignore_label_every_patch_shows_what_is_annotated() ->
 
 @settings(max_examples=300)
 @given(st.integers(1, 64), st.integers(1, 64), st.floats(0, 1))
-def test_a_split_gives_every_sample_to_one_rank(batch_size, world, share) -> None:
+def test_a_split_gives_every_sample_to_one_rank(batch_size: int, world: int, share: float) -> None:
     if batch_size < world:
         with pytest.raises(ConfigurationError, match="cannot be split over"):
             split_batch(batch_size, world, share)

@@ -17,7 +17,7 @@ from resenc_plans.training.batches.patch_sampling import reached
     labels=st.lists(st.integers(-1, 40), min_size=1, max_size=5, unique=True),
     seed=st.integers(0, 10_000),
 )
-def test_labels_are_those_of_batchgeneratorsv2(dim: int, labels, seed: int) -> None:
+def test_labels_are_those_of_batchgeneratorsv2(dim: int, labels: list[int], seed: int) -> None:
     random = np.random.default_rng(seed)
     patch = tuple(int(edge) for edge in random.integers(4, 12, dim))
     mine = spatial_transform(patch, spatial_settings(patch))
