@@ -20,7 +20,7 @@ from tests.inference.oracle import images_of, oracle_of
 
 
 @pytest.fixture
-def images(tmp_path: Path):
+def images(tmp_path: Path) -> Path:
     """Three images of one channel."""
     folder = tmp_path / "images"
     folder.mkdir()
@@ -54,7 +54,7 @@ def test_a_folder_gives_nnunets_files(shared: Path, tmp_path: Path) -> None:
         assert copied == json.loads((theirs.parent / name).read_text())
 
 
-def test_a_bad_case_stops_no_other(predictor, images, tmp_path: Path) -> None:
+def test_a_bad_case_stops_no_other(predictor: Predictor, images: Path, tmp_path: Path) -> None:
     (images / "broken_0000.nii.gz").write_bytes(b"nothing")
     write_image(images / "two_0001.nii.gz", noise())
     write_image(images / "unnumbered.nii.gz", noise())
@@ -74,7 +74,7 @@ def test_a_bad_case_stops_no_other(predictor, images, tmp_path: Path) -> None:
 
 
 def test_voxels_that_nnunets_reader_makes_zeros_are_zeros_and_told(
-    predictor, images, tmp_path: Path
+    predictor: Predictor, images: Path, tmp_path: Path
 ) -> None:
     hollow = noise()
     hollow[0] = 0
@@ -91,7 +91,7 @@ def test_voxels_that_nnunets_reader_makes_zeros_are_zeros_and_told(
 
 @pytest.mark.parametrize(("ending", "reader"), [(".nii.gz", "NibabelIO"), (".mha", "SimpleITKIO")])
 def test_voxels_that_spoil_nnunets_labels_are_a_reason(
-    images, tmp_path: Path, ending: str, reader: str
+    images: Path, tmp_path: Path, ending: str, reader: str
 ) -> None:
     folder = write_model(tmp_path / "model")
     for name, key, value in (
@@ -112,7 +112,7 @@ def test_voxels_that_spoil_nnunets_labels_are_a_reason(
 
 
 def test_files_hold_what_predict_returns_on_the_images_grid(
-    predictor, images, tmp_path: Path
+    predictor: Predictor, images: Path, tmp_path: Path
 ) -> None:
     two_workers = Predictor(predictor.model, in_fp32(workers=2))
     predict_folder(two_workers, images, tmp_path / "out")
@@ -123,7 +123,7 @@ def test_files_hold_what_predict_returns_on_the_images_grid(
     assert written.properties == image.properties
 
 
-def test_a_missing_channel_is_named(tmp_path: Path, images) -> None:
+def test_a_missing_channel_is_named(tmp_path: Path, images: Path) -> None:
     folder = write_model(tmp_path / "model", channels=2)
     predictor = Predictor.from_folder(folder, settings=CPU)
     write_image(images / "one_0001.nii.gz", noise(5))
@@ -132,7 +132,9 @@ def test_a_missing_channel_is_named(tmp_path: Path, images) -> None:
     assert "0001 (channel 1)" in report.problems[0].reason
 
 
-def test_a_channel_that_is_there_under_another_number_is_missing(tmp_path: Path, images) -> None:
+def test_a_channel_that_is_there_under_another_number_is_missing(
+    tmp_path: Path, images: Path
+) -> None:
     folder = write_model(tmp_path / "model", channels=2)
     write_image(images / "one_0002.nii.gz", noise(5))
     report = predict_folder(Predictor.from_folder(folder, settings=CPU), images, tmp_path / "out")
@@ -141,7 +143,9 @@ def test_a_channel_that_is_there_under_another_number_is_missing(tmp_path: Path,
     assert "no file for 0001 (channel 1)" in reasons["one"]
 
 
-def test_parts_are_disjoint_and_whole_cases_are_kept(predictor, images, tmp_path: Path) -> None:
+def test_parts_are_disjoint_and_whole_cases_are_kept(
+    predictor: Predictor, images: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     first = predict_folder(predictor, images, out, part=(1, 2))
     second = predict_folder(predictor, images, out, part=(2, 2))
@@ -162,7 +166,7 @@ def test_parts_are_disjoint_and_whole_cases_are_kept(predictor, images, tmp_path
 
 
 def test_a_second_stage_takes_the_segmentations_of_the_first(
-    predictor, images, tmp_path: Path
+    predictor: Predictor, images: Path, tmp_path: Path
 ) -> None:
     folder = write_model(tmp_path / "second", previous_stage="first")
     second = Predictor.from_folder(folder, settings=CPU_IN_FP32)
@@ -182,7 +186,7 @@ def test_a_second_stage_takes_the_segmentations_of_the_first(
 
 
 def test_the_folder_of_images_is_no_place_for_segmentations(
-    predictor, images, tmp_path: Path
+    predictor: Predictor, images: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(FileError, match="Name another"):
         predict_folder(predictor, images, images)
@@ -193,7 +197,9 @@ def test_the_folder_of_images_is_no_place_for_segmentations(
         predict_folder(predictor, tmp_path / "empty", tmp_path / "out")
 
 
-def test_parts_on_an_executor_give_what_one_run_gives(predictor, images, tmp_path: Path) -> None:
+def test_parts_on_an_executor_give_what_one_run_gives(
+    predictor: Predictor, images: Path, tmp_path: Path
+) -> None:
     predict_folder(predictor, images, tmp_path / "one")
     job = PredictionJob(tmp_path / "model", images, tmp_path / "parts", settings=CPU_IN_FP32)
     with ThreadPoolExecutor(2) as executor:

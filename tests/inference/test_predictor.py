@@ -22,7 +22,7 @@ CLOSE = 1e-4
 
 @pytest.mark.parametrize(("name", "cases"), [("plain", CASES), ("mirrored", CASES[1:3])])
 def test_labels_are_nnunets_where_probabilities_are_not_all_but_equal(
-    shared: Path, name: str, cases
+    shared: Path, name: str, cases: tuple[str, ...]
 ) -> None:
     predictor = Predictor.from_folder(
         shared / "oracle" / "model",
@@ -38,24 +38,26 @@ def test_labels_are_nnunets_where_probabilities_are_not_all_but_equal(
         assert not (differs & (best[-1] - best[-2] > CLOSE)).any(), case
 
 
-def test_one_channel_needs_no_channel_axis(predictor) -> None:
+def test_one_channel_needs_no_channel_axis(predictor: Predictor) -> None:
     image = noise()
     labels = predictor.predict(image, (1.0, 0.9, 1.2))
     assert labels.shape == image.shape
     np.testing.assert_array_equal(labels, predictor.predict(image[None], (1.0, 0.9, 1.2)))
 
 
-def test_a_single_plane_is_predicted(predictor) -> None:
+def test_a_single_plane_is_predicted(predictor: Predictor) -> None:
     assert predictor.predict(noise(shape=(1, 20, 9)), (1.0, 1.0, 1.0)).shape == (1, 20, 9)
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 8, 8), (8, 8)])
-def test_an_image_that_does_not_fit_is_refused(predictor, shape: tuple[int, ...]) -> None:
+def test_an_image_that_does_not_fit_is_refused(
+    predictor: Predictor, shape: tuple[int, ...]
+) -> None:
     with pytest.raises(DatasetError):
         predictor.predict(np.ones(shape), (1.0, 1.0, 1.0))
 
 
-def test_voxels_that_are_not_finite_are_refused(predictor) -> None:
+def test_voxels_that_are_not_finite_are_refused(predictor: Predictor) -> None:
     image = noise()
     image[3, 3, 3] = np.nan
     with pytest.raises(DatasetError, match="NaN"):
@@ -72,7 +74,7 @@ def test_a_constant_channel_is_predicted_as_zero(tmp_path: Path, value: float) -
     assert predictor.predict(image, (1.0, 1.0, 1.0)).shape == image.shape[1:]
 
 
-def test_an_empty_image_is_predicted(predictor) -> None:
+def test_an_empty_image_is_predicted(predictor: Predictor) -> None:
     assert predictor.predict(np.zeros((5, 6, 7)), (1.0, 1.0, 1.0)).shape == (5, 6, 7)
 
 
