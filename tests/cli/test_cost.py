@@ -74,7 +74,7 @@ def test_a_configuration_that_cannot_be_priced_leaves_the_others(
     planned.write_text(json.dumps(plans))
     done = run("cost")
     assert done.code == 0
-    assert "broken: left out." in done.err
+    assert "broken: omitted." in done.err
     assert run("cost", "broken").code == 2
 
 

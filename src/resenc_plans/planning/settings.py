@@ -52,8 +52,8 @@ class PlanningSettings:
         if self.fit_gb is not None:
             if target is not None:
                 raise PlanningError(
-                    "`gpu_memory_gb=` and `fit_gb=` exclude each other: nnU-Net's memory target, "
-                    "or the memory that networks are fitted to by their estimated cost."
+                    "Give a GPU memory target (`gpu_memory_gb=`) or a memory to fit (`fit_gb=`), "
+                    "not both."
                 )
             key, target = key or "L", self.fit_gb
             name = name or f"nnUNetResEncUNetPlans_fit{self.fit_gb:g}G"

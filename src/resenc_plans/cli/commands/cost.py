@@ -1,6 +1,6 @@
 """The command about cost: what configurations take in training and in use."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +15,7 @@ from resenc_plans.cli.options import (
     PlansOption,
 )
 from resenc_plans.cli.render import note, numbers, print_json, print_table, say
-from resenc_plans.errors import ResencPlansError
+from resenc_plans.errors import ResencPlansError, UsageError
 
 if TYPE_CHECKING:
     from resenc_plans.cost.calibration import Range
@@ -30,21 +30,21 @@ _GIB = 2**30
 def cost(
     configurations: Annotated[
         list[str] | None,
-        typer.Argument(help="Configurations. Without them: all.", show_default=False),
+        typer.Argument(help="Configurations. Default: all.", show_default=False),
     ] = None,
     plans: PlansOption = None,
     dataset: DatasetOption = None,
     input_channels: Annotated[
         int | None,
         typer.Option(
-            help="Channels of the network's input. Without it: from dataset.json beside the plans.",
+            help="Channels of the network's input. Default: from dataset.json beside the plans.",
             show_default=False,
         ),
     ] = None,
     heads: Annotated[
         int | None,
         typer.Option(
-            help="Labels with the background, or regions. Without it: from dataset.json.",
+            help="Labels with the background, or regions. Default: from dataset.json.",
             show_default=False,
         ),
     ] = None,
@@ -52,7 +52,7 @@ def cost(
         bool | None,
         typer.Option(
             "--regions/--labels",
-            help="Whether the loss is that of regions. Without it: from dataset.json.",
+            help="Whether the loss is that of regions. Default: from dataset.json.",
             show_default=False,
         ),
     ] = None,
@@ -76,10 +76,10 @@ def cost(
     from resenc_plans.cli.scope import find_plans
 
     plan = find_plans(plans, dataset)
-    found: dict[str, _Priced] = {}
+    priced: dict[str, _Priced] = {}
     for name in configurations or plan.configurations:
         try:
-            found[name] = _price(
+            priced[name] = _price(
                 _network(plan.resolve(name), input_channels, heads, regions),
                 gpus,
                 allow_import or (),
@@ -87,14 +87,14 @@ def cost(
         except ResencPlansError as error:
             if configurations:
                 raise
-            note(f"{name}: left out. {error}")
+            note(f"{name}: omitted. {error}")
     if measure:
-        measure_networks(_measurable(found, gpus))
+        measure_networks(_measurable(priced.values(), gpus))
     if format is Format.JSON:
-        print_json({name: asdict(priced.cost) for name, priced in found.items()})
+        print_json({name: asdict(one.cost) for name, one in priced.items()})
         return
-    _print({name: priced.cost for name, priced in found.items()})
-    _print_workers(plan, dataset, [priced.network.config for priced in found.values()])
+    _print({name: one.cost for name, one in priced.items()})
+    _print_workers(plan, dataset, [one.network.config for one in priced.values()])
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,9 @@ def _price(network: Network, gpus: int, allow_import: Sequence[str]) -> _Priced:
         from resenc_plans.profiling.trace import trace_cost
 
         traced = trace_cost(
-            *(config, channels, heads),
+            config,
+            channels,
+            heads,
             gpus=gpus,
             regions=network.regions,
             allow_import=allow_import,
@@ -136,23 +138,23 @@ def _price(network: Network, gpus: int, allow_import: Sequence[str]) -> _Priced:
         return _Priced(network, traced)
     calibration = calibration_in_use()
     estimated = estimate_cost(
-        *(config, channels, heads), gpus=gpus, regions=network.regions, calibration=calibration
+        config, channels, heads, gpus=gpus, regions=network.regions, calibration=calibration
     )
     return _Priced(network, estimated)
 
 
-def _measurable(found: Mapping[str, _Priced], gpus: int) -> "list[tuple[Network, Cost]]":
+def _measurable(priced: Iterable[_Priced], gpus: int) -> "list[tuple[Network, Cost]]":
     from resenc_plans.cost.estimate import Cost
 
     if gpus > 1:
-        raise ResencPlansError("--measure runs on one GPU: leave --gpus away.")
-    return [(p.network, p.cost) for p in found.values() if isinstance(p.cost, Cost)]
+        raise UsageError("--measure runs on one GPU: omit --gpus.")
+    return [(one.network, one.cost) for one in priced if isinstance(one.cost, Cost)]
 
 
 def _print_workers(
     plan: "Plans", dataset: str | None, configs: "Sequence[ResolvedConfiguration]"
 ) -> None:
-    """The memory of a process that preprocesses, where the images are there to be asked."""
+    """The memory of a process that preprocesses, where the dataset has images."""
     from resenc_plans.cli.scope import find_scope
     from resenc_plans.errors import DatasetError
 
@@ -164,20 +166,20 @@ def _print_workers(
         return
     from resenc_plans.preprocessing.preprocessor import Preprocessor
 
-    most = max(Preprocessor(config, plan).memory_per_worker(data) for config in configs)
+    memory = max(Preprocessor(config, plan).memory_per_worker(data) for config in configs)
     say(
-        f"Preprocessing takes at most {_gib(most)} GiB per worker, by the headers of "
+        f"Preprocessing takes at most {_gib(memory)} GiB per worker, by the headers of "
         f"{len(data.cases)} cases."
     )
 
 
-def _print(found: "dict[str, Cost | TraceCost]") -> None:
+def _print(costs: "dict[str, Cost | TraceCost]") -> None:
     from resenc_plans.cost.estimate import Cost
 
-    estimates = {name: value for name, value in found.items() if isinstance(value, Cost)}
+    estimates = {name: value for name, value in costs.items() if isinstance(value, Cost)}
     if estimates:
         _print_estimates(estimates)
-    for name, value in found.items():
+    for name, value in costs.items():
         if not isinstance(value, Cost):
             say(
                 f"{name}: {value.parameters / 1e6:.1f} M parameters, {value.flops / 1e12:.3g} "
@@ -186,14 +188,14 @@ def _print(found: "dict[str, Cost | TraceCost]") -> None:
             )
 
 
-def _print_estimates(found: "dict[str, Cost]") -> None:
+def _print_estimates(costs: "dict[str, Cost]") -> None:
     print_table(
         ["configuration", "parameters", "batch", "memory (GB)", "hours", "step", "TFLOP"],
-        [_training_row(name, value) for name, value in found.items()],
+        [_training_row(name, value) for name, value in costs.items()],
         title="Training",
         fixed=7,
     )
-    first = next(iter(found.values()))
+    first = next(iter(costs.values()))
     calibration = first.calibration
     per = "" if first.gpus == 1 else " Per GPU."
     say(
@@ -205,14 +207,14 @@ def _print_estimates(found: "dict[str, Cost]") -> None:
             "Hours: the standard 1000 epochs on that GPU. Step: its time, in steps of the default "
             "preset."
         )
-    if not all(value.hours for value in found.values()):
+    if not all(value.hours for value in costs.values()):
         say(
-            "Where no hours are given, the network, its size or the number of GPUs is unlike those "
-            "of the calibration; the range of memory is wider there but for small networks."
+            "No hours: the network, its size or the number of GPUs is unlike those of the "
+            "calibration; except for small networks, the range of memory is wider there."
         )
     print_table(
         ["configuration", "median case", "GPU (GiB)", "main memory (GiB)", "export (GiB)"],
-        [_inference_row(name, value) for name, value in found.items()],
+        [_inference_row(name, value) for name, value in costs.items()],
         title="Prediction",
         fixed=5,
     )
