@@ -177,39 +177,32 @@ def sliding_window_logits(
     device = torch.device(device)
     sum_device = device if sum_device is None else torch.device(sum_device)
     padded, inner = pad_to_patch(image.to(sum_device), patch_size)
-    weights = importance(tuple(patch_size), sum_dtype).to(sum_device)
-    total = zeros((heads, *padded.shape[1:]), sum_dtype, sum_device)
-    weight = torch.zeros(padded.shape[1:], dtype=sum_dtype, device=sum_device)
-    todo, done = tiles(padded.shape[1:], patch_size, step_size), 0
-    with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
-        for batch in _batches(todo, tiles_per_batch):
-            patches = torch.stack([padded[:, *tile] for tile in batch]).to(device)
-            logits = predict_mirrored(network, patches, mirror_axes).to(sum_device)
-            logits *= weights
-            for tile, values in zip(batch, logits, strict=True):
-                total[:, *tile] += values
-                weight[tile] += weights
-            done += len(batch)
-            if on_tile is not None:
-                on_tile(done, len(todo))
-    total /= weight
-    if sum_dtype == torch.float16 and any(bool(torch.isinf(head).any()) for head in total):
-        del total, weight
-        return sliding_window_logits(
-            network,
-            image,
-            patch_size,
-            heads,
-            step_size=step_size,
-            mirror_axes=mirror_axes,
-            device=device,
-            autocast=autocast,
-            tiles_per_batch=tiles_per_batch,
-            sum_dtype=torch.float32,
-            sum_device=sum_device,
-            on_tile=on_tile,
-        )
-    return total[:, *inner]
+    todo = tiles(padded.shape[1:], patch_size, step_size)
+
+    def weighted_mean(dtype: torch.dtype) -> Tensor:
+        weights = importance(tuple(patch_size), dtype).to(sum_device)
+        total = zeros((heads, *padded.shape[1:]), dtype, sum_device)
+        weight = torch.zeros(padded.shape[1:], dtype=dtype, device=sum_device)
+        done = 0
+        with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
+            for batch in _batches(todo, tiles_per_batch):
+                patches = torch.stack([padded[:, *tile] for tile in batch]).to(device)
+                logits = predict_mirrored(network, patches, mirror_axes).to(sum_device)
+                logits *= weights
+                for tile, values in zip(batch, logits, strict=True):
+                    total[:, *tile] += values
+                    weight[tile] += weights
+                done += len(batch)
+                if on_tile is not None:
+                    on_tile(done, len(todo))
+        total /= weight
+        return total
+
+    mean = weighted_mean(sum_dtype)
+    if sum_dtype == torch.float16 and any(bool(torch.isinf(head).any()) for head in mean):
+        del mean
+        mean = weighted_mean(torch.float32)
+    return mean[:, *inner]
 
 
 def _batches(todo: Sequence[Tile], size: int) -> Iterator[Sequence[Tile]]:
