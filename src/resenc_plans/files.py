@@ -1,4 +1,4 @@
-"""Read JSON safely; write a file whole or not at all."""
+"""Read JSON safely; write files completely or not at all."""
 
 import errno
 import json
@@ -104,12 +104,12 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def put_in_place(new: Path, target: Path) -> None:
-    """Rename a file or folder to `target`; what is there is removed after that, or else put back.
+    """Rename a file or folder to `target`, which it replaces.
 
     Raises
     ------
     OSError
-        It cannot be renamed; `target` is what it was.
+        It cannot be renamed; `target` is unchanged.
     """
     if not target.exists():
         new.rename(target)
@@ -128,9 +128,9 @@ def put_in_place(new: Path, target: Path) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what `replace_file` could not, since the process was killed in the middle.
+    """Remove the temporary files of `replace_file` after its process was killed.
 
-    Nobody else may be writing to the folder.
+    No other process may be writing to the folder.
     """
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
@@ -164,7 +164,7 @@ def _sync_folder(folder: Path) -> None:
 
 def _why_not_written(path: Path, error: OSError) -> str:
     if error.errno == errno.ENOSPC:
-        return f"{path}: not written, the disk is full. What was there before is unchanged."
+        return f"{path}: not written, the disk is full. The old file is unchanged."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{path}: not written, no permission to write in {path.parent}."
     if error.errno == errno.ENOENT:

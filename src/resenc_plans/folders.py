@@ -1,4 +1,4 @@
-"""nnU-Net's folder conventions: where raw data, preprocessed data and results lie."""
+"""nnU-Net's folder conventions: where raw data, preprocessed data and results are."""
 
 import os
 import re
@@ -71,10 +71,10 @@ def dataset_id(name: str) -> int | None:
 
 
 def find_dataset_folder(dataset: str, variable: str = RAW) -> Path:
-    """The folder of a dataset that is given by path, name (Dataset004_Hippocampus) or id (4).
+    """The folder of a dataset by path, name (Dataset004_Hippocampus) or id (4).
 
-    A path wins where it holds a dataset.json; ids and names are looked up in the folder that
-    the environment variable names.
+    A path takes precedence if it holds a dataset.json; ids and names are looked up in the folder
+    that the environment variable names.
 
     Raises
     ------
@@ -94,10 +94,10 @@ def find_dataset_folder(dataset: str, variable: str = RAW) -> Path:
         )
     if dataset.isdigit():
         number = int(dataset)
-        found = sorted(p for p in root.iterdir() if p.is_dir() and dataset_id(p.name) == number)
+        folders = sorted(p for p in root.iterdir() if p.is_dir() and dataset_id(p.name) == number)
     else:
-        found = [root / dataset] if (root / dataset).is_dir() else []
-    if not found:
+        folders = [root / dataset] if (root / dataset).is_dir() else []
+    if not folders:
         names = sorted(p.name for p in root.iterdir() if dataset_id(p.name))
         close = get_close_matches(dataset, names, n=1)
         hint = f" Did you mean {close[0]}?" if close else ""
@@ -106,12 +106,12 @@ def find_dataset_folder(dataset: str, variable: str = RAW) -> Path:
             f"Dataset {dataset!r}: not found in {root} ({variable}). "
             f"There is: {known or 'none'}.{hint}"
         )
-    if len(found) > 1:
+    if len(folders) > 1:
         raise DatasetError(
             f"Dataset {dataset}: several folders have this id: "
-            f"{', '.join(p.name for p in found)}. Rename all but one, or give the name."
+            f"{', '.join(p.name for p in folders)}. Rename all but one, or give the name."
         )
-    return found[0]
+    return folders[0]
 
 
 def find_preprocessed_folder(dataset: str) -> Path:

@@ -103,7 +103,7 @@ def test_damage_is_told_with_file_and_key(
 
 
 def test_many_faults_are_counted() -> None:
-    with pytest.raises(FingerprintError, match="9 faults more"):
+    with pytest.raises(FingerprintError, match="9 more faults"):
         Fingerprint.from_dict(_document(spacings=[[0, 0, 0]] * 4))
 
 

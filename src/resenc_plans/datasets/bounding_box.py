@@ -1,4 +1,4 @@
-"""The smallest box around what is not zero."""
+"""The smallest box around all nonzero voxels."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ def nonzero_box(volumes: Sequence[NDArray[Any]]) -> Box:
     """The box around the voxels where any of the volumes `(z, y, x)` is not zero.
 
     nnU-Net (`crop_to_nonzero`) takes the box of the mask with its holes filled. That is the same
-    box, so nothing is filled here; and only the margins are read. The box of an image that is zero
+    box, so nothing is filled here, and only the margins are read. The box of an image that is zero
     everywhere is the whole image, as in nnU-Net.
 
     >>> volume = np.zeros((4, 5, 6))

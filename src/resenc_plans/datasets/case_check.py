@@ -1,4 +1,4 @@
-"""Everything that can be wrong with one case, found in one reading."""
+"""Everything that can be wrong with one case, checked while it is read once."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +17,7 @@ from resenc_plans.datasets.images.images import Image, read_file, read_label
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import DatasetError
 
-_SHOWN_VALUES = 10
+_MAX_VALUES = 10
 _ALIGNED = "Look at them in a viewer: are they aligned?"
 
 
@@ -33,7 +33,7 @@ class CaseReport:
 
 
 def check_case(case: Case, reader: str, channels: int, labels: Labels | None) -> CaseReport:
-    """Read the files of a case and look at all that nnU-Net's integrity check does, and more."""
+    """Read the files of a case and check all that nnU-Net's integrity check does, and more."""
     findings: list[Finding] = []
 
     def add(severity: Severity, kind: str, path: Path | None, message: str) -> None:
@@ -50,10 +50,12 @@ def check_case(case: Case, reader: str, channels: int, labels: Labels | None) ->
             message = f"{path.name} contains {kind} voxels. Replace them (ITK may do so by 0)."
             add("error", f"{kind}-image", path, message)
     complete = bool(images) and len(images) == len(case.images)
-    found = sum(len(image.array) for image in images.values())
-    if complete and found != channels:
+    channel_count = sum(len(image.array) for image in images.values())
+    if complete and channel_count != channels:
         names = ", ".join(path.name for path in images)
-        message = f"The case has {found} channels ({names}), but dataset.json names {channels}."
+        message = (
+            f"The case has {channel_count} channels ({names}), but dataset.json names {channels}."
+        )
         add("error", "wrong-channels", None, message)
 
     values = None
@@ -116,9 +118,9 @@ def _about_label(
     expected = {*labels.all_labels, labels.ignore_label} if labels else values
     unexpected = sorted(value for value in values if value not in expected)
     if unexpected:
-        shown = ", ".join(f"{value:g}" for value in unexpected[:_SHOWN_VALUES])
-        more = f" and {len(unexpected) - _SHOWN_VALUES} more" * (len(unexpected) > _SHOWN_VALUES)
-        message = f"has the values {shown}{more}, which dataset.json does not name."
+        listed = ", ".join(f"{value:g}" for value in unexpected[:_MAX_VALUES])
+        more = f" and {len(unexpected) - _MAX_VALUES} more" * (len(unexpected) > _MAX_VALUES)
+        message = f"has the values {listed}{more}, which dataset.json does not name."
         if any(value % 1 for value in unexpected):
             message += " Some are fractions: was it resampled with interpolation?"
         yield "error", "unexpected-label", message
@@ -137,15 +139,14 @@ def _off_the_grid(image: Image, first: Image, name: str) -> Iterator[tuple[Sever
             f"{_numbers(first.spacing)} mm."
         )
         yield "error", "spacing-mismatch", message
-    here, there = _geometry(image), _geometry(first)
-    if here is None or there is None or len(here.origin) != len(there.origin):
+    geometry, reference = _geometry(image), _geometry(first)
+    if geometry is None or reference is None or len(geometry.origin) != len(reference.origin):
         return
-    if not np.allclose(here.origin, there.origin):
-        message = f"has the origin {_numbers(here.origin)}, but {name} has "
-        yield "warning", "origin-mismatch", message + f"{_numbers(there.origin)}. {_ALIGNED}"
-    if not np.allclose(here.direction, there.direction):
-        message = f"has the direction {_numbers(here.direction)}, but {name} has "
-        yield "warning", "direction-mismatch", message + f"{_numbers(there.direction)}. {_ALIGNED}"
+    for kind in ("origin", "direction"):
+        values, expected_values = getattr(geometry, kind), getattr(reference, kind)
+        if not np.allclose(values, expected_values):
+            message = f"has the {kind} {_numbers(values)}, but {name} has "
+            yield "warning", f"{kind}-mismatch", f"{message}{_numbers(expected_values)}. {_ALIGNED}"
 
 
 def _geometry(image: Image) -> Geometry | None:

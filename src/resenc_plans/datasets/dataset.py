@@ -1,4 +1,4 @@
-"""A dataset: a folder with dataset.json and, where the raw data are at hand, its cases."""
+"""A dataset: a folder with dataset.json and, where the raw data exist, its cases."""
 
 import os
 from collections.abc import Iterator
@@ -71,8 +71,9 @@ class Dataset:
     def cases(self) -> tuple[Case, ...]:
         """The training cases, in the order and with the files that nnU-Net finds.
 
-        They come from dataset.json's `dataset`, or else from imagesTr, sorted by name. A file is
-        listed whether or not it exists, except for channels: what is there counts.
+        They come from dataset.json's `dataset`, or else from imagesTr, sorted by name. A file of
+        `dataset` and a label are listed whether or not they exist; channels of imagesTr only if
+        they exist.
         """
         if self.json.dataset is not None:
             return tuple(self._explicit_cases())
@@ -82,7 +83,7 @@ class Dataset:
     def reader_name(self) -> str:
         """The nnU-Net class that reads the images, as plans files name it.
 
-        Where several readers share a file ending, the first image decides, if it is readable.
+        If several readers share a file ending, the first image decides, provided it is readable.
         """
         example = next((image for case in self.cases for image in case.images), None)
         try:
@@ -122,7 +123,7 @@ def case_of_file(name: str) -> str:
 
 
 def file_names(folder: Path, ending: str) -> list[str]:
-    """Sorted names of the files in `folder` with this ending; none where there is no folder."""
+    """Sorted names of the files in `folder` with this ending; none if there is no such folder."""
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:

@@ -1,4 +1,4 @@
-"""A small made-up dataset: ellipsoids in noise, to try every command without data of one's own."""
+"""A small made-up dataset: ellipsoids in noise, to try every command without own data."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

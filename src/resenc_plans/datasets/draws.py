@@ -1,8 +1,8 @@
 """The draws of NumPy's legacy generator, in half its time.
 
-`RandomState.randint(0, bound)` masks raw numbers of 32 bits and rejects those from `bound` on, one
-by one, with a branch that no processor predicts. Masking and selecting whole blocks gives the same
-numbers.
+`RandomState.randint(0, bound)` masks raw numbers of 32 bits and rejects those that are not below
+`bound`, one by one, with a branch that no processor predicts. Masking and selecting whole blocks
+gives the same numbers.
 """
 
 from typing import Any

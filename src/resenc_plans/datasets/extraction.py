@@ -45,8 +45,8 @@ def extract_fingerprint(
     """The document that nnU-Net's `DatasetFingerprintExtractor` writes for a dataset.
 
     Without an `executor` the cases are read by threads, one per CPU that this process may use:
-    reading, decompression and drawing all release the interpreter's lock, and threads start at
-    once and send nothing back and forth.
+    reading, decompression and drawing all release the interpreter's lock, and threads start
+    at once and need no transfer of data.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def extract_fingerprint(
 
 
 def fingerprint_case(case: Case, reader: str, channels: int, samples: int) -> CaseFingerprint:
-    """Read one case and keep what the fingerprint needs.
+    """Read one case and extract what the fingerprint needs.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def fingerprint_case(case: Case, reader: str, channels: int, samples: int) -> Ca
         )
     for image, path in zip([*images, label], [*case.images, case.label], strict=True):
         if _is_nan_for_nnunet(image, reader):
-            raise DatasetError(f"{path}: contains NaN. Replace it by a value that makes sense.")
+            raise DatasetError(f"{path}: contains NaN. Replace it with a finite value.")
     box = nonzero_box(volumes)
     shape = tuple(axis.stop - axis.start for axis in box)
     return CaseFingerprint(
@@ -122,7 +122,7 @@ def fingerprint_case(case: Case, reader: str, channels: int, samples: int) -> Ca
 
 
 def _is_nan_for_nnunet(image: Image, reader: str) -> bool:
-    """Whether nnU-Net stumbles over NaN: not where ITK has replaced it by zero."""
+    """Whether nnU-Net would read NaN: not where ITK has replaced it by zero."""
     as_read = image.array.dtype.kind == "f" and bool(np.isnan(image.array.min()))
     return as_read or ("nan" in image.not_finite and reader in (NIBABEL, NIBABEL_REORIENT))
 

@@ -23,7 +23,7 @@ Fraction = Annotated[float, Field(strict=True, gt=0, le=1)]
 
 
 class IntensityProperties(BaseModel):
-    """Statistics of one channel over sampled foreground voxels; NaN where there are none."""
+    """Statistics of one channel over sampled foreground voxels; NaN without foreground."""
 
     model_config = ConfigDict(frozen=True, extra="allow", title="Intensities of a channel")
 
@@ -83,9 +83,9 @@ class Fingerprint(BaseModel):
         dataset
             The dataset whose images are read.
         executor
-            Where the cases are read; a pool of its own on this machine by default.
+            Where the cases are read; by default threads in this process.
         on_case
-            Called in this process with the name of each case that is done.
+            Called in this thread with the name of each finished case.
 
         Raises
         ------
@@ -113,7 +113,7 @@ class Fingerprint(BaseModel):
     def from_dict(
         cls, document: Mapping[str, Any], source: str = "dataset_fingerprint.json"
     ) -> Self:
-        """Check a document, which is kept as it is; `source` names it in error messages.
+        """Check a document, which is kept unchanged; `source` names it in error messages.
 
         Raises
         ------
@@ -160,5 +160,5 @@ def _describe(error: ValidationError) -> str:
             message = f"{message[:1].lower()}{message[1:]}."
             sentences.append(f"{key}: {message}" if key else message)
     if len(faults) > 3:
-        sentences.append(f"And {len(faults) - 3} faults more.")
+        sentences.append(f"And {len(faults) - 3} more faults.")
     return " ".join(sentences) + " Extract the fingerprint again."

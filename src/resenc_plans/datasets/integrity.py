@@ -22,10 +22,10 @@ def verify_dataset(
     executor: Executor | None = None,
     on_case: Callable[[str], None] | None = None,
 ) -> tuple[Finding, ...]:
-    """All that is wrong or odd with a dataset, worst first.
+    """All errors, warnings and notes about a dataset, worst first.
 
-    That is what nnU-Net's `verify_dataset_integrity` checks, and what it does not. Each file is
-    read once. `executor` runs the cases (see `each_case`); `on_case` is called with the name of
+    These are the checks of nnU-Net's `verify_dataset_integrity` and more. Each file is read once.
+    `executor` runs the cases (see `each_case`); `on_case` is called with the name of
     each finished case.
     """
     findings = [*_about_dataset_json(dataset), *_about_files(dataset)]

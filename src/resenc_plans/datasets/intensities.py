@@ -1,10 +1,10 @@
 """Statistics of foreground intensities, to the last bit as nnU-Net computes them.
 
 nnU-Net draws about 10^8 foreground voxels per channel, the same number from each case, with
-replacement and a fixed seed, and takes the mean and so on of the drawn values in single precision
-(`DatasetFingerprintExtractor`). Here the voxels of a case are kept once, the same draws fill one
-buffer, channel by channel, and the buffer is reduced in pieces, in the order in which NumPy adds
-up an array.
+replacement and a fixed seed, and takes the statistics of the drawn values in single precision
+(`DatasetFingerprintExtractor`). Here the voxels of a case are held once, the same draws fill one
+buffer, channel by channel, and the buffer is reduced in pieces, in the order in which NumPy sums
+an array.
 """
 
 from collections.abc import Sequence
@@ -38,16 +38,16 @@ class CaseIntensities:
 
 
 def case_intensities(foreground: Sequence[NDArray[Any]], samples: int) -> CaseIntensities:
-    """Keep what the statistics need of the foreground voxels of a case, one array per channel.
+    """Reduce the foreground voxels of a case, one array per channel, to what the statistics need.
 
-    Where there are more voxels than draws, the draws; else the voxels, to draw from later.
+    If there are more voxels than draws, these are the draws; else the voxels, to draw from later.
     """
-    kept = [_compact(values) for values in foreground]
-    if len(kept[0]) <= samples:
-        return CaseIntensities(np.stack(kept), drawn=False)
-    draws = Draws(_SEED, len(kept[0]))
-    drawn = np.empty((len(kept), samples), np.result_type(*kept))
-    for values, out in zip(kept, drawn, strict=True):
+    compact = [_compact(values) for values in foreground]
+    if len(compact[0]) <= samples:
+        return CaseIntensities(np.stack(compact), drawn=False)
+    draws = Draws(_SEED, len(compact[0]))
+    drawn = np.empty((len(compact), samples), np.result_type(*compact))
+    for values, out in zip(compact, drawn, strict=True):
         draws.choose_into(values, out)
     return CaseIntensities(drawn, drawn=True)
 
@@ -76,7 +76,7 @@ def intensity_properties(
 
 
 def statistics(values: NDArray[Any], precision: Precision = np.float32) -> dict[str, float]:
-    """Mean and so on of a long array, as NumPy gives them for `values.astype(precision)`."""
+    """The statistics of a long array, as NumPy gives them for `values.astype(precision)`."""
     count = len(values)
     mean = precision(float(_sum(values, precision)) / count)
     variance = precision(float(_sum(values, precision, mean)) / count)

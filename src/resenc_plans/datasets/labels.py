@@ -14,7 +14,7 @@ Region = int | tuple[int, ...]
 
 @dataclass(frozen=True)
 class Labels:
-    """What the voxels of a segmentation may say, as nnU-Net's `LabelManager` understands it."""
+    """The values of a segmentation and their meaning, as nnU-Net's `LabelManager` has them."""
 
     all_labels: tuple[int, ...]
     """Every label value in rising order, background included, the ignore label not."""
@@ -23,7 +23,7 @@ class Labels:
     regions_class_order: tuple[int, ...] | None
     """The label value that each region paints, later ones over earlier; None without regions."""
     ignore_label: int | None
-    """The value of voxels that nobody labelled."""
+    """The value of voxels without annotation."""
 
     @classmethod
     def from_dataset(cls, dataset_json: DatasetJson) -> Self:
@@ -33,7 +33,7 @@ class Labels:
         ------
         DatasetError
             There is no background with value 0, the ignore label is not the highest value, or
-            regions_class_order is missing or of another length than there are regions.
+            regions_class_order is missing, or its length is not the number of regions.
         """
         source = dataset_json.source
         labels = dict(dataset_json.labels)

@@ -34,7 +34,7 @@ def linear_quantiles(
 
 
 class _Bracket:
-    """The values between two bounds, and how many there are below them."""
+    """The values between two bounds, and the number of values below them."""
 
     def __init__(self, low: Any, high: Any) -> None:
         self.low, self.high = low, high
@@ -62,10 +62,10 @@ class _Bracket:
 
 
 def _neighbours(values: NDArray[Any], ranks: Sequence[int], margin: float) -> list[tuple[Any, Any]]:
-    """For each rank, the value that sorting would put there, and the one after it.
+    """For each rank, the value at that rank in sorted order, and the next one.
 
-    A sorted sample of the values brackets the ranks, so that only what lies within needs sorting.
-    A bracket that missed is widened, in the end to everything.
+    A sorted sample of the values brackets the ranks, so that only the values within
+    need sorting. A bracket that misses its rank is widened, in the end to all values.
     """
     sample = np.sort(values[:: max(1, len(values) // _SAMPLE)])
     brackets = []

@@ -25,7 +25,7 @@ class Split:
 def make_splits(case_names: Sequence[str], folds: int = 5, seed: int = 12345) -> tuple[Split, ...]:
     """Folds as nnU-Net makes them (`generate_crossval_split`: a shuffled k-fold of sorted names).
 
-    The names are taken in the order given; nnU-Net sorts them first.
+    The names are used in this order; nnU-Net sorts them first.
 
     >>> make_splits(["a", "b", "c", "d", "e"])[0]
     Split(train=('b', 'c', 'd', 'e'), val=('a',))

@@ -13,7 +13,7 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a loop over arrays; it runs without the interpreter's lock.
 
     The machine code is cached beside the source, or else in the user's cache folder (or in
-    NUMBA_CACHE_DIR). Where neither is writable, each process compiles anew.
+    NUMBA_CACHE_DIR). Where neither is writable, each process compiles again.
     """
     try:
         result = njit(nogil=True, cache=True, error_model="numpy")(function)

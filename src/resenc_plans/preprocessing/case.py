@@ -39,7 +39,7 @@ class StoredCase:
     labels: npt.NDArray[np.int16]
     """(1, z, y, x); -1 outside the nonzero region. Without a segmentation 0 and -1."""
     properties: dict[str, Any]
-    """What nnU-Net keeps to undo the steps, and the class locations."""
+    """What nnU-Net stores to undo the steps, and the class locations."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ class ChannelRecipe:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that preprocessing needs of plans and dataset.json; it can be sent to a worker."""
+    """What preprocessing needs of plans and dataset.json; it can be sent to a worker."""
 
     configuration: str
     spacing: tuple[float, ...]
-    """mm, in the plans' axis order; two values leave the first axis as it is."""
+    """mm, in the plans' axis order; with two values the first axis keeps its spacing."""
     patch_size: tuple[int, ...]
     transpose_forward: tuple[int, ...]
     channels: tuple[ChannelRecipe, ...]
@@ -115,9 +115,9 @@ def preprocess_case(
     labels
         The segmentation (1, z, y, x), or None.
     properties
-        What the image's reader keeps; `spacing` in mm along z, y, x is needed.
+        The properties of the image as read; `spacing` in mm along z, y, x is required.
     recipe
-        What is to be done.
+        The steps and their settings.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def preprocess_own(
     if min(new_shape) < 1:
         raise DatasetError(
             f"Its shape {shape_after} at {spacing} mm would be {new_shape} at {target} mm (axes in "
-            "the plans' order): nothing would be left."
+            "the plans' order): no voxels would be left."
         )
     segmentation = recipe.resample_labels(
         segmentation, new_shape, spacing=spacing, new_spacing=target

@@ -16,11 +16,11 @@ OUTSIDE = -1
 """The label of background voxels outside the nonzero region."""
 
 SHARE_OF_FEW = 50
-"""Growing from the faces is given up at one in so many voxels."""
+"""Growing from the faces stops when one in this many voxels is outside."""
 
 
 def nonzero_bounds(images: npt.NDArray[Any]) -> Bounds:
-    """The smallest box around the nonzero voxels of (c, z, y, x); all of it without any."""
+    """The smallest box around the nonzero voxels of (c, z, y, x); without any, the whole image."""
     return [[axis.start, axis.stop] for axis in nonzero_box(tuple(images))]
 
 
@@ -54,8 +54,9 @@ def mark_outside(labels: npt.NDArray[Any], images: npt.NDArray[Any]) -> None:
 def _outside(zero: Mask) -> Mask:
     """The zero voxels (z, y, x) that are connected to the faces of the volume.
 
-    Where few are, as in CT, whose zeros are scattered over the tissue, they are found by growing
-    from the faces; where many are, as in MR with the background removed, by numbering all regions.
+    If they are few, as in CT, whose zeros are scattered over the tissue, they are found by
+    growing from the faces; if they are many, as in MR with the background removed, by numbering all
+    regions.
     """
     few = zero.size // SHARE_OF_FEW
     padded = np.pad(zero, 1)
@@ -67,14 +68,14 @@ def _outside(zero: Mask) -> Mask:
             face[axis] = slice(end, end + 1 or None)
             outside[inner][tuple(face)] = zero[tuple(face)]
     grown = np.flatnonzero(outside)
-    found = grown.size
+    outside_count = grown.size
     steps = np.array([sign * step for step in _steps(padded.shape) for sign in (-1, 1)])
-    while grown.size and found <= few:
+    while grown.size and outside_count <= few:
         neighbours = (grown[:, None] + steps).ravel()
         is_new = padded.ravel()[neighbours] & ~outside.ravel()[neighbours]
         grown = np.unique(neighbours[is_new])
         outside.ravel()[grown] = True
-        found += grown.size
+        outside_count += grown.size
     return outside[inner] if not grown.size else _outside_by_regions(zero)
 
 

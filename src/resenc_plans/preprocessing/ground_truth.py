@@ -11,7 +11,7 @@ from resenc_plans.folders import GROUND_TRUTH
 
 
 def copy_ground_truth(dataset: Dataset, preprocessed: str | os.PathLike[str]) -> None:
-    """Copy the labels of all cases to <preprocessed>/gt_segmentations, where they are newer.
+    """Copy the labels of all cases that are newer to <preprocessed>/gt_segmentations.
 
     Raises
     ------

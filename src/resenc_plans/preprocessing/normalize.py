@@ -15,7 +15,7 @@ from resenc_plans.errors import ConfigurationError, DatasetError, PreprocessingE
 FloatArray = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-SMALLEST_DIVISOR = 1e-8
+MIN_DIVISOR = 1e-8
 """nnU-Net's guard against division by zero."""
 
 
@@ -39,7 +39,7 @@ def zscore(
     """Zero mean and unit variance over the mask; voxels outside of it keep their values."""
     del intensities
     mean, std = _mean_and_std(image, mask)
-    shift, divisor = np.float32(mean), np.float32(max(std, SMALLEST_DIVISOR))
+    shift, divisor = np.float32(mean), np.float32(max(std, MIN_DIVISOR))
     for z, plane in enumerate(image):
         if mask is None:
             plane -= shift
@@ -63,7 +63,7 @@ def ct(image: FloatArray, mask: Mask | None, intensities: IntensityProperties | 
             "CTNormalization cannot be applied: the plans' intensity properties of this channel "
             "are not finite, as for a dataset without foreground"
         )
-    divisor = max(std, SMALLEST_DIVISOR)
+    divisor = max(std, MIN_DIVISOR)
     for plane in image:
         np.clip(plane, low, high, out=plane)
         plane -= mean
@@ -77,7 +77,7 @@ def rescale_to_0_1(
     """Scale the channel's range to 0 to 1."""
     del mask, intensities
     image -= image.min()
-    image /= max(image.max(), np.float32(SMALLEST_DIVISOR))
+    image /= max(image.max(), np.float32(MIN_DIVISOR))
     return image
 
 

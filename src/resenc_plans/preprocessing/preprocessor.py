@@ -1,4 +1,4 @@
-"""`Preprocessor`: all cases of a dataset, on any executor, in a run that may end at any time."""
+"""`Preprocessor`: all cases of a dataset, on any executor, in a run that may be interrupted."""
 
 import os
 import time
@@ -247,7 +247,7 @@ def _record(entry: ManifestEntry, manifest: Manifest, folder: Path) -> CaseProbl
 def _executor_for(
     tasks: Sequence[CaseTask], executor: Executor | None, workers: int | None
 ) -> Iterator[Executor]:
-    """The given executor, or processes of our own, which do not outlive an interruption."""
+    """Yield `executor`, or else processes of our own, which are killed on an interruption."""
     if executor is not None:
         yield executor
         return

@@ -1,4 +1,4 @@
-"""What a worker does with one case: read, preprocess, store, and say what it did."""
+"""What a worker does with one case: read, preprocess, store, and record it."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from resenc_plans.preprocessing.store.manifest import FileRecord, ManifestEntry
 
 @dataclass(frozen=True)
 class CaseTask:
-    """One case, with all that a worker on any machine needs to know."""
+    """One case, with everything that a worker on any machine needs."""
 
     case: Case
     reader: str

@@ -1,4 +1,4 @@
-"""How much memory preprocessing a case takes at most, and how many workers that leaves room for."""
+"""How much memory preprocessing a case takes at most, and how many workers fit into memory."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ PROCESS_BYTES = 300 * 1024**2
 USABLE_SHARE = 0.8
 """The share of the free memory that the workers may fill."""
 
-_WIDEST_VOXEL = 8
+_MAX_VOXEL_BYTES = 8
 
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What a file says about its image before its voxels are read; axes z, y, x."""
+    """The header of an image file, read without its voxels; axes z, y, x."""
 
     shape: tuple[int, ...]
     spacing: tuple[float, ...]
@@ -30,7 +30,7 @@ class ImageHeader:
 
 
 def read_header(path: Path) -> ImageHeader | None:
-    """The header of an image file, None where it cannot be read that way."""
+    """The header of an image file, None if it cannot be read."""
     itk = simpleitk()
     reader = itk.ImageFileReader()
     try:
@@ -43,7 +43,7 @@ def read_header(path: Path) -> ImageHeader | None:
         shape, spacing = (1, *shape), (999 * max(spacing), *spacing)
     described = itk.GetPixelIDValueAsString(reader.GetPixelID())
     sizes = (bits // 8 for bits in (8, 16, 32, 64) if f"{bits}-bit" in described)
-    return ImageHeader(shape[-3:], spacing[-3:], next(sizes, _WIDEST_VOXEL))
+    return ImageHeader(shape[-3:], spacing[-3:], next(sizes, _MAX_VOXEL_BYTES))
 
 
 def case_bytes(
@@ -60,7 +60,7 @@ def case_bytes(
     itemsize
         Bytes per voxel in the file.
 
-    The images are there throughout, in float32, and the segmentation, as read and in small
+    The images are in memory throughout, in float32, and the segmentation, as read and in small
     integers. The largest addition is the file as it is read (twice, in SimpleITK and in NumPy), or
     the numbered regions of `mark_outside`, or the resampled images with their window, or the order
     in which class locations are drawn.
@@ -83,7 +83,7 @@ def case_bytes(
 def memory_of_case(case: Case, recipe: Recipe) -> int:
     """The most that preprocessing a case takes, by its first image's header, in bytes.
 
-    What is cropped is not known before reading, so the whole image counts. A file without a
+    The cropped region is not known before reading, so the whole image counts. A file without a
     readable header counts as nothing.
     """
     header = read_header(case.images[0]) if case.images else None

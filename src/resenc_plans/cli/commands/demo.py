@@ -1,4 +1,4 @@
-"""Commands about a dataset: verify, fingerprint."""
+"""The command demo: write a small dataset."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +17,7 @@ def demo(
     ],
     cases: Annotated[int, typer.Option(min=1, help="Number of cases.")] = 8,
 ) -> None:
-    """Write a small made-up dataset, to try every command without data of one's own.
+    """Write a small made-up dataset, to try every command without data of your own.
 
     Example: resenc-plans demo Dataset900_Phantom
     """

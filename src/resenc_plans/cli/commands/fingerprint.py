@@ -1,4 +1,4 @@
-"""Commands about a dataset: verify, fingerprint."""
+"""The command fingerprint: extract what planning needs to know of a dataset."""
 
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
@@ -33,12 +33,12 @@ def fingerprint(
     scope = find_scope(dataset)
     target = output or scope.fingerprint
     if target.exists() and not overwrite:
-        say(f"{target} exists already; --overwrite extracts it anew.")
+        say(f"{target} exists already; --overwrite replaces it.")
         return
-    found = extract_fingerprint(scope, workers)
+    extracted = extract_fingerprint(scope, workers)
     target.parent.mkdir(parents=True, exist_ok=True)
-    found.save(target)
-    say(f"Wrote {target} ({len(found.spacings)} cases).")
+    extracted.save(target)
+    say(f"Wrote {target} ({len(extracted.spacings)} cases).")
 
 
 def extract_fingerprint(scope: "Scope", workers: int | None = None) -> "Fingerprint":
@@ -54,7 +54,7 @@ def extract_fingerprint(scope: "Scope", workers: int | None = None) -> "Fingerpr
 
 
 def case_pool(workers: int | None) -> AbstractContextManager[Executor | None]:
-    """Threads as wanted (reading and counting release the lock); None lets the library choose."""
+    """`workers` threads (reading and counting release the lock); None lets the library choose."""
     if workers is None:
         return nullcontext()
     from concurrent.futures import ThreadPoolExecutor

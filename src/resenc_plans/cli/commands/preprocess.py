@@ -1,4 +1,4 @@
-"""The command that preprocesses a dataset: preprocess."""
+"""The command preprocess: crop, normalise, resample and store the cases of a dataset."""
 
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext

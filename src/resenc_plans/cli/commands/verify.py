@@ -1,4 +1,4 @@
-"""Commands about a dataset: verify, fingerprint."""
+"""The command verify: check a raw dataset."""
 
 from typing import TYPE_CHECKING
 

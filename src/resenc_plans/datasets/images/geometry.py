@@ -1,4 +1,4 @@
-"""Where an image lies in space: nnU-Net's image properties to and from SimpleITK's geometry.
+"""The position of an image in space: nnU-Net's image properties and SimpleITK's geometry.
 
 SimpleITK counts axes x, y, z and points to the patient's left, posterior, superior (LPS); NIfTI
 affines point to right, anterior, superior (RAS).
@@ -17,7 +17,7 @@ from resenc_plans.datasets.images import readers
 from resenc_plans.errors import DatasetError
 
 ItkImage = Any
-"""A SimpleITK image: a library without types, and imported only where an image is read."""
+"""A SimpleITK image. The library has no types, and is imported only when an image is read."""
 
 RAS = "RAS"
 
@@ -32,12 +32,12 @@ def simpleitk() -> Any:
 
 
 def itk_name(path: Path) -> str:
-    """The path for SimpleITK, which ends the process at a name that is not valid UTF-8.
+    """The path for SimpleITK, which would end the process at a name that is not valid UTF-8.
 
     Raises
     ------
     DatasetError
-        The name is such a one.
+        The name is not valid UTF-8.
     """
     try:
         return os.fsencode(path).decode("utf-8")

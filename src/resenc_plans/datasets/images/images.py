@@ -29,7 +29,7 @@ class Image:
     properties: dict[str, Any]
     """What nnU-Net keeps of the file, for writing a segmentation on the same grid."""
     not_finite: frozenset[str] = frozenset()
-    """The kinds "nan" and "infinite", where the file has such voxels; ITK makes zeros of them."""
+    """The kinds "nan" and "infinite", if the file has such voxels; ITK replaces them by zeros."""
 
 
 def read_image(paths: Sequence[str | os.PathLike[str]], reader: str | None = None) -> Image:
@@ -175,15 +175,15 @@ def write_label(array: Array, path: str | os.PathLike[str], properties: Mapping[
     if orientation is not None:
         image = itk.DICOMOrient(image, orientation)
     try:
-        itk.WriteImage(image, geometry.itk_name(path), True)
+        itk.WriteImage(image, geometry.itk_name(path), useCompression=True)
     except RuntimeError as error:
         raise DatasetError(f"{path}: cannot be written: {_reason(error)}") from None
     if not _is_whole(path, image):
-        raise DatasetError(f"{path}: written in part only. Is the disk full?")
+        raise DatasetError(f"{path}: only written in part. Is the disk full?")
 
 
 def can_read(path: Path, reader: str) -> bool:
-    """Whether nnU-Net's reader of this name can open a file, judged by the file's header.
+    """Whether nnU-Net's reader of this name can open a file, judging by the file's header.
 
     nibabel also opens NIfTI files with sheared axes, which ITK refuses.
     """
@@ -276,7 +276,7 @@ def _read_with_simpleitk(path: Path, reader: str) -> Image:
 
 
 def _is_whole(path: Path, image: Any) -> bool:
-    """Whether a new file holds all of an image: ITK says nothing where the disk is full."""
+    """Whether a new file holds all of an image: ITK reports no error when the disk is full."""
     itk = geometry.simpleitk()
     try:
         if path.name.lower().endswith(nifti.NIFTI_ENDINGS):
@@ -285,7 +285,7 @@ def _is_whole(path: Path, image: Any) -> bool:
         itk.ReadImage(os.fspath(path))
     except (DatasetError, RuntimeError):
         return False
-    # ITK reads GIPL files that end too early without a word; their voxels are never compressed.
+    # ITK reads truncated GIPL files without an error; their voxels are never compressed.
     voxels: int = itk.GetArrayViewFromImage(image).nbytes
     return path.suffix.lower() != ".gipl" or path.stat().st_size == GIPL_HEADER_BYTES + voxels
 
@@ -299,7 +299,7 @@ def _dimension(path: Path) -> int:
 
 
 def _reason(error: RuntimeError) -> str:
-    """What an ITK error says, without addresses and without the places in ITK's source."""
+    """The message of an ITK error, without addresses and positions in ITK's source."""
     text = str(error).rpartition("ERROR:")[2].rpartition("[nrrd]")[2]
     text = re.sub(r"\w+ ?\(0x[0-9a-f]+\): ", "", text).partition("Reason:")[0]
     return " ".join(text.split())

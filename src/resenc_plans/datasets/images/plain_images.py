@@ -13,7 +13,7 @@ from resenc_plans.errors import DatasetError, FileError
 from resenc_plans.files import read_json, write_json
 
 SPACING_2D = (999, 1, 1)
-"""nnU-Net's spacing of images without one: the missing axis must look the coarsest."""
+"""nnU-Net's spacing of images without one: the missing axis must be the coarsest."""
 
 _TIFF_ENDINGS = (".tif", ".tiff")
 _CHANNEL_SUFFIX_LENGTH = len("_0000")
@@ -29,7 +29,7 @@ def read(path: Path, reader: str, *, is_label: bool) -> tuple[NDArray[Any], Sequ
     Raises
     ------
     DatasetError
-        The file is unreadable, or of another kind than the reader takes.
+        The file is unreadable, or the reader does not take its kind.
     """
     pixels = _pixels(path)
     if reader == NATURAL_2D:
@@ -40,7 +40,7 @@ def read(path: Path, reader: str, *, is_label: bool) -> tuple[NDArray[Any], Sequ
 
 
 def can_read(path: Path, reader: str) -> bool:
-    """Whether nnU-Net's reader of this name takes the file, judged by its shape."""
+    """Whether nnU-Net's reader of this name takes the file, judging by its shape."""
     try:
         shape = _shape(path)
     except DatasetError:
@@ -119,11 +119,11 @@ def _channels(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
 
 def _stack_spacing(path: Path, *, is_label: bool) -> Sequence[float]:
     stem = path.stem if is_label else path.stem[:-_CHANNEL_SUFFIX_LENGTH]
-    beside = path.with_name(f"{stem}.json")
-    if not beside.is_file():
+    spacing_file = path.with_name(f"{stem}.json")
+    if not spacing_file.is_file():
         return (1, 1, 1)
     try:
-        document = read_json(beside)
+        document = read_json(spacing_file)
     except FileError as error:
         raise DatasetError(str(error)) from None
     spacing = document.get("spacing") if isinstance(document, dict) else None
@@ -133,7 +133,7 @@ def _stack_spacing(path: Path, *, is_label: bool) -> Sequence[float]:
         or not all(isinstance(size, int | float) and 0 < size < float("inf") for size in spacing)
     ):
         raise DatasetError(
-            f"{beside}: the key spacing must be three positive numbers, the voxel size along "
+            f"{spacing_file}: the key spacing must be three positive numbers, the voxel size along "
             "z, y, x."
         )
     return spacing

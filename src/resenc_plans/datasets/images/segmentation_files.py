@@ -1,4 +1,4 @@
-"""A case's segmentation on disk: there and whole, or not there."""
+"""A case's segmentation on disk: either complete or absent."""
 
 import os
 import zipfile
@@ -16,14 +16,14 @@ from resenc_plans.errors import DatasetError, FileError
 def write_segmentation(
     labels: npt.NDArray[Any], path: str | os.PathLike[str], properties: Mapping[str, Any]
 ) -> None:
-    """Write a segmentation (z, y, x) as `write_label` does, beside its place, then put it there.
+    """Write a segmentation (z, y, x) with `write_label` to a temporary file, then rename that.
 
     Raises
     ------
     DatasetError
         It cannot be written in this format.
     FileError
-        The folder does not exist or is not writable. What was there before is unchanged.
+        The folder does not exist or is not writable. An existing file is unchanged.
     """
     path = Path(path)
     try:
@@ -42,7 +42,7 @@ def write_segmentation(
 
 
 def is_whole(path: Path, *, probabilities: bool) -> bool:
-    """Whether the segmentation `path` is there and readable, and its .npz if that is wanted."""
+    """Whether the segmentation `path` is readable, and with `probabilities` its .npz as well."""
     if not path.is_file():
         return False
     if probabilities:
@@ -57,7 +57,7 @@ def is_whole(path: Path, *, probabilities: bool) -> bool:
 
 
 def npz_of(path: Path) -> Path:
-    """Where a segmentation's probabilities lie.
+    """The file of a segmentation's probabilities.
 
     >>> npz_of(Path("out/case.1.nii.gz")).name
     'case.1.npz'

@@ -11,6 +11,8 @@ from resenc_plans.execution.threads import MAX_THREADS, ForEach
 from resenc_plans.preprocessing.resampling.spline import AxisMatrix, Block, FloatArray, axis_matrix
 
 Image = npt.NDArray[Any]
+Matrices = tuple[AxisMatrix, AxisMatrix, AxisMatrix]
+"""Along z, y, x."""
 
 ROWS_OF_PLANE = 128
 ROWS_OF_STACK = 48
@@ -20,7 +22,8 @@ ROWS_AT_ONCE = 32
 """Image rows that are resampled across planes in one product."""
 
 CENTRE_ABOVE = 4
-"""Values this many times as large as their range are centred, or float32 would lose the range."""
+"""Values this many times as large as their range are centred, since float32
+would be too coarse for the range."""
 
 
 def scratch_bytes(shape: Sequence[int], new_shape: Sequence[int]) -> int:
@@ -33,7 +36,7 @@ def scratch_bytes(shape: Sequence[int], new_shape: Sequence[int]) -> int:
 
 @dataclass(frozen=True)
 class _Centre:
-    """What is subtracted from the values while calculating."""
+    """The value that is subtracted from all values during the calculation."""
 
     value: np.float32
 
@@ -56,7 +59,7 @@ class _Centre:
 
 def resample_volume(volume: Image, out: FloatArray, order: int, each: ForEach) -> None:
     """Splines along all three axes, clipped to the volume's range."""
-    along_z, along_y, along_x = _matrices(volume.shape, out.shape, order, order)
+    along_z, along_y, along_x = matrices = _matrices(volume.shape, out.shape, order, order)
     low, high = np.float32(volume.min()), np.float32(volume.max())
     centre = _Centre.of(low, high)
 
@@ -65,7 +68,7 @@ def resample_volume(volume: Image, out: FloatArray, order: int, each: ForEach) -
         np.clip(out[z], low, high, out=out[z])
 
     if along_z.selection is None and along_z.new_length < along_z.length:
-        _stack_then_planes(volume, out, along_z, along_y, along_x, centre, each)
+        _stack_then_planes(volume, out, matrices, centre, each)
     else:
         _planes_then_stack(
             volume, out, along_z, lambda p: _within(centre.prepare(p), along_y, along_x), each
@@ -101,19 +104,19 @@ def _planes_then_stack(
     if along_z.selection is not None:
         _select_planes(volume, out, along_z.selection, resample_plane, each)
         return
-    widest = max(block.width for block in along_z.blocks)
-    window = np.empty((widest, *out.shape[1:]), np.float32)
+    max_width = max(block.width for block in along_z.blocks)
+    window = np.empty((max_width, *out.shape[1:]), np.float32)
     start = stop = 0
     for block in along_z.blocks:
         columns = block.columns
-        kept = max(stop - columns.start, 0)
-        window[:kept] = window[columns.start - start : columns.start - start + kept]
+        reused = max(stop - columns.start, 0)
+        window[:reused] = window[columns.start - start : columns.start - start + reused]
         start, stop = columns.start, columns.stop
 
         def fill(z: int, start: int = start) -> None:
             window[z - start] = resample_plane(volume[z])
 
-        each(fill, range(start + kept, stop))
+        each(fill, range(start + reused, stop))
         _across(block, window[: block.width], out[block.rows], each)
 
 
@@ -135,17 +138,12 @@ def _select_planes(
 
 
 def _stack_then_planes(
-    volume: Image,
-    out: FloatArray,
-    along_z: AxisMatrix,
-    along_y: AxisMatrix,
-    along_x: AxisMatrix,
-    centre: _Centre,
-    each: ForEach,
+    volume: Image, out: FloatArray, matrices: Matrices, centre: _Centre, each: ForEach
 ) -> None:
-    """Resample across planes, then plane by plane: less work where planes become fewer."""
-    most_rows = max(block.rows.stop - block.rows.start for block in along_z.blocks)
-    stack = np.empty((most_rows, *volume.shape[1:]), np.float32)
+    """Resample across planes, then plane by plane: less work if planes become fewer."""
+    along_z, along_y, along_x = matrices
+    max_rows = max(block.rows.stop - block.rows.start for block in along_z.blocks)
+    stack = np.empty((max_rows, *volume.shape[1:]), np.float32)
     for block in along_z.blocks:
         first, last = block.rows.start, block.rows.stop
         _across(block, centre.prepare(volume[block.columns]), stack[: last - first], each)
@@ -170,7 +168,7 @@ def _across(block: Block, planes: FloatArray, out: FloatArray, each: ForEach) ->
 
 
 def _within(plane: FloatArray, along_y: AxisMatrix, along_x: AxisMatrix) -> FloatArray:
-    """A plane resampled along both axes, first along the one that leaves less."""
+    """A plane resampled along both axes, first along the one whose result is smaller."""
     size_after_x = along_y.length * along_x.new_length
     size_after_y = along_y.new_length * along_x.length
     if size_after_x <= size_after_y:
@@ -178,9 +176,7 @@ def _within(plane: FloatArray, along_y: AxisMatrix, along_x: AxisMatrix) -> Floa
     return along_x.along_last(along_y.along_first(plane))
 
 
-def _matrices(
-    shape: Sequence[int], new_shape: Sequence[int], order: int, order_z: int
-) -> tuple[AxisMatrix, AxisMatrix, AxisMatrix]:
+def _matrices(shape: Sequence[int], new_shape: Sequence[int], order: int, order_z: int) -> Matrices:
     return (
         axis_matrix(shape[0], new_shape[0], order_z, ROWS_OF_STACK),
         axis_matrix(shape[1], new_shape[1], order, ROWS_OF_PLANE),

@@ -3,7 +3,7 @@
 Linear interpolation is a convex combination of the (up to eight) voxels around a point. Where all
 of them carry the same label, that label's indicator is 1 and every other's 0, so nothing has to be
 calculated: one pass marks the cells of the old grid whose corners differ, and only the new voxels
-in such cells are weighed. They are weighed in double precision, with scipy's weights and scipy's
+in such cells are weighed. They are weighed in double precision, with scipy's weights and
 order of additions, so that even ties (an indicator of exactly 0.5) fall as they do in nnU-Net.
 """
 

@@ -2,7 +2,7 @@
 
 `resample_image` multiplies each axis by a small matrix (see `spline`); `resample_labels` decides
 most voxels by comparing labels and calculates only at borders (see `labels`). Both equal
-nnU-Net's `resample_data_or_seg_to_shape`: splines of the given order along all axes, or, where one
+nnU-Net's `resample_data_or_seg_to_shape`: splines of the given order along all axes, or, if one
 axis is much coarser than the others, splines within the planes and nearest neighbours along it.
 
 Images are resampled plane by plane in float32, so that beside input and output only a window of
@@ -95,7 +95,7 @@ def resample_image(
 
     Returns
     -------
-    float32 of shape (c, *shape); `array` itself where the shape stays.
+    float32 of shape (c, *shape); `array` itself if the shape is unchanged.
     """
     new_shape = _checked_shape(array, shape)
     if array.shape[1:] == new_shape:

@@ -1,4 +1,4 @@
-"""Between which voxels of an axis the voxels of another grid lie."""
+"""The voxels of an axis between which the voxels of another grid lie."""
 
 from typing import NamedTuple, Self
 
@@ -12,7 +12,7 @@ Weights = npt.NDArray[np.float64]
 
 
 class AxisSampling(NamedTuple):
-    """For each new voxel along an axis the two old ones around it, and their weights.
+    """For each new voxel along an axis the two old voxels next to it, and their weights.
 
     A named tuple, since compiled loops take those as they are.
     """
@@ -26,7 +26,7 @@ class AxisSampling(NamedTuple):
     def of(cls, length: int, new_length: int, order: int = 1) -> Self:
         """Linear (order 1) or from the nearest voxel (order 0), with scipy's weights.
 
-        Beyond the outermost voxels their value goes on. Both indices never decrease.
+        Beyond the outermost voxels their values continue. Neither index ever decreases.
 
         >>> sampling = AxisSampling.of(2, 4, order=1)
         >>> sampling.lower.tolist(), sampling.upper.tolist(), sampling.upper_weight.tolist()

@@ -2,7 +2,7 @@
 
 Linear interpolation without a prefilter, from the planners whose names end in torchres. The
 results are torch's own: the same calls of `torch.nn.functional.interpolate`, label by label. torch
-is imported when one of the functions runs.
+is imported when one of the functions is called.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,7 +41,9 @@ def resample_image_with_torch(
 
     source = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
     axis = coarse_axis(spacing, new_spacing, separate_z)
-    result: npt.NDArray[np.float32] = _along(source, shape, axis, mode, mode_z, interpolate).numpy()
+    result: npt.NDArray[np.float32] = _along(
+        source, shape, axis, (mode, mode_z), interpolate
+    ).numpy()
     return result
 
 
@@ -60,7 +62,7 @@ def resample_labels_with_torch(
 
     The label with the largest interpolated indicator wins, the smallest of equals, compared in
     half precision. With `by_threshold` (nnU-Net's memefficient_seg_resampling) it is the largest
-    label above 0.5, and 0 where there is none.
+    label above 0.5, and 0 if there is none.
     """
     import torch
 
@@ -80,7 +82,7 @@ def resample_labels_with_torch(
 
     source = torch.from_numpy(np.ascontiguousarray(array, dtype=np.int16))
     axis = coarse_axis(spacing, new_spacing, separate_z)
-    result: npt.NDArray[np.int16] = _along(source, shape, axis, mode, mode_z, interpolate).numpy()
+    result: npt.NDArray[np.int16] = _along(source, shape, axis, (mode, mode_z), interpolate).numpy()
     return result
 
 
@@ -88,11 +90,11 @@ def _along(
     source: "Tensor",
     shape: Sequence[int],
     axis: int | None,
-    mode: str,
-    mode_z: str,
+    modes: tuple[str, str],
     interpolate: Interpolate,
 ) -> "Tensor":
-    """Resample within planes by `mode` and then across them, or all axes together, linearly."""
+    """Resample within planes and then across them by `modes`, or all axes together, linearly."""
+    mode, mode_z = modes
     if axis is None:
         return _to_shape(source, shape, LINEAR, interpolate)
     planes = source.movedim(axis + 1, 1)

@@ -1,9 +1,9 @@
-"""Preprocessed cases on disk, in nnU-Net's layout: what it wrote we read, what we write it reads.
+"""Preprocessed cases on disk, in nnU-Net's layout: each of us reads what the other writes.
 
 A case is three files: `<case>.b2nd` (image), `<case>_seg.b2nd` (segmentation), `<case>.pkl`
-(properties). Blocks and chunks are nnU-Net's; the codec is Zstandard at low levels, which packs
-real images tighter than nnU-Net's LZ4HC and three to eight times as fast, and which nnU-Net reads
-just the same. Older folders have `<case>.npz`, or unpacked `<case>.npy` and `<case>_seg.npy`.
+(properties). Blocks and chunks are nnU-Net's; the codec is Zstandard at low levels, which
+compresses real images more than nnU-Net's LZ4HC, three to eight times as fast, and which nnU-Net
+reads just the same. Older folders have `<case>.npz`, or unpacked `<case>.npy` and `<case>_seg.npy`.
 """
 
 import os
@@ -65,7 +65,7 @@ class LazyArray(Protocol):
 
 @dataclass(frozen=True)
 class OpenCase:
-    """A stored case, of which nothing is read yet but the headers."""
+    """A stored case, of which only the headers have been read."""
 
     name: str
     image: LazyArray
@@ -86,7 +86,8 @@ class CaseStore:
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise FileError(
-                f"{self.folder}: no such folder of preprocessed cases. Run the command preprocess."
+                f"{self.folder}: no such folder of preprocessed cases. "
+                "Preprocess the dataset first."
             )
 
     def __getitem__(self, name: str) -> OpenCase:
@@ -129,7 +130,7 @@ class CaseStore:
         return _open_numpy(self.folder, name)
 
     def properties(self, name: str) -> dict[str, Any]:
-        """What is known of a case beside its arrays.
+        """The properties of a case: what is stored beside its arrays.
 
         Raises
         ------
@@ -181,7 +182,7 @@ def write_case(
     Raises
     ------
     FileError
-        The disk is full, or there is no permission to write. What was there before is unchanged.
+        The disk is full, or there is no permission to write. Existing files are unchanged.
     """
     folder = Path(folder)
     staging = folder / OWN_FOLDER / STAGING
@@ -206,7 +207,7 @@ def write_labels(path: Path, labels: npt.NDArray[Any]) -> None:
     Raises
     ------
     FileError
-        It cannot be written; what was there before is unchanged.
+        It cannot be written; an existing file is unchanged.
     """
     import blosc2
 
@@ -283,7 +284,7 @@ def _open_blosc2(path: Path) -> LazyArray:
 
 
 def _open_numpy(folder: Path, name: str) -> tuple[LazyArray, LazyArray]:
-    """A case of nnU-Net's older layout: unpacked arrays where they are, else the archive."""
+    """A case of nnU-Net's older layout: unpacked arrays if they exist, else the archive."""
     archive = folder / f"{name}.npz"
     try:
         parts = {}

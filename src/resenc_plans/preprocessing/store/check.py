@@ -1,4 +1,4 @@
-"""Whether a store is what it should be: every case decompressed, shapes and digests compared."""
+"""Check a store: decompress every case, compare shapes and digests."""
 
 import os
 from collections.abc import Callable
@@ -15,11 +15,11 @@ PLANES_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class StoreCheck:
-    """What a check found."""
+    """The result of a check."""
 
     folder: Path
     cases: tuple[str, ...]
-    """All cases that were looked at."""
+    """All cases that were checked."""
     problems: tuple[CaseProblem, ...]
     """At most one per case: the first fault."""
 
@@ -30,7 +30,7 @@ def check_store(
     """Verify every stored case, and every case that the manifest says is stored.
 
     Cases without an entry in the manifest, such as nnU-Net's own, are only opened and
-    decompressed. `on_case` is called in this thread with the name of each case that is done.
+    decompressed. `on_case` is called in this thread with the name of each finished case.
 
     Raises
     ------
@@ -71,13 +71,13 @@ def check_stored_case(store: CaseStore, name: str, entry: ManifestEntry | None) 
 
 def _compare(path: Path, record: FileRecord) -> None:
     try:
-        found = FileRecord.of(path)
+        current = FileRecord.of(path)
     except OSError as error:
         raise FileError(f"{path}: {error.strerror}. Preprocess the case again.") from None
-    if found.sha256 != record.sha256:
+    if current.sha256 != record.sha256:
         raise FileError(
-            f"{path}: is not what was stored (its digest differs, {found.size} bytes instead of "
-            f"{record.size}). Preprocess the case again."
+            f"{path}: differs from what was stored (another digest, {current.size} bytes instead "
+            f"of {record.size}). Preprocess the case again."
         )
 
 

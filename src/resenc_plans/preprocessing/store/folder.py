@@ -1,4 +1,4 @@
-"""The folder of a store while somebody writes to it: one run at a time, and no litter."""
+"""The folder of a store during a run: one run at a time, and no unfinished files left."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ _OLDER_SUFFIXES = (".npz", ".npy", "_seg.npy")
 
 @contextmanager
 def open_for_writing(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """Create the store if need be, keep other runs out, and clear what a killed run left over.
+    """Create the store if needed, keep other runs out, and remove what a killed run left.
 
     Raises
     ------
@@ -28,7 +28,7 @@ def open_for_writing(folder: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         raise FileError(f"{folder}: cannot be created: {error.strerror}.") from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise FileError(f"{folder}: no permission to write there.")
+        raise FileError(f"{folder}: no permission to write to it.")
     with _locked(folder):
         _clear_staging(folder)
         try:
@@ -38,7 +38,7 @@ def open_for_writing(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def remove_case(folder: Path, name: str) -> None:
-    """Delete whatever there is of a case, the image first, so that no half of it is ever listed."""
+    """Delete all files of a case, the image first, so that an incomplete case is never listed."""
     for suffix in (*SUFFIXES, *_OLDER_SUFFIXES):
         try:
             (folder / (name + suffix)).unlink(missing_ok=True)
@@ -55,7 +55,7 @@ def _clear_staging(folder: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock where the system has such locks; it is gone with the process."""
+    """Hold the folder's lock if the system has such locks; it ends with the process."""
     try:
         import fcntl
     except ImportError:

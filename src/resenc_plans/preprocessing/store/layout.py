@@ -1,7 +1,7 @@
-"""Into which blocks and chunks a stored array is cut, so that reading a patch reads little else.
+"""The blocks and chunks of a stored array, chosen so that reading a patch reads little else.
 
-A block is what is decompressed at once, a chunk what is stored together. The shapes are those of
-nnU-Net's `comp_blosc2_params`.
+A block is decompressed at once, a chunk is stored together. The shapes are those of nnU-Net's
+`comp_blosc2_params`.
 """
 
 from collections.abc import Sequence
@@ -32,18 +32,19 @@ def store_layout(shape: Sequence[int], patch_size: Sequence[int], itemsize: int)
     """
     patch = (1, *patch_size) if len(patch_size) == 2 else tuple(patch_size)
     lengths = tuple(shape[1:])
-    most = [
+    limits = [
         max(1, min(length, floor(CHUNK_TO_PATCH * edge)))
         for length, edge in zip(lengths, patch, strict=True)
     ]
     block = [min(_power_of_two_from(edge), n) for edge, n in zip(patch, lengths, strict=True)]
     while prod(block) * itemsize > BLOCK_BYTES:
         shrinkable = [axis for axis in range(3) if block[axis] > 1]
-        axis = max(shrinkable, key=lambda a: (block[a] / most[a], a))
+        axis = max(shrinkable, key=lambda a: (block[a] / limits[a], a))
         block[axis] = _power_of_two_from(block[axis]) // 2
     chunk = list(block)
+    axes = [axis for axis in range(3) if patch[axis] > 1]
     while True:
-        grown = _grown(chunk, block, most, [a for a in range(3) if patch[a] > 1], itemsize, lengths)
+        grown = _grown(chunk, block, limits, axes=axes, lengths=lengths, itemsize=itemsize)
         if grown is None:
             return StoreLayout((1, *block), (1, *chunk))  # type: ignore[arg-type]
         chunk = grown
@@ -52,19 +53,20 @@ def store_layout(shape: Sequence[int], patch_size: Sequence[int], itemsize: int)
 def _grown(
     chunk: list[int],
     block: list[int],
-    most: list[int],
+    limits: list[int],
+    *,
     axes: list[int],
-    itemsize: int,
     lengths: tuple[int, ...],
+    itemsize: int,
 ) -> list[int] | None:
     """The chunk, a block longer along the axis that it covers least of; None where it is full."""
     best: tuple[tuple[float, int, int], list[int]] | None = None
     for axis in axes:
         candidate = list(chunk)
-        candidate[axis] = min(chunk[axis] + block[axis], most[axis])
+        candidate[axis] = min(chunk[axis] + block[axis], limits[axis])
         if candidate[axis] <= chunk[axis] or prod(candidate) * itemsize > CHUNK_BYTES:
             continue
-        rank = (chunk[axis] / most[axis], -lengths[axis], axis)
+        rank = (chunk[axis] / limits[axis], -lengths[axis], axis)
         if best is None or rank < best[0]:
             best = rank, candidate
     return None if best is None else best[1]

@@ -1,7 +1,7 @@
-"""What a store was made from: a small file beside the cases, so that a rerun does what is missing.
+"""What a store was made from: a small file beside the cases, so that a rerun does the rest only.
 
-One line of JSON per case, appended when the case is stored. A line that a crash cut short is no
-line; of several lines on a case the last counts.
+One line of JSON per case, appended when the case is stored. A line that a crash cut short is
+ignored; of several lines about a case the last counts.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from resenc_plans.preprocessing.resampling.labels import LabelRule
 from resenc_plans.preprocessing.store.case_store import OWN_FOLDER
 
 RESULTS_VERSION = 1
-"""To be raised whenever preprocessing stores other arrays or properties than before."""
+"""To be raised whenever preprocessing changes the arrays or properties that it stores."""
 
 MANIFEST = "manifest.jsonl"
 
@@ -91,7 +91,7 @@ class Manifest:
         self.path = Path(folder) / OWN_FOLDER / MANIFEST
 
     def read(self) -> dict[str, ManifestEntry]:
-        """The entries by case; damaged lines are left out, so that their cases are done again."""
+        """The entries by case; damaged lines are omitted, so that their cases are done again."""
         try:
             lines = self.path.read_bytes().splitlines()
         except FileNotFoundError:
@@ -121,10 +121,10 @@ class Manifest:
 
 
 def recipe_digest(config: ResolvedConfiguration, dataset_json: DatasetJson, rule: LabelRule) -> str:
-    """Digest of all that decides what is stored of given images.
+    """Digest of everything but the images that determines what is stored.
 
-    The patch size is not in it, though blocks are cut by it: plans that share a data_identifier
-    differ in it, and read each other's cases.
+    The patch size is not part of it, though the shapes of blocks depend on it: plans that share a
+    data_identifier differ in it, and read each other's cases.
     """
     document = config.to_dict()
     plans_document = config.plans.to_dict()
@@ -149,7 +149,7 @@ def stale_cases(
     config: ResolvedConfiguration,
     dataset_json: DatasetJson,
 ) -> list[str]:
-    """Those of a store's cases that were made by another recipe than that of the plans now.
+    """The cases of a store that were made by another recipe than the current one.
 
     Cases without an entry in the manifest, such as nnU-Net's own, are not among them. Either rule
     of resampling labels will do.
