@@ -1,0 +1,67 @@
+"""Optimizers of the caller's choice, and what of them a resumed run takes from its checkpoint."""
+
+from collections.abc import Iterable
+from functools import partial
+
+import pytest
+import torch
+
+from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.errors import TrainingError
+from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.runs.checkpoint import load_checkpoint
+from resenc_plans.training.trainer import Trainer
+
+SHORT = TrainingSettings(
+    epochs=2, iterations=2, validation_iterations=1, workers=0, precision="fp32"
+)
+ADAM = partial(torch.optim.AdamW, weight_decay=0.01)
+
+
+def test_another_optimizer_trains_at_the_rates_of_the_schedule_and_resumes(
+    config: ResolvedConfiguration, dataset: Dataset
+) -> None:
+    result = Trainer(config, dataset, 0, SHORT, optimizer=ADAM).fit()
+    assert [epoch.learning_rate for epoch in result.epochs] == [0.01, 0.01 * 0.5**0.9]
+    state = load_checkpoint(result.checkpoint).optimizer_state
+    assert state is not None
+    assert state["param_groups"][0]["weight_decay"] == 0.01
+    longer = SHORT.model_copy(update={"epochs": 3})
+    again = Trainer(config, dataset, 0, longer, optimizer=ADAM)
+    again.resume()
+    assert len(again.fit().epochs) == 3
+
+
+def test_a_run_does_not_resume_with_another_optimizer(
+    config: ResolvedConfiguration, dataset: Dataset
+) -> None:
+    Trainer(config, dataset, 0, SHORT, optimizer=ADAM).fit()
+    with pytest.raises(TrainingError, match=r"another optimizer, whose options are amsgrad, betas"):
+        Trainer(config, dataset, 0, SHORT).resume()
+
+
+def test_a_resumed_run_keeps_momenta_and_takes_the_options_of_its_settings(
+    config: ResolvedConfiguration, dataset: Dataset
+) -> None:
+    path = Trainer(config, dataset, 0, SHORT).fit().checkpoint
+    changed = SHORT.model_copy(update={"weight_decay": 0.5, "epochs": 3})
+    again = Trainer(config, dataset, 0, changed)
+    again.resume()
+    state, saved = again.step.optimizer.state_dict(), load_checkpoint(path).optimizer_state
+    assert saved is not None
+    assert state["param_groups"][0]["weight_decay"] == 0.5
+    for number, momentum in saved["state"].items():
+        assert torch.equal(state["state"][number]["momentum_buffer"], momentum["momentum_buffer"])
+
+
+def test_groups_of_parameters_get_the_rate_of_the_schedule(
+    config: ResolvedConfiguration, dataset: Dataset
+) -> None:
+    def two_groups(parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        first, *others = parameters
+        return torch.optim.SGD([{"params": [first]}, {"params": others}], lr=1)
+
+    trainer = Trainer(config, dataset, 0, SHORT, optimizer=two_groups)
+    trainer.fit()
+    assert {group["lr"] for group in trainer.step.optimizer.param_groups} == {0.01 * 0.5**0.9}
