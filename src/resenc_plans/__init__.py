@@ -86,6 +86,10 @@ if TYPE_CHECKING:
     from resenc_plans.runs.find_model import find_model as find_model
     from resenc_plans.training.trainer import Trainer as Trainer
     from resenc_plans.visualization.overlay import draw_overlay as draw_overlay
+    from resenc_plans.workflows.plan_and_preprocess import PreparedDataset as PreparedDataset
+    from resenc_plans.workflows.plan_and_preprocess import (
+        plan_and_preprocess as plan_and_preprocess,
+    )
     from resenc_plans.workflows.train_fold import TrainedFold as TrainedFold
     from resenc_plans.workflows.train_fold import train_fold as train_fold
 

@@ -1,0 +1,98 @@
+"""`plan_and_preprocess`: from a raw dataset to stored cases that `train_fold` takes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.datasets.fingerprint import Fingerprint
+from resenc_plans.folders import FINGERPRINT_JSON, PREPROCESSED, environment_folder
+from resenc_plans.planning.planner import plan_dataset
+from resenc_plans.planning.replanning import copy_dataset_json, save_plans
+from resenc_plans.planning.settings import PlanningSettings
+from resenc_plans.plans.plans import Plans
+from resenc_plans.preprocessing.ground_truth import copy_ground_truth
+from resenc_plans.preprocessing.preprocessor import (
+    PreprocessingProgress,
+    PreprocessingReport,
+    Preprocessor,
+    with_own_data,
+)
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """Plans, loaded from their file, and a report for each folder of stored cases, by its name."""
+
+    plans: Plans
+    reports: Mapping[str, PreprocessingReport]
+
+
+def plan_and_preprocess(
+    dataset: Dataset,
+    settings: PlanningSettings | None = None,
+    *,
+    configurations: Sequence[str] = (),
+    preprocessed: Path | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    on_progress: Callable[[str, PreprocessingProgress], None] | None = None,
+) -> PreparedDataset:
+    """Extract the fingerprint where there is none, plan, and preprocess every case.
+
+    Parameters
+    ----------
+    dataset
+        The raw data.
+    settings
+        How to plan; nnU-Net's recommended preset by default.
+    configurations
+        Those to preprocess; by default all that have data of their own.
+    preprocessed
+        The folder of plans and stored cases; by default nnUNet_preprocessed/<dataset>, or the
+        dataset's own folder where that variable is not set.
+    workers
+        Processes that work on cases; by default as many as CPUs and the free memory allow.
+    overwrite
+        Whether other plans of the same name may be replaced. Configurations that only they have
+        are kept.
+    on_progress
+        Called with the name of the configuration after each case.
+
+    Raises
+    ------
+    PlanningError
+        The request is impossible, or values of existing plans would be lost.
+    ResencPlansError
+        As `Fingerprint.extract` and `Preprocessor.run`.
+    """
+    folder = preprocessed or _default_folder(dataset)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FINGERPRINT_JSON
+    if path.is_file():
+        fingerprint = Fingerprint.load(path)
+    else:
+        fingerprint = Fingerprint.extract(dataset)
+        fingerprint.save(path)
+    planned = plan_dataset(fingerprint, dataset, settings or PlanningSettings(), provenance=True)
+    plans_path = folder / f"{planned.plans.name}.json"
+    save_plans(planned.plans, plans_path, overwrite=overwrite)
+    copy_dataset_json(dataset.folder, folder)
+    plans = Plans.load(plans_path)
+    reports = {
+        config.data_identifier: Preprocessor(config).run(
+            dataset,
+            folder / config.data_identifier,
+            workers=workers,
+            on_progress=None if on_progress is None else partial(on_progress, config.name),
+        )
+        for config in with_own_data(plans, configurations)
+    }
+    copy_ground_truth(dataset, folder)
+    return PreparedDataset(plans, reports)
+
+
+def _default_folder(dataset: Dataset) -> Path:
+    root = environment_folder(PREPROCESSED)
+    return dataset.folder if root is None else root / dataset.folder.resolve().name
