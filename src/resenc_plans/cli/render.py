@@ -5,9 +5,12 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from resenc_plans.execution.cases import CaseProblem
     from resenc_plans.plans.diff import PlansDiff
 
 
@@ -66,6 +69,14 @@ def print_table(
     needed = Measurement.get(screen, screen.options.update(max_width=10_000), table).minimum
     screen.width = max(screen.width, needed)
     screen.print(table)
+
+
+def end_with(problems: "Sequence[CaseProblem]") -> None:
+    """Print the cases that failed, if any, and exit with code 1."""
+    if problems:
+        rows = [[problem.case, problem.reason] for problem in problems]
+        print_table(["case", "why"], rows, fixed=1)
+        raise typer.Exit(1)
 
 
 def print_json(value: Any) -> None:

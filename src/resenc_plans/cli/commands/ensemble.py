@@ -7,7 +7,7 @@ import typer
 
 from resenc_plans.cli.options import WorkersOption
 from resenc_plans.cli.progress import case_progress
-from resenc_plans.cli.render import print_table, say
+from resenc_plans.cli.render import end_with, say
 from resenc_plans.errors import UsageError
 
 
@@ -44,6 +44,4 @@ def ensemble(
             paths, output, probabilities=probabilities, workers=workers, on_case=on_case
         )
     say(f"{len(result.done)} cases written to {output}, {len(result.problems)} failed.")
-    if result.problems:
-        print_table(["case", "why"], [[p.case, p.reason] for p in result.problems], fixed=1)
-        raise typer.Exit(1)
+    end_with(result.problems)

@@ -8,7 +8,7 @@ import typer
 
 from resenc_plans.cli.options import AllowImportOption
 from resenc_plans.cli.progress import case_progress, prediction_progress
-from resenc_plans.cli.render import note, print_table, say
+from resenc_plans.cli.render import end_with, note, say
 from resenc_plans.errors import FileError, ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -188,9 +188,7 @@ def _finish(report: "PredictionReport", output: Path) -> None:
     say(
         f"{len(report.written)} cases written to {output}{existing}, {len(report.problems)} failed."
     )
-    if report.problems:
-        print_table(["case", "why"], [[p.case, p.reason] for p in report.problems], fixed=1)
-        raise typer.Exit(1)
+    end_with(report.problems)
 
 
 def _predict_on_cluster(address: str, job: "PredictionJob") -> "PredictionReport":

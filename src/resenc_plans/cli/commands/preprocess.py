@@ -9,7 +9,7 @@ import typer
 
 from resenc_plans.cli.options import DatasetOption, PlansOption, WorkersOption
 from resenc_plans.cli.progress import case_progress
-from resenc_plans.cli.render import note, print_table, say
+from resenc_plans.cli.render import end_with, note, say
 from resenc_plans.errors import UsageError
 
 if TYPE_CHECKING:
@@ -72,9 +72,7 @@ def preprocess(
         )
     if not check:
         copy_ground_truth(data, scope.preprocessed)
-    if problems:
-        print_table(["case", "why"], [[p.case, p.reason] for p in problems], fixed=1)
-        raise typer.Exit(1)
+    end_with(problems)
 
 
 def _preprocess(
