@@ -14,9 +14,11 @@ from resenc_plans.evaluation.postprocessing.postprocess import (
     Postprocessing,
     apply_postprocessing,
     determine_postprocessing,
+    postprocess,
 )
+from resenc_plans.evaluation.summary import Summary
 from resenc_plans.evaluation.task import EvaluationTask
-from tests.evaluation.label_folders import write_labels
+from tests.evaluation.label_folders import write_dataset_json, write_labels
 
 TASK = EvaluationTask((1, 2), file_ending=".nii.gz")
 
@@ -64,9 +66,25 @@ def test_a_case_that_fails_is_named_and_leaves_no_file(folder: Path) -> None:
     assert [problem.case for problem in determination.problems] == ["bad.nii.gz"]
 
 
+def test_one_call_determines_stores_and_applies(folder: Path) -> None:
+    write_dataset_json(folder / "dataset.json", {"background": 0, "liver": 1, "tumour": 2}, None)
+    (folder / "pred" / "bad.nii.gz").write_bytes(b"nothing")
+    determination = postprocess(folder / "pred", folder / "ref")
+    results = folder / "pred" / "postprocessed"
+    assert determination.written == (folder / "pred" / "postprocessing.json", results)
+    assert [problem.case for problem in determination.problems] == ["bad.nii.gz"]
+    assert Postprocessing.load(determination.written[0]) == determination.postprocessing
+    summary = Summary.load(results / "summary.json")
+    assert summary.foreground_mean["Dice"] == 1
+    assert summary.cases[0].prediction_file == str(results / "a.nii.gz")
+
+
 def test_the_input_is_not_overwritten(folder: Path) -> None:
     with pytest.raises(EvaluationError, match="is the input folder itself"):
         apply_postprocessing(Postprocessing(), folder / "pred", folder / "pred")
+    with pytest.raises(EvaluationError, match="is the input folder itself"):
+        postprocess(folder / "pred", folder / "ref", output=folder / "pred")
+    assert not (folder / "pred" / "postprocessing.json").exists()
 
 
 class Call:
