@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from resenc_plans.cost.calibration import Range
     from resenc_plans.cost.estimate import Cost
     from resenc_plans.plans.configuration import ResolvedConfiguration
-    from resenc_plans.plans.plans import Plans
     from resenc_plans.profiling.trace import TraceCost
 
 _GIB = 2**30
@@ -94,7 +93,7 @@ def cost(
         print_json({name: asdict(one.cost) for name, one in priced.items()})
         return
     _print({name: one.cost for name, one in priced.items()})
-    _print_workers(plan, dataset, [one.network.config for one in priced.values()])
+    _print_workers(dataset, [one.network.config for one in priced.values()])
 
 
 @dataclass(frozen=True)
@@ -151,9 +150,7 @@ def _measurable(priced: Iterable[_Priced], gpus: int) -> "list[tuple[Network, Co
     return [(one.network, one.cost) for one in priced if isinstance(one.cost, Cost)]
 
 
-def _print_workers(
-    plan: "Plans", dataset: str | None, configs: "Sequence[ResolvedConfiguration]"
-) -> None:
+def _print_workers(dataset: str | None, configs: "Sequence[ResolvedConfiguration]") -> None:
     """The memory of a process that preprocesses, where the dataset has images."""
     from resenc_plans.cli.scope import find_scope
     from resenc_plans.errors import DatasetError
@@ -166,7 +163,7 @@ def _print_workers(
         return
     from resenc_plans.preprocessing.preprocessor import Preprocessor
 
-    memory = max(Preprocessor(config, plan).memory_per_worker(data) for config in configs)
+    memory = max(Preprocessor(config).memory_per_worker(data) for config in configs)
     say(
         f"Preprocessing takes at most {_gib(memory)} GiB per worker, by the headers of "
         f"{len(data.cases)} cases."
