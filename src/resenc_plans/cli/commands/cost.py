@@ -181,7 +181,7 @@ def _print(costs: "dict[str, Cost | TraceCost]") -> None:
             say(
                 f"{name}: {value.parameters / 1e6:.1f} M parameters, {value.flops / 1e12:.3g} "
                 f"TFLOP per step, at least {_gib(value.peak_bytes)} GiB of GPU memory in training "
-                "(tensors of one step on one GPU, traced; CUDA and its libraries come on top)."
+                "(tensors of one step on one GPU, traced; CUDA and its libraries need more)."
             )
 
 
@@ -196,18 +196,18 @@ def _print_estimates(costs: "dict[str, Cost]") -> None:
     calibration = first.calibration
     per = "" if first.gpus == 1 else " Per GPU."
     say(
-        f"Memory: of the GPU in training, as nvidia-smi shows it; expected (low-high).{per} "
+        f"Memory: expected of the GPU in training (low-high), as nvidia-smi shows it.{per} "
         f"Calibrated to: {calibration.name} ({calibration.source})."
     )
     if first.gpus == 1:
         say(
-            "Hours: the standard 1000 epochs on that GPU. Step: its time, in steps of the default "
-            "preset."
+            "Hours: the standard 1000 epochs on that GPU. Step: the time of a training step, in "
+            "steps of the default preset."
         )
     if not all(value.hours for value in costs.values()):
         say(
-            "No hours: the network, its size or the number of GPUs is unlike those of the "
-            "calibration; except for small networks, the range of memory is wider there."
+            "A dash: the network, its size or the number of GPUs is unlike those of the "
+            "calibration. Except for small networks, the range of memory is wider then."
         )
     print_table(
         ["configuration", "median case", "GPU (GiB)", "main memory (GiB)", "export (GiB)"],
@@ -216,7 +216,7 @@ def _print_estimates(costs: "dict[str, Cost]") -> None:
         fixed=5,
     )
     say(
-        "Tensors and arrays alone, as nnU-Net 2.8.1 works; Python and CUDA come on top. "
+        "Tensors and arrays only, as in nnU-Net 2.8.1; Python and CUDA need more. "
         "All figures are estimates."
     )
 

@@ -254,9 +254,9 @@ def _print_plans(result: "PlanningResult", dataset: "Dataset") -> None:
         ],
         rows,
     )
-    say("Share: of the dataset's voxels, per batch. Limited by: what stopped the patch; the batch.")
+    say("Share: of the dataset's voxels, per batch. Limited by: what limits the patch; the batch.")
     say(
-        "GB: GPU memory in training, an estimate from and to, as nvidia-smi shows it. "
+        "GB: estimated range of the GPU memory in training, as nvidia-smi shows it. "
         f"Calibrated to: {calibration.name}."
     )
     for remark in result.remarks:
