@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from resenc_plans.errors import FileError
 from resenc_plans.files import replace_file
-from resenc_plans.inference.export.deflated_zip import DeflatedMember, deflated_zip
 
 Array = npt.NDArray[Any]
 
@@ -27,7 +26,7 @@ COMPRESSION_LEVEL = 1
 class ArrayWriter:
     """Takes an array in pieces, in C order."""
 
-    member: DeflatedMember
+    member: IO[bytes]
     dtype: np.dtype[Any]
     missing: int
     """Values that are still to come."""
@@ -52,7 +51,10 @@ def write_npz(
     kind = np.dtype(dtype)
     with (
         replace_file(path) as stream,
-        deflated_zip(stream, f"{key}.npy", COMPRESSION_LEVEL) as member,
+        zipfile.ZipFile(
+            stream, "w", zipfile.ZIP_DEFLATED, compresslevel=COMPRESSION_LEVEL
+        ) as archive,
+        archive.open(f"{key}.npy", "w", force_zip64=True) as member,
     ):
         header = {
             "descr": np.lib.format.dtype_to_descr(kind),
