@@ -1,9 +1,8 @@
-"""What the presets make of one dataset: patch and batch side by side."""
+"""Compare the patch and batch sizes that the presets choose for one dataset."""
 
 from pathlib import Path
 
-from resenc_plans import Dataset, Fingerprint, create_plans
-from resenc_plans.datasets.demo import write_phantom
+from resenc_plans import Dataset, Fingerprint, create_plans, write_phantom
 
 
 def main() -> None:

@@ -1,13 +1,12 @@
 """Plan a dataset for one 80 GB card, then raise the batch size for eight of them.
 
-nnU-Net's advice for several GPUs: plan for the memory of one, so that the patch stays reasonable,
-then multiply the batch size in a configuration that inherits the rest.
+nnU-Net's advice for several GPUs is to plan for the memory of one, which keeps the patch size
+reasonable, and to multiply the batch size in a configuration that inherits the rest.
 """
 
 from pathlib import Path
 
-from resenc_plans import Dataset, Fingerprint, create_plans
-from resenc_plans.datasets.demo import write_phantom
+from resenc_plans import Dataset, Fingerprint, create_plans, write_phantom
 
 
 def main() -> None:

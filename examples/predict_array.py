@@ -1,7 +1,7 @@
 """Segment an image in memory: numpy in, numpy out, no files, no processes, no __main__ guard.
 
-The model here is an untrained network in a folder such as nnU-Net 2 or `resenc-plans train`
-writes. With a model of your own, only the last lines count.
+The model is an untrained network in a folder like those that nnU-Net 2 and `resenc-plans train`
+write. If you have a trained model, you need the last lines only.
 """
 
 from pathlib import Path
@@ -16,14 +16,14 @@ from resenc_plans import (
     Predictor,
     build_network,
     create_plans,
+    read_image,
+    write_phantom,
 )
-from resenc_plans.datasets.demo import write_phantom
-from resenc_plans.datasets.images.images import read_image
 from resenc_plans.runs.checkpoint import Checkpoint, save_checkpoint
 
 
 def write_untrained_model(dataset: Dataset) -> Path:
-    """A model folder for this dataset, whose weights are as they were initialised."""
+    """Write a model folder for this dataset, with initial weights."""
     folder = Path("nnUNetTrainer__nnUNetResEncUNetMPlans__small")
     (folder / "fold_0").mkdir(parents=True)
     plan = create_plans(Fingerprint.extract(dataset), dataset, preset="M")

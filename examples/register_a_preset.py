@@ -1,11 +1,16 @@
-"""A preset of one's own: ResEnc for cards of 16 GB, with a cap of 20% of the dataset per batch."""
+"""Register a preset: ResEnc for GPUs of 16 GB, with a cap of 20% of the dataset per batch."""
 
 from dataclasses import replace
 from pathlib import Path
 
-from resenc_plans import Dataset, Fingerprint, create_plans
-from resenc_plans.datasets.demo import write_phantom
-from resenc_plans.planning.presets import find_preset, register_preset
+from resenc_plans import (
+    Dataset,
+    Fingerprint,
+    create_plans,
+    find_preset,
+    register_preset,
+    write_phantom,
+)
 
 
 def main() -> None:

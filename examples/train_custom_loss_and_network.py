@@ -9,8 +9,15 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from resenc_plans import Dataset, Fingerprint, Preprocessor, Trainer, TrainingSettings, create_plans
-from resenc_plans.datasets.demo import write_phantom
+from resenc_plans import (
+    Dataset,
+    Fingerprint,
+    Preprocessor,
+    Trainer,
+    TrainingSettings,
+    create_plans,
+    write_phantom,
+)
 
 
 def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
