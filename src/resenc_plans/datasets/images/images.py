@@ -243,12 +243,13 @@ def _reader_of(path: Path) -> str:
 
 def _read_with_simpleitk(path: Path, reader: str) -> Image:
     is_nifti = path.name.lower().endswith(nifti.NIFTI_ENDINGS)
-    lost = nifti.scan(path) if is_nifti else frozenset()
     itk = geometry.simpleitk()
+    lost: frozenset[str] = frozenset()
     try:
-        original = itk.ReadImage(
-            geometry.itk_name(path), imageIO=nifti.ITK_READER if is_nifti else ""
-        )
+        if is_nifti:
+            original, lost = _read_nifti(path)
+        else:
+            original = itk.ReadImage(geometry.itk_name(path))
     except RuntimeError as error:
         raise DatasetError(f"{path}: unreadable: {_reason(error)}") from None
     if original.GetNumberOfComponentsPerPixel() > 1:
@@ -273,6 +274,29 @@ def _read_with_simpleitk(path: Path, reader: str) -> Image:
     spacing = geometry.array_spacing(geometry.Geometry.of(oriented))
     properties = geometry.image_properties(reader, original, oriented)
     return Image(array, spacing, properties, lost.union(nifti.not_finite(array)))
+
+
+def _read_nifti(path: Path) -> tuple[geometry.ItkImage, frozenset[str]]:
+    """The image as ITK reads it, and which kinds of voxels ITK replaces by zeros.
+
+    The file is inflated once: ITK reads the header only, unless the voxels are to be scaled.
+    """
+    voxels, as_stored = nifti.read(path)
+    lost = frozenset(nifti.not_finite(voxels))
+    itk = geometry.simpleitk()
+    reader = itk.ImageFileReader()
+    reader.SetImageIO(nifti.ITK_READER)
+    reader.SetFileName(geometry.itk_name(path))
+    reader.ReadImageInformation()
+    if not as_stored or reader.GetNumberOfComponents() > 1:
+        return reader.Execute(), lost
+    array = voxels.reshape(reader.GetSize()[::-1])
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if lost:
+        array = np.where(np.isfinite(array), array, 0)
+    image = itk.GetImageFromArray(array, isVector=False)
+    geometry.Geometry.of(reader).apply_to(image)
+    return image, lost
 
 
 def _is_whole(path: Path, image: Any) -> bool:

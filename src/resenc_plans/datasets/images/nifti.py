@@ -1,14 +1,13 @@
-"""What ITK does not say about NIfTI files: it reads what is there, and no more.
+"""NIfTI files, with the checks that ITK does not make.
 
-SimpleITK gives the missing voxels of a truncated file as zeros, and replaces NaN and infinity by
-zero, all without a word.
+SimpleITK reads the missing voxels of a truncated file as zeros, and replaces NaN and infinity by
+zero, without an error.
 """
 
 import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -20,32 +19,52 @@ from resenc_plans.errors import DatasetError
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 ITK_READER = "NiftiImageIO"
-"""Named, so that ITK does not ask every one of its readers whether a file is theirs."""
+"""Named, so that ITK does not try each of its readers."""
 
 _INPUT_CHUNK = 1 << 18
 _OUTPUT_CHUNK = 1 << 22
-_HEADER_BYTES = 540
 _GZIP_MAGIC = b"\x1f\x8b"
 _BYTES_PER_VOXEL = {
     2: 1, 4: 2, 8: 4, 16: 4, 32: 8, 64: 8, 128: 3, 256: 1,
     512: 2, 768: 4, 1024: 8, 1280: 8, 1536: 16, 1792: 16, 2048: 32, 2304: 4,
 }  # fmt: skip
 """NIfTI's data type codes."""
-_FLOATS = {16: "f4", 64: "f8"}
+_NUMBERS = {
+    2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4",
+    1024: "i8", 1280: "u8",
+}  # fmt: skip
+_UNSCALED = ((1, 0), (0, 0))
+"""Slope and intercept of voxels that need no scaling."""
 
 
 @dataclass(frozen=True)
 class _Header:
     offset: int
-    """Where the voxels start, in bytes."""
+    """Byte at which the voxels begin."""
     end: int
-    """Where they end."""
-    float_type: np.dtype[Any] | None
-    """Of the voxels, where they are floating-point numbers."""
+    """Byte at which they end."""
+    dtype: np.dtype[Any]
+    """Type of the voxels; uint8 where NumPy has no such numbers."""
+    as_stored: bool
+    """Whether the voxels are numbers that need no scaling."""
 
 
 def scan(path: Path) -> frozenset[str]:
-    """Read a NIfTI file to its end; tell whether its voxels include "nan" or "infinite".
+    """Read a NIfTI file completely; return whether its voxels include "nan" or "infinite".
+
+    Raises
+    ------
+    DatasetError
+        As `read`.
+    """
+    return frozenset(not_finite(read(path)[0]))
+
+
+def read(path: Path) -> tuple[NDArray[Any], bool]:
+    """The voxels of a NIfTI file as a flat array in the file's type and byte order.
+
+    Where NumPy has no such type, these are bytes. The second value tells whether the array holds
+    the image's values: they are neither bytes nor to be scaled.
 
     Raises
     ------
@@ -55,55 +74,33 @@ def scan(path: Path) -> frozenset[str]:
     try:
         with path.open("rb") as stream:
             compressed = stream.read(2) == _GZIP_MAGIC
-        size, header, kinds = _scan(_decompressed(path) if compressed else _plain(path))
+        content = b"".join(_decompressed(path)) if compressed else path.read_bytes()
     except OSError as error:
         raise DatasetError(f"{path}: unreadable: {error.strerror or error}.") from None
     except zlib.error as error:
         raise DatasetError(
             f"{path}: the gzip data are damaged ({error}). Copy it again from its source."
         ) from None
+    header = _parse(content)
     if header is None:
         raise DatasetError(f"{path}: unreadable: not a NIfTI file.")
-    if size < header.end:
+    if len(content) < header.end:
         unpacked = " after decompression" if compressed else ""
         raise DatasetError(
-            f"{path}: truncated: has {size} bytes of {header.end}{unpacked}. "
+            f"{path}: truncated: has {len(content)} bytes of {header.end}{unpacked}. "
             "Copy it again from its source."
         )
-    return frozenset(kinds)
-
-
-def _scan(chunks: Iterator[bytes]) -> tuple[int, _Header | None, set[str]]:
-    """Size of the content, its header, and which of its values are not finite."""
-    start = b""
-    while len(start) < _HEADER_BYTES and (chunk := next(chunks, b"")):
-        start += chunk
-    header = _parse(start)
-    kinds: set[str] = set()
-    size, pending = 0, b""
-    for chunk in chain([start], chunks):
-        if header is not None and header.float_type is not None:
-            pending += chunk[max(0, header.offset - size) : max(0, header.end - size)]
-            whole = len(pending) - len(pending) % header.float_type.itemsize
-            kinds.update(not_finite(np.frombuffer(pending[:whole], header.float_type)))
-            pending = pending[whole:]
-        size += len(chunk)
-    return size, header, kinds
+    voxels = np.frombuffer(memoryview(content)[header.offset : header.end], header.dtype)
+    return voxels, header.as_stored
 
 
 def not_finite(values: NDArray[Any]) -> Iterator[str]:
-    """The kinds "nan" and "infinite", where there are such values."""
+    """The kinds "nan" and "infinite", if there are such values."""
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         if np.isnan(values).any():
             yield "nan"
         if np.isinf(values).any():
             yield "infinite"
-
-
-def _plain(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as stream:
-        while chunk := stream.read(_OUTPUT_CHUNK):
-            yield chunk
 
 
 def _decompressed(path: Path) -> Iterator[bytes]:
@@ -133,14 +130,17 @@ def _parse(header: bytes) -> _Header | None:
             dimensions = struct.unpack_from(f"{order}8h", header, 40)
             (code,) = struct.unpack_from(f"{order}h", header, 70)
             (offset,) = struct.unpack_from(f"{order}f", header, 108)
+            scaling = struct.unpack_from(f"{order}2f", header, 112)
         elif header_size == 540 and len(header) >= 540:
             dimensions = struct.unpack_from(f"{order}8q", header, 16)
             (code,) = struct.unpack_from(f"{order}h", header, 12)
             (offset,) = struct.unpack_from(f"{order}q", header, 168)
+            scaling = struct.unpack_from(f"{order}2d", header, 176)
         else:
             continue
         start = max(int(offset), int(header_size))
         voxels: int = prod(max(1, size) for size in dimensions[1 : 1 + dimensions[0]])
-        float_type = np.dtype(f"{order}{_FLOATS[code]}") if code in _FLOATS else None
-        return _Header(start, start + voxels * _BYTES_PER_VOXEL.get(code, 0), float_type)
+        dtype = np.dtype(f"{order}{_NUMBERS.get(code, 'u1')}")
+        end = start + voxels * _BYTES_PER_VOXEL.get(code, 0)
+        return _Header(start, end, dtype, code in _NUMBERS and scaling in _UNSCALED)
     return None
