@@ -4,6 +4,7 @@ All models are frozen views. Saving never goes through them, so that a file keep
 its unknown keys, and its numbers as they were written (see `resenc_plans.plans.plans`).
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -20,7 +21,7 @@ from resenc_plans.datasets.fingerprint import IntensityProperties
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import ConfigurationError
 from resenc_plans.plans.architectures import Architecture
-from resenc_plans.plans.frozen import Boolean, FrozenDict, FrozenModel, Integer, Number, thaw
+from resenc_plans.plans.frozen import Boolean, FrozenModel, Integer, Number, thaw
 from resenc_plans.plans.header import PlansHeader
 
 
@@ -217,7 +218,7 @@ class ResolvedConfiguration(FrozenModel):
     next_stage: Annotated[Names, _as_written("next_stage")] = ()
 
     _plans: PlansHeader = PrivateAttr()
-    _document: FrozenDict = PrivateAttr()
+    _document: Mapping[str, Any] = PrivateAttr()
 
     @model_validator(mode="after")
     def _agree_on_axes(self) -> Self:

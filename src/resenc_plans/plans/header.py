@@ -1,6 +1,8 @@
 """What a plans file says for all of its configurations, as a value that cannot change."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +37,12 @@ class PlansHeader:
     """What messages call the plans: their file, if they have one."""
     path: Path | None = field(compare=False)
     """The file that they were loaded from or saved to last; None before either."""
-    document: FrozenDict = field(compare=False, repr=False)
-    """The whole file."""
+    _document: Mapping[str, Any] = field(compare=False, repr=False)
+
+    @cached_property
+    def document(self) -> FrozenDict:
+        """The whole file."""
+        return FrozenDict(self._document)
 
     @property
     def folder(self) -> Path:
@@ -95,4 +101,4 @@ class PlansHeader:
 
     def to_dict(self) -> dict[str, Any]:
         """The whole file as JSON."""
-        return dict(thaw(self.document))
+        return dict(thaw(self._document))

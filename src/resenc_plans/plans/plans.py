@@ -172,7 +172,7 @@ class Plans:
             faults = "; ".join(sentences(error))
             raise ConfigurationError(f"{self.source}: {name}: {faults}.") from None
         config._plans = self._header
-        config._document = FrozenDict(values)
+        config._document = values
         return config
 
     def derive(
@@ -384,7 +384,7 @@ def _header(
         intensities=None if intensities is None else FrozenDict(intensities),
         source=source,
         path=path,
-        document=FrozenDict(document),
+        _document=document,
     )
 
 
