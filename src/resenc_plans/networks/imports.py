@@ -17,7 +17,7 @@ def is_allowed(name: str, allow_import: Collection[str]) -> bool:
 
 
 def import_class(name: str, allow_import: Collection[str]) -> type[Any]:
-    """The class `name`, given with its module; importing it runs that module's code.
+    """The class `name`, a full import path; importing it runs its module's code.
 
     Raises
     ------

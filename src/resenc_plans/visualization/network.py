@@ -1,4 +1,4 @@
-"""A drawing of a configuration's U-Net as one puts it into a paper; no torch."""
+"""A drawing of a configuration's U-Net for a paper; no torch."""
 
 import os
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ _SKIP = "#a0a0a0"
 _PITCH = 1.8
 _GAP = 0.9
 _STRIP = 0.13
-_NARROWEST = 17.0
+_MIN_WIDTH = 17.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def draw_network(
     output_heads: int,
     path: str | os.PathLike[str],
 ) -> None:
-    """Draw the U-Net of a configuration into `path`, whose ending says how: svg or png.
+    """Draw the U-Net of a configuration into `path`, as svg or png by its ending.
 
     Each stage is a box, higher for more voxels and wider for more features (both by their
     logarithm), with its features and its shape in voxels above and its depth inside.
@@ -89,7 +89,7 @@ def draw_network(
     encoder, decoder = _placed(stages)
     low, high = encoder[-1].bottom - 1.5, encoder[0].top + 1.35
     left, right = encoder[0].left - 1.1, decoder[-1].right + 1.3
-    margin = max(0.0, _NARROWEST - (right - left)) / 2
+    margin = max(0.0, _MIN_WIDTH - (right - left)) / 2
     left, right = left - margin, right + margin
     with mpl.rc_context({"svg.hashsalt": "resenc-plans", "font.family": "sans-serif"}):
         figure = Figure(figsize=((right - left) * 0.5, (high - low) * 0.5))
@@ -103,7 +103,7 @@ def draw_network(
         if residual:
             _draw_strip(axes, encoder[0].left - _STRIP, encoder[0], 1.0, "stem")
         _draw_ends(axes, encoder[0], decoder[-1], input_channels, output_heads)
-        _draw_legend(axes, residual)
+        _draw_legend(axes, residual=residual)
         axes.text(
             (left + right) / 2,
             high - 0.15,
@@ -233,7 +233,7 @@ def _draw_ends(axes: "Axes", first: _Box, last: _Box, channels: int, heads: int)
     )
 
 
-def _draw_legend(axes: "Axes", residual: bool) -> None:
+def _draw_legend(axes: "Axes", *, residual: bool) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -249,7 +249,7 @@ def _draw_legend(axes: "Axes", residual: bool) -> None:
         del labels["stem"]
     handles = [
         *(Patch(color=_COLOURS[kind], label=label) for kind, label in labels.items()),
-        Line2D([], [], color=_LINE, label="stride 2 where none is given"),
+        Line2D([], [], color=_LINE, label="stride 2 unless labelled"),
         Line2D([], [], color=_SKIP, ls=(0, (4, 2)), label="skip connection"),
     ]
     axes.legend(

@@ -190,8 +190,8 @@ class DropPath(nn.Module):
         if not self.training:
             return x
         keep = 1 - self.p
-        kept = x.new_empty((len(x),) + (1,) * (x.ndim - 1)).bernoulli_(keep)
-        return x * (kept.div_(keep) if keep > 0 else kept)
+        mask = x.new_empty((len(x),) + (1,) * (x.ndim - 1)).bernoulli_(keep)
+        return x * (mask.div_(keep) if keep > 0 else mask)
 
 
 class SqueezeExcitation(nn.Module):
