@@ -7,7 +7,7 @@ import pytest
 
 from resenc_plans import Dataset, Plans
 from resenc_plans.datasets.images.images import read_channels, read_label
-from resenc_plans.preprocessing.case import Recipe, preprocess_own
+from resenc_plans.preprocessing.case import Recipe, preprocess_in_place
 from resenc_plans.preprocessing.store.case_store import CaseStore
 from tests.preprocessing.comparison import assert_same_properties, image_difference
 
@@ -41,7 +41,7 @@ def test_stored_cases_equal_nnunets(
         assert case.label is not None
         label = read_label(case.label, dataset.reader_name).array
         ours, theirs = (
-            preprocess_own(image.array, label, image.properties, recipe),
+            preprocess_in_place(image.array, label, image.properties, recipe),
             store[case.name],
         )
 

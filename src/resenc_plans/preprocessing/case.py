@@ -126,13 +126,13 @@ def preprocess_case(
         channel is constant, labels are unknown.
     """
     own = np.array(images, dtype=np.float32)
-    return preprocess_own(own, labels, properties, recipe)
+    return preprocess_in_place(own, labels, properties, recipe)
 
 
-def preprocess_own(
+def preprocess_in_place(
     images: FloatArray, labels: Array | None, properties: Mapping[str, Any], recipe: Recipe
 ) -> StoredCase:
-    """`preprocess_case` on images that it may overwrite."""
+    """Do the same as `preprocess_case` with images that may be overwritten."""
     _check(images, labels, recipe)
     axes = recipe.transpose_forward
     images = images.transpose(0, *(axis + 1 for axis in axes))

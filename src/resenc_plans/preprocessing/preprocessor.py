@@ -88,7 +88,7 @@ class Preprocessor:
         properties: Mapping[str, Any],
         dataset_labels: Labels | None = None,
     ) -> StoredCase:
-        """Preprocess one case in memory, see `resenc_plans.preprocessing.preprocess_case`.
+        """Preprocess one case in memory, see `preprocessing.case.preprocess_case`.
 
         With `dataset_labels`, class locations are sampled and unknown labels are an error.
         """

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from resenc_plans.datasets.dataset import Case
 from resenc_plans.datasets.images.images import check_finite, read_channels, read_label
 from resenc_plans.errors import DatasetError
-from resenc_plans.preprocessing.case import Recipe, preprocess_own
+from resenc_plans.preprocessing.case import Recipe, preprocess_in_place
 from resenc_plans.preprocessing.store.case_store import write_case
 from resenc_plans.preprocessing.store.manifest import FileRecord, ManifestEntry
 
@@ -51,7 +51,7 @@ def store_case(task: CaseTask) -> ManifestEntry:
     images, properties = image.array, image.properties
     labels = None if case.label is None else _read_segmentation(case.label, task.reader)
     del image
-    stored = preprocess_own(images, labels, properties, task.recipe)
+    stored = preprocess_in_place(images, labels, properties, task.recipe)
     del images, labels
     written = write_case(task.folder, case.name, stored, task.recipe.patch_size)
     return ManifestEntry(

@@ -1,14 +1,11 @@
 """The command demo: write a small dataset."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from resenc_plans.cli.render import say
-
-if TYPE_CHECKING:
-    pass
 
 
 def demo(
