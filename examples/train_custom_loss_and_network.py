@@ -1,13 +1,15 @@
-"""Train with a loss and a network of one's own: both are plain objects that the trainer takes.
+"""Train with a loss, a network and an optimizer of one's own: plain objects that the trainer takes.
 
-The dataset is made up, the network tiny, and two epochs of a few batches prove nothing but that it
-runs: on real data leave the settings at nnU-Net's.
+The dataset is made up, the network tiny, and two epochs of a few batches only show that it runs:
+for real data use nnU-Net's settings, which are the defaults.
 """
 
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim import AdamW
 
 from resenc_plans import (
     Dataset,
@@ -27,7 +29,7 @@ def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 class PlainNetwork(nn.Sequential):
-    """Three convolutions; without deep supervision, so it gives one tensor of logits."""
+    """Three convolutions; without deep supervision, so it returns one tensor of logits."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__(
@@ -50,9 +52,12 @@ def main() -> None:
         config,
         dataset,
         fold=0,
-        settings=TrainingSettings(epochs=2, iterations=4, validation_iterations=2, workers=0),
+        settings=TrainingSettings(
+            epochs=2, iterations=4, validation_iterations=2, learning_rate=1e-3, workers=0
+        ),
         network=PlainNetwork(len(dataset.channels), dataset.labels.num_heads),
         loss=focal_loss,
+        optimizer=partial(AdamW, weight_decay=0.01),
     )
     for number, epoch in enumerate(trainer.fit().epochs):
         print(f"epoch {number}: loss {epoch.training_loss:.3f}, pseudo Dice {epoch.mean_dice:.3f}")

@@ -76,7 +76,7 @@ def print_preview(
             f"memory ({memory.low:.1f}-{memory.high:.1f}), calibrated to {cost.calibration.name}."
         )
         if cost.hours is None:
-            say("Time: not known, for want of figures for several GPUs or for so small a step.")
+            say("Time: unknown; no measurements exist for several GPUs or for so small a step.")
         else:
             share = settings.epochs * settings.iterations / _STANDARD_ITERATIONS
             low, high = cost.hours.low * share, cost.hours.high * share
