@@ -217,14 +217,14 @@ def _single_result(operator: OpOverload) -> Callable[..., Any]:
     def kernel(*arguments: Any, **keywords: Any) -> Any:
         with _ExcludeDispatchKeyGuard(DispatchKeySet(DispatchKey.AutocastCPU)):
             if _is_eligible(arguments[0]):
-                given = dict(zip(names, arguments, strict=False)) | keywords
-                if given.get("dtype") is None:
-                    given["dtype"] = torch.float32
-                first = [name for name in names if name in given]
+                values = dict(zip(names, arguments, strict=False)) | keywords
+                if values.get("dtype") is None:
+                    values["dtype"] = torch.float32
+                first = [name for name in names if name in values]
                 if keyword_only:
                     first.remove("dtype")
-                    return operator(*(given[n] for n in first), dtype=given["dtype"])
-                return operator(*(given[name] for name in first))
+                    return operator(*(values[n] for n in first), dtype=values["dtype"])
+                return operator(*(values[name] for name in first))
             return operator(*arguments, **keywords)
 
     return kernel

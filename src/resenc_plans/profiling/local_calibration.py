@@ -57,14 +57,14 @@ def load_measurements(path: Path) -> tuple[Measured, ...]:
         where = ".".join(str(part) for part in fault["loc"])
         raise FileError(
             f"{path}: not a file of measurements ({where}: {fault['msg']}). Remove it, and measure "
-            "anew with `resenc-plans cost --measure`."
+            "again."
         ) from None
 
 
 def add_measurement(path: Path, measured: Measured) -> tuple[Measured, ...]:
     """Append a measurement to the file; an older one of the same step on the same GPU goes."""
-    kept = [other for other in load_measurements(path) if _step(other) != _step(measured)]
-    measurements = (*kept, measured)
+    others = [other for other in load_measurements(path) if _step(other) != _step(measured)]
+    measurements = (*others, measured)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, [asdict(one) for one in measurements])
     return measurements

@@ -56,8 +56,8 @@ def sample_labels(
     cells = _cells(segmentation[part], outside, several)
     lengths = zip(reversed(segmentation.shape), reversed(cells.shape), strict=True)
     to_cells = torch.tensor([voxels / cells for voxels, cells in lengths])
-    found = _at_points((cells - outside).float(), grid * to_cells, "nearest")
-    result = found.add_(outside).to(segmentation.dtype)
+    sampled = _at_points((cells - outside).float(), grid * to_cells, "nearest")
+    result = sampled.add_(outside).to(segmentation.dtype)
     mixed = result == several
     if mixed.any():
         result[mixed] = _likeliest(segmentation, grid[mixed], outside, part)
