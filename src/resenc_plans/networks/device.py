@@ -26,6 +26,8 @@ _MEMORY_ERRORS = (
 def find_device(name: str | torch.device | None) -> torch.device:
     """The device of this name; None is a GPU if there is one, else the CPU.
 
+    A CUDA device has an index: without one it is the process's current GPU, else the first.
+
     Raises
     ------
     DeviceError
@@ -39,6 +41,8 @@ def find_device(name: str | torch.device | None) -> torch.device:
         raise DeviceError(f"Device {name!r} is unknown. Use cpu, cuda or mps.") from None
     if device.type == "mps" and torch.backends.mps.is_available():
         return device
+    if _is_of_extension(device):
+        return device
     if device.type not in ("cpu", "cuda"):
         raise DeviceError(f"Device {str(device)!r} is not supported here. Use cpu or cuda.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -47,7 +51,16 @@ def find_device(name: str | torch.device | None) -> torch.device:
             f"{torch.cuda.device_count()} GPUs. Choose cpu (`device=`), or install "
             "another build of PyTorch."
         )
+    if device == torch.device("cuda"):
+        has_current = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        return torch.device("cuda", torch.cuda.current_device() if has_current else 0)
     return device
+
+
+def _is_of_extension(device: torch.device) -> bool:
+    """Whether it belongs to the backend that an extension has registered with PyTorch."""
+    name = torch._C._get_privateuse1_backend_name()
+    return device.type == name and hasattr(torch, name)
 
 
 def enable_cudnn_benchmark(device: torch.device) -> None:

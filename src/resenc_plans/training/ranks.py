@@ -142,12 +142,19 @@ def device_of_rank(name: str | None) -> torch.device:
     Raises
     ------
     DeviceError
-        There is no such device.
+        There is no such device, or none of this rank.
     """
     device = find_device(name)
-    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
-        return find_device(f"cuda:{os.environ['LOCAL_RANK']}")
-    return device
+    if device.type != "cuda" or "LOCAL_RANK" not in os.environ:
+        return device
+    rank, available = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if rank >= available:
+        raise DeviceError(
+            f"LOCAL_RANK is {rank}, so this process trains on cuda:{rank}, but PyTorch finds "
+            f"{available} GPUs. Let each process see all GPUs of its machine: check "
+            "CUDA_VISIBLE_DEVICES, and under SLURM request GPUs per node, not per task."
+        )
+    return torch.device("cuda", rank)
 
 
 @contextmanager

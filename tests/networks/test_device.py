@@ -1,0 +1,37 @@
+"""Names of devices become devices that PyTorch's functions take."""
+
+import pytest
+import torch
+
+from resenc_plans.errors import DeviceError
+from resenc_plans.networks.device import find_device
+from tests.gpu import pretend_gpus
+
+
+@pytest.mark.parametrize("name", [None, "cuda", torch.device("cuda")])
+def test_a_gpu_has_an_index(
+    name: str | torch.device | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend_gpus(monkeypatch, 2)
+    assert find_device(name) == torch.device("cuda", 0)
+    torch.cuda.set_device(find_device(name))
+
+
+def test_a_gpu_without_an_index_is_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_gpus(monkeypatch, 2)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert find_device("cuda") == torch.device("cuda", 1)
+    assert find_device("cuda:0") == torch.device("cuda", 0)
+
+
+def test_a_gpu_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_gpus(monkeypatch, 1)
+    with pytest.raises(DeviceError, match=r"'cuda:1': .* finds 1 GPUs"):
+        find_device("cuda:1")
+
+
+@pytest.mark.parametrize("name", ["meta", "privateuseone", "xpu"])
+def test_a_device_that_nobody_supports_is_refused(name: str) -> None:
+    with pytest.raises(DeviceError, match=f"'{name}' is not supported"):
+        find_device(name)

@@ -1,0 +1,111 @@
+"""Every place that takes a device, on a pretended GPU: all goes well up to the first kernel."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from resenc_plans.cli.app import main
+from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.errors import DeviceError
+from resenc_plans.inference.predictor import Predictor
+from resenc_plans.inference.settings import PredictionSettings
+from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.training.ranks import Ranks, device_of_rank, joined_ranks
+from resenc_plans.training.trainer import Trainer
+from resenc_plans.workflows.held_out import validate_held_out
+from resenc_plans.workflows.train_fold import train_fold
+from tests.gpu import NO_KERNEL, pretend_gpus
+from tests.inference.models import write_model
+
+FIRST = torch.device("cuda", 0)
+SHORT = TrainingSettings(epochs=1, iterations=1, validation_iterations=1, workers=0)
+NAMES = pytest.mark.parametrize("name", [None, "cuda", "cuda:0"])
+
+
+@NAMES
+def test_a_process_joins_with_the_first_gpu(
+    name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current = pretend_gpus(monkeypatch)
+    with joined_ranks(device_of_rank(name)) as ranks:
+        assert ranks == Ranks(0, 1, FIRST)
+    assert current == [0]
+
+
+def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_gpus(monkeypatch, 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert device_of_rank("cuda") == torch.device("cuda", 1)
+    assert device_of_rank("cpu") == torch.device("cpu")
+
+
+def test_a_rank_that_sees_too_few_gpus_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_gpus(monkeypatch, 1)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    with pytest.raises(DeviceError, match=r"LOCAL_RANK is 3, .* cuda:3, .* CUDA_VISIBLE_DEVICES"):
+        device_of_rank(None)
+
+
+@NAMES
+def test_trainer_reaches_the_first_kernel(
+    config: ResolvedConfiguration,
+    dataset: Dataset,
+    name: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pretend_gpus(monkeypatch)
+    with pytest.raises(AssertionError, match=NO_KERNEL):
+        Trainer(config, dataset, 0, SHORT, device=name)
+
+
+@NAMES
+def test_train_fold_reaches_the_first_kernel(
+    config: ResolvedConfiguration,
+    dataset: Dataset,
+    name: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pretend_gpus(monkeypatch)
+    with pytest.raises(AssertionError, match=NO_KERNEL):
+        train_fold(config, dataset, 0, settings=SHORT, device=name)
+
+
+@pytest.mark.parametrize("options", [(), ("--device", "cuda"), ("--device", "cuda:0")])
+def test_the_command_reaches_the_first_kernel(
+    preprocessed: Path, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pretend_gpus(monkeypatch)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
+    monkeypatch.chdir(preprocessed)
+    command = ["train", ".", "tiny", "0", "-p", "nnUNetResEncUNetMPlans.json", "--workers", "0"]
+    monkeypatch.setattr(sys, "argv", ["resenc-plans", *command, *options])
+    with pytest.raises(AssertionError, match=NO_KERNEL):
+        main()
+
+
+@NAMES
+def test_predictor_reaches_the_first_kernel(
+    tmp_path: Path, name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_model(tmp_path / "model")
+    pretend_gpus(monkeypatch)
+    with pytest.raises(AssertionError, match=NO_KERNEL):
+        Predictor.from_folder(model, settings=PredictionSettings(device=name))
+
+
+@NAMES
+def test_the_held_out_validation_reaches_the_first_kernel(
+    config: ResolvedConfiguration,
+    dataset: Dataset,
+    name: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trainer = Trainer(config, dataset, 0, SHORT, device="cpu")
+    assert trainer.fit().is_complete
+    (config.plans.folder / "gt_segmentations").mkdir()
+    pretend_gpus(monkeypatch)
+    with pytest.raises(AssertionError, match=NO_KERNEL):
+        validate_held_out(config, dataset, trainer.folder, PredictionSettings(device=name))
