@@ -80,6 +80,8 @@ if TYPE_CHECKING:
     from resenc_plans.plans.plans import Plans as Plans
     from resenc_plans.plans.training_settings import TrainingSettings as TrainingSettings
     from resenc_plans.preprocessing.preprocessor import Preprocessor as Preprocessor
+    from resenc_plans.profiling.doctor import MachineReport as MachineReport
+    from resenc_plans.profiling.doctor import examine_machine as examine_machine
     from resenc_plans.profiling.trace import trace_cost as trace_cost
     from resenc_plans.runs.archive import export_model as export_model
     from resenc_plans.runs.archive import import_model as import_model

@@ -577,3 +577,16 @@ def test_cases_of_a_split_that_are_not_stored_are_named(
     (preprocessed / "splits_final.json").write_text('[{"train": ["a"], "val": ["b"]}]')
     with pytest.raises(DatasetError, match=r"lacks 2 cases .*\(a, b\).*Preprocess"):
         Trainer(config, dataset, 0, SHORT)
+
+
+def test_a_training_says_at_its_start_that_convolutions_are_slow_here(
+    config: ResolvedConfiguration, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "__version__", "2.9.1+cu128")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91002)
+    settings = SHORT.model_copy(update={"epochs": 1})
+    events: list[Progress] = []
+    runner = Trainer(config, dataset, 0, settings, device="cpu", on_progress=events.append)
+    runner.device = torch.device("cuda", 0)  # the step stays on the CPU
+    runner.fit()
+    assert "cuDNN 9.10.2" in (events[0].note or "")

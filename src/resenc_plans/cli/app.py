@@ -18,6 +18,7 @@ from resenc_plans.cli.commands.create import create
 from resenc_plans.cli.commands.demo import demo
 from resenc_plans.cli.commands.derive import derive
 from resenc_plans.cli.commands.diff import diff
+from resenc_plans.cli.commands.doctor import doctor
 from resenc_plans.cli.commands.ensemble import ensemble
 from resenc_plans.cli.commands.evaluate import evaluate
 from resenc_plans.cli.commands.export_model import export_model
@@ -87,6 +88,7 @@ def resenc_plans(
 
 
 for command in (
+    doctor,
     verify,
     fingerprint,
     demo,

@@ -1,11 +1,11 @@
 """How much memory there is: what this process may still take, and what the GPUs have."""
 
 import contextlib
-import subprocess
 from pathlib import Path
 
 from resenc_plans.errors import DeviceError
 from resenc_plans.execution.cgroups import CGROUP, MEMBERSHIP, group_folders
+from resenc_plans.execution.gpus import query_nvidia_smi
 
 _FILES = {
     2: ("memory.max", "memory.current", "inactive_file"),
@@ -42,11 +42,10 @@ def installed_gpu_memory() -> float:
     DeviceError
         There is no nvidia-smi, or it sees no GPU.
     """
-    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    rows = query_nvidia_smi("gpu", "memory.total")
     try:
-        process = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
-        return min(float(line) for line in process.stdout.split()) / 1024
-    except (OSError, subprocess.SubprocessError, ValueError):
+        return min(float(size) for [size] in rows or ()) / 1024
+    except ValueError:
         raise DeviceError(
             "No GPU found: nvidia-smi does not run here or sees none. Give the memory in GB "
             "instead."

@@ -20,6 +20,7 @@ from resenc_plans.errors import FileError, ResencPlansError, TrainingError
 from resenc_plans.execution.signals import StopRequest
 from resenc_plans.folders import BEST_CHECKPOINT, FINAL_CHECKPOINT, LATEST_CHECKPOINT
 from resenc_plans.networks.build import build_network
+from resenc_plans.networks.cudnn import slow_convolutions
 from resenc_plans.plans.configuration import ResolvedConfiguration, input_channels
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.run_folder import RunFolder
@@ -194,6 +195,7 @@ class Trainer:
             stored case is damaged.
         """
         records = self._open_records() if self.ranks.is_first else None
+        self._warn_of_slow_convolutions()
         with StopRequest(self.settings.max_minutes) as stop:
             training = self.training_batches.stream(self._batches_done())
             validation = self.validation_batches.stream(
@@ -352,6 +354,13 @@ class Trainer:
         if self.on_progress is None:
             warnings.warn(text, stacklevel=2)
         self._tell(math.nan, note=text)
+
+    def _warn_of_slow_convolutions(self) -> None:
+        if self.device.type == "cuda" and self.ranks.is_first:
+            cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+            text = slow_convolutions(torch.__version__, cudnn)
+            if text is not None:
+                self._note(text)
 
     def _record(self, records: Records) -> None:
         """Write the last epoch down; a log that cannot be written must not end the training."""

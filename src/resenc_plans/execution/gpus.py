@@ -1,0 +1,82 @@
+"""The GPUs of this machine and the programs that use them, as nvidia-smi tells; without torch."""
+
+import subprocess
+from dataclasses import dataclass
+
+_SECONDS = 20
+_MIB = 2**20
+
+
+@dataclass(frozen=True)
+class GpuProcess:
+    """A program that uses a GPU."""
+
+    pid: int
+    memory_bytes: int | None
+    """None where the driver does not say."""
+    name: str
+
+
+@dataclass(frozen=True)
+class InstalledGpu:
+    """A GPU of this machine, whether or not this process may use it."""
+
+    index: int
+    name: str
+    uuid: str
+    """As CUDA_VISIBLE_DEVICES may name it: GPU-…"""
+    driver: str
+    total_bytes: int
+    used_bytes: int
+    """By all programs, and by the driver itself."""
+    processes: tuple[GpuProcess, ...]
+    """Those that the driver shows here; in a container that is often none."""
+
+
+def installed_gpus() -> tuple[InstalledGpu, ...] | None:
+    """All GPUs of this machine; None where nvidia-smi does not run, so that nothing is known."""
+    rows = query_nvidia_smi("gpu", "index,uuid,driver_version,memory.total,memory.used,name")
+    if rows is None:
+        return None
+    users = query_nvidia_smi("compute-apps", "gpu_uuid,pid,used_memory,process_name") or []
+    try:
+        processes = [
+            (row[0], GpuProcess(int(row[1]), _bytes(row[2]), row[3])) for row in users if row[0]
+        ]
+        return tuple(
+            InstalledGpu(
+                index=int(index),
+                name=name,
+                uuid=uuid,
+                driver=driver,
+                total_bytes=_bytes(total) or 0,
+                used_bytes=_bytes(used) or 0,
+                processes=tuple(process for gpu, process in processes if gpu == uuid),
+            )
+            for index, uuid, driver, total, used, name in rows
+        )
+    except (IndexError, ValueError):
+        return None
+
+
+def query_nvidia_smi(table: str, fields: str) -> list[list[str]] | None:
+    """Rows of one of nvidia-smi's tables, such as "gpu"; None where it does not run.
+
+    `fields` are separated by commas. Only the last one may hold a comma itself.
+    """
+    command = ["nvidia-smi", f"--query-{table}={fields}", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_SECONDS)
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+    splits = fields.count(",")
+    lines = (line.strip() for line in done.stdout.splitlines())
+    return [[cell.strip() for cell in line.split(",", splits)] for line in lines if line]
+
+
+def _bytes(mebibytes: str) -> int | None:
+    """Of a number of MiB; None for such answers as [N/A]."""
+    try:
+        return round(float(mebibytes) * _MIB)
+    except ValueError:
+        return None
