@@ -1,11 +1,24 @@
-"""Files are written whole or not at all."""
+"""Files are written whole or not at all, and never outside of their folder."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from resenc_plans.errors import FileError
-from resenc_plans.files import replace_file
+from resenc_plans.files import (
+    MAX_PART_BYTES,
+    fault_of_part,
+    inside,
+    part_of_path,
+    put_in_place,
+    replace_file,
+    write_json,
+)
+
+AWKWARD = st.sampled_from(["..", ".", "/", "\\", "C:", "CON", "nul", ".txt", " ", "\0", "~", "ü"])
+NAMES = st.one_of(st.text(max_size=12), st.lists(AWKWARD, max_size=5).map("".join))
 
 
 @pytest.mark.parametrize("name", ["a" * 251 + ".npz", "患" * 80 + ".nii.gz"])
@@ -20,3 +33,136 @@ def test_a_name_that_is_too_long_is_an_error_in_words(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="not written"), replace_file(tmp_path / ("a" * 256)):
         pass
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "empty"),
+        (".", "another folder"),
+        ("..", "another folder"),
+        ("../x", "has a slash"),
+        ("/etc", "has a slash"),
+        ("a\\b", "has a backslash"),
+        ("C:", "letter of a drive"),
+        ("c:x", "letter of a drive"),
+        ("a\nb", "control characters"),
+        ("a\x7fb", "control characters"),
+        ("a\0", "control characters"),
+        ("CON", "device"),
+        ("nul.tar.gz", "device"),
+        ("Com1 .json", "device"),
+        ("LPT¹", "device"),
+        ("case.", "ends with"),
+        ("case ", "ends with"),
+        ("a" * (MAX_PART_BYTES + 1), "201 bytes"),
+        ("患" * 67, "201 bytes"),
+        ("\ud800", "no file system"),
+    ],
+)
+def test_a_name_that_leads_elsewhere_or_that_a_system_lacks_is_refused(
+    name: str, words: str
+) -> None:
+    with pytest.raises(FileError, match=words) as error:
+        part_of_path(name, "data_identifier")
+    assert str(error.value).startswith("data_identifier ")
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Dataset004_Hippocampus",
+        "nnUNetTrainer__nnUNetResEncUNetLPlans__3d_fullres",
+        "case 1.5T (a)",
+        "-f",
+        ".hidden",
+        "患者_001",
+        "console",
+        "a" * MAX_PART_BYTES,
+        "2026-01-01T10:00",
+    ],
+)
+def test_names_that_datasets_have_are_left_as_they_are(name: str) -> None:
+    assert part_of_path(name, "case") == name
+
+
+def test_an_ending_counts_as_part_of_the_name() -> None:
+    assert part_of_path("case.", "case", ending=".nii.gz") == "case..nii.gz"
+    for name, ending in (("", ".pkl"), ("case", "/../x.nii.gz"), ("aux", ".nii.gz"), ("a", ".")):
+        with pytest.raises(FileError):
+            part_of_path(name, "case", ending=ending)
+
+
+@given(NAMES)
+def test_what_is_allowed_names_something_directly_in_the_folder_on_every_system(name: str) -> None:
+    if fault_of_part(name) is not None:
+        with pytest.raises(FileError):
+            part_of_path(name, "case")
+        return
+    part = part_of_path(name, "case")
+    for folder in (PurePosixPath("/data/store"), PureWindowsPath("D:\\data\\store")):
+        path = folder / part
+        assert path.parent == folder
+        assert path.name == part == name
+
+
+@given(NAMES, NAMES)
+def test_what_is_allowed_with_an_ending_is_allowed_as_a_whole(name: str, ending: str) -> None:
+    try:
+        part = part_of_path(name, "case", ending=ending)
+    except FileError:
+        return
+    assert fault_of_part(part) is None
+    assert part == name + ending
+
+
+def test_a_root_may_be_a_link_and_what_is_in_it_need_not_exist(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "Dataset004_Hippocampus"
+    link.symlink_to(tmp_path / "disk")
+    assert inside(link, link / "store" / "case.pkl") == link / "store" / "case.pkl"
+    (tmp_path / "disk/other").mkdir()
+    (link / "store").symlink_to("other")
+    assert inside(link, link / "store") == link / "store"
+
+
+def test_a_link_that_leads_out_of_the_root_is_refused(tmp_path: Path) -> None:
+    root = tmp_path / "Dataset004_Hippocampus"
+    root.mkdir()
+    (root / "store").symlink_to(tmp_path)
+    (root / "gone").symlink_to("../nowhere")
+    (root / "circle").symlink_to("circle")
+    for path in (root / "store", root / "store" / "x", root / "gone", root / ".." / "x"):
+        with pytest.raises(FileError, match="outside of"):
+            inside(root, path)
+    with pytest.raises(FileError, match="cannot be followed"):
+        inside(root, root / "circle")
+
+
+def test_a_link_is_replaced_by_the_file_and_followed_only_where_that_is_asked(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "mine.json").write_text("mine")
+    (tmp_path / "link.json").symlink_to("mine.json")
+    write_json(tmp_path / "link.json", {})
+    assert (tmp_path / "mine.json").read_text() == "mine"
+    assert not (tmp_path / "link.json").is_symlink()
+    (tmp_path / "plans.json").symlink_to("mine.json")
+    write_json(tmp_path / "plans.json", {}, follow_links=True)
+    assert (tmp_path / "mine.json").read_text() == "{}"
+    assert (tmp_path / "plans.json").is_symlink()
+
+
+def test_a_folder_takes_the_place_of_a_link_and_not_of_what_it_leads_to(tmp_path: Path) -> None:
+    for name in ("mine", "new", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "from").write_text(name)
+    (tmp_path / "link").symlink_to("mine")
+    (tmp_path / "gone").symlink_to("nowhere")
+    put_in_place(tmp_path / "new", tmp_path / "link")
+    put_in_place(tmp_path / "other", tmp_path / "gone")
+    assert (tmp_path / "link" / "from").read_text() == "new"
+    assert (tmp_path / "gone" / "from").read_text() == "other"
+    assert (tmp_path / "mine" / "from").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gone", "link", "mine"]

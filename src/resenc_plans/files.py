@@ -1,4 +1,4 @@
-"""Read JSON safely; write files completely or not at all."""
+"""Read JSON safely; write files completely or not at all, and never outside of their folder."""
 
 import errno
 import json
@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import stat
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,100 @@ from resenc_plans.errors import FileError
 
 MAX_JSON_BYTES = 256 * 1024**2
 """A fingerprint of 100,000 cases takes about 20 MB; anything above this is not ours."""
+
+MAX_PART_BYTES = 200
+"""Of a file's or a folder's name; most systems allow 255, and nnU-Net adds to names."""
+
+_NUMBERED = (f"{port}{number}" for port in ("COM", "LPT") for number in "123456789¹²³")
+_DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", *_NUMBERED}
+"""Names that Windows keeps for devices, whatever ending follows."""
+
+
+def part_of_path(name: str, what: str, *, ending: str = "") -> str:
+    """`name` with `ending`, where that can be the name of a file or a folder on every system.
+
+    Every string from a file or from a user that becomes a part of a path goes through here, so that
+    the path stays inside its folder: `folder / part_of_path(case, "case", ending=".pkl")`.
+
+    Parameters
+    ----------
+    name
+        What somebody has chosen; it must not be empty.
+    what
+        What messages call it: `case`, `data_identifier`.
+    ending
+        What follows it in the file's name, of which the same is required.
+
+    Raises
+    ------
+    FileError
+        Together they lead elsewhere, or name nothing that every system can store. See
+        `fault_of_part`.
+    """
+    fault = fault_of_part(name + ending) if name else fault_of_part(name)
+    if fault is not None:
+        raise FileError(
+            f"{what} {_shortened(name + ending)}: {fault}, so it cannot name a file or a folder. "
+            "Choose another name."
+        )
+    return name + ending
+
+
+def fault_of_part(name: str) -> str | None:
+    """Why a string cannot be the name of a file or a folder, as a clause; None where it can.
+
+    The rules are those of all systems together, since datasets and models travel between them: no
+    empty name, no separators, not `.` or `..`, no drive letter, no control characters, no name of a
+    device of Windows, no blank or dot at the end, at most `MAX_PART_BYTES` bytes.
+
+    >>> fault_of_part("Dataset004_Hippocampus")
+    >>> fault_of_part("../x"), fault_of_part("nul.json")
+    ('it has a slash', 'Windows keeps this name for a device')
+    """
+    if not name:
+        return "it is empty"
+    try:
+        size = len(os.fsencode(name))
+    except UnicodeEncodeError:
+        return "it has characters that no file system stores"
+    if "/" in name or "\\" in name:
+        return f"it has a {'slash' if '/' in name else 'backslash'}"
+    if name in (".", ".."):
+        return "it leads to another folder"
+    if name[1:2] == ":":
+        return "it begins with the letter of a drive"
+    if any(unicodedata.category(character) == "Cc" for character in name):
+        return "it has control characters"
+    if name[-1] in " .":
+        return "it ends with a blank or a dot, which Windows drops"
+    if name.partition(".")[0].partition(":")[0].rstrip(" ").upper() in _DEVICES:
+        return "Windows keeps this name for a device"
+    if size > MAX_PART_BYTES:
+        return f"it has {size} bytes, and {MAX_PART_BYTES} are allowed"
+    return None
+
+
+def inside(root: Path, path: Path) -> Path:
+    """`path`, where it lies in `root` even after all symbolic links are followed.
+
+    `root` itself may be a link, or lie behind one. It need not exist, nor need `path`.
+
+    Raises
+    ------
+    FileError
+        A link leads out of `root`, or in a circle.
+    """
+    try:
+        target = path.resolve()
+        is_inside = target.is_relative_to(root.resolve())
+    except (OSError, RuntimeError) as error:
+        raise FileError(f"{path}: cannot be followed: {error}.") from None
+    if not is_inside:
+        raise FileError(
+            f"{path}: leads to {target}, which is outside of {root}, so nothing is written there. "
+            f"Remove the symbolic link; if the data are to be elsewhere, link {root} itself."
+        )
+    return path
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
@@ -66,18 +161,20 @@ def to_json_text(document: Any) -> str:
     return json.dumps(document, indent=4)
 
 
-def write_json(path: str | os.PathLike[str], document: Any) -> None:
+def write_json(path: str | os.PathLike[str], document: Any, *, follow_links: bool = False) -> None:
     """Write `document` to `path` as JSON, whole or not at all (see `replace_file`)."""
-    with replace_file(path) as stream:
+    with replace_file(path, follow_links=follow_links) as stream:
         stream.write(to_json_text(document).encode())
 
 
 @contextmanager
-def replace_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def replace_file(path: str | os.PathLike[str], *, follow_links: bool = False) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path` that takes its place when the block ends well.
 
-    When the block fails, or the machine does, the old file is untouched. A symbolic link is
-    followed and the file behind it replaced; permissions of an existing file are kept.
+    When the block fails, or the machine does, the old file is untouched. Permissions of an existing
+    file are kept. A symbolic link is replaced by the file, so that nothing is written where a link
+    leads, which may have come with somebody else's folder; with `follow_links` the file behind it
+    is replaced.
 
     Raises
     ------
@@ -85,14 +182,14 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         The folder does not exist or is not writable, or the disk is full.
     """
     path = Path(path)
-    target = path.resolve()
+    target = path.resolve() if follow_links else path
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("xb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        if target.exists():
+        if target.exists() and not target.is_symlink():
             temporary.chmod(stat.S_IMODE(target.stat().st_mode))
         temporary.replace(target)
         _sync_folder(target.parent)
@@ -111,7 +208,7 @@ def put_in_place(new: Path, target: Path) -> None:
     OSError
         It cannot be renamed; `target` is unchanged.
     """
-    if not target.exists():
+    if not (target.exists() or target.is_symlink()):
         new.rename(target)
         return
     old = target.with_name(f".{secrets.token_hex(8)}.old")
@@ -121,7 +218,7 @@ def put_in_place(new: Path, target: Path) -> None:
     except OSError:
         old.rename(target)
         raise
-    if old.is_dir():
+    if old.is_dir() and not old.is_symlink():
         shutil.rmtree(old, ignore_errors=True)
     else:
         old.unlink()
@@ -138,6 +235,11 @@ def remove_unfinished(folder: Path) -> None:
 
 class _DuplicateKeyError(ValueError):
     """A JSON object names one key twice."""
+
+
+def _shortened(name: str) -> str:
+    """A name for a message: quoted, and cut where it is long."""
+    return repr(name if len(name) <= 80 else name[:77] + "...")
 
 
 def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from resenc_plans.errors import DatasetError
+from resenc_plans.files import fault_of_part, part_of_path
 
 RAW = "nnUNet_raw"
 PREPROCESSED = "nnUNet_preprocessed"
@@ -96,7 +97,8 @@ def find_dataset_folder(dataset: str, variable: str = RAW) -> Path:
         number = int(dataset)
         folders = sorted(p for p in root.iterdir() if p.is_dir() and dataset_id(p.name) == number)
     else:
-        folders = [root / dataset] if (root / dataset).is_dir() else []
+        is_name = fault_of_part(dataset) is None
+        folders = [root / dataset] if is_name and (root / dataset).is_dir() else []
     if not folders:
         names = sorted(p.name for p in root.iterdir() if dataset_id(p.name))
         close = get_close_matches(dataset, names, n=1)
@@ -126,7 +128,7 @@ def find_preprocessed_folder(dataset: str) -> Path:
     """
     root = environment_folder(PREPROCESSED)
     folder = find_any_dataset_folder(dataset).resolve()
-    return folder if root is None else root.resolve() / folder.name
+    return folder if root is None else root.resolve() / part_of_path(folder.name, "dataset")
 
 
 def find_any_dataset_folder(dataset: str) -> Path:

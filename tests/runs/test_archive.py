@@ -158,6 +158,9 @@ def link(name: str) -> zipfile.ZipInfo:
         ("elsewhere/file.txt", "does not begin with a dataset's folder"),
         ("Dataset009_Small", "a file where a dataset's folder"),
         (f"{MODEL}/.hidden", "is a hidden file"),
+        (f"{MODEL}/fold_0/NUL.txt", "Windows keeps this name"),
+        (f"{MODEL}/fold_0./x.txt", "ends with a blank or a dot"),
+        (f"{MODEL}/{'x' * 201}", "201 bytes"),
         (f"{MODEL}/PLANS.json", "occurs twice"),
     ],
 )

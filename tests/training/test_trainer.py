@@ -282,16 +282,15 @@ def test_a_checkpoint_that_is_not_written_is_told_without_a_listener_too(
         Trainer(config, dataset, 0, SHORT).fit()
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
 def test_a_log_that_cannot_be_written_does_not_end_the_run(
     config: ResolvedConfiguration, dataset: Dataset
 ) -> None:
     events: list[Progress] = []
     runner = Trainer(config, dataset, 0, SHORT, on_progress=events.append)
     runner.folder.prepare(config, dataset)
-    (runner.folder.path / "training_log.txt").symlink_to("/dev/full")
+    (runner.folder.path / "training_log.txt").mkdir()
     assert runner.fit().is_complete
-    assert any("No space left" in (event.note or "") for event in events)
+    assert any("Is a directory" in (event.note or "") for event in events)
 
 
 def test_half_a_checkpoint_of_a_killed_run_does_not_stay(

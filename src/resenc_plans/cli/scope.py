@@ -6,6 +6,7 @@ from pathlib import Path
 
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import DatasetError, FileError, PlansError, UsageError
+from resenc_plans.files import part_of_path
 from resenc_plans.folders import (
     DATASET_JSON,
     FINGERPRINT_JSON,
@@ -57,10 +58,8 @@ def find_scope(dataset: str | None) -> Scope:
     raw = raw.resolve()
     if root is not None and raw.is_relative_to(root.resolve()):
         return Scope(_raw_twin(raw.name), relative_to_cwd(raw))
-    return Scope(
-        relative_to_cwd(raw),
-        relative_to_cwd(root.resolve() / raw.name) if root is not None else relative_to_cwd(raw),
-    )
+    preprocessed = raw if root is None else root.resolve() / part_of_path(raw.name, "dataset")
+    return Scope(relative_to_cwd(raw), relative_to_cwd(preprocessed))
 
 
 def relative_to_cwd(path: Path) -> Path:
@@ -126,7 +125,7 @@ def output_of(plan: Plans, output: Path | None, *, overwrite: bool) -> Path:
     UsageError
         The output is no JSON file, or another file that exists.
     """
-    own = plan.path or Path(f"{plan.name}.json")
+    own = plan.path or Path(part_of_path(plan.name, "plans_name", ending=".json"))
     if output is None:
         return own
     target = output / own.name if output.is_dir() else output
@@ -157,4 +156,5 @@ def _enclosing_dataset(folder: Path) -> Path | None:
 def _raw_twin(name: str) -> Path | None:
     """The raw folder of the dataset that has this preprocessed folder."""
     root = environment_folder(RAW)
-    return root / name if root is not None and (root / name / DATASET_JSON).is_file() else None
+    folder = None if root is None else root / part_of_path(name, "dataset")
+    return folder if folder is not None and (folder / DATASET_JSON).is_file() else None

@@ -14,6 +14,7 @@ from resenc_plans.datasets.finding import Finding, Severity, worst_first
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import DatasetError
 from resenc_plans.execution.cases import CaseProblem, each_case
+from resenc_plans.files import fault_of_part
 from resenc_plans.folders import DATASET_JSON
 
 
@@ -123,6 +124,10 @@ def _about_files(dataset: Dataset) -> Iterator[Finding]:
         message = f"There are no training cases: no files {IMAGES}/CASE_0000{ending}."
         yield Finding("no-cases", "error", message, path=dataset.folder)
     for case in dataset.cases:
+        fault = fault_of_part(case.name and case.name + ending)
+        if fault is not None:
+            message = f"Files are named after the case, but {fault}. Rename it."
+            yield Finding("file-name", "error", message, case=case.name, path=dataset.folder)
         if not case.images:
             message = f"Files in {IMAGES} must be called CASE_0000{ending}, with a channel number."
             path = dataset.folder / IMAGES

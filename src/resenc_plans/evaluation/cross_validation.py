@@ -8,6 +8,7 @@ from pathlib import Path
 
 from resenc_plans.datasets.dataset import file_names
 from resenc_plans.datasets.dataset_json import DatasetJson
+from resenc_plans.datasets.images.segmentation_files import segmentation_file
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import EvaluationError, MissingProbabilitiesError
 from resenc_plans.evaluation.evaluate import compare_folders
@@ -15,7 +16,7 @@ from resenc_plans.evaluation.summary import Summary
 from resenc_plans.evaluation.task import find_task
 from resenc_plans.execution.cases import CaseProblem, each_case, separate
 from resenc_plans.execution.cpus import usable_cpus
-from resenc_plans.files import put_in_place
+from resenc_plans.files import inside, part_of_path, put_in_place
 from resenc_plans.folders import DATASET_JSON, ENSEMBLES, PLANS_JSON, SUMMARY_JSON
 from resenc_plans.runs.model_folder import ModelFolder
 
@@ -35,7 +36,7 @@ def merge_folds(
         A fold has no validation predictions, a case is in two folds, or a case cannot be evaluated.
     """
     files = _validation_files(model, folds, _dataset_json(model).file_ending)
-    target = model.cross_validation(folds)
+    target = inside(model.folder.parent, model.cross_validation(folds))
     with _replaced_folder(target) as folder:
         _copy_descriptions(model, folder)
         for path in files.values():
@@ -86,13 +87,14 @@ def merge_ensemble(
             f"{first.identifier} and {second.identifier}: {unpaired[0]} is a case of just one of "
             "them, so they cannot be averaged."
         )
-    target = first.folder.parent / ENSEMBLES / ensemble_name(first, second, folds)
+    target = _ensemble_folder(first, second, folds)
     target.parent.mkdir(exist_ok=True)
     with _replaced_folder(target) as folder:
         _copy_descriptions(first, folder)
 
         def average(name: str) -> None:
-            segmentation = folder / (name.removesuffix(".npz") + dataset_json.file_ending)
+            case = name.removesuffix(".npz")
+            segmentation = segmentation_file(folder, case, dataset_json.file_ending)
             ensemble_case([paths[name] for paths in files], segmentation, labels)
 
         threads = workers or min(usable_cpus(), MAX_WORKERS)
@@ -105,6 +107,12 @@ def merge_ensemble(
 def ensemble_name(first: ModelFolder, second: ModelFolder, folds: Sequence[str]) -> str:
     """nnU-Net's name for the ensemble of two models of some folds."""
     return f"ensemble___{first.identifier}___{second.identifier}___{'_'.join(folds)}"
+
+
+def _ensemble_folder(first: ModelFolder, second: ModelFolder, folds: Sequence[str]) -> Path:
+    dataset = first.folder.parent
+    name = ensemble_name(first, second, folds)
+    return inside(dataset, dataset / ENSEMBLES / part_of_path(name, "ensemble"))
 
 
 def _dataset_json(model: ModelFolder) -> DatasetJson:

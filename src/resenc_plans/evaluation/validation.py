@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Protocol
 
 from resenc_plans.datasets.dataset_json import DatasetJson
+from resenc_plans.datasets.images.segmentation_files import segmentation_file
 from resenc_plans.errors import EvaluationError
 from resenc_plans.evaluation.evaluate import Evaluation, compare_folders
 from resenc_plans.evaluation.task import EvaluationTask
 from resenc_plans.execution.cases import CaseProblem
+from resenc_plans.files import inside
 from resenc_plans.folders import DATASET_JSON, SUMMARY_JSON
 from resenc_plans.runs.run_folder import RunFolder
 
@@ -74,17 +76,22 @@ def validate_fold(
             f"Fold {fold}: holds out no case, so there is nothing to validate on."
         )
     dataset_json = DatasetJson.load(Path(model_folder) / DATASET_JSON)
-    target = RunFolder(Path(model_folder), fold).validation
+    target = inside(Path(model_folder), RunFolder(Path(model_folder), fold).validation)
+    files = [segmentation_file(target, case, dataset_json.file_ending) for case in cases]
     target.mkdir(parents=True, exist_ok=True)
-    names = [case + dataset_json.file_ending for case in cases]
-    for name in names:
-        (target / name).unlink(missing_ok=True)
+    for file in files:
+        file.unlink(missing_ok=True)
     failed = predictor.predict_cases(cases, target, probabilities=probabilities)
     task = EvaluationTask.of_dataset(dataset_json)
     if reader is not None:
         task = replace(task, reader=reader)
     evaluation = compare_folders(
-        target, references, task, names=names, workers=workers, on_case=on_case
+        target,
+        references,
+        task,
+        names=[file.name for file in files],
+        workers=workers,
+        on_case=on_case,
     )
     if evaluation.summary is not None:
         evaluation.summary.save(target / SUMMARY_JSON)

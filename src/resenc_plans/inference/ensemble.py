@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from resenc_plans.datasets.dataset_json import DatasetJson
-from resenc_plans.datasets.images.segmentation_files import write_segmentation
+from resenc_plans.datasets.images.segmentation_files import segmentation_file, write_segmentation
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import FileError, PredictionError
 from resenc_plans.execution.cases import CaseProblem, each_case, separate
@@ -88,6 +88,7 @@ def ensemble_folders(
     dataset = DatasetJson.load(source)
     labels = Labels.from_dataset(dataset)
     output = Path(output)
+    targets = {case: segmentation_file(output, case, dataset.file_ending) for case in cases}
     output.mkdir(parents=True, exist_ok=True)
     if any(path.resolve() == output.resolve() for path in paths):
         raise FileError(f"{output}: is one of the folders to be averaged. Name another output.")
@@ -96,10 +97,10 @@ def ensemble_folders(
 
     def work(case: str) -> None:
         ensemble_case(
-            [path / f"{case}.npz" for path in paths],
-            output / f"{case}{dataset.file_ending}",
+            [segmentation_file(path, case, ".npz") for path in paths],
+            targets[case],
             labels,
-            probabilities=output / f"{case}.npz" if probabilities else None,
+            probabilities=segmentation_file(output, case, ".npz") if probabilities else None,
         )
 
     workers = workers or min(usable_cpus(), MAX_WORKERS)

@@ -12,7 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from resenc_plans.datasets.images.readers import READERS
-from resenc_plans.datasets.images.segmentation_files import is_whole, npz_of, write_segmentation
+from resenc_plans.datasets.images.segmentation_files import (
+    is_whole,
+    npz_of,
+    segmentation_file,
+    write_segmentation,
+)
 from resenc_plans.errors import FileError, PredictionError
 from resenc_plans.execution.cases import CaseProblem
 from resenc_plans.execution.pipeline import Pipeline
@@ -108,6 +113,7 @@ def predict_folder(
     chosen = part_of(find_cases(source, ending), part)
     if target.is_dir() and target.samefile(source):
         raise FileError(f"{target}: is the folder of the images. Name another output.")
+    paths = {case: segmentation_file(target, case.name, ending) for case in chosen}
     _write_run_files(predictor, source, target, part=part, previous=previous)
     reader = model.plan.document.image_reader_writer
     reader = reader if reader in READERS else None
@@ -115,9 +121,6 @@ def predict_folder(
     problems: dict[str, CaseProblem | None] = {}
     finished: set[str] = set()
     remarks: list[str] = []
-
-    def path_of(case: InputCase) -> Path:
-        return target / f"{case.name}{ending}"
 
     def read(case: InputCase) -> Preprocessed:
         image = read_case(case, model.dataset.channels, reader, remarks.append)
@@ -135,15 +138,15 @@ def predict_folder(
 
     def write(case: InputCase, predicted: Predicted) -> None:
         if settings.probabilities:
-            write_probabilities(npz_of(path_of(case)), *predicted, predictor.export_recipe)
+            write_probabilities(npz_of(paths[case]), *predicted, predictor.export_recipe)
         labels = export_case(*predicted, predictor.export_recipe)
-        write_segmentation(labels, path_of(case), predicted[1])
+        write_segmentation(labels, paths[case], predicted[1])
         finished.add(case.name)
 
     done = {
         case
         for case in chosen
-        if settings.skip_existing and is_whole(path_of(case), probabilities=settings.probabilities)
+        if settings.skip_existing and is_whole(paths[case], probabilities=settings.probabilities)
     }
     todo = [case for case in chosen if case not in done]
     pipeline = Pipeline(read, predict, write, settings.workers, attrgetter("name"))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from resenc_plans.datasets.dataset import file_names
 from resenc_plans.datasets.images.images import Image, read_channels, read_label
+from resenc_plans.datasets.images.segmentation_files import segmentation_file
 from resenc_plans.errors import DatasetError, FileError, PredictionError
 
 _CHANNEL = re.compile(r"_\d{4}")
@@ -120,7 +121,7 @@ def read_previous(folder: Path, case: str, file_ending: str, reader: str | None)
     DatasetError
         It is missing or unreadable.
     """
-    path = folder / f"{case}{file_ending}"
+    path = segmentation_file(folder, case, file_ending)
     if not path.is_file():
         raise DatasetError(f"{path}: no such file; the previous stage has not predicted this case.")
     return read_label(path, reader)

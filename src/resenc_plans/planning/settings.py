@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from resenc_plans.errors import PlanningError
+from resenc_plans.files import fault_of_part
 from resenc_plans.planning.presets import Preset, find_preset, presets
 
 
@@ -112,10 +113,13 @@ def _plans_name(preset: Preset, target: float, name: str | None) -> str:
                 f"The name {plans_name} stands for preset {known.key}, not {preset.key}. "
                 "Give the plans another name."
             )
-    if not plans_name or "__" in plans_name or any(c in plans_name for c in "/\\:\0 "):
+    fault = fault_of_part(plans_name)
+    if fault is not None:
+        raise PlanningError(f"{plans_name!r} cannot name plans: {fault}.")
+    if "__" in plans_name or any(c in plans_name for c in ": "):
         raise PlanningError(
-            f"{plans_name!r} cannot name plans: results folders are split at '__', and slashes, "
-            "colons and blanks do not belong in a folder's name."
+            f"{plans_name!r} cannot name plans: results folders are split at '__', and colons and "
+            "blanks do not belong in a folder's name."
         )
     return plans_name
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 from resenc_plans.errors import ConfigurationError, PlansError, UsageError
+from resenc_plans.files import fault_of_part
 from resenc_plans.plans.configuration import PREPROCESSING_KEYS, ResolvedConfiguration
 from resenc_plans.plans.frozen import thaw
 from resenc_plans.plans.header import PlansHeader
@@ -149,10 +150,13 @@ def _check_spacing(config: ResolvedConfiguration, spacing: Any) -> None:
 
 
 def _check_name(parent: ResolvedConfiguration, name: str, *, overwrite: bool) -> None:
-    if name in ("", ".", "..") or "__" in name or any(c in name for c in "/\\:\0 "):
+    fault = fault_of_part(name)
+    if fault is not None:
+        raise PlansError(f"{name!r} cannot name a configuration: {fault}.")
+    if "__" in name or any(c in name for c in ": "):
         raise PlansError(
-            f"{name!r} cannot name a configuration: results folders are split at '__', and "
-            "slashes, colons, blanks and dots alone do not belong in a folder's name."
+            f"{name!r} cannot name a configuration: results folders are split at '__', and colons "
+            "and blanks do not belong in a folder's name."
         )
     if name == parent.name:
         raise PlansError(

@@ -88,12 +88,14 @@ class Plans:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the document as nnU-Net formats it, whole or not at all; `path` becomes its file.
 
+        Where `path` is a symbolic link, the plans behind it are replaced.
+
         Raises
         ------
         FileError
             The file cannot be written; an existing one is unchanged.
         """
-        write_json(path, self._document)
+        write_json(path, self._document, follow_links=True)
         self._header = _header(self._document, self._view, str(path), Path(path))
 
     def to_dict(self) -> dict[str, Any]:

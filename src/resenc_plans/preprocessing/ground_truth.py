@@ -6,7 +6,7 @@ from pathlib import Path
 
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import DatasetError, FileError
-from resenc_plans.files import replace_file
+from resenc_plans.files import inside, part_of_path, replace_file
 from resenc_plans.folders import GROUND_TRUTH
 
 
@@ -18,17 +18,20 @@ def copy_ground_truth(dataset: Dataset, preprocessed: str | os.PathLike[str]) ->
     DatasetError
         A label file cannot be read.
     FileError
-        The copies cannot be written.
+        The copies cannot be written, or would lie outside of `preprocessed`.
     """
-    folder = Path(preprocessed) / GROUND_TRUTH
+    folder = inside(Path(preprocessed), Path(preprocessed) / GROUND_TRUTH)
+    ending = dataset.json.file_ending
+    copies = {
+        case: folder / part_of_path(case.name, "case", ending=ending) for case in dataset.cases
+    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"{folder}: cannot be created: {error.strerror}.") from None
-    for case in dataset.cases:
+    for case, copy in copies.items():
         if case.label is None or not case.label.is_file():
             continue
-        copy = folder / (case.name + dataset.json.file_ending)
         if copy.is_file() and copy.stat().st_mtime >= case.label.stat().st_mtime:
             continue
         try:

@@ -19,10 +19,12 @@ from resenc_plans.execution.cpus import usable_cpus
 from resenc_plans.execution.memory import free_memory
 from resenc_plans.execution.processes import LocalWorkers
 from resenc_plans.execution.signals import raise_on_termination
+from resenc_plans.files import part_of_path
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing.case import Recipe, StoredCase, preprocess_case
 from resenc_plans.preprocessing.resampling.labels import DEFAULT_RULE, LabelRule
+from resenc_plans.preprocessing.store.case_store import LABELS
 from resenc_plans.preprocessing.store.folder import open_for_writing, remove_case
 from resenc_plans.preprocessing.store.manifest import Manifest, ManifestEntry, recipe_digest
 from resenc_plans.preprocessing.store_case import CaseTask, store_case
@@ -138,7 +140,8 @@ class Preprocessor:
         DatasetError
             The dataset has no cases.
         FileError
-            The folder cannot be written to, or another run is writing to it.
+            The folder cannot be written to, another run is writing to it, or a case has a name that
+            no file can have.
         """
         tasks = self._tasks(dataset, Path(output_folder).absolute())
         with raise_on_termination(), open_for_writing(output_folder) as folder:
@@ -183,6 +186,9 @@ class Preprocessor:
     def _tasks(self, dataset: Dataset, folder: Path) -> list[CaseTask]:
         if not dataset.cases:
             raise DatasetError(f"{dataset.folder}: has no training cases to preprocess.")
+        for case in dataset.cases:
+            for ending in (LABELS, dataset.json.file_ending):
+                part_of_path(case.name, "case", ending=ending)
         recipe = Recipe.of(self.config, dataset.labels, self.label_rule)
         plans = self.config.plans
         if len(recipe.channels) != len(dataset.channels):

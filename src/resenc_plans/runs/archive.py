@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resenc_plans.errors import FileError, ModelError
-from resenc_plans.files import put_in_place, replace_file
+from resenc_plans.files import inside, put_in_place, replace_file
 from resenc_plans.folders import (
     DATASET_JSON,
     ENSEMBLES,
@@ -212,6 +212,8 @@ def _parts(unpacked: Path) -> Iterator[Path]:
 
 def _install(parts: Sequence[Path], unpacked: Path, results: Path, overwrite: bool) -> None:
     targets = {part: results / part.relative_to(unpacked) for part in parts}
+    for part, target in targets.items():
+        inside(results / part.relative_to(unpacked).parts[0], target.parent)
     existing = [target for part, target in targets.items() if part.is_dir() and target.exists()]
     if existing and not overwrite:
         raise ModelError(

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.errors import ModelError, ResencPlansError
-from resenc_plans.files import read_json
+from resenc_plans.files import fault_of_part, read_json
 from resenc_plans.folders import DATASET_JSON, PLANS_JSON, POSTPROCESSING_PKL, dataset_id
 from resenc_plans.plans.plans import Plans
 from resenc_plans.runs.model_folder import is_model_folder
@@ -89,13 +89,15 @@ def check_contents(folder: Path, archive: str) -> tuple[Path, ...]:
 
 def _fault_of_entry(entry: zipfile.ZipInfo, seen: set[str]) -> str | None:
     name = entry.orig_filename
-    if "\\" in name or "\0" in name:
-        return "has a backslash or a null character in its path"
     if name.startswith("/") or _DRIVE.match(name):
         return "is an absolute path"
     parts = name.removesuffix("/").split("/")
     if any(part in ("", ".", "..") for part in parts):
         return "leads out of its folder, or is not a plain path"
+    for part in parts:
+        fault = fault_of_part(part)
+        if fault is not None:
+            return f"has a part that cannot name a file or a folder: {fault}"
     if any(part.startswith(".") for part in parts):
         return "is a hidden file or folder"
     if dataset_id(parts[0]) is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.files import inside, part_of_path
 from resenc_plans.folders import (
     NEXT_STAGE,
     PLANS_JSON,
@@ -34,10 +35,22 @@ class ModelFolder(os.PathLike[str]):
 
         It is `<results>/<dataset>/nnUNetTrainer__<plans>__<configuration>`. Where nnUNet_results
         is not set, results lie in a folder of that name beside the plans.
+
+        Raises
+        ------
+        FileError
+            One of the names is not that of a folder, or the folder lies elsewhere, behind a
+            symbolic link; that of the dataset's results may be one.
         """
         results = results_folder(preprocessed=config.plans.folder)
         dataset_name = config.plans.dataset_name or dataset.name
-        return cls(results / dataset_name / f"{TRAINER_NAME}__{config.plans.name}__{configuration}")
+        parts = (
+            TRAINER_NAME,
+            part_of_path(config.plans.name, "plans_name"),
+            part_of_path(configuration, "configuration"),
+        )
+        folder = results / part_of_path(dataset_name, "dataset_name")
+        return cls(inside(folder, folder / part_of_path("__".join(parts), "model")))
 
     def __fspath__(self) -> str:
         """The folder, as text."""
@@ -81,11 +94,11 @@ class ModelFolder(os.PathLike[str]):
 
     def cross_validation(self, folds: Sequence[str]) -> Path:
         """The folder of the validation predictions of some folds, collected."""
-        return self.folder / f"crossval_results_folds_{'_'.join(folds)}"
+        return self.folder / part_of_path(f"crossval_results_folds_{'_'.join(folds)}", "folds")
 
     def next_stage(self, configuration: str) -> Path:
         """The folder of the predictions that `configuration` takes as input, in a cascade."""
-        return self.folder / NEXT_STAGE / configuration
+        return self.folder / NEXT_STAGE / part_of_path(configuration, "configuration")
 
 
 def is_model_folder(path: Path) -> bool:

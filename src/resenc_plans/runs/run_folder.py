@@ -1,7 +1,6 @@
 """The files of a training: nnU-Net's folders and names, and our log."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
@@ -10,7 +9,13 @@ from typing import Any
 
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import FileError
-from resenc_plans.files import remove_unfinished, replace_file, write_json
+from resenc_plans.files import (
+    inside,
+    part_of_path,
+    remove_unfinished,
+    replace_file,
+    write_json,
+)
 from resenc_plans.folders import (
     BEST_CHECKPOINT,
     DATASET_JSON,
@@ -38,7 +43,7 @@ class RunFolder:
     @property
     def path(self) -> Path:
         """The fold's folder."""
-        return self.model / f"fold_{self.fold}"
+        return self.model / part_of_path(f"fold_{self.fold}", "fold")
 
     @property
     def validation(self) -> Path:
@@ -47,7 +52,7 @@ class RunFolder:
 
     def checkpoint(self, name: str) -> Path:
         """The file of a checkpoint."""
-        return self.path / name
+        return self.path / part_of_path(name, "checkpoint")
 
     def resumable(self) -> Path | None:
         """The checkpoint to resume from: the one written last; each holds a whole state.
@@ -75,8 +80,10 @@ class RunFolder:
         Raises
         ------
         FileError
-            The folder cannot be made or written to.
+            The folder cannot be made or written to, or lies elsewhere, behind a symbolic link.
         """
+        for path in (self.path, self.path / TRAINING_LOG, self.path / METRICS):
+            inside(self.model, path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             remove_unfinished(self.path)
@@ -85,7 +92,8 @@ class RunFolder:
             if config.plans.path is not None:
                 fingerprint = config.plans.folder / FINGERPRINT_JSON
                 if fingerprint.is_file():
-                    shutil.copy(fingerprint, self.model / FINGERPRINT_JSON)
+                    with replace_file(self.model / FINGERPRINT_JSON) as stream:
+                        stream.write(fingerprint.read_bytes())
         except OSError as error:
             raise FileError(f"{self.path}: cannot be written to: {error.strerror}.") from None
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import ModelError
 from resenc_plans.plans.configuration import ResolvedConfiguration
-from resenc_plans.preprocessing.store.case_store import write_labels
+from resenc_plans.preprocessing.store.case_store import case_file, write_labels
 from resenc_plans.runs.model_folder import ModelFolder
 
 _SUFFIX, _FORMER_SUFFIX = ".b2nd", ".npz"
@@ -114,9 +114,9 @@ def write_prediction(folder: Path, case: str, labels: npt.NDArray[Any]) -> None:
     FileError
         The file cannot be written.
     """
-    write_labels(folder / f"{case}{_SUFFIX}", labels)
+    write_labels(case_file(folder, case, _SUFFIX), labels)
 
 
 def _prediction(folder: Path, case: str) -> Path | None:
-    paths = (folder / f"{case}{suffix}" for suffix in (_SUFFIX, _FORMER_SUFFIX))
+    paths = (case_file(folder, case, suffix) for suffix in (_SUFFIX, _FORMER_SUFFIX))
     return next((path for path in paths if path.is_file()), None)

@@ -5,7 +5,8 @@ from pathlib import Path
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import PreprocessingError
 from resenc_plans.plans.configuration import ResolvedConfiguration
-from resenc_plans.preprocessing.store.case_store import PROPERTIES, CaseStore
+from resenc_plans.preprocessing.store.case_store import PROPERTIES, CaseStore, case_file
+from resenc_plans.preprocessing.store.folder import store_folder
 from resenc_plans.preprocessing.store.manifest import stale_cases
 
 
@@ -19,7 +20,7 @@ def open_store(config: ResolvedConfiguration) -> CaseStore:
     PlansError
         The plans were never saved.
     """
-    return CaseStore(config.plans.folder / config.data_identifier)
+    return CaseStore(store_folder(config.plans.folder, config))
 
 
 def check_stored_cases(
@@ -53,7 +54,7 @@ def check_stored_cases(
                 f"{store.folder}: {case} has an image of shape {tuple(image.shape)} and labels of "
                 f"{tuple(labels.shape)}; {channels} channels are expected. Preprocess it again."
             )
-        _check_pickle(store.folder / (case + PROPERTIES))
+        _check_pickle(case_file(store.folder, case, PROPERTIES))
 
 
 def _check_pickle(path: Path) -> None:

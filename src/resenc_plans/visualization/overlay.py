@@ -14,7 +14,7 @@ from resenc_plans.datasets.dataset import case_of_file
 from resenc_plans.datasets.images.images import check_same_grid, read_image, read_label
 from resenc_plans.errors import DatasetError, FileError
 from resenc_plans.execution.cases import CaseProblem, each_case, separate
-from resenc_plans.files import replace_file
+from resenc_plans.files import part_of_path, replace_file
 from resenc_plans.visualization.viewing import (
     SIDES,
     ViewOrientation,
@@ -196,8 +196,9 @@ def draw_overlays(
         labels = read_label(file, reader)
         check_same_grid([image, labels], [image_name, file])
         reference = None if references is None else read_label(Path(references) / file.name, reader)
+        picture = target / part_of_path(case, "case", ending=".png")
         draw_overlay(
-            image.array[0], labels.array[0], image.spacing, target / f"{case}.png",
+            image.array[0], labels.array[0], image.spacing, picture,
             names=names, reference=None if reference is None else reference.array[0], title=case,
             direction=image.properties.get("sitk_stuff", {}).get("direction"),
         )  # fmt: skip

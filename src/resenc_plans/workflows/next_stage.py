@@ -11,9 +11,11 @@ from typing import Any
 import numpy.typing as npt
 
 from resenc_plans.errors import FileError, PreprocessingError
+from resenc_plans.files import inside
 from resenc_plans.inference.export.labels import export_labels
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.preprocessing.store.case_store import CaseStore
+from resenc_plans.preprocessing.store.folder import store_folder
 from resenc_plans.runs.model_folder import ModelFolder
 from resenc_plans.runs.stages import write_prediction
 
@@ -76,8 +78,8 @@ def next_stages(predictor: Predictor, preprocessed: Path) -> tuple[NextStage, ..
     stages = []
     for name in model.config.next_stage:
         config = model.plan.resolve(name)
-        grids = CaseStore(preprocessed / config.data_identifier)
-        folder = ModelFolder(model.folder).next_stage(name)
+        grids = CaseStore(store_folder(preprocessed, config))
+        folder = inside(model.folder, ModelFolder(model.folder).next_stage(name))
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.fingerprint import Fingerprint
+from resenc_plans.files import inside, part_of_path
 from resenc_plans.folders import FINGERPRINT_JSON, PREPROCESSED, environment_folder
 from resenc_plans.planning.planner import plan_dataset
 from resenc_plans.planning.replanning import copy_dataset_json, save_plans
@@ -19,6 +20,7 @@ from resenc_plans.preprocessing.preprocessor import (
     Preprocessor,
     with_own_data,
 )
+from resenc_plans.preprocessing.store.folder import store_folder
 
 
 @dataclass(frozen=True)
@@ -76,18 +78,23 @@ def plan_and_preprocess(
         fingerprint = Fingerprint.extract(dataset)
         fingerprint.save(path)
     planned = plan_dataset(fingerprint, dataset, settings or PlanningSettings(), provenance=True)
-    plans_path = folder / f"{planned.plans.name}.json"
+    plans_path = folder / part_of_path(planned.plans.name, "plans_name", ending=".json")
+    inside(folder, plans_path)
     save_plans(planned.plans, plans_path, overwrite=overwrite)
     copy_dataset_json(dataset.folder, folder)
     plans = Plans.load(plans_path)
+    stores = {
+        config: inside(folder, store_folder(folder, config))
+        for config in with_own_data(plans, configurations)
+    }
     reports = {
         config.data_identifier: Preprocessor(config).run(
             dataset,
-            folder / config.data_identifier,
+            store,
             workers=workers,
             on_progress=None if on_progress is None else partial(on_progress, config.name),
         )
-        for config in with_own_data(plans, configurations)
+        for config, store in stores.items()
     }
     copy_ground_truth(dataset, folder)
     return PreparedDataset(plans, reports)
@@ -95,4 +102,4 @@ def plan_and_preprocess(
 
 def _default_folder(dataset: Dataset) -> Path:
     root = environment_folder(PREPROCESSED)
-    return dataset.folder if root is None else root / dataset.folder.resolve().name
+    return dataset.folder if root is None else root / part_of_path(dataset.name, "dataset")

@@ -12,7 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from resenc_plans.datasets.images.segmentation_files import npz_of, write_segmentation
+from resenc_plans.datasets.images.segmentation_files import (
+    npz_of,
+    segmentation_file,
+    write_segmentation,
+)
 from resenc_plans.execution.cases import CaseProblem
 from resenc_plans.execution.pipeline import Pipeline
 from resenc_plans.inference.export.case import export_case
@@ -53,7 +57,7 @@ class StoredPredictor:
             return self.predictor.predict_logits(image).numpy(), properties
 
         def write(case: str, predicted: _Case) -> None:
-            path = target / f"{case}{ending}"
+            path = segmentation_file(target, case, ending)
             if probabilities:
                 write_probabilities(npz_of(path), *predicted, recipe)
             write_segmentation(export_case(*predicted, recipe), path, predicted[1])

@@ -168,10 +168,14 @@ def _fingerprint(scope: "Scope", workers: int | None) -> "tuple[Fingerprint, boo
 
 
 def _target(scope: "Scope", output: Path | None, name: str) -> Path:
+    from resenc_plans.files import inside, part_of_path
+
+    folder = scope.preprocessed if output is None else output
+    own = folder / part_of_path(name, "plans_name", ending=".json")
     if output is None:
-        return scope.preprocessed / f"{name}.json"
+        return inside(folder, own)
     if output.is_dir() or not output.suffix:
-        return output / f"{name}.json"
+        return own
     if output.suffix != ".json":
         raise PlanningError(f"--output {output}: plans are a file that ends in .json, or a folder.")
     return output

@@ -205,12 +205,13 @@ def _draw_overlays(
     model: Path, inputs: Path, output: Path, target: Path, cases: Sequence[str]
 ) -> None:
     from resenc_plans.datasets.dataset_json import DatasetJson
+    from resenc_plans.datasets.images.segmentation_files import segmentation_file
     from resenc_plans.folders import DATASET_JSON
     from resenc_plans.visualization.overlay import draw_overlays
 
     dataset = DatasetJson.load(model / DATASET_JSON)
     names = {value: name for name, value in dataset.labels.items() if isinstance(value, int)}
-    segmentations = [output / f"{case}{dataset.file_ending}" for case in cases]
+    segmentations = [segmentation_file(output, case, dataset.file_ending) for case in cases]
     try:
         with case_progress("Drawing", len(cases)) as on_case:
             problems = draw_overlays(segmentations, inputs, target, names=names, on_case=on_case)

@@ -56,15 +56,21 @@ def preprocess(
     time. Exit code 1 if a case failed. Example: resenc-plans preprocess -d 4 -c 3d_fullres
     """
     from resenc_plans.cli.scope import find_plans, find_scope
+    from resenc_plans.files import inside
     from resenc_plans.preprocessing.ground_truth import copy_ground_truth
     from resenc_plans.preprocessing.preprocessor import with_own_data
+    from resenc_plans.preprocessing.store.folder import store_folder
 
     scope = find_scope(dataset)
     data, plan = scope.dataset(), find_plans(plans, dataset)
     problems: list[CaseProblem] = []
     names = [*(configurations or []), *(more_configurations or [])]
-    for config in with_own_data(plan, names):
-        folder = scope.preprocessed / config.data_identifier
+    folders = {
+        config: store_folder(scope.preprocessed, config) for config in with_own_data(plan, names)
+    }
+    for folder in () if check else folders.values():
+        inside(scope.preprocessed, folder)
+    for config, folder in folders.items():
         problems += (
             _check(folder)
             if check

@@ -29,7 +29,7 @@ def schema(
 
     Example: resenc-plans schema plans
     """
-    from resenc_plans.files import replace_file
+    from resenc_plans.files import part_of_path, replace_file
     from resenc_plans.plans.schema import schemas
 
     known = schemas()
@@ -40,5 +40,5 @@ def schema(
         return
     output.mkdir(parents=True, exist_ok=True)
     for key in known if name is None else (name,):
-        with replace_file(output / f"{key}.schema.json") as stream:
+        with replace_file(output / part_of_path(key, "schema", ending=".schema.json")) as stream:
             stream.write((json.dumps(known[key], indent=2) + "\n").encode())

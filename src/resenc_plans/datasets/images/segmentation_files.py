@@ -11,6 +11,18 @@ import numpy.typing as npt
 
 from resenc_plans.datasets.images.images import read_label, write_label
 from resenc_plans.errors import DatasetError, FileError
+from resenc_plans.files import part_of_path
+
+
+def segmentation_file(folder: Path, case: str, ending: str) -> Path:
+    """The file of a case's segmentation in a folder.
+
+    Raises
+    ------
+    FileError
+        Case and file ending together are not the name of a file.
+    """
+    return folder / part_of_path(case, "case", ending=ending)
 
 
 def write_segmentation(

@@ -20,7 +20,7 @@ from resenc_plans.evaluation.summary import CaseMetrics, Summary
 from resenc_plans.evaluation.task import EvaluationTask, find_task, prediction_names, read_pair
 from resenc_plans.execution.cases import CaseProblem, Progress, each_case, no_progress, separate
 from resenc_plans.execution.cpus import usable_cpus
-from resenc_plans.files import replace_file, write_json
+from resenc_plans.files import inside, replace_file, write_json
 from resenc_plans.folders import POSTPROCESSING_JSON, POSTPROCESSING_PKL, SUMMARY_JSON
 from resenc_plans.runs.postprocessing_files import (
     LabelGroup,
@@ -143,7 +143,8 @@ def postprocess(
     FileError
         A result cannot be written.
     """
-    target = Path(predictions) / POSTPROCESSED if output is None else Path(output)
+    folder = Path(predictions)
+    target = inside(folder, folder / POSTPROCESSED) if output is None else Path(output)
     _check_target(target, predictions)
     task = find_task(predictions, references, dataset=dataset)
     with progress("Reading", len(prediction_names(predictions, task.file_ending))) as on_case:

@@ -2,6 +2,7 @@
 
 from difflib import get_close_matches
 
+from resenc_plans.files import fault_of_part
 from resenc_plans.plans.checks.context import CheckContext, Violations
 from resenc_plans.plans.configuration import PROVENANCE, Configuration, PlansDocument
 from resenc_plans.plans.inheritance import INHERITS_FROM
@@ -148,6 +149,26 @@ def name_of_file(context: CheckContext) -> Violations:
             f"is {name}, but the file is called {path.name}: nnU-Net names the results folder "
             f"after plans_name, so results of {name} could be overwritten.",
         )
+
+
+def names_of_paths(context: CheckContext) -> Violations:
+    """Files and folders are named after what plans and dataset.json say."""
+    names: list[tuple[str | None, str, object]] = [
+        (None, key, context.document.get(key)) for key in ("dataset_name", "plans_name")
+    ]
+    for name, values in context.document["configurations"].items():
+        names += [(name, "", name), (name, "data_identifier", values.get("data_identifier"))]
+    if context.dataset is not None:
+        names.append((None, "dataset.json: file_ending", f"case{context.dataset.file_ending}"))
+    for configuration, key, name in names:
+        fault = fault_of_part(name) if isinstance(name, str) else None
+        if fault is not None:
+            yield (
+                configuration,
+                key,
+                f"{fault}, so no file or folder can be named after it, and nothing is written with "
+                "these plans. Give it another name.",
+            )
 
 
 def missing_of_file(context: CheckContext) -> Violations:

@@ -34,6 +34,7 @@ RULES: tuple[Rule, ...] = (
     Rule("P010", "error", "intensity properties agree with the channels", data.intensities),
     Rule("P011", "error", "operators work on the patch's axes", network.operators),
     Rule("P012", "error", "a network has a decoder", network.single_stage),
+    Rule("P013", "error", "names can name files and folders", file.names_of_paths),
     Rule("P101", "warning", "an unknown key is close to a known one", file.unknown_keys),
     Rule("P102", "warning", "the bottleneck keeps 4 voxels", network.bottleneck_edge),
     Rule("P103", "warning", "a batch has at least 2 samples", data.small_batch),

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from resenc_plans.errors import FileError, PreprocessingError
+from resenc_plans.files import part_of_path
 from resenc_plans.preprocessing.case import StoredCase
 from resenc_plans.preprocessing.class_locations import ClassLocations
 from resenc_plans.preprocessing.store.layout import store_layout
@@ -75,6 +76,17 @@ class OpenCase:
     properties: dict[str, Any]
 
 
+def case_file(folder: Path, name: str, suffix: str) -> Path:
+    """A file of a case in a store.
+
+    Raises
+    ------
+    FileError
+        The case has a name that no file can have.
+    """
+    return folder / part_of_path(name, "case", ending=suffix)
+
+
 class CaseStore:
     """A folder of preprocessed cases, by name; iteration gives the names in order.
 
@@ -104,7 +116,9 @@ class CaseStore:
         return OpenCase(name, image, labels, self.properties(name))
 
     def __contains__(self, name: object) -> bool:
-        return any((self.folder / f"{name}{suffix}").is_file() for suffix in (IMAGE, ".npz"))
+        return any(
+            case_file(self.folder, str(name), suffix).is_file() for suffix in (IMAGE, ".npz")
+        )
 
     def __iter__(self) -> Iterator[str]:
         names = set()
@@ -122,10 +136,10 @@ class CaseStore:
         """Image (c, z, y, x) and labels (1, z, y, x) of a case; raises as indexing does."""
         if name not in self:
             raise PreprocessingError(
-                f"{self.folder / name}: has no image. Preprocess the case again."
+                f"{self.folder}: has no image of {name}. Preprocess the case again."
             )
-        if (self.folder / (name + IMAGE)).is_file():
-            image, labels = (_open_blosc2(self.folder / (name + s)) for s in (IMAGE, LABELS))
+        if case_file(self.folder, name, IMAGE).is_file():
+            image, labels = (_open_blosc2(case_file(self.folder, name, s)) for s in (IMAGE, LABELS))
             return image, labels
         return _open_numpy(self.folder, name)
 
@@ -137,7 +151,7 @@ class CaseStore:
         FileError
             The file is missing, damaged, or holds more than plain data.
         """
-        path = self.folder / (name + PROPERTIES)
+        path = case_file(self.folder, name, PROPERTIES)
         properties = load_pickle(path)
         if not isinstance(properties, dict):
             raise FileError(f"{path}: holds a {type(properties).__name__}, not properties.")
@@ -154,8 +168,8 @@ class CaseStore:
         locations = self.properties(name).get("class_locations")
         if not isinstance(locations, dict):
             raise FileError(
-                f"{self.folder / (name + PROPERTIES)}: has no class_locations, so the case was "
-                "stored without labels. Preprocess it again, with its labels."
+                f"{case_file(self.folder, name, PROPERTIES)}: has no class_locations, so the "
+                "case was stored without labels. Preprocess it again, with its labels."
             )
         return locations
 
@@ -187,7 +201,7 @@ def write_case(
     folder = Path(folder)
     staging = folder / OWN_FOLDER / STAGING
     token = secrets.token_hex(4)
-    staged = {suffix: staging / f"{name}.{token}{suffix}" for suffix in SUFFIXES}
+    staged = {suffix: staging / part_of_path(token, "case", ending=suffix) for suffix in SUFFIXES}
     try:
         staging.mkdir(parents=True, exist_ok=True)
         _write_blosc2(staged[IMAGE], case.image, patch_size, IMAGE_PACKINGS)
@@ -224,7 +238,7 @@ def write_labels(path: Path, labels: npt.NDArray[Any]) -> None:
 
 def _publish(folder: Path, name: str, staged: Mapping[str, Path]) -> tuple[Path, ...]:
     """Move staged files to their places, so that a case with an image is always complete."""
-    final = {suffix: folder / (name + suffix) for suffix in SUFFIXES}
+    final = {suffix: case_file(folder, name, suffix) for suffix in SUFFIXES}
     final[IMAGE].unlink(missing_ok=True)
     for suffix in (LABELS, PROPERTIES, IMAGE):
         staged[suffix].replace(final[suffix])
@@ -285,12 +299,13 @@ def _open_blosc2(path: Path) -> LazyArray:
 
 def _open_numpy(folder: Path, name: str) -> tuple[LazyArray, LazyArray]:
     """A case of nnU-Net's older layout: unpacked arrays if they exist, else the archive."""
-    archive = folder / f"{name}.npz"
+    archive = case_file(folder, name, ".npz")
     try:
         parts = {}
-        for key, unpacked in (("data", f"{name}.npy"), ("seg", f"{name}_seg.npy")):
-            if (folder / unpacked).is_file():
-                parts[key] = np.load(folder / unpacked, mmap_mode="r", allow_pickle=False)
+        for key, suffix in (("data", ".npy"), ("seg", "_seg.npy")):
+            unpacked = case_file(folder, name, suffix)
+            if unpacked.is_file():
+                parts[key] = np.load(unpacked, mmap_mode="r", allow_pickle=False)
             else:
                 with archive.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                     parts[key] = arrays[key]

@@ -54,18 +54,18 @@ def check_stored_case(store: CaseStore, name: str, entry: ManifestEntry | None) 
     PreprocessingError, FileError
         The first fault.
     """
-    path = store.folder / name
     for record in entry.outputs if entry else ():
         _compare(store.folder / record.path, record)
     case = store[name]
-    _decompress(case.image, path)
-    _decompress(case.labels, path)
+    where = f"{store.folder}: {name}"
+    _decompress(case.image, where)
+    _decompress(case.labels, where)
     image, labels = tuple(case.image.shape), tuple(case.labels.shape)
     if image[1:] != labels[1:]:
-        raise PreprocessingError(f"{path}: the image has the shape {image}, its labels {labels}.")
+        raise PreprocessingError(f"{where}: the image has the shape {image}, its labels {labels}.")
     if entry is not None and image != entry.shape:
         raise PreprocessingError(
-            f"{path}: has the shape {image}, but the manifest has {entry.shape}."
+            f"{where}: has the shape {image}, but the manifest has {entry.shape}."
         )
 
 
@@ -81,10 +81,10 @@ def _compare(path: Path, record: FileRecord) -> None:
         )
 
 
-def _decompress(array: LazyArray, path: Path) -> None:
+def _decompress(array: LazyArray, where: str) -> None:
     """Read all of an array, some planes at a time."""
     try:
         for z in range(0, array.shape[1], PLANES_AT_ONCE):
             array[:, z : z + PLANES_AT_ONCE]
     except (OSError, RuntimeError, ValueError) as error:
-        raise FileError(f"{path}: cannot be decompressed ({error}).") from None
+        raise FileError(f"{where}: cannot be decompressed ({error}).") from None

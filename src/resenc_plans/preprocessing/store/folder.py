@@ -8,9 +8,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from resenc_plans.errors import FileError
-from resenc_plans.preprocessing.store.case_store import OWN_FOLDER, STAGING, SUFFIXES
+from resenc_plans.files import inside, part_of_path
+from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.preprocessing.store.case_store import OWN_FOLDER, STAGING, SUFFIXES, case_file
+from resenc_plans.preprocessing.store.manifest import MANIFEST
 
 _OLDER_SUFFIXES = (".npz", ".npy", "_seg.npy")
+
+
+def store_folder(preprocessed: Path, config: ResolvedConfiguration) -> Path:
+    """The folder of a configuration's stored cases, in a preprocessed dataset.
+
+    Raises
+    ------
+    FileError
+        The data identifier is not the name of a folder.
+    """
+    return preprocessed / part_of_path(config.data_identifier, "data_identifier")
 
 
 @contextmanager
@@ -20,9 +34,12 @@ def open_for_writing(folder: str | os.PathLike[str]) -> Iterator[Path]:
     Raises
     ------
     FileError
-        The folder cannot be created or written to, or another run is writing to it.
+        The folder cannot be created or written to, another run is writing to it, or what belongs
+        into it lies elsewhere, behind a symbolic link.
     """
     folder = Path(folder).absolute()
+    for path in (OWN_FOLDER, f"{OWN_FOLDER}/{STAGING}", f"{OWN_FOLDER}/{MANIFEST}"):
+        inside(folder, folder / path)
     try:
         (folder / OWN_FOLDER).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -40,12 +57,12 @@ def open_for_writing(folder: str | os.PathLike[str]) -> Iterator[Path]:
 def remove_case(folder: Path, name: str) -> None:
     """Delete all files of a case, the image first, so that an incomplete case is never listed."""
     for suffix in (*SUFFIXES, *_OLDER_SUFFIXES):
+        path = case_file(folder, name, suffix)
         try:
-            (folder / (name + suffix)).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         except OSError as error:
             raise FileError(
-                f"{folder / (name + suffix)}: is out of date, but cannot be removed: "
-                f"{error.strerror}."
+                f"{path}: is out of date, but cannot be removed: {error.strerror}."
             ) from None
 
 

@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.errors import FileError
-from resenc_plans.files import replace_file
+from resenc_plans.files import fault_of_part, replace_file
 from resenc_plans.plans.configuration import PREPROCESSING_KEYS, ResolvedConfiguration
 from resenc_plans.preprocessing.resampling.labels import LabelRule
 from resenc_plans.preprocessing.store.case_store import OWN_FOLDER
@@ -173,13 +173,15 @@ def _line(entry: ManifestEntry) -> bytes:
 def _parsed(line: bytes) -> ManifestEntry | None:
     try:
         document: Mapping[str, Any] = json.loads(line)
-        return ManifestEntry(
+        entry = ManifestEntry(
             case=document["case"],
             recipe=document["recipe"],
             inputs=tuple(FileRecord(**record) for record in document["inputs"]),
             outputs=tuple(FileRecord(**record) for record in document["outputs"]),
             shape=tuple(document["shape"]),
         )
+        names = (entry.case, *(record.path for record in entry.outputs))
+        return None if any(map(fault_of_part, names)) else entry
     except (ValueError, TypeError, KeyError):
         return None
 
