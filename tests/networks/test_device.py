@@ -1,10 +1,12 @@
 """Names of devices become devices that PyTorch's functions take."""
 
+from typing import Never
+
 import pytest
 import torch
 
 from resenc_plans.errors import DeviceError
-from resenc_plans.networks.device import find_device
+from resenc_plans.networks.device import autocast_to, find_device
 from tests.gpu import pretend_gpus
 
 
@@ -35,3 +37,17 @@ def test_a_gpu_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_a_device_that_nobody_supports_is_refused(name: str) -> None:
     with pytest.raises(DeviceError, match=f"'{name}' is not supported"):
         find_device(name)
+
+
+def test_without_mixed_precision_there_is_no_context_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object, **__: object) -> Never:
+        raise RuntimeError("unsupported autocast device_type 'mps'")
+
+    monkeypatch.setattr(torch, "autocast", refuse)
+    with autocast_to(None, torch.device("mps")):
+        assert (torch.ones(2) @ torch.ones(2)).dtype == torch.float32
+    monkeypatch.undo()
+    with autocast_to(torch.bfloat16, torch.device("cpu")):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from resenc_plans.errors import PredictionError
 from resenc_plans.inference.memory import zeros
+from resenc_plans.networks.device import autocast_to
 
 Tile = tuple[slice | int, ...]
 """An index into (z, y, x): three slices, or a plane's number and two slices for a 2D network."""
@@ -184,7 +185,7 @@ def sliding_window_logits(
         total = zeros((heads, *padded.shape[1:]), dtype, sum_device)
         weight = torch.zeros(padded.shape[1:], dtype=dtype, device=sum_device)
         done = 0
-        with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
+        with autocast_to(autocast, device):
             for batch in _batches(todo, tiles_per_batch):
                 patches = torch.stack([padded[:, *tile] for tile in batch]).to(device)
                 logits = predict_mirrored(network, patches, mirror_axes).to(sum_device)

@@ -1,5 +1,6 @@
 """Where a network computes, and in which precision."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -97,6 +98,17 @@ def find_precision(name: str | None, device: torch.device) -> torch.dtype | None
     if name == "fp16" and device.type == "cpu":
         raise DeviceError("Precision 'fp16' is for GPUs only. Use bf16 or fp32 on a CPU.")
     return PRECISIONS[name]
+
+
+def autocast_to(
+    precision: torch.dtype | None, device: torch.device
+) -> AbstractContextManager[object]:
+    """The context in which networks compute in a precision; none at all for None.
+
+    A device without mixed precision, such as MPS under some versions of PyTorch, refuses even a
+    context that is not enabled.
+    """
+    return nullcontext() if precision is None else torch.autocast(device.type, precision)
 
 
 def default_precision(device: torch.device) -> Precision:

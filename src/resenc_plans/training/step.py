@@ -18,7 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import SGD, Optimizer
 
 from resenc_plans.errors import DeviceError, TrainingError
-from resenc_plans.networks.device import enable_cudnn_benchmark, find_precision
+from resenc_plans.networks.device import autocast_to, enable_cudnn_benchmark, find_precision
 from resenc_plans.plans.resolutions import loss_weights
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.training.batches.source import Batch
@@ -168,7 +168,7 @@ class TrainingStep:
             optimizer=(optimizer or default_optimizer(settings))(network.parameters()),
             device=device,
             gradient_clip=settings.gradient_clip,
-            autocast=partial(torch.autocast, device.type, precision, enabled=precision is not None),
+            autocast=partial(autocast_to, precision, device),
             scaler=torch.amp.GradScaler("cuda") if precision is torch.float16 else None,
             forward=forward,
             memory_format=memory_format,

@@ -1,0 +1,73 @@
+"""Train, resume and predict on the stand-in device: `run_on_stand_in.py FOLDER TASK`.
+
+FOLDER is a preprocessed folder with the configuration `tiny`. Prints as JSON how many values of
+weights and logits differ from those of the CPU.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.inference.predictor import Predictor
+from resenc_plans.inference.settings import PredictionSettings
+from resenc_plans.plans.plans import Plans
+from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.preprocessing.store.case_store import CaseStore
+from resenc_plans.runs.checkpoint import load_checkpoint
+from resenc_plans.runs.run_folder import RunFolder
+from resenc_plans.training.trainer import Trainer
+from tests.stand_in import NAME, register_stand_in
+
+SETTINGS = TrainingSettings(
+    epochs=1, iterations=3, validation_iterations=1, workers=0, precision="fp32"
+)
+STOPPED_AT_ONCE = SETTINGS.model_copy(update={"max_minutes": 1e-9})
+
+
+def train(folder: Path, device: str) -> tuple[dict[str, Tensor], Tensor]:
+    """Train with a stop after the first batch, and predict a case; weights and logits."""
+    [path] = folder.glob("*Plans.json")
+    config, dataset = Plans.load(path).resolve("tiny"), Dataset.load(str(folder))
+    run = RunFolder(folder / "results" / device, 0)
+    stopped = Trainer(config, dataset, 0, STOPPED_AT_ONCE, device=device, run_folder=run)
+    assert not stopped.fit().is_complete
+    trainer = Trainer(config, dataset, 0, SETTINGS, device=device, run_folder=run)
+    trainer.resume()
+    assert next(trainer.network.parameters()).device.type == device
+    done = trainer.fit()
+    predictor = Predictor.from_folder(
+        run.model, 0, settings=PredictionSettings(device=device, precision="fp32")
+    )
+    store = CaseStore(folder / config.data_identifier)
+    image = store[sorted(store)[0]].image[:, :12, :24, :24]
+    return dict(load_checkpoint(done.checkpoint).network_weights), predictor.predict_logits(image)
+
+
+def forget(folder: Path) -> None:
+    """Train with a loss that forgets to move a tensor."""
+    [path] = folder.glob("*Plans.json")
+    config, dataset = Plans.load(path).resolve("tiny"), Dataset.load(str(folder))
+
+    def loss(logits: Tensor, _: Tensor) -> Tensor:
+        return (logits.mean((0, 2, 3, 4)) * torch.ones(logits.shape[1])).sum()
+
+    Trainer(config, dataset, 0, SETTINGS, device=NAME, loss=loss).fit()
+
+
+def main(folder: Path, task: str) -> None:
+    torch.use_deterministic_algorithms(True)
+    registered = register_stand_in()
+    if task == "forget":
+        forget(folder)
+    here, there = train(folder, "cpu"), train(folder, NAME)
+    weights = sum(int((here[0][name] != there[0][name]).sum()) for name in here[0])
+    print(json.dumps({"weights": weights, "logits": int((here[1] != there[1]).sum())}))
+    del registered
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
