@@ -34,7 +34,7 @@ def part_of_path(name: str, what: str, *, ending: str = "") -> str:
     Parameters
     ----------
     name
-        What somebody has chosen; it must not be empty.
+        What somebody has chosen; on its own it is not empty, `.` or `..` either.
     what
         What messages call it: `case`, `data_identifier`.
     ending
@@ -46,7 +46,7 @@ def part_of_path(name: str, what: str, *, ending: str = "") -> str:
         Together they lead elsewhere, or name nothing that every system can store. See
         `fault_of_part`.
     """
-    fault = fault_of_part(name + ending) if name else fault_of_part(name)
+    fault = fault_of_part(name if name in ("", ".", "..") else name + ending)
     if fault is not None:
         raise FileError(
             f"{what} {_shortened(name + ending)}: {fault}, so it cannot name a file or a folder. "

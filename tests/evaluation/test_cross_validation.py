@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from resenc_plans.errors import EvaluationError
-from resenc_plans.evaluation.cross_validation import merge_folds
+from resenc_plans.errors import EvaluationError, FileError
+from resenc_plans.evaluation.cross_validation import merge_ensemble, merge_folds
 from resenc_plans.evaluation.selection import in_nnunet_order
 from resenc_plans.runs.find_model import find_models
 
@@ -44,3 +44,17 @@ def test_what_is_not_trained_is_named(two_models: Path) -> None:
     with pytest.raises(EvaluationError, match=r"(?s)not all cases can be scored.*b\.nii\.gz"):
         merge_folds(model, references, ("0",))
     assert not (model.folder / "crossval_results_folds_0").exists()
+
+
+def test_an_ensemble_is_not_written_behind_a_link(two_models: Path, tmp_path: Path) -> None:
+    models = in_nnunet_order(find_models(two_models))
+    for model in models:
+        for number in ("0", "1"):
+            for path in models[0].run(number).validation.glob("*.np*"):
+                if model is not models[0]:
+                    shutil.copy(path, model.run(number).validation)
+    (tmp_path / "mine").mkdir()
+    (two_models / "ensembles").symlink_to(tmp_path / "mine")
+    with pytest.raises(FileError, match="symbolic link"):
+        merge_ensemble(models[1], models[0], tmp_path / "ref", ("0", "1"))
+    assert list((tmp_path / "mine").iterdir()) == []

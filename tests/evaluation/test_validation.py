@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from resenc_plans.datasets.dataset import Dataset
-from resenc_plans.errors import EvaluationError
+from resenc_plans.errors import EvaluationError, FileError
 from resenc_plans.evaluation.evaluate import Evaluation
 from resenc_plans.evaluation.validation import validate_fold
 from resenc_plans.execution.cases import CaseProblem
@@ -74,3 +74,16 @@ def test_a_case_without_a_prediction_is_a_problem(dataset: Dataset, tmp_path: Pa
 def test_a_fold_that_holds_out_nothing_is_an_error(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="holds out no case"):
         validate(dataset, "", tmp_path / "T__P__C")
+
+
+def test_nothing_is_predicted_behind_a_link_in_the_models_folder(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    write_labels(mine / "a.nii.gz", np.zeros((2, 2, 2), np.uint8))
+    before = (mine / "a.nii.gz").read_bytes()
+    (tmp_path / "T__P__C" / "fold_0").mkdir(parents=True)
+    (tmp_path / "T__P__C" / "fold_0" / "validation").symlink_to(mine)
+    with pytest.raises(FileError, match="symbolic link"):
+        validate(dataset, "ab", tmp_path / "T__P__C")
+    assert [path.read_bytes() for path in mine.iterdir()] == [before]

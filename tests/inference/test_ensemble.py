@@ -1,5 +1,6 @@
 """Averages of probabilities; interop tests compare them with nnU-Net's."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +113,14 @@ def test_folders_that_cannot_be_averaged_are_named(folders: list[Path], tmp_path
     (folders[0] / "dataset.json").write_text("{}")
     with pytest.raises(DatasetError, match=r"dataset\.json"):
         ensemble_folders(folders, tmp_path / "out")
+
+
+def test_a_file_ending_that_leads_elsewhere_writes_nothing(
+    folders: list[Path], tmp_path: Path
+) -> None:
+    path = folders[0] / "dataset.json"
+    document = json.loads(path.read_text()) | {"file_ending": "/../../x.nii.gz"}
+    path.write_text(json.dumps(document))
+    with pytest.raises(FileError, match="has a slash"):
+        ensemble_folders(folders, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,5 +1,6 @@
 """Runs over whole datasets: what is done, what is left, and what is told."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -187,6 +188,37 @@ class TestWhatIsDone:
 
         assert len(report.stored) == 1
         assert len(report.unchanged) == 3
+
+    def test_a_manifest_that_names_files_elsewhere_removes_none_of_them(
+        self, dataset: Dataset, store: Path, threads: Any
+    ) -> None:
+        run(dataset, store, threads)
+        victim = store.parent.parent / "victim.pkl"
+        victim.write_text("mine")
+        manifest = store / ".resenc-plans" / "manifest.jsonl"
+        line = manifest.read_text().splitlines()[-1]
+        manifest.write_text(line.replace(json.loads(line)["case"], "../../victim"))
+
+        run(dataset, store, threads)
+
+        assert victim.read_text() == "mine"
+
+    @pytest.mark.parametrize("link", ["", "staging", "manifest.jsonl"])
+    def test_a_link_in_a_store_is_not_followed(
+        self, dataset: Dataset, store: Path, tmp_path: Path, link: str
+    ) -> None:
+        mine = tmp_path / "mine"
+        (mine / "staging").mkdir(parents=True)
+        (mine / "staging" / "mine").write_text("mine")
+        (mine / "manifest.jsonl").write_text("mine")
+        (store / ".resenc-plans" / link).parent.mkdir(parents=True)
+        (store / ".resenc-plans" / link).symlink_to(mine / link)
+
+        with pytest.raises(FileError, match="symbolic link"):
+            run(dataset, store, None)
+
+        assert (mine / "staging" / "mine").read_text() == "mine"
+        assert (mine / "manifest.jsonl").read_text() == "mine"
 
     def test_progress_counts_to_the_end(self, dataset: Dataset, store: Path, threads: Any) -> None:
         seen: list[PreprocessingProgress] = []

@@ -250,3 +250,18 @@ def test_what_is_missing_from_a_model_is_named(model: Path, tmp_path: Path) -> N
     with pytest.raises(ModelError, match="so this is not a trained model"):
         export_model([model], tmp_path / "m.zip", ExportRequest(("0",)))
     assert not (tmp_path / "m.zip").exists()
+
+
+def test_ensembles_are_not_installed_behind_a_link(
+    archive: Path, model: Path, results: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    dataset = results / Path(MODEL).parent
+    dataset.mkdir()
+    (dataset / "ensembles").symlink_to(tmp_path / "mine")
+    with zipfile.ZipFile(archive, "a") as target:
+        target.writestr(f"{Path(MODEL).parent}/ensembles/ensemble___a___b___0/summary.json", "{}")
+    with pytest.raises(FileError, match="symbolic link"):
+        import_model(archive, results)
+    assert list((tmp_path / "mine").iterdir()) == []
+    assert [path.name for path in dataset.iterdir()] == ["ensembles"]

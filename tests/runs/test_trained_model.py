@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from resenc_plans.errors import ModelError
+from resenc_plans.errors import FileError, ModelError
 from resenc_plans.runs.trained_model import TrainedModel
 from tests.inference.models import write_model
 
@@ -26,3 +26,12 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         TrainedModel.load(folder, 3)
     with pytest.raises(ModelError, match=r"There is: fold_0/checkpoint_final\.pth"):
         TrainedModel.load(folder, checkpoint="checkpoint_best.pth")
+
+
+def test_folds_and_checkpoints_are_in_the_models_folder(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    write_model(tmp_path / "other")
+    with pytest.raises(FileError, match=r"fold .fold_/\.\./\.\./other"):
+        TrainedModel.load(folder, ("/../../other/fold_0",))
+    with pytest.raises(FileError, match=r"checkpoint .\.\./\.\./other"):
+        TrainedModel.load(folder, checkpoint="../../other/fold_0/checkpoint_final.pth")

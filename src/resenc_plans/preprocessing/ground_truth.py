@@ -5,9 +5,33 @@ import shutil
 from pathlib import Path
 
 from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.datasets.images.segmentation_files import segmentation_file
 from resenc_plans.errors import DatasetError, FileError
-from resenc_plans.files import inside, part_of_path, replace_file
+from resenc_plans.files import inside, replace_file
 from resenc_plans.folders import GROUND_TRUTH
+
+
+def outdated_copies(
+    dataset: Dataset, preprocessed: str | os.PathLike[str]
+) -> tuple[tuple[Path, Path], ...]:
+    """Labels that are newer than their copies in <preprocessed>/gt_segmentations, with these.
+
+    Raises
+    ------
+    FileError
+        A case has a name that no file can have, or a copy would lie outside of `preprocessed`.
+    """
+    folder = Path(preprocessed) / GROUND_TRUTH
+    outdated = []
+    for case in dataset.cases:
+        copy = segmentation_file(folder, case.name, dataset.json.file_ending)
+        if case.label is None or not case.label.is_file():
+            continue
+        if not copy.is_file() or copy.stat().st_mtime < case.label.stat().st_mtime:
+            outdated.append((case.label, copy))
+    if outdated:  # A link to labelsTr, which is never out of date, may stay.
+        inside(Path(preprocessed), folder)
+    return tuple(outdated)
 
 
 def copy_ground_truth(dataset: Dataset, preprocessed: str | os.PathLike[str]) -> None:
@@ -20,23 +44,16 @@ def copy_ground_truth(dataset: Dataset, preprocessed: str | os.PathLike[str]) ->
     FileError
         The copies cannot be written, or would lie outside of `preprocessed`.
     """
-    folder = inside(Path(preprocessed), Path(preprocessed) / GROUND_TRUTH)
-    ending = dataset.json.file_ending
-    copies = {
-        case: folder / part_of_path(case.name, "case", ending=ending) for case in dataset.cases
-    }
+    outdated = outdated_copies(dataset, preprocessed)
+    folder = Path(preprocessed) / GROUND_TRUTH
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"{folder}: cannot be created: {error.strerror}.") from None
-    for case, copy in copies.items():
-        if case.label is None or not case.label.is_file():
-            continue
-        if copy.is_file() and copy.stat().st_mtime >= case.label.stat().st_mtime:
-            continue
+    for label, copy in outdated:
         try:
-            source = case.label.open("rb")
+            source = label.open("rb")
         except OSError as error:
-            raise DatasetError(f"{case.label}: cannot be read: {error.strerror}.") from None
+            raise DatasetError(f"{label}: cannot be read: {error.strerror}.") from None
         with source, replace_file(copy) as target:
             shutil.copyfileobj(source, target)

@@ -87,6 +87,16 @@ def test_the_input_is_not_overwritten(folder: Path) -> None:
     assert not (folder / "pred" / "postprocessing.json").exists()
 
 
+def test_results_are_not_written_behind_a_link(folder: Path) -> None:
+    write_dataset_json(folder / "dataset.json", {"background": 0, "liver": 1, "tumour": 2}, None)
+    (folder / "mine").mkdir()
+    (folder / "pred" / "postprocessed").symlink_to(folder / "mine")
+    with pytest.raises(FileError, match="symbolic link"):
+        postprocess(folder / "pred", folder / "ref")
+    assert list((folder / "mine").iterdir()) == []
+    assert not (folder / "pred" / "postprocessing.json").exists()
+
+
 class Call:
     def __reduce__(self) -> tuple[Any, ...]:
         return os.system, ("true",)

@@ -157,3 +157,16 @@ def test_no_permission_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(FileError, match="no permission to write"):
         write_case(tmp_path, "case_1", case(), PATCH)
+
+
+@pytest.mark.parametrize("name", ["", "..", "../case_1", "/tmp/case_1", "a\\b"])
+def test_a_case_is_a_file_of_its_store(tmp_path: Path, name: str) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    write_case(tmp_path, "case_1", case(), PATCH)
+    with pytest.raises(FileError, match="cannot name a file"):
+        CaseStore(store)[name]
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(FileError, match="cannot name a file"):
+        write_case(store, name, case(), PATCH)
+    assert sorted(tmp_path.rglob("*")) == before

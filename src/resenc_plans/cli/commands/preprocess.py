@@ -57,7 +57,7 @@ def preprocess(
     """
     from resenc_plans.cli.scope import find_plans, find_scope
     from resenc_plans.files import inside
-    from resenc_plans.preprocessing.ground_truth import copy_ground_truth
+    from resenc_plans.preprocessing.ground_truth import copy_ground_truth, outdated_copies
     from resenc_plans.preprocessing.preprocessor import with_own_data
     from resenc_plans.preprocessing.store.folder import store_folder
 
@@ -68,8 +68,10 @@ def preprocess(
     folders = {
         config: store_folder(scope.preprocessed, config) for config in with_own_data(plan, names)
     }
-    for folder in () if check else folders.values():
-        inside(scope.preprocessed, folder)
+    if not check:
+        for folder in folders.values():
+            inside(scope.preprocessed, folder)
+        outdated_copies(data, scope.preprocessed)  # whatever is wrong with them, before any work
     for config, folder in folders.items():
         problems += (
             _check(folder)

@@ -196,9 +196,11 @@ def write_case(
     Raises
     ------
     FileError
-        The disk is full, or there is no permission to write. Existing files are unchanged.
+        The disk is full, there is no permission to write, or no file can have such a name.
+        Existing files are unchanged.
     """
     folder = Path(folder)
+    final = {suffix: case_file(folder, name, suffix) for suffix in SUFFIXES}
     staging = folder / OWN_FOLDER / STAGING
     token = secrets.token_hex(4)
     staged = {suffix: staging / part_of_path(token, "case", ending=suffix) for suffix in SUFFIXES}
@@ -207,7 +209,7 @@ def write_case(
         _write_blosc2(staged[IMAGE], case.image, patch_size, IMAGE_PACKINGS)
         _write_blosc2(staged[LABELS], case.labels, patch_size, LABEL_PACKINGS)
         staged[PROPERTIES].write_bytes(dump_pickle(case.properties))
-        return _publish(folder, name, staged)
+        return _publish(staged, final)
     except (OSError, RuntimeError) as error:
         raise FileError(_why_not_stored(folder, name, error)) from error
     finally:
@@ -236,9 +238,8 @@ def write_labels(path: Path, labels: npt.NDArray[Any]) -> None:
         staged.unlink(missing_ok=True)
 
 
-def _publish(folder: Path, name: str, staged: Mapping[str, Path]) -> tuple[Path, ...]:
+def _publish(staged: Mapping[str, Path], final: Mapping[str, Path]) -> tuple[Path, ...]:
     """Move staged files to their places, so that a case with an image is always complete."""
-    final = {suffix: case_file(folder, name, suffix) for suffix in SUFFIXES}
     final[IMAGE].unlink(missing_ok=True)
     for suffix in (LABELS, PROPERTIES, IMAGE):
         staged[suffix].replace(final[suffix])

@@ -1,0 +1,83 @@
+"""The files of a training lie in its model's folder."""
+
+from pathlib import Path
+
+import pytest
+
+from resenc_plans import Dataset, Plans
+from resenc_plans.datasets.dataset_json import DatasetJson
+from resenc_plans.errors import FileError
+from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.runs.model_folder import ModelFolder
+from resenc_plans.runs.run_folder import RunFolder
+from tests.plans.documents import document
+
+DATASET = Dataset(
+    Path("Dataset009_Small"),
+    DatasetJson.from_dict(
+        {
+            "channel_names": {"0": "CT"},
+            "labels": {"background": 0, "a": 1},
+            "file_ending": ".nii.gz",
+        }
+    ),
+)
+
+
+def resolved(**keys: str) -> ResolvedConfiguration:
+    """A configuration of plans in a file, though nothing reads it."""
+    return Plans.from_dict(document() | keys, path=Path("plans.json")).resolve("3d_fullres")
+
+
+CONFIG = resolved()
+
+
+@pytest.mark.parametrize("link", ["", "training_log.txt", "metrics.jsonl"])
+def test_a_run_is_not_written_behind_a_link(tmp_path: Path, link: str) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "training_log.txt").write_text("mine")
+    run = RunFolder(tmp_path / "model", 0)
+    (run.path / link).parent.mkdir(parents=True)
+    (run.path / link).symlink_to(mine / link)
+    with pytest.raises(FileError, match="symbolic link"):
+        run.prepare(CONFIG, DATASET)
+    assert [path.name for path in mine.iterdir()] == ["training_log.txt"]
+    assert not (run.model / "plans.json").exists()
+
+
+def test_files_of_a_model_take_the_place_of_links(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "model", "all")
+    run.model.mkdir()
+    (tmp_path / "mine").write_text("mine")
+    for name in ("plans.json", "dataset.json"):
+        (run.model / name).symlink_to(tmp_path / "mine")
+    run.prepare(CONFIG, DATASET)
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert Plans.load(run.model / "plans.json").name == CONFIG.plans.name
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"plans_name": "../../escape"},
+        {"dataset_name": "/etc"},
+        {"dataset_name": ".."},
+    ],
+)
+def test_a_model_lies_in_its_datasets_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: dict[str, str]
+) -> None:
+    monkeypatch.setenv("nnUNet_results", str(tmp_path))
+    good = ModelFolder.of(CONFIG, DATASET, "3d_fullres").folder
+    assert good.parent == tmp_path / "Dataset004_Hippocampus"
+    config = resolved(**keys)
+    with pytest.raises(FileError, match=next(iter(keys))):
+        ModelFolder.of(config, DATASET, "3d_fullres")
+    with pytest.raises(FileError, match="configuration"):
+        ModelFolder.of(CONFIG, DATASET, "../x")
+    for folds in (("/../../x",), ("0", "..\\x")):
+        with pytest.raises(FileError, match="folds"):
+            ModelFolder(good).cross_validation(folds)
+    with pytest.raises(FileError, match="configuration"):
+        ModelFolder(good).next_stage("../../x")
