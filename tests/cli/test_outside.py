@@ -60,7 +60,7 @@ def everything(folder: Path) -> dict[Path, int]:
 def test_a_data_identifier_stays_in_the_datasets_folder(
     run: Callable[..., Done], preprocessed: Path, tmp_path: Path
 ) -> None:
-    for identifier in ("../../../../x", "/tmp/x", "..", "", "a\\b", "C:x"):
+    for identifier in ("../../../../x", str(tmp_path / "x"), "..", "", "a\\b", "C:x"):
         write_plans(preprocessed, "Evil", identifier=identifier)
         before = everything(tmp_path)
         for options in ((), ("--check",), ("-c", "3d_fullres")):
@@ -95,7 +95,7 @@ def test_a_datasets_folder_may_be_a_link_and_a_store_within_it_may_not(
     train = ("train", "900", "3d_fullres", "all")
     done = run(*train, "-p", "Good", "--dry-run")
     assert f"{results / 'nnUNetTrainer__Good__3d_fullres'}" in done.out
-    write_plans(disk, "Away", dataset_name="/etc")
+    write_plans(disk, "Away", dataset_name=str(tmp_path / "away"))
     write_plans(disk, "Escape", plans_name="../../../escape")
     before = everything(tmp_path)
     for name, key in (("Away", "dataset_name"), ("Escape", "plans_name")):
@@ -104,6 +104,10 @@ def test_a_datasets_folder_may_be_a_link_and_a_store_within_it_may_not(
             assert done.code == 2
             assert f"Error: {key} " in done.err
     assert everything(tmp_path) == before
+    store.rename(tmp_path / "moved")
+    store.symlink_to(tmp_path / "moved")
+    assert run(*train, "-p", "Good", "--dry-run").code == 0
+    assert run(*command).code == 2
     results.mkdir()
     (results / "nnUNetTrainer__Good__3d_fullres").symlink_to(tmp_path / "mine")
     assert "outside of" in run(*train, "-p", "Good").err
@@ -128,7 +132,7 @@ def test_references_are_not_copied_through_a_link(
 def test_such_plans_load_and_are_shown_and_validate_names_what_is_wrong(
     run: Callable[..., Done], preprocessed: Path, tmp_path: Path
 ) -> None:
-    evil = write_plans(preprocessed, "Evil", identifier="../x", dataset_name="/etc", plans_name="N")
+    evil = write_plans(preprocessed, "Evil", identifier="../x", dataset_name="../N", plans_name="N")
     assert run("show", "-p", evil).code == 0
     assert run("resolve", "3d_fullres", "-p", evil).code == 0
     done = run("validate", evil, "--format", "json")
