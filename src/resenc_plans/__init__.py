@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from resenc_plans.errors import FileError as FileError
     from resenc_plans.errors import FingerprintError as FingerprintError
     from resenc_plans.errors import InheritanceError as InheritanceError
+    from resenc_plans.errors import LockedError as LockedError
     from resenc_plans.errors import ModelError as ModelError
     from resenc_plans.errors import NetworkError as NetworkError
     from resenc_plans.errors import PlanningError as PlanningError

@@ -5,6 +5,7 @@ can catch all of them at once and the command line can print them in one place::
 
     ResencPlansError
     ├── FileError            a file cannot be read, parsed or written
+    │   └── LockedError          another process is writing to the folder
     ├── PlansError           a plans file says something impossible
     │   ├── InheritanceError     a cycle, or a parent that does not exist
     │   └── ConfigurationError   one configuration is incomplete or contradictory
@@ -33,6 +34,10 @@ class ResencPlansError(Exception):
 
 class FileError(ResencPlansError):
     """A file cannot be read, is not the JSON it should be, or cannot be written."""
+
+
+class LockedError(FileError):
+    """Another process is writing to the folder."""
 
 
 class PlansError(ResencPlansError):

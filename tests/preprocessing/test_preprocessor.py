@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 
 from resenc_plans import Dataset, Plans
-from resenc_plans.errors import ConfigurationError, DatasetError, FileError, PreprocessingError
+from resenc_plans.errors import (
+    ConfigurationError,
+    DatasetError,
+    FileError,
+    LockedError,
+    PreprocessingError,
+)
 from resenc_plans.preprocessing import PreprocessingProgress, Preprocessor
 from resenc_plans.preprocessing.normalize import NORMALIZATIONS
 from resenc_plans.preprocessing.preprocessor import PreprocessingReport
@@ -380,7 +386,7 @@ class TestTrouble:
             run(dataset, store, threads)
 
     def test_two_runs_do_not_mix(self, dataset: Dataset, store: Path, threads: Any) -> None:
-        with open_for_writing(store), pytest.raises(FileError, match="another run"):
+        with open_for_writing(store), pytest.raises(LockedError, match=f"process {os.getpid()}"):
             run(dataset, store, threads)
 
     def test_a_killed_worker_is_named_and_its_case_tried_again(

@@ -15,6 +15,7 @@ from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import (
     DatasetError,
     FileError,
+    LockedError,
     ModelError,
     PlansError,
     PreprocessingError,
@@ -32,6 +33,7 @@ from resenc_plans.training.history import Progress
 from resenc_plans.training.ranks import ALONE, Ranks
 from resenc_plans.training.state import load_pretrained
 from resenc_plans.training.trainer import Trainer
+from resenc_plans.workflows.held_out import validate_held_out
 from tests.training.conftest import Fixed
 
 SHORT = TrainingSettings(
@@ -307,6 +309,22 @@ def test_half_a_checkpoint_of_a_killed_run_does_not_stay(
     assert [path.suffix for path in runner.folder.path.iterdir()] == [".tmp"]
     runner.fit()
     assert not list(runner.folder.path.glob(".*"))
+
+
+def test_a_fold_that_another_training_writes_to_is_refused_and_left_alone(
+    config: ResolvedConfiguration, dataset: Dataset
+) -> None:
+    trainer = Trainer(config, dataset, 0, SHORT)
+    with trainer.folder.locked():
+        trainer.folder.path.mkdir()
+        unfinished = trainer.folder.path / ".0123.tmp"
+        unfinished.touch()
+        with pytest.raises(LockedError, match=f"process {os.getpid()} on host"):
+            Trainer(config, dataset, 0, SHORT).fit()
+        (dataset.folder / "gt_segmentations").mkdir()
+        with pytest.raises(LockedError):
+            validate_held_out(config, dataset, trainer.folder)
+    assert list(trainer.folder.path.iterdir()) == [unfinished]
 
 
 def test_the_pause_before_a_resume_is_no_part_of_the_epoch(

@@ -1,7 +1,8 @@
 """The files of a training: nnU-Net's folders and names, and our log."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import FileError
+from resenc_plans.execution.locks import lock
 from resenc_plans.files import (
     inside,
     part_of_path,
@@ -50,6 +52,26 @@ class RunFolder:
         """The folder of predictions of the held-out cases."""
         return self.path / VALIDATION
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other trainings and validations out of the fold while the block is executed.
+
+        The lock lies beside the folder, which may be moved meanwhile.
+
+        Raises
+        ------
+        LockedError
+            Another process has the fold; the message says which.
+        FileError
+            The model's folder cannot be made or written to.
+        """
+        try:
+            self.model.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(f"{self.model}: cannot be created: {error.strerror}.") from None
+        with lock(self.model / part_of_path(f".{self.path.name}.lock", "fold"), self.path):
+            yield
+
     def checkpoint(self, name: str) -> Path:
         """The file of a checkpoint."""
         return self.path / part_of_path(name, "checkpoint")
@@ -76,6 +98,8 @@ class RunFolder:
 
     def prepare(self, config: ResolvedConfiguration, dataset: Dataset) -> None:
         """Make the folder, with copies of what the model was made from and no half-written files.
+
+        To be called under the lock only: half-written files may be another process's.
 
         Raises
         ------

@@ -8,6 +8,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -190,10 +191,16 @@ class Trainer:
         ------
         TrainingError
             Losses or gradients were not finite several times in a row.
+        LockedError
+            Another process trains or validates this fold.
         FileError
             The folder of the run cannot be written to, or the checkpoint that ends a run; or a
             stored case is damaged.
         """
+        with self.folder.locked() if self.ranks.is_first else nullcontext():
+            return self._fit()
+
+    def _fit(self) -> TrainingResult:
         records = self._open_records() if self.ranks.is_first else None
         self._warn_of_slow_convolutions()
         with StopRequest(self.settings.max_minutes) as stop:

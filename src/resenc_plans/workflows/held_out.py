@@ -67,6 +67,8 @@ def validate_held_out(
     ------
     DatasetError
         There are no references.
+    LockedError
+        Another process trains or validates this fold.
     ModelError
         The trained model, or predictions of a cascade's previous stage, are missing or damaged.
     """
@@ -76,25 +78,22 @@ def validate_held_out(
     references = _references(preprocessed, dataset)
     if on_cases is not None:
         on_cases(cases)
-    predictor = Predictor.from_folder(
-        folder.model, (folder.fold,), settings=settings or PredictionSettings()
-    )
-    stages = _next_stages(predictor, preprocessed)
     reader = config.plans.image_reader_writer
-    evaluation = validate_fold(
-        folder.model,
-        folder.fold,
-        cases,
-        references,
-        StoredPredictor(
-            predictor,
-            store,
-            None if previous is None else partial(open_prediction, previous),
-            stages,
-        ),
-        reader=reader if reader in READERS else None,
-        probabilities=probabilities,
-    )
+    with folder.locked():
+        predictor = Predictor.from_folder(
+            folder.model, (folder.fold,), settings=settings or PredictionSettings()
+        )
+        stages = _next_stages(predictor, preprocessed)
+        stored = None if previous is None else partial(open_prediction, previous)
+        evaluation = validate_fold(
+            folder.model,
+            folder.fold,
+            cases,
+            references,
+            StoredPredictor(predictor, store, stored, stages),
+            reader=reader if reader in READERS else None,
+            probabilities=probabilities,
+        )
     return HeldOutValidation(evaluation, stages)
 
 

@@ -1,6 +1,5 @@
 """The folder of a store during a run: one run at a time, and no unfinished files left."""
 
-import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -8,11 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from resenc_plans.errors import FileError
+from resenc_plans.execution.locks import lock
 from resenc_plans.files import inside, part_of_path
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.preprocessing.store.case_store import OWN_FOLDER, STAGING, SUFFIXES, case_file
 from resenc_plans.preprocessing.store.manifest import MANIFEST
 
+_LOCK = "lock"
 _OLDER_SUFFIXES = (".npz", ".npy", "_seg.npy")
 
 
@@ -33,9 +34,11 @@ def open_for_writing(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises
     ------
+    LockedError
+        Another run is writing to the folder.
     FileError
-        The folder cannot be created or written to, another run is writing to it, or what belongs
-        into it lies elsewhere, behind a symbolic link.
+        The folder cannot be created or written to, or what belongs into it lies elsewhere, behind
+        a symbolic link.
     """
     folder = Path(folder).absolute()
     for path in (OWN_FOLDER, f"{OWN_FOLDER}/{STAGING}", f"{OWN_FOLDER}/{MANIFEST}"):
@@ -46,7 +49,7 @@ def open_for_writing(folder: str | os.PathLike[str]) -> Iterator[Path]:
         raise FileError(f"{folder}: cannot be created: {error.strerror}.") from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise FileError(f"{folder}: no permission to write to it.")
-    with _locked(folder):
+    with lock(folder / OWN_FOLDER / _LOCK, folder):
         _clear_staging(folder)
         try:
             yield folder
@@ -68,25 +71,3 @@ def remove_case(folder: Path, name: str) -> None:
 
 def _clear_staging(folder: Path) -> None:
     shutil.rmtree(folder / OWN_FOLDER / STAGING, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock if the system has such locks; it ends with the process."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise FileError(
-                    f"{folder}: another run is preprocessing into this folder. Wait for it to end."
-                ) from None
-        yield
-    finally:
-        os.close(descriptor)
