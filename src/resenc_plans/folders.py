@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from resenc_plans.errors import DatasetError
-from resenc_plans.files import fault_of_part, part_of_path
+from resenc_plans.files import fault_of_part, inside, part_of_path
 
 RAW = "nnUNet_raw"
 PREPROCESSED = "nnUNet_preprocessed"
@@ -160,12 +160,14 @@ def results_folder(
     ------
     DatasetError
         None of the three is known.
+    FileError
+        The one beside the plans is a symbolic link that leads away from them.
     """
     if results is not None:
         return Path(results).expanduser()
     folder = environment_folder(RESULTS)
     if folder is None and preprocessed is not None:
-        return preprocessed / RESULTS
+        return inside(preprocessed, preprocessed / RESULTS)
     if folder is None:
         raise DatasetError(f"Set {RESULTS}, or name the results folder.")
     return folder

@@ -81,3 +81,15 @@ def test_a_model_lies_in_its_datasets_results(
             ModelFolder(good).cross_validation(folds)
     with pytest.raises(FileError, match="configuration"):
         ModelFolder(good).next_stage("../../x")
+
+
+def test_results_beside_the_plans_are_not_behind_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("nnUNet_results", raising=False)
+    preprocessed = tmp_path / "Dataset009_Small"
+    preprocessed.mkdir()
+    (preprocessed / "nnUNet_results").symlink_to(tmp_path)
+    plans = Plans.from_dict(document(), path=preprocessed / "plans.json")
+    with pytest.raises(FileError, match="symbolic link"):
+        ModelFolder.of(plans.resolve("3d_fullres"), DATASET, "3d_fullres")
