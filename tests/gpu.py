@@ -13,5 +13,6 @@ def pretend_gpus(monkeypatch: pytest.MonkeyPatch, count: int = 1) -> list[int]:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     monkeypatch.setattr(torch._C, "_cuda_setDevice", current.append, raising=False)
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)  # reset after the test
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)  # both are reset after the test
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     return current

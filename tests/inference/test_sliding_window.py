@@ -139,6 +139,42 @@ def test_every_batch_of_tiles_is_reported() -> None:
     assert seen == [(3, 4), (4, 4)]
 
 
+def test_the_network_sees_batches_of_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    forward = Copies.forward
+
+    def record(self: Copies, x: torch.Tensor) -> Any:
+        sizes.append(len(x))
+        return forward(self, x)
+
+    monkeypatch.setattr(Copies, "forward", record)
+    image = torch.randn(1, 4, 4, 10)
+    filled = sliding_window_logits(Copies(), image, (4, 4, 4), 2, tiles_per_batch=3)
+    assert sizes == [3, 3]
+    single = sliding_window_logits(Copies(), image, (4, 4, 4), 2)
+    torch.testing.assert_close(filled, single, atol=0, rtol=0)
+
+
+def test_mirrored_logits_are_summed_in_the_precision_that_was_chosen() -> None:
+    def network(x: torch.Tensor) -> torch.Tensor:
+        return (x * torch.linspace(0.1, 3, x.shape[-1])).half()
+
+    patches = torch.randn(2, 1, 4, 5, 6)
+    axes = [(), (2,), (3,), (4,), (2, 3), (2, 4), (3, 4), (2, 3, 4)]
+    parts = [network(patches.flip(some)).flip(some) for some in axes]
+    halves, singles = parts[0].clone(), parts[0].float()
+    for part in parts[1:]:
+        halves += part
+        singles += part
+    halves /= 8
+    singles /= 8
+    assert not torch.equal(halves.float(), singles)
+    own = predict_mirrored(network, patches, (0, 1, 2), None)
+    assert own.dtype == torch.float16
+    assert torch.equal(own, halves)
+    assert torch.equal(predict_mirrored(network, patches, (0, 1, 2)), singles)
+
+
 def test_sums_in_a_file_are_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     image = torch.randn(1, 9, 17, 12)
     expected = sliding_window_logits(Copies(), image, (4, 8, 6), 2)

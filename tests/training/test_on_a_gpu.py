@@ -16,7 +16,7 @@ from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.training.ranks import Ranks, device_of_rank, joined_ranks
 from resenc_plans.training.trainer import Trainer
 from resenc_plans.workflows.held_out import validate_held_out
-from resenc_plans.workflows.train_fold import train_fold
+from resenc_plans.workflows.train_fold import prediction_settings, train_fold
 from tests.gpu import NO_KERNEL, pretend_gpus
 from tests.inference.models import write_model
 
@@ -109,3 +109,31 @@ def test_the_held_out_validation_reaches_the_first_kernel(
     pretend_gpus(monkeypatch)
     with pytest.raises(AssertionError, match=NO_KERNEL):
         validate_held_out(config, dataset, trainer.folder, PredictionSettings(device=name))
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_fp32_is_tf32_only_where_it_is_allowed(
+    config: ResolvedConfiguration,
+    dataset: Dataset,
+    tmp_path: Path,
+    allowed: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = write_model(tmp_path / "model")
+    pretend_gpus(monkeypatch)
+    torch.backends.cudnn.allow_tf32 = not allowed
+    settings = SHORT.model_copy(update={"precision": "fp32", "allow_tf32": allowed})
+    with pytest.raises(AssertionError, match=NO_KERNEL):
+        Trainer(config, dataset, 0, settings, device="cuda")
+    assert torch.backends.cudnn.allow_tf32 == allowed
+    torch.backends.cudnn.allow_tf32 = not allowed
+    with pytest.raises(AssertionError, match=NO_KERNEL):
+        Predictor.from_folder(
+            model, settings=PredictionSettings(precision="fp32", allow_tf32=allowed)
+        )
+    assert torch.backends.cudnn.allow_tf32 == allowed
+
+
+def test_the_validation_is_as_exact_as_the_training() -> None:
+    settings = TrainingSettings(precision="fp32", allow_tf32=True)
+    assert prediction_settings(settings, "cuda", ()).allow_tf32

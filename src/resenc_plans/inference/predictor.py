@@ -14,7 +14,7 @@ from resenc_plans.inference.memory import MemoryUse, predict_within_memory
 from resenc_plans.inference.network_input import input_recipe, network_input
 from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.inference.sliding_window import OnTile, sliding_window_logits
-from resenc_plans.networks.device import enable_cudnn_benchmark, find_device, find_precision
+from resenc_plans.networks.device import configure_cudnn, find_device, find_precision
 from resenc_plans.runs.checkpoint import load_weights
 from resenc_plans.runs.trained_model import Fold, TrainedModel
 
@@ -44,7 +44,7 @@ class Predictor:
         self.settings = settings
         self.device = find_device(settings.device)
         self.autocast = find_precision(settings.precision, self.device)
-        enable_cudnn_benchmark(self.device)
+        configure_cudnn(self.device, allow_tf32=settings.allow_tf32)
         self.mirror_axes = model.mirror_axes if settings.mirroring else ()
         self.recipe = input_recipe(model.config)
         self.export_recipe = ExportRecipe.of(model.config, model.labels)

@@ -38,6 +38,8 @@ class PredictionSettings(BaseModel):
     precision: Literal["fp32", "fp16", "bf16"] | None = None
     """null: fp16 on a CUDA GPU, as nnU-Net does; bf16 on a CPU that multiplies in it, else fp32.
     nnU-Net's labels on a CPU are those of fp32."""
+    allow_tf32: bool = False
+    """Whether convolutions in fp32 may use TF32 on CUDA: faster, less exact, nnU-Net's default."""
     mirroring: bool = True
     """Whether to average over the axes that training mirrored."""
     step_size: Annotated[float, Field(gt=0, le=1)] = 0.5

@@ -2,7 +2,8 @@
 
 Tiling, weights, sums and their order are those of nnU-Net's predictor. It adds up in half
 precision, which changes a logit by up to a few thousandths; single precision would be more exact,
-but labels would differ. So half precision is the default here as well.
+but labels would differ. So half precision is the default here as well. Mirrored logits are added
+up in what the network computes in on a GPU, and in float32 on a CPU, where nnU-Net has no other.
 """
 
 import itertools
@@ -100,11 +101,16 @@ def pad_to_patch(image: Tensor, patch_size: Sequence[int]) -> tuple[Tensor, tupl
 
 
 def predict_mirrored(
-    network: Callable[[Tensor], Tensor], patches: Tensor, mirror_axes: Sequence[int]
+    network: Callable[[Tensor], Tensor],
+    patches: Tensor,
+    mirror_axes: Sequence[int],
+    dtype: torch.dtype | None = torch.float32,
 ) -> Tensor:
-    """The mean of a network's logits over all combinations of mirrored axes, in float32.
+    """The mean of a network's logits over all combinations of mirrored axes.
 
     `patches` are (n, c, z, y, x) or (n, c, y, x); axis 0 of `mirror_axes` is the first spatial one.
+    Logits are added up and divided in `dtype`, by default in float32; None is the network's own,
+    as in nnU-Net's `_internal_maybe_mirror_and_predict`.
     A single patch goes through the network together with its mirror image: on one thread of a CPU,
     PyTorch convolves a batch of one by a routine that takes four times as long per patch.
     """
@@ -115,17 +121,20 @@ def predict_mirrored(
         for mirrored in itertools.combinations(axes, count)
     ]
     at_once = 2 if len(patches) == 1 and patches.device.type == "cpu" else 1
-    total = torch.zeros(())
+    total: Tensor | None = None
     for start in range(0, len(flips), at_once):
         group = flips[start : start + at_once]
         stacked = torch.cat([torch.flip(patches, mirrored) for mirrored in group])
         if len(stacked) < at_once:
             stacked = stacked.expand(at_once, *stacked.shape[1:])
-        logits = network(stacked).float()[: len(group) * len(patches)]
+        logits = network(stacked)[: len(group) * len(patches)]
+        if dtype is not None:
+            logits = logits.to(dtype)
         for mirrored, part in zip(group, torch.chunk(logits, len(group)), strict=True):
-            total = total + torch.flip(part, mirrored)
-    total /= 2 ** len(axes)
-    return total
+            restored = torch.flip(part, mirrored)
+            total = restored if total is None else total.add_(restored)
+    assert total is not None
+    return total.div_(2 ** len(axes))
 
 
 @torch.no_grad()
@@ -163,7 +172,8 @@ def sliding_window_logits(
     device, autocast
         Where the network runs, and the type it computes in if that is not float32.
     tiles_per_batch
-        Tiles that the network sees at once.
+        Tiles that the network sees at once. The last batch is filled up with copies of its last
+        tile, because cuDNN looks for the fastest algorithm again for each size of a batch.
     sum_dtype, sum_device
         Of the sums: float16, as in nnU-Net, on the device of the network by default. Sums that
         overflow float16 are computed again in float32; those too large for the host's memory are
@@ -184,11 +194,15 @@ def sliding_window_logits(
         weights = importance(tuple(patch_size), dtype).to(sum_device)
         total = zeros((heads, *padded.shape[1:]), dtype, sum_device)
         weight = torch.zeros(padded.shape[1:], dtype=dtype, device=sum_device)
+        is_exact = device.type == "cpu" or dtype == torch.float32
+        mirror_dtype = torch.float32 if is_exact else None
         done = 0
         with autocast_to(autocast, device):
             for batch in _batches(todo, tiles_per_batch):
-                patches = torch.stack([padded[:, *tile] for tile in batch]).to(device)
-                logits = predict_mirrored(network, patches, mirror_axes).to(sum_device)
+                filled = [*batch, *[batch[-1]] * (tiles_per_batch - len(batch))]
+                patches = torch.stack([padded[:, *tile] for tile in filled]).to(device)
+                logits = predict_mirrored(network, patches, mirror_axes, mirror_dtype)
+                logits = logits[: len(batch)].to(sum_device)
                 logits *= weights
                 for tile, values in zip(batch, logits, strict=True):
                     total[:, *tile] += values

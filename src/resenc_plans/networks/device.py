@@ -64,13 +64,16 @@ def _is_of_extension(device: torch.device) -> bool:
     return device.type == name and hasattr(torch, name)
 
 
-def enable_cudnn_benchmark(device: torch.device) -> None:
+def configure_cudnn(device: torch.device, *, allow_tf32: bool) -> None:
     """Let cuDNN time its convolutions and take the fastest for each shape, as nnU-Net does.
 
-    This holds for the whole process. On devices other than CUDA's nothing changes.
+    Float32 convolutions may be computed in TF32, with 10 bits of mantissa instead of 23, where
+    `allow_tf32` says so. PyTorch's default, which nnU-Net leaves, allows it. This holds for the
+    whole process. On devices other than CUDA's nothing changes.
     """
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = allow_tf32
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -48,6 +48,8 @@ class TrainingSettings(BaseModel):
     """Largest norm of the gradients of all weights together."""
     precision: Precision = "auto"
     """auto: fp16 with a gradient scaler on CUDA, bf16 on CPUs that support it, else fp32."""
+    allow_tf32: bool = False
+    """Whether convolutions in fp32 may use TF32 on CUDA: faster, less exact, nnU-Net's default."""
     compile: bool | None = None
     """Whether torch.compile compiles the network. null: on CUDA, except under Windows."""
     workers: Annotated[int, Field(ge=0)] | None = None

@@ -18,7 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import SGD, Optimizer
 
 from resenc_plans.errors import DeviceError, TrainingError
-from resenc_plans.networks.device import autocast_to, enable_cudnn_benchmark, find_precision
+from resenc_plans.networks.device import autocast_to, configure_cudnn, find_precision
 from resenc_plans.plans.resolutions import loss_weights
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.training.batches.source import Batch
@@ -151,7 +151,7 @@ class TrainingStep:
         """
         device = ranks.device
         precision = training_precision(settings, device)
-        enable_cudnn_benchmark(device)
+        configure_cudnn(device, allow_tf32=settings.allow_tf32)
         memory_format = _memory_format(dim, device, precision)
         network = ranks.synchronise_batch_norm(network.to(device))
         network.to(memory_format=memory_format)  # type: ignore[call-overload]

@@ -137,6 +137,7 @@ def prediction_settings(
     return PredictionSettings(
         device=device,
         precision=None if settings.precision == "auto" else settings.precision,
+        allow_tf32=settings.allow_tf32,
         allow_import=allow_import,
     )
 
