@@ -191,7 +191,7 @@ def measure_training(job: Job) -> dict[str, Any]:
     config, dataset = job.configuration(), job.dataset()
     clock = Clock(job.options["measured_seconds"])
     settings = job.settings(epochs=1, iterations=1_000_000)
-    trainer = Trainer(config, dataset, 0, settings, on_progress=clock)
+    trainer = Trainer(config, dataset, 0, settings, overwrite=True, on_progress=clock)
     memory_format = job.options.get("memory_format")
     if memory_format is not None:
         trainer.step.memory_format = getattr(torch, memory_format)
@@ -406,7 +406,7 @@ def measure_labels(job: Job) -> dict[str, Any]:
     settings = job.settings(
         epochs=1, iterations=1, validation_iterations=1, workers=0, compile=False
     )
-    trainer = Trainer(config, dataset, 0, settings, on_progress=lambda _: None)
+    trainer = Trainer(config, dataset, 0, settings, overwrite=True, on_progress=lambda _: None)
     trainer.fit()
     model = trainer.folder.path.parent
     del trainer

@@ -55,7 +55,7 @@ def forget(folder: Path) -> None:
     def loss(logits: Tensor, _: Tensor) -> Tensor:
         return (logits.mean((0, 2, 3, 4)) * torch.ones(logits.shape[1])).sum()
 
-    Trainer(config, dataset, 0, SETTINGS, device=NAME, loss=loss).fit()
+    Trainer(config, dataset, 0, SETTINGS, device=NAME, name="Forgets", loss=loss).fit()
 
 
 def main(folder: Path, task: str) -> None:

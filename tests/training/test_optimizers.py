@@ -22,13 +22,13 @@ ADAM = partial(torch.optim.AdamW, weight_decay=0.01)
 def test_another_optimizer_trains_at_the_rates_of_the_schedule_and_resumes(
     config: ResolvedConfiguration, dataset: Dataset
 ) -> None:
-    result = Trainer(config, dataset, 0, SHORT, optimizer=ADAM).fit()
+    result = Trainer(config, dataset, 0, SHORT, optimizer=ADAM, name="Adam").fit()
     assert [epoch.learning_rate for epoch in result.epochs] == [0.01, 0.01 * 0.5**0.9]
     state = load_checkpoint(result.checkpoint).optimizer_state
     assert state is not None
     assert state["param_groups"][0]["weight_decay"] == 0.01
     longer = SHORT.model_copy(update={"epochs": 3})
-    again = Trainer(config, dataset, 0, longer, optimizer=ADAM)
+    again = Trainer(config, dataset, 0, longer, optimizer=ADAM, name="Adam")
     again.resume()
     assert len(again.fit().epochs) == 3
 
@@ -36,9 +36,9 @@ def test_another_optimizer_trains_at_the_rates_of_the_schedule_and_resumes(
 def test_a_run_does_not_resume_with_another_optimizer(
     config: ResolvedConfiguration, dataset: Dataset
 ) -> None:
-    Trainer(config, dataset, 0, SHORT, optimizer=ADAM).fit()
+    path = Trainer(config, dataset, 0, SHORT, optimizer=ADAM, name="Adam").fit().checkpoint
     with pytest.raises(TrainingError, match=r"another optimizer, whose options are amsgrad, betas"):
-        Trainer(config, dataset, 0, SHORT).resume()
+        Trainer(config, dataset, 0, SHORT).resume(path)
 
 
 def test_a_resumed_run_keeps_momenta_and_takes_the_options_of_its_settings(
@@ -62,6 +62,6 @@ def test_groups_of_parameters_get_the_rate_of_the_schedule(
         first, *others = parameters
         return torch.optim.SGD([{"params": [first]}, {"params": others}], lr=1)
 
-    trainer = Trainer(config, dataset, 0, SHORT, optimizer=two_groups)
+    trainer = Trainer(config, dataset, 0, SHORT, optimizer=two_groups, name="Groups")
     trainer.fit()
     assert {group["lr"] for group in trainer.step.optimizer.param_groups} == {0.01 * 0.5**0.9}

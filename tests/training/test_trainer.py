@@ -79,7 +79,7 @@ def test_a_run_leaves_what_nnunet_leaves(
     }
     assert {path.name for path in (model / "fold_0").iterdir()} == {
         *("checkpoint_best.pth", "checkpoint_final.pth", "debug.json", "metrics.jsonl"),
-        *("progress.png", "training_log.txt"),
+        *("progress.png", "run.json", "training_log.txt"),
     }
     lines = (model / "fold_0" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [0, 1, 2]
@@ -136,6 +136,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(
     training, validation = default_batches(config, dataset, 0, SHORT, ALONE)
     stopped = Trainer(
         *(config, dataset, 0, SHORT),
+        overwrite=True,
         training_batches=Interrupting(training, 4, number),
         validation_batches=validation,
     ).fit()
@@ -163,6 +164,7 @@ def test_a_run_that_is_stopped_in_the_validation_goes_on_bit_for_bit(
     training, validation = default_batches(config, dataset, 0, settings, ALONE)
     stopped = Trainer(
         *(config, dataset, 0, settings),
+        overwrite=True,
         training_batches=training,
         validation_batches=Interrupting(validation, number, signal.SIGTERM),
     ).fit()
@@ -185,7 +187,7 @@ def test_a_gradient_scaler_changes_nothing_and_goes_on_with_its_scale(
     """The scaler of CUDA's half precision, here about single precision, where it is exact."""
 
     def trainer(settings: TrainingSettings) -> Trainer:
-        made = Trainer(config, dataset, 0, settings)
+        made = Trainer(config, dataset, 0, settings, overwrite=True)
         made.step.scaler = torch.amp.GradScaler("cpu", 2.0**8, growth_interval=2)
         return made
 
@@ -215,7 +217,8 @@ def test_a_compiled_network_learns_the_same(
     settings = SHORT.model_copy(update={"epochs": 1, "iterations": 2})
     plain = Trainer(config, dataset, 0, settings).fit().checkpoint.rename(tmp_path / "plain.pth")
     settings = settings.model_copy(update={"compile": True})
-    one, other = weights(plain), weights(Trainer(config, dataset, 0, settings).fit().checkpoint)
+    compiled = Trainer(config, dataset, 0, settings, overwrite=True).fit().checkpoint
+    one, other = weights(plain), weights(compiled)
     assert one.keys() == other.keys()
     assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in one)
 
@@ -238,13 +241,16 @@ def test_a_full_disk_costs_a_checkpoint_but_not_the_run(
         if path.name != "checkpoint_final.pth":
             raise FileError(f"{path}: not written, the disk is full.")
 
+    first = Trainer(config, dataset, 0, SHORT.model_copy(update={"epochs": 1}))
+    first.fit()
+    old = first.folder.checkpoint("checkpoint_best.pth")
+    before = old.read_bytes()
     runner = Trainer(config, dataset, 0, SHORT, on_progress=events.append)
-    runner.folder.prepare(config, dataset)
-    old = runner.folder.checkpoint("checkpoint_best.pth")
-    old.write_bytes(b"the older one")
+    runner.resume()
+    runner.best = None  # so that the next epoch is the best
     monkeypatch.setattr(module, "save_state", full)
     runner.fit()
-    assert old.read_bytes() == b"the older one"
+    assert old.read_bytes() == before
     assert any("the disk is full" in (event.note or "") for event in events)
 
 
@@ -288,9 +294,13 @@ def test_a_log_that_cannot_be_written_does_not_end_the_run(
     config: ResolvedConfiguration, dataset: Dataset
 ) -> None:
     events: list[Progress] = []
-    runner = Trainer(config, dataset, 0, SHORT, on_progress=events.append)
-    runner.folder.prepare(config, dataset)
-    (runner.folder.path / "training_log.txt").mkdir()
+
+    def listen(event: Progress) -> None:
+        if not events:
+            (runner.folder.path / "training_log.txt").mkdir()
+        events.append(event)
+
+    runner = Trainer(config, dataset, 0, SHORT, on_progress=listen)
     assert runner.fit().is_complete
     assert any("Is a directory" in (event.note or "") for event in events)
 
@@ -364,7 +374,7 @@ def test_losses_that_are_no_numbers_end_the_run_and_name_the_cases(
         return logits.mean() * float("nan")
 
     settings = SHORT.model_copy(update={"iterations": 20})
-    runner = Trainer(config, dataset, 0, settings, loss=loss)
+    runner = Trainer(config, dataset, 0, settings, loss=loss, name="Own")
     with pytest.raises(ResencPlansError, match=r"5 batches in a row.*phantom_\d"):
         runner.fit()
     assert all(torch.isfinite(value).all() for value in runner.network.state_dict().values())
@@ -380,7 +390,7 @@ def test_ones_own_network_and_loss_are_used(
         assert logits.shape[2:] == target.shape[2:]
         return torch.nn.functional.cross_entropy(logits, target[:, 0].long())
 
-    Trainer(config, dataset, 0, SHORT, network=network, loss=loss).fit()
+    Trainer(config, dataset, 0, SHORT, network=network, loss=loss, name="Own").fit()
     assert not torch.equal(before, network.weight)
 
 
@@ -398,7 +408,9 @@ def test_plans_that_are_saved_need_not_be_loaded_again(
 def test_ones_own_sampler_is_for_training_alone(
     config: ResolvedConfiguration, dataset: Dataset
 ) -> None:
-    trainer = Trainer(config, dataset, 0, SHORT, sampler=Fixed("phantom_001", (0, 0, 0)))
+    trainer = Trainer(
+        config, dataset, 0, SHORT, sampler=Fixed("phantom_001", (0, 0, 0)), name="Own"
+    )
     assert set(next(trainer.training_batches.stream(0)).cases) == {"phantom_001"}
     assert isinstance(trainer.validation_batches, PatchBatches)
     assert trainer.validation_batches.source.sampler is None
@@ -413,8 +425,8 @@ def test_gradients_that_are_no_numbers_end_the_run_too(
 
     settings = SHORT.model_copy(update={"iterations": 20})
     with pytest.raises(ResencPlansError, match="gradients were not finite in 5 batches"):
-        Trainer(config, dataset, 0, settings, loss=loss).fit()
-    scaled = Trainer(config, dataset, 0, settings, loss=loss)
+        Trainer(config, dataset, 0, settings, loss=loss, name="Own").fit()
+    scaled = Trainer(config, dataset, 0, settings, loss=loss, name="Own")
     scaled.step.scaler = torch.amp.GradScaler("cpu", 2.0**6)
     with pytest.raises(ResencPlansError, match="gradients were not finite in 5 batches"):
         scaled.fit()
@@ -435,7 +447,7 @@ def test_a_run_that_is_prolonged_or_begun_anew_goes_on_where_it_was(
     assert again.resume().name == "checkpoint_latest.pth"
     assert (len(again.epochs), again.iteration) == (3, 1)
 
-    Trainer(config, dataset, 0, budget).fit()
+    Trainer(config, dataset, 0, budget, overwrite=True).fit()
     again = Trainer(config, dataset, 0, longer)
     again.resume()
     assert (len(again.epochs), again.iteration) == (0, 1)

@@ -7,7 +7,7 @@ import pytest
 
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.demo import write_phantom
-from resenc_plans.errors import PlanningError, UsageError
+from resenc_plans.errors import PlanningError, TrainingError, UsageError
 from resenc_plans.planning.settings import PlanningSettings
 from resenc_plans.plans.architectures import RESIDUAL_ENCODER_UNET
 from resenc_plans.plans.configuration import ResolvedConfiguration
@@ -92,13 +92,16 @@ def test_a_fold_resumes_and_notes_say_where_it_starts(
             settings=SHORT,
             device="cpu",
             resume=resume,
+            overwrite=not resume,
             validation=False,
             on_note=notes.append,
         )
     first, second, third = notes
     assert "has no checkpoint yet" in first
     assert second.startswith("Resuming from ")
-    assert "which will be replaced" in third
+    assert third.startswith("The earlier run of ")
+    with pytest.raises(TrainingError, match=r"fold_0: is trained\. .*`overwrite=`.*replaced"):
+        train_fold(config, dataset, settings=SHORT, device="cpu")
 
 
 def test_arguments_that_contradict_each_other_are_refused(
@@ -109,6 +112,8 @@ def test_arguments_that_contradict_each_other_are_refused(
         train_fold(config, dataset, resume=True, pretrained=tmp_path / "other.pth")
     with pytest.raises(UsageError, match="needs the validation"):
         train_fold(config, dataset, validation=False, probabilities=True)
+    with pytest.raises(UsageError, match="contradict each other"):
+        train_fold(config, dataset, resume=True, overwrite=True)
 
 
 def test_plans_are_not_replaced_by_others_unless_that_is_allowed(

@@ -38,7 +38,9 @@ def print_preview(
     dataset: "Dataset",
     fold: int | str,
     settings: "TrainingSettings",
+    *,
     gpus: int,
+    name: str | None,
 ) -> None:
     """Print what would be trained; missing or damaged data is an error as in training."""
     from resenc_plans.cli.measurement import calibration_in_use
@@ -56,7 +58,7 @@ def print_preview(
     split = fold_cases(config.plans.folder, store, fold, write=False)
     cases = (*split.train, *split.val)
     check_stored_cases(store, cases, config, dataset)
-    previous_predictions(config, dataset, cases)
+    previous_predictions(config, dataset, cases, name)
     print_task(config, fold, settings)
     try:
         cost = estimate_cost(
@@ -81,4 +83,4 @@ def print_preview(
             share = settings.epochs * settings.iterations / _STANDARD_ITERATIONS
             low, high = cost.hours.low * share, cost.hours.high * share
             say(f"Time: {low:.2g} to {high:.2g} hours on that GPU.")
-    say(f"Results: {default_run_folder(config, dataset, fold).path}")
+    say(f"Results: {default_run_folder(config, dataset, fold, name).path}")

@@ -31,7 +31,10 @@ class TrainingJob:
     fold: int | str
     settings: dict[str, Any]
     device: str | None
+    name: str | None
     resume: bool
+    overwrite: bool
+    allow_differences: bool
     pretrained: str | None
     validation: bool
     probabilities: bool
@@ -96,7 +99,10 @@ def run_job(job: TrainingJob) -> int:
                 job.fold,
                 settings=settings,
                 device=job.device,
+                name=job.name,
                 resume=job.resume,
+                overwrite=job.overwrite,
+                allow_differences=job.allow_differences,
                 pretrained=None if job.pretrained is None else Path(job.pretrained),
                 validation=False,
                 allow_import=job.allow_import,
@@ -141,6 +147,7 @@ def _validate(
         dataset,
         folder,
         prediction_settings(settings, job.device, job.allow_import),
+        name=job.name,
         probabilities=job.probabilities,
         on_cases=lambda cases: say(f"Predicting {len(cases)} held-out cases."),
     )

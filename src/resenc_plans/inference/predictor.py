@@ -27,6 +27,9 @@ DEFAULT_SETTINGS = PredictionSettings()
 class Predictor:
     """A trained model, ready to segment images in this process.
 
+    `network` is one of your own that the model was trained with; it is copied, and the copy gets
+    the weights.
+
     Raises
     ------
     DeviceError
@@ -34,11 +37,15 @@ class Predictor:
     ConfigurationError
         The plans name a network or a function that is unknown.
     ModelError
-        The weights do not fit the network.
+        The weights do not fit the network, or it was the caller's own and is not given.
     """
 
     def __init__(
-        self, model: TrainedModel, settings: PredictionSettings = DEFAULT_SETTINGS
+        self,
+        model: TrainedModel,
+        settings: PredictionSettings = DEFAULT_SETTINGS,
+        *,
+        network: nn.Module | None = None,
     ) -> None:
         self.model = model
         self.settings = settings
@@ -49,7 +56,7 @@ class Predictor:
         self.recipe = input_recipe(model.config)
         self.export_recipe = ExportRecipe.of(model.config, model.labels)
         self._loaded = next(iter(model.weights))
-        self._network: nn.Module = model.network(self._loaded, settings.allow_import)
+        self._network: nn.Module = model.network(self._loaded, settings.allow_import, network)
         self._network.to(self.device)
 
     @classmethod
@@ -59,18 +66,21 @@ class Predictor:
         folds: Sequence[Fold] | Fold | None = None,
         *,
         settings: PredictionSettings = DEFAULT_SETTINGS,
+        network: nn.Module | None = None,
     ) -> Self:
         """A predictor from a model folder of nnU-Net 2 or of ours; several folds are averaged.
 
         `folder` is named like nnUNetTrainer__nnUNetPlans__3d_fullres. Without `folds`, all that
-        have the checkpoint are averaged; `fold_all` only if there is no other.
+        have the checkpoint are averaged; `fold_all` only if there is no other. `network` is one of
+        your own that the model was trained with.
 
         Raises
         ------
         ResencPlansError
             As `TrainedModel.load` and `Predictor`.
         """
-        return cls(TrainedModel.load(folder, folds, settings.checkpoint), settings)
+        model = TrainedModel.load(folder, folds, settings.checkpoint)
+        return cls(model, settings, network=network)
 
     def predict(
         self, image: Array, spacing: Sequence[float], previous: Array | None = None

@@ -45,7 +45,8 @@ class PredictionSettings(BaseModel):
     step_size: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Distance between neighbouring tiles, in patches."""
     allow_import: tuple[str, ...] = ()
-    """Modules whose networks the plans may name; their code then runs (see `build_network`)."""
+    """Modules whose networks the plans, or the record of the training, may name; their code then
+    runs (see `build_network`)."""
     probabilities: bool = False
     """Whether a folder's probabilities are written too, as CASE.npz and CASE.pkl."""
     skip_existing: bool = False

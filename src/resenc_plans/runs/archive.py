@@ -32,6 +32,7 @@ from resenc_plans.runs.archive_check import check_contents, checked_entries
 from resenc_plans.runs.find_model import common_folds
 from resenc_plans.runs.model_folder import ModelFolder
 from resenc_plans.runs.run_folder import DEBUG_JSON, PROGRESS_PNG
+from resenc_plans.runs.run_record import RUN_JSON
 
 MAX_BYTES = 100 * 1024**3
 """Unpacked size up to which an archive is installed."""
@@ -39,7 +40,7 @@ MAX_BYTES = 100 * 1024**3
 _STORED = (".pth", ".png", ".gz", ".pdf")
 """What does not get smaller by being deflated, or hardly so."""
 _MODEL_FILES = (PLANS_JSON, FINGERPRINT_JSON, DATASET_JSON)
-_FOLD_FILES = (DEBUG_JSON, PROGRESS_PNG, "network_architecture.pdf")
+_FOLD_FILES = (DEBUG_JSON, RUN_JSON, PROGRESS_PNG, "network_architecture.pdf")
 _RESULT_FILES = (SUMMARY_JSON, POSTPROCESSING_PKL, POSTPROCESSING_JSON)
 _DATASET_FILES = (INFERENCE_INFORMATION, INFERENCE_INSTRUCTIONS)
 

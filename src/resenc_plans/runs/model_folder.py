@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.errors import FileError
 from resenc_plans.files import inside, part_of_path
 from resenc_plans.folders import (
     NEXT_STAGE,
@@ -30,11 +31,18 @@ class ModelFolder(os.PathLike[str]):
     folder: Path
 
     @classmethod
-    def of(cls, config: ResolvedConfiguration, dataset: Dataset, configuration: str) -> Self:
+    def of(
+        cls,
+        config: ResolvedConfiguration,
+        dataset: Dataset,
+        configuration: str,
+        name: str | None = None,
+    ) -> Self:
         """Where a configuration of these plans is trained to.
 
-        It is `<results>/<dataset>/nnUNetTrainer__<plans>__<configuration>`. Where nnUNet_results
-        is not set, results lie in a folder of that name beside the plans.
+        It is `<results>/<dataset>/<name>__<plans>__<configuration>`, by default with the name
+        nnUNetTrainer. Where nnUNet_results is not set, results lie in a folder of that name beside
+        the plans.
 
         Raises
         ------
@@ -45,7 +53,7 @@ class ModelFolder(os.PathLike[str]):
         results = results_folder(preprocessed=config.plans.folder)
         dataset_name = config.plans.dataset_name or dataset.name
         parts = (
-            TRAINER_NAME,
+            _checked_name(TRAINER_NAME if name is None else name),
             part_of_path(config.plans.name, "plans_name"),
             part_of_path(configuration, "configuration"),
         )
@@ -99,6 +107,15 @@ class ModelFolder(os.PathLike[str]):
     def next_stage(self, configuration: str) -> Path:
         """The folder of the predictions that `configuration` takes as input, in a cascade."""
         return self.folder / NEXT_STAGE / part_of_path(configuration, "configuration")
+
+
+def _checked_name(name: str) -> str:
+    if "__" in name or name.endswith("_"):
+        raise FileError(
+            f"`name=` {name!r}: two underscores in a row, or one at the end, cannot be told from "
+            "those that separate name, plans and configuration. Choose another name."
+        )
+    return part_of_path(name, "`name=`")
 
 
 def is_model_folder(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """The files of a training: nnU-Net's folders and names, and our log."""
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from resenc_plans.folders import (
     FINGERPRINT_JSON,
     LATEST_CHECKPOINT,
     PLANS_JSON,
+    REPLACED,
     VALIDATION,
 )
 from resenc_plans.plans.configuration import ResolvedConfiguration
@@ -72,6 +74,11 @@ class RunFolder:
         with lock(self.model / part_of_path(f".{self.path.name}.lock", "fold"), self.path):
             yield
 
+    @property
+    def replaced(self) -> Path:
+        """Where replaced runs go: not into the model's folder, whose `fold_*` nnU-Net reads."""
+        return self.model.parent / REPLACED / part_of_path(self.model.name, "model")
+
     def checkpoint(self, name: str) -> Path:
         """The file of a checkpoint."""
         return self.path / part_of_path(name, "checkpoint")
@@ -87,6 +94,46 @@ class RunFolder:
         ]
         written = [path for path in paths if path.is_file()]
         return max(written, key=lambda path: path.stat().st_mtime_ns, default=None)
+
+    def move_aside(self) -> Path | None:
+        """Move all that an earlier run has left to a folder in `replaced`; None if that is nothing.
+
+        Raises
+        ------
+        FileError
+            It cannot be moved; nothing has changed.
+        """
+        if not self.path.is_dir() or not any(self.path.iterdir()):
+            return None
+        target = self._new_replaced()
+        _move(self.path, target)
+        return target
+
+    def reopen(self) -> None:
+        """Make a finished fold an unfinished one, before further epochs are trained.
+
+        What is known of the earlier end goes: the final checkpoint becomes the latest, or moves to
+        `replaced` where training had gone beyond it; the validation moves there as well.
+
+        Raises
+        ------
+        FileError
+            Something cannot be moved.
+        """
+        final, latest = self.checkpoint(FINAL_CHECKPOINT), self.checkpoint(LATEST_CHECKPOINT)
+        is_newest = self.resumable() == final
+        old = [] if is_newest or not final.is_file() else [final]
+        target = self._new_replaced()
+        for path in (*([self.validation] if self.validation.is_dir() else []), *old):
+            _move(path, target / part_of_path(path.name, "file"))
+        if is_newest:
+            _move(final, latest)
+
+    def _new_replaced(self) -> Path:
+        stamp = time.strftime("%Y-%m-%dT%H-%M-%S")
+        names = (f"fold_{self.fold}-{stamp}{f'-{n}' if n else ''}" for n in range(1000))
+        paths = (self.replaced / part_of_path(name, "fold") for name in names)
+        return inside(self.model.parent, next(path for path in paths if not path.exists()))
 
     def keep_records(self, epochs: int) -> None:
         """Drop all but the first `epochs` from metrics.jsonl: the others are trained again."""
@@ -134,6 +181,14 @@ class RunFolder:
         """Append an object to metrics.jsonl; values that are not finite become null."""
         with (self.path / METRICS).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(_finite(figures), allow_nan=False) + "\n")
+
+
+def _move(old: Path, new: Path) -> None:
+    try:
+        new.parent.mkdir(parents=True, exist_ok=True)
+        old.replace(new)
+    except OSError as error:
+        raise FileError(f"{old}: cannot be moved to {new}: {error.strerror}.") from None
 
 
 def _finite(value: Any) -> Any:

@@ -47,9 +47,11 @@ class Prediction:
 
 
 def previous_predictions(
-    config: ResolvedConfiguration, dataset: Dataset, cases: tuple[str, ...]
+    config: ResolvedConfiguration, dataset: Dataset, cases: tuple[str, ...], name: str | None = None
 ) -> Path | None:
     """Where the previous stage of a cascade has put its segmentations, None without one.
+
+    Among the models of this `name`, if one of them is the previous stage, else nnUNetTrainer's.
 
     Raises
     ------
@@ -58,7 +60,10 @@ def previous_predictions(
     """
     if config.previous_stage is None:
         return None
-    folder = ModelFolder.of(config, dataset, config.previous_stage).next_stage(config.name)
+    model = ModelFolder.of(config, dataset, config.previous_stage, name)
+    if not model.folder.is_dir():
+        model = ModelFolder.of(config, dataset, config.previous_stage)
+    folder = model.next_stage(config.name)
     missing = missing_predictions(folder, cases)
     if missing:
         raise ModelError(

@@ -1,10 +1,11 @@
 """A trained model with its weights: plans, dataset.json and a checkpoint per fold."""
 
+import copy
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -13,10 +14,12 @@ from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import ModelError
 from resenc_plans.folders import DATASET_JSON, FINAL_CHECKPOINT, PLANS_JSON
 from resenc_plans.networks.build import build_network
+from resenc_plans.networks.imports import import_object, is_allowed, where_to_find
 from resenc_plans.plans.configuration import ResolvedConfiguration, input_channels
 from resenc_plans.plans.plans import Plans
 from resenc_plans.runs.checkpoint import Checkpoint, load_checkpoint, load_weights
 from resenc_plans.runs.model_folder import ModelFolder
+from resenc_plans.runs.run_record import OwnCode, RunRecord
 
 Fold = int | str
 Weights = Mapping[str, Tensor]
@@ -35,6 +38,8 @@ class TrainedModel:
     """Axes of the patch that training mirrored, so that prediction may average over them."""
     weights: Mapping[str, Weights]
     """A state dict for each fold, on the host, by the checkpoint's path."""
+    own_network: OwnCode | None = None
+    """The code of the network, where it is another than the one that the plans name."""
 
     @classmethod
     def load(
@@ -81,6 +86,7 @@ class TrainedModel:
         weights = {str(first): opened.network_weights}
         for path in others:
             weights[str(path)] = load_checkpoint(path).network_weights
+        record = RunRecord.load(first.parent)
         return cls(
             folder=folder,
             plan=plan,
@@ -89,27 +95,65 @@ class TrainedModel:
             labels=Labels.from_dataset(dataset),
             mirror_axes=opened.inference_allowed_mirroring_axes or (),
             weights=weights,
+            own_network=None if record is None else record.code.get("network"),
         )
 
-    def network(self, source: str, allow_import: Collection[str] = ()) -> nn.Module:
+    def network(
+        self, source: str, allow_import: Collection[str] = (), network: nn.Module | None = None
+    ) -> nn.Module:
         """The network with the weights of the checkpoint `source`, ready to predict.
+
+        It is a copy of `network` if that is given, else the one that the run's record names, if
+        `allow_import` allows its module, else the one that the plans name.
 
         Raises
         ------
         ConfigurationError, NetworkError
             The network is unknown or cannot be built (see `build_network`).
         ModelError
-            The weights are those of another architecture.
+            The weights are those of another architecture, or the network was the caller's own and
+            is neither given nor may be imported.
         """
-        network = build_network(
-            self.config,
-            input_channels(self.config, self.labels),
-            self.labels.num_heads,
-            deep_supervision=False,
-            allow_import=allow_import,
-        )
+        channels, heads = input_channels(self.config, self.labels), self.labels.num_heads
+        if network is not None:
+            network = copy.deepcopy(network)
+        elif self.own_network is not None:
+            network = self._imported(self.own_network, channels, heads, allow_import)
+        else:
+            network = build_network(
+                self.config, channels, heads, deep_supervision=False, allow_import=allow_import
+            )
         load_weights(network, self.weights[source], source)
+        network.register_forward_hook(_highest_resolution)
         return network.eval()
+
+    def _imported(
+        self, code: OwnCode, channels: int, heads: int, allow_import: Collection[str]
+    ) -> nn.Module:
+        if not code.importable or not is_allowed(code.import_path, allow_import):
+            raise ModelError(self._how_to_name(code))
+        network = import_object(code.import_path, allow_import)(channels, heads)
+        if not isinstance(network, nn.Module):
+            raise ModelError(f"{code.import_path}({channels}, {heads}) makes no PyTorch network.")
+        return network
+
+    def _how_to_name(self, code: OwnCode) -> str:
+        text = (
+            f"{self.folder}: was trained with a network of its own, {code.import_path}, which the "
+            "plans do not name. Pass it in Python: Predictor.from_folder(folder, network=...)."
+        )
+        if not code.importable:
+            return text
+        return (
+            f"{text} Or allow its module, if you trust it, so that {code.import_path} is called "
+            f"with the numbers of input channels and output heads: `allow_import=` {code.module}."
+            f"{where_to_find(code.module)}"
+        )
+
+
+def _highest_resolution(_network: nn.Module, _inputs: object, output: Any) -> Any:
+    """The logits of the highest resolution, of a network that returns those of all scales."""
+    return output if isinstance(output, Tensor) else output[0]
 
 
 def _checkpoints(model: ModelFolder, folds: Sequence[Fold] | None, checkpoint: str) -> list[Path]:

@@ -28,10 +28,13 @@ MAX_WORKERS = 12
 
 
 def default_run_folder(
-    config: ResolvedConfiguration, dataset: Dataset, fold: int | str
+    config: ResolvedConfiguration, dataset: Dataset, fold: int | str, name: str | None = None
 ) -> RunFolder:
-    """`<results>/<dataset>/nnUNetTrainer__<plans>__<configuration>/fold_<fold>`."""
-    return ModelFolder.of(config, dataset, config.name).run(fold)
+    """`<results>/<dataset>/<name>__<plans>__<configuration>/fold_<fold>`.
+
+    The name is nnUNetTrainer by default.
+    """
+    return ModelFolder.of(config, dataset, config.name, name).run(fold)
 
 
 def default_loss(config: ResolvedConfiguration, labels: Labels, ranks: Ranks) -> Loss:
@@ -50,10 +53,12 @@ def default_batches(
     *,
     sampler: Sampler | None = None,
     augmentation: Augmentation | None = None,
+    name: str | None = None,
 ) -> tuple[PatchBatches, PatchBatches]:
     """Training and validation batches of this rank.
 
-    A sampler or an augmentation is for training; the validation stays comparable.
+    A sampler or an augmentation is for training; the validation stays comparable. `name` is that of
+    the model.
 
     Raises
     ------
@@ -65,7 +70,7 @@ def default_batches(
     store = open_store(config)
     split = fold_cases(config.plans.folder, store, fold)
     check_stored_cases(store, (*split.train, *split.val), config, dataset)
-    previous = previous_predictions(config, dataset, (*split.train, *split.val))
+    previous = previous_predictions(config, dataset, (*split.train, *split.val), name)
     share = split_batch(config.batch_size, ranks.world, settings.oversampled_foreground)[ranks.rank]
     scales = output_scales(config) if settings.deep_supervision else None
     workers = default_workers() if settings.workers is None else settings.workers

@@ -6,7 +6,6 @@ middle of an epoch, bit for bit.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from resenc_plans.runs.checkpoint import (
     load_weights,
     save_checkpoint,
 )
+from resenc_plans.runs.run_record import changes
 from resenc_plans.training.batches.patch_geometry import mirroring_axes
 from resenc_plans.training.history import Epoch, from_logging, to_logging
 from resenc_plans.training.step import TrainingStep
@@ -53,6 +53,8 @@ class RunIdentity:
     dataset: Dataset
     fold: int | str
     settings: TrainingSettings
+    trainer_name: str = TRAINER_NAME
+    """A class that nnU-Net knows, wherever the network is the one that the plans name."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def save_state(path: Path, state: TrainingState, run: RunIdentity, step: Trainin
             "dataset_json": run.dataset.json.to_dict(),
             "device": step.device,
         },
-        trainer_name=TRAINER_NAME,
+        trainer_name=run.trainer_name,
         inference_allowed_mirroring_axes=mirroring_axes(run.config),
         extra={OWN_KEY: own},
     )
@@ -235,10 +237,10 @@ def _differences(arguments: Mapping[str, Any], run: RunIdentity) -> list[str]:
     try:
         if isinstance(plans, Mapping):
             before = Plans.from_dict(dict(plans)).resolve(run.config.name)
-            differences += _changes(_decisive(before), _decisive(run.config))
+            differences += changes(_decisive(before), _decisive(run.config))
         if isinstance(dataset, Mapping):
             labels = Labels.from_dataset(DatasetJson.from_dict(dict(dataset)))
-            differences += _changes(vars(labels), vars(run.dataset.labels))
+            differences += changes(vars(labels), vars(run.dataset.labels))
     except ResencPlansError as error:
         differences.append(f"its own plans or dataset.json are not usable ({error})")
     return differences
@@ -252,27 +254,3 @@ def _decisive(config: ResolvedConfiguration) -> dict[str, Any]:
         "network": architecture.network_class_name.rpartition(".")[2],
         **(dict(arguments) if isinstance(arguments, Mapping) else arguments.model_dump()),
     }
-
-
-def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    keys = dict.fromkeys((*before, *now))
-    return [
-        f"{key} {_text(before.get(key))}, now {_text(now.get(key))}"
-        for key in keys
-        if not _equal(before.get(key), now.get(key))
-    ]
-
-
-def _equal(before: Any, now: Any) -> bool:
-    """Whether two values are the same, but for the last digits of numbers and kinds of lists."""
-    if isinstance(before, list | tuple) and isinstance(now, list | tuple):
-        return len(before) == len(now) and all(map(_equal, before, now))
-    if isinstance(before, float) and isinstance(now, int | float):
-        return isclose(before, now, rel_tol=1e-6)
-    return bool(before == now)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list | tuple) and value and not isinstance(value[0], str | list | tuple):
-        return "x".join(f"{part:.6g}" if isinstance(part, float) else str(part) for part in value)
-    return str(value)

@@ -7,24 +7,32 @@ loss, optimizer, sampler, augmentation, batches, schedule.
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
+from typing import TypedDict
 
 import torch
 from torch import nn
 
 from resenc_plans.datasets.dataset import Dataset
-from resenc_plans.errors import FileError, ResencPlansError, TrainingError
+from resenc_plans.errors import FileError, ResencPlansError, TrainingError, UsageError
 from resenc_plans.execution.signals import StopRequest
-from resenc_plans.folders import BEST_CHECKPOINT, FINAL_CHECKPOINT, LATEST_CHECKPOINT
+from resenc_plans.folders import (
+    BEST_CHECKPOINT,
+    FINAL_CHECKPOINT,
+    LATEST_CHECKPOINT,
+    TRAINER_NAME,
+)
 from resenc_plans.networks.build import build_network
 from resenc_plans.networks.cudnn import slow_convolutions
 from resenc_plans.plans.configuration import ResolvedConfiguration, input_channels
 from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.runs.beginning import refuse_other_settings, refuse_to_replace
 from resenc_plans.runs.run_folder import RunFolder
+from resenc_plans.runs.run_record import RunRecord
 from resenc_plans.training.batches.source import Augmentation, Batch, Batches, Sampler
 from resenc_plans.training.defaults import (
     Schedule,
@@ -51,6 +59,17 @@ Validation = tuple[float, tuple[float, ...]]
 """Loss, and pseudo Dice per class."""
 
 
+class OwnParts(TypedDict, total=False):
+    """What a caller may put in place of the plans' network and nnU-Net's method, see `Trainer`."""
+
+    network: nn.Module
+    loss: Loss
+    optimizer: OptimizerFactory
+    sampler: Sampler
+    augmentation: Augmentation
+    schedule: Schedule
+
+
 class Trainer:
     """Trains one fold of a configuration.
 
@@ -71,6 +90,15 @@ class Trainer:
     ranks
         Instead of `device`: the device, and the place of this process among those that train
         together (see `joined_ranks`).
+    name
+        The first part of the name of the model's folder, instead of nnUNetTrainer. It is required
+        with a network, loss, optimizer, sampler, augmentation or schedule of your own, so that the
+        results are not taken for nnU-Net's.
+    overwrite
+        Whether to begin anew where the fold holds a checkpoint. What is there moves to `replaced`
+        in the dataset's folder of results.
+    allow_differences
+        Whether the model's other folds may have been trained with other settings.
     network, loss, sampler, augmentation, schedule
         Replace those of the plans and of nnU-Net. `loss` is that of one scale.
     optimizer
@@ -87,6 +115,10 @@ class Trainer:
 
     Raises
     ------
+    UsageError
+        Parts are your own, and there is no name, or it is nnU-Net's.
+    TrainingError
+        The model's other folds were trained with other settings.
     DeviceError
         There is no such device, or it cannot train in this precision.
     ConfigurationError, NetworkError
@@ -104,6 +136,9 @@ class Trainer:
         *,
         device: str | torch.device | None = None,
         run_folder: RunFolder | None = None,
+        name: str | None = None,
+        overwrite: bool = False,
+        allow_differences: bool = False,
         ranks: Ranks | None = None,
         network: nn.Module | None = None,
         loss: Loss | None = None,
@@ -117,12 +152,31 @@ class Trainer:
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
         settings = settings or TrainingSettings()
-        self.run = RunIdentity(config, dataset, fold, settings)
+        parts = {
+            part: own
+            for part, own in (
+                ("network", network),
+                ("loss", loss),
+                ("optimizer", optimizer),
+                ("sampler", sampler),
+                ("augmentation", augmentation),
+                ("schedule", schedule),
+            )
+            if own is not None
+        }
+        name = _required_name(name, parts)
+        trainer_name = TRAINER_NAME if network is None else name
+        self.run = RunIdentity(config, dataset, fold, settings, trainer_name)
         self.settings = settings
         self.ranks = ranks = ranks or alone(device)
         self.device = ranks.device
         self.precision = training_precision(settings, self.device)
-        self.folder = run_folder or default_run_folder(config, dataset, fold)
+        self.folder = run_folder or default_run_folder(config, dataset, fold, name)
+        self.overwrite = overwrite
+        kind = str(self.precision or torch.float32).removeprefix("torch.")
+        self.record = RunRecord.of(name, config, settings, kind, parts)
+        if not allow_differences:
+            refuse_other_settings(self.folder, self.record)
         self.on_progress = on_progress
         torch.manual_seed(settings.seed)
         network = network or build_network(
@@ -143,7 +197,14 @@ class Trainer:
         self.schedule = schedule or default_schedule(settings)
         if training_batches is None or validation_batches is None:
             training, validation = default_batches(
-                config, dataset, fold, settings, ranks, sampler=sampler, augmentation=augmentation
+                config,
+                dataset,
+                fold,
+                settings,
+                ranks,
+                sampler=sampler,
+                augmentation=augmentation,
+                name=name,
             )
             training_batches = training_batches or training
             validation_batches = validation_batches or validation
@@ -153,6 +214,7 @@ class Trainer:
         self.epoch_losses: tuple[float, ...] = ()
         self.epoch_begun = 0.0
         self.best: float | None = None
+        self._resumes_own_folder = False
         self._last_checkpoint = time.monotonic()
         self._waited = 0.0
         self._bad_batches = BadBatches()
@@ -176,6 +238,7 @@ class Trainer:
         if path is None:
             raise TrainingError(f"{self.folder.path}: has no checkpoint to resume from.")
         state = load_state(path, self.run, self.step)
+        self._resumes_own_folder = path.resolve().parent == self.folder.path.resolve()
         self.epochs, self.best = state.epochs, state.best
         self.iteration, self.epoch_losses = state.iteration, state.epoch_losses
         self.epoch_begun = time.time() - state.epoch_seconds
@@ -187,10 +250,14 @@ class Trainer:
         SIGTERM, SIGUSR1, Ctrl-C and the time budget end a run after the batch that is being worked
         on, of training or validation, with a checkpoint.
 
+        An earlier run in the folder that this one does not resume moves aside if `overwrite` is
+        set; without a checkpoint, it does so in any case.
+
         Raises
         ------
         TrainingError
-            Losses or gradients were not finite several times in a row.
+            The folder holds a checkpoint that is neither resumed nor may be replaced, or losses or
+            gradients were not finite several times in a row.
         LockedError
             Another process trains or validates this fold.
         FileError
@@ -201,7 +268,7 @@ class Trainer:
             return self._fit()
 
     def _fit(self) -> TrainingResult:
-        records = self._open_records() if self.ranks.is_first else None
+        records = self._begin()
         self._warn_of_slow_convolutions()
         with StopRequest(self.settings.max_minutes) as stop:
             training = self.training_batches.stream(self._batches_done())
@@ -217,6 +284,21 @@ class Trainer:
                 if records is not None:
                     self._record(records)
             return self._end(None, FINAL_CHECKPOINT)
+
+    def _begin(self) -> Records | None:
+        """Make room for the run, and open its records, in the first process."""
+        if not self._resumes_own_folder and not self.overwrite:
+            refuse_to_replace(self.folder)
+        self.ranks.wait()
+        if not self.ranks.is_first:
+            return None
+        if not self._resumes_own_folder:
+            self.folder.move_aside()
+        elif len(self.epochs) < self.settings.epochs:
+            self.folder.reopen()
+        records = self._open_records()
+        self.record.save(self.folder.path)
+        return records
 
     def _train_epoch(self, batches: Iterator[Batch], stop: StopRequest) -> str | None:
         """The rest of the current epoch; why it was left, None where it is done."""
@@ -387,3 +469,15 @@ class Trainer:
             "network": type(self.network).__name__,
         }
         return Records.open(self.folder, self.run, facts, epochs_done=len(self.epochs))
+
+
+def _required_name(name: str | None, own: Collection[str]) -> str:
+    """The name of the model, which must be another than nnU-Net's where parts are the caller's."""
+    if not own:
+        return TRAINER_NAME if name is None else name
+    if name in (None, TRAINER_NAME):
+        raise UsageError(
+            f"{', '.join(own)}: your own, so the model needs a name of its own, which its folder "
+            'and its records bear: `name=` "MyMethod".'
+        )
+    return str(name)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.images.readers import READERS
@@ -21,6 +22,9 @@ from resenc_plans.runs.stages import open_prediction, previous_predictions
 from resenc_plans.runs.stored_cases import open_store
 from resenc_plans.workflows.next_stage import NextStage, next_stages
 from resenc_plans.workflows.stored_prediction import StoredPredictor
+
+if TYPE_CHECKING:
+    from torch import nn
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +43,8 @@ def validate_held_out(
     folder: RunFolder,
     settings: PredictionSettings | None = None,
     *,
+    name: str | None = None,
+    network: "nn.Module | None" = None,
     probabilities: bool = False,
     on_cases: Callable[[tuple[str, ...]], object] | None = None,
 ) -> HeldOutValidation:
@@ -58,6 +64,10 @@ def validate_held_out(
         The trained fold.
     settings
         How to predict.
+    name
+        That of the model, among which a cascade's previous stage is looked for first.
+    network
+        The one that was trained, where it is not the one that the plans name.
     probabilities
         Whether to keep probabilities too, which ensembles need.
     on_cases
@@ -74,14 +84,17 @@ def validate_held_out(
     """
     preprocessed, store = config.plans.folder, open_store(config)
     cases = fold_cases(preprocessed, store, folder.fold).val
-    previous = previous_predictions(config, dataset, cases)
+    previous = previous_predictions(config, dataset, cases, name)
     references = _references(preprocessed, dataset)
     if on_cases is not None:
         on_cases(cases)
     reader = config.plans.image_reader_writer
     with folder.locked():
         predictor = Predictor.from_folder(
-            folder.model, (folder.fold,), settings=settings or PredictionSettings()
+            folder.model,
+            (folder.fold,),
+            settings=settings or PredictionSettings(),
+            network=network,
         )
         stages = _next_stages(predictor, preprocessed)
         stored = None if previous is None else partial(open_prediction, previous)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 from resenc_plans.cost.estimate import estimate_cost
 from resenc_plans.datasets.dataset import Dataset
@@ -13,11 +14,13 @@ from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.networks.device import is_out_of_memory
 from resenc_plans.plans.configuration import ResolvedConfiguration, input_channels
 from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.runs.beginning import refuse_to_replace
 from resenc_plans.runs.run_folder import RunFolder
+from resenc_plans.training.defaults import default_run_folder
 from resenc_plans.training.history import Progress, TrainingResult
 from resenc_plans.training.ranks import device_of_rank, joined_ranks
 from resenc_plans.training.state import load_pretrained
-from resenc_plans.training.trainer import Trainer
+from resenc_plans.training.trainer import OwnParts, Trainer
 from resenc_plans.workflows.held_out import HeldOutValidation, validate_held_out
 
 logger = logging.getLogger(__name__)
@@ -43,7 +46,10 @@ def train_fold(
     *,
     settings: TrainingSettings | None = None,
     device: str | None = None,
+    name: str | None = None,
     resume: bool = False,
+    overwrite: bool = False,
+    allow_differences: bool = False,
     pretrained: Path | None = None,
     validation: bool = True,
     probabilities: bool = False,
@@ -51,6 +57,7 @@ def train_fold(
     on_begin: Callable[[Trainer], object] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_note: Callable[[str], object] = logger.info,
+    **parts: Unpack[OwnParts],
 ) -> TrainedFold:
     """Train one fold of a configuration, then predict and score its held-out cases.
 
@@ -68,8 +75,16 @@ def train_fold(
         Everything that the plans do not say.
     device
         "cpu", "cuda" or "mps"; None takes a GPU if there is one.
+    name
+        The first part of the name of the model's folder, instead of nnUNetTrainer; required with
+        `parts`.
     resume
         Whether to resume from the last checkpoint of this fold, if there is one.
+    overwrite
+        Whether to begin anew where the fold holds a checkpoint. What is there moves to `replaced`
+        in the dataset's folder of results.
+    allow_differences
+        Whether the model's other folds may have been trained with other settings.
     pretrained
         A checkpoint whose weights to start from.
     validation
@@ -85,13 +100,18 @@ def train_fold(
     on_note
         Called by the first process with what a person should know of the start; by default it is
         logged.
+    parts
+        `network`, `loss`, `optimizer`, `sampler`, `augmentation` and `schedule` of your own, as
+        `Trainer` takes them.
 
     Raises
     ------
     UsageError
-        Arguments contradict each other.
+        Arguments contradict each other, or `parts` have no name.
     TrainingError
-        The checkpoint belongs to another run, torch.compile failed, or losses were not finite.
+        The fold holds a checkpoint that is neither resumed nor may be replaced, the model's other
+        folds were trained with other settings, the checkpoint belongs to another run,
+        torch.compile failed, or losses were not finite.
     DeviceError
         There is no such device, or its memory does not suffice.
     ResencPlansError
@@ -99,17 +119,25 @@ def train_fold(
     """
     if resume and pretrained is not None:
         raise UsageError("`resume=` and `pretrained=` contradict each other: give one.")
+    if resume and overwrite:
+        raise UsageError("`resume=` and `overwrite=` contradict each other: give one.")
     if probabilities and not validation:
         raise UsageError("`probabilities=` needs the validation, which was omitted.")
+    if not (resume or overwrite):
+        refuse_to_replace(default_run_folder(config, dataset, fold, name))
     with joined_ranks(device_of_rank(device)) as ranks, _explained(config, dataset, ranks.world):
         trainer = Trainer(
             config,
             dataset,
             fold,
             settings,
+            name=name,
+            overwrite=overwrite,
+            allow_differences=allow_differences,
             ranks=ranks,
             allow_import=allow_import,
             on_progress=on_progress,
+            **parts,
         )
         if on_begin is not None and ranks.is_first:
             on_begin(trainer)
@@ -125,6 +153,8 @@ def train_fold(
             dataset,
             trainer.folder,
             prediction_settings(trainer.settings, device, allow_import),
+            name=name,
+            network=parts.get("network"),
             probabilities=probabilities,
         )
     return TrainedFold(trainer.folder, result, validated)
@@ -157,10 +187,7 @@ def _load(trainer: Trainer, *, resume: bool, pretrained: Path | None) -> Iterato
         else:
             yield f"Resuming from {trainer.resume()}."
     elif checkpoint is not None:
-        yield (
-            f"{trainer.folder.path} has checkpoints of an earlier run, which will be replaced; "
-            "resuming would continue from them."
-        )
+        yield f"The earlier run of {trainer.folder.path} moves to {trainer.folder.replaced}."
     if pretrained is not None:
         skipped = load_pretrained(trainer.network, pretrained)
         if skipped:

@@ -68,9 +68,30 @@ def train(
             show_default=False,
         ),
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the method: the first part of the name of the model's folder, instead of "
+            "nnUNetTrainer.",
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", "--c", help="Resume from the last checkpoint, if there is one."),
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Begin a trained fold anew. What is there moves to replaced/."
+        ),
+    ] = False,
+    allow_differences: Annotated[
+        bool,
+        typer.Option(
+            "--allow-differences",
+            help="Train even if other folds of the model were trained with other settings.",
+        ),
     ] = False,
     pretrained: Annotated[
         Path | None,
@@ -106,6 +127,8 @@ def train(
     resenc-plans train 4 3d_fullres 0
     """
     from resenc_plans.cli.scope import find_plans, find_scope
+    from resenc_plans.runs.beginning import refuse_to_replace
+    from resenc_plans.training.defaults import default_run_folder
 
     scope = find_scope(dataset)
     config = find_plans(plans, dataset).resolve(configuration)
@@ -121,9 +144,13 @@ def train(
     chosen_fold = _fold(fold)
     if resume and pretrained is not None:
         raise UsageError("--resume and --pretrained contradict each other: give one.")
+    if resume and overwrite:
+        raise UsageError("--resume and --overwrite contradict each other: give one.")
     if probabilities and not validation:
         raise UsageError("--probabilities and --no-validation contradict each other.")
     data = scope.dataset()
+    if not (resume or overwrite):
+        refuse_to_replace(default_run_folder(config, data, chosen_fold, name))
     is_rank = started_by_torchrun()
     processes = world() if is_rank else gpus
     if processes > 1 or dry_run:
@@ -131,7 +158,7 @@ def train(
     if dry_run:
         from resenc_plans.cli.training_preview import print_preview
 
-        print_preview(config, data, chosen_fold, resolved, gpus)
+        print_preview(config, data, chosen_fold, resolved, gpus=gpus, name=name)
         return
     options = context.find_root().params
     job = TrainingJob(
@@ -141,7 +168,10 @@ def train(
         fold=chosen_fold,
         settings=resolved.model_dump(),
         device=device,
+        name=name,
         resume=resume,
+        overwrite=overwrite,
+        allow_differences=allow_differences,
         pretrained=None if pretrained is None else str(pretrained),
         validation=validation,
         probabilities=probabilities,

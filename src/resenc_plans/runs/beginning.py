@@ -1,0 +1,52 @@
+"""What must be so before a fold is trained: nothing is replaced unasked, no model is mixed."""
+
+from resenc_plans.errors import TrainingError
+from resenc_plans.folders import FINAL_CHECKPOINT
+from resenc_plans.runs.model_folder import ModelFolder
+from resenc_plans.runs.run_folder import RunFolder
+from resenc_plans.runs.run_record import RunRecord, differences
+
+
+def refuse_to_replace(folder: RunFolder) -> None:
+    """Refuse to begin a fold anew where a training has left a checkpoint.
+
+    Raises
+    ------
+    TrainingError
+        It has. The message says how to continue it, and how to begin anew.
+    """
+    if folder.resumable() is None:
+        return
+    is_trained = folder.checkpoint(FINAL_CHECKPOINT).is_file()
+    raise TrainingError(
+        f"{folder.path}: {'is trained' if is_trained else 'holds an unfinished training'}. "
+        "Continue it (`resume=`), or begin anew (`overwrite=`), which moves what is there to "
+        f"{folder.replaced}. A method of your own goes to a folder of its own (`name=`)."
+    )
+
+
+def refuse_other_settings(folder: RunFolder, record: RunRecord) -> None:
+    """Refuse a fold that would be trained otherwise than the model's other folds.
+
+    Folds without a record, such as nnU-Net's, are not compared.
+
+    Raises
+    ------
+    TrainingError
+        It differs; the message lists how.
+    FileError
+        The record of another fold is damaged.
+    """
+    model = ModelFolder(folder.model)
+    for fold in model.folds():
+        other = model.run(fold)
+        before = RunRecord.load(other.path)
+        if fold == str(folder.fold) or before is None:
+            continue
+        found = differences(before, record)
+        if found:
+            raise TrainingError(
+                f"{other.path}: was trained otherwise, so fold {folder.fold} would be of another "
+                f"model: {'; '.join(found)}. Train it alike, give it a folder of its own "
+                "(`name=`), or mix them knowingly (`allow_differences=`)."
+            )
