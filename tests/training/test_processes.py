@@ -193,6 +193,21 @@ def test_when_a_rank_dies_all_end_and_it_is_named(preprocessed: Path, number: An
     assert load_checkpoint(checkpoint(preprocessed, "dying", "checkpoint_latest.pth"))
 
 
+def test_when_the_parent_is_killed_its_ranks_and_their_loaders_end(preprocessed: Path) -> None:
+    process = start(preprocessed, "orphans", ENDLESS | {"workers": 1}, "--gpus", "2")
+    wait_for_checkpoint(process, preprocessed, "orphans")
+    children = psutil.Process(process.pid).children(recursive=True)
+    loaders = [c for c in children if c.parent() in children]
+    assert len([c for c in children if RANK in c.cmdline()]) >= 2
+    assert loaders
+    process.kill()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    for orphan in alive:
+        orphan.kill()
+    finish(process)
+    assert alive == []
+
+
 def test_when_a_rank_fails_all_end_and_its_error_is_told(preprocessed: Path) -> None:
     process = start(preprocessed, "failing", ENDLESS, "--gpus", "2")
     wait_for_checkpoint(process, preprocessed, "failing")

@@ -1,4 +1,4 @@
-"""A process that `train --gpus` starts, by `python -m resenc_plans.cli.training_rank JOB`."""
+"""A process of `train --gpus`: `python -m resenc_plans.cli.training_rank JOB PARENT`."""
 
 import sys
 from pathlib import Path
@@ -7,6 +7,7 @@ from resenc_plans.cli.logs import configure_logging
 from resenc_plans.cli.render import note
 from resenc_plans.cli.training_run import TrainingJob, run_job
 from resenc_plans.errors import ResencPlansError
+from resenc_plans.execution.parents import end_with_parent
 from resenc_plans.execution.signals import INTERRUPTED
 
 
@@ -25,4 +26,5 @@ def main(path: Path) -> int:
 
 
 if __name__ == "__main__":
+    end_with_parent(int(sys.argv[2]))
     sys.exit(main(Path(sys.argv[1])))

@@ -21,6 +21,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, ParamSpec, TypeVar
 
 from resenc_plans.errors import WorkerError, WorkerStartError
+from resenc_plans.execution.parents import end_with_parent
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -186,7 +187,7 @@ class LocalWorkers(Executor):
 def _serve(pipe: Connection) -> None:
     """Do one task after the other in a worker process, until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     pipe.send_bytes(_READY)
     while True:
         try:
@@ -218,13 +219,6 @@ def _loaded(message: bytes) -> tuple[bool, Any]:
     except Exception as error:
         return False, RuntimeError(f"the result cannot be read: {type(error).__name__}: {error}")
     return succeeded, result
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _cause_of_death(process: BaseProcess) -> str:

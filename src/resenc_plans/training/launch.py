@@ -50,9 +50,10 @@ def check_gpus(processes: int, device: str | None) -> None:
 
 
 def launch(processes: int, module: str, *arguments: str) -> End:
-    """Run `python -m <module> <arguments>` in so many processes.
+    """Run `python -m <module> <arguments> <pid of this process>` in so many processes.
 
-    When one of them fails, the others are ended within seconds.
+    By the pid, they can end when this process does (`end_with_parent`). When one of them fails, the
+    others are ended within seconds.
     """
     logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(_SECONDS_TO_STOP))
@@ -68,7 +69,7 @@ def launch(processes: int, module: str, *arguments: str) -> End:
         signals_to_handle="SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
     )
     try:
-        elastic_launch(config, sys.executable)("-m", module, *arguments)
+        elastic_launch(config, sys.executable)("-m", module, *arguments, str(os.getpid()))
     except ChildFailedError as error:
         return end_of(error.failures)
     except SignalException as error:

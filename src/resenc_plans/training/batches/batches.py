@@ -17,6 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from resenc_plans.errors import ResencPlansError, WorkerError
+from resenc_plans.execution.parents import end_with_parent
 from resenc_plans.training.batches.source import Batch, PatchSource
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class PatchBatches:
             prefetch_factor=3 if self.workers else None,
             pin_memory=self.pin_memory,
             generator=torch.Generator(),  # or it would draw from the generator of the training
-            worker_init_fn=_ignore_signals,
+            worker_init_fn=_prepare_worker,
         )
         batches = _start(loader)
         try:
@@ -116,12 +117,13 @@ def _start(loader: DataLoader[Any]) -> Iterator[Any]:
     return batches
 
 
-def _ignore_signals(worker: int) -> None:
+def _prepare_worker(worker: int) -> None:
     """Ctrl-C, SLURM and torchrun signal all processes of a group, and batches are still needed.
 
     A worker ends when the trainer closes its queue, or is gone.
     """
     del worker
+    end_with_parent()
     for name in _IGNORED_SIGNALS:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
