@@ -533,7 +533,7 @@ def test_missing_or_damaged_data_is_found_before_the_first_batch(
     for path in store.glob("phantom_1*"):
         path.unlink()
     store.rename(store.with_name("elsewhere"))
-    with pytest.raises(FileError, match="Run the command preprocess"):
+    with pytest.raises(FileError, match="Preprocess the dataset first"):
         Trainer(config, dataset, 0, SHORT)
 
 
