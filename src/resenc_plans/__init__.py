@@ -4,7 +4,7 @@ The public names are loaded on first use, so that `import resenc_plans` costs no
 imports for type checkers below, which are read from this file: each name is written down once.
 """
 
-import ast
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,25 +97,25 @@ if TYPE_CHECKING:
     from resenc_plans.workflows.train_fold import train_fold as train_fold
 
 
-def _imports_for_type_checkers() -> dict[str, str]:
-    """The module of each public name."""
+@cache
+def _module_of() -> dict[str, str]:
+    """The module of each public name, as the imports above state it."""
+    import ast
+
     tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If))
     statements = [node for node in block.body if isinstance(node, ast.ImportFrom)]
     return {alias.name: str(node.module) for node in statements for alias in node.names}
 
 
-_MODULE_OF = _imports_for_type_checkers()
-
-__all__ = ["__version__", *sorted(_MODULE_OF)]
-
-
 def __getattr__(name: str) -> Any:
     """Load a public name from its module on first use (PEP 562)."""
-    if name not in _MODULE_OF:
+    if name == "__all__":
+        return ["__version__", *sorted(_module_of())]
+    if name.startswith("__") or name not in _module_of():
         raise AttributeError(f"module 'resenc_plans' has no attribute {name!r}")
-    return getattr(import_module(_MODULE_OF[name]), name)
+    return getattr(import_module(_module_of()[name]), name)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return ["__version__", *sorted(_module_of())]

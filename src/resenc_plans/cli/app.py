@@ -4,7 +4,6 @@ Exit codes: 0 success; 1 the command ran and reports faults; 2 it could not run 
 130 it was interrupted.
 """
 
-import logging
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -36,11 +35,8 @@ from resenc_plans.cli.commands.train import train
 from resenc_plans.cli.commands.upgrade import upgrade
 from resenc_plans.cli.commands.validate import validate
 from resenc_plans.cli.commands.verify import verify
-from resenc_plans.cli.logs import configure_logging
 from resenc_plans.cli.render import note
 from resenc_plans.errors import ResencPlansError
-
-logger = logging.getLogger(__name__)
 
 app = typer.Typer(
     name="resenc-plans",
@@ -83,6 +79,8 @@ def resenc_plans(
 
     Options stand before the command: resenc-plans --log-file log.txt predict ...
     """
+    from resenc_plans.cli.logs import configure_logging
+
     del version  # its callback prints it
     configure_logging(verbose=verbose, log_file=log_file)
 
@@ -123,7 +121,9 @@ def main() -> None:
     try:
         app()
     except ResencPlansError as error:
-        logger.debug("The command failed.", exc_info=True)
+        import logging
+
+        logging.getLogger(__name__).debug("The command failed.", exc_info=True)
         note(f"Error: {_with_options(str(error))}", style="bold red")
         sys.exit(2)
     except BrokenPipeError:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from resenc_plans.cli.render import note, say
 from resenc_plans.errors import ResencPlansError
-from resenc_plans.files import read_json, write_json
 
 if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset
@@ -44,11 +43,15 @@ class TrainingJob:
 
     def save(self, path: Path) -> None:
         """Write the job for another process."""
+        from resenc_plans.files import write_json
+
         write_json(path, asdict(self))
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """A job that `save` wrote."""
+        from resenc_plans.files import read_json
+
         document = read_json(path)
         return cls(**document | {"allow_import": tuple(document["allow_import"])})
 

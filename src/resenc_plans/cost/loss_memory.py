@@ -94,12 +94,14 @@ class Loss:
             probabilities = ledger.new(4 * n)
             one_hot = ledger.new(4 * n)
             ledger.momentary((max(INDEX * logits.voxels, 4 * (n - logits.voxels)),))
-            ledger.touch(2 * n, 4 * n, 4 * n, 4 * n, 3 * 4 * n, 4 * n)
+            ledger.touch(2 * n, 4 * n, 4 * n)
+            ledger.touch(4 * n, 3 * 4 * n, 4 * n)
         else:
             probabilities = ledger.new(2 * n)
             one_hot = ledger.new(4 * n)
             ledger.momentary((4 * n,))
-            ledger.touch(2 * n, 2 * n, n, 4 * n, 4 * n, 2 * n, 2 * 4 * n, 2 * n)
+            ledger.touch(2 * n, 2 * n, n, 4 * n)
+            ledger.touch(4 * n, 2 * n, 2 * 4 * n, 2 * n)
         return probabilities, one_hot
 
     def _dice_gradient(self, logits: Logits, saved: list[Buffer]) -> Buffer:

@@ -114,7 +114,8 @@ class Operations:
             ledger.hold(x)
 
         def back(gradient: Buffer) -> Buffer:
-            ledger.touch(gradient.size, cast.size, x.size, gradient.size, x.size, cast.size)
+            ledger.touch(gradient.size, cast.size, x.size)
+            ledger.touch(gradient.size, x.size, cast.size)
             of_input, of_cast = ledger.new(x.size), ledger.new(cast.size)
             ledger.free(x, gradient, cast)
             ledger.new(SINGLE * weights)

@@ -90,7 +90,7 @@ class Summary:
         return type(self)(cases, self.regions)
 
     def means(self) -> dict[str, Any]:
-        """The document without its cases, as it stands in postprocessing.json too."""
+        """The document without its cases, as it is written to postprocessing.json too."""
         return {"foreground_mean": dict(self.foreground_mean), "mean": _by_key(self.mean)}
 
     def to_dict(self) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class SurfaceMetrics:
     one surface is missing, NaN where both are."""
 
     def to_dict(self) -> dict[str, float]:
-        """The distances under their usual names."""
+        """The distances under their common names."""
         return dict(zip(SURFACE_METRICS, (self.hd95, self.assd, self.nsd), strict=True))
 
 

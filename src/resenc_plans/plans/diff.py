@@ -54,7 +54,7 @@ class PlansDiff:
         return max((change.cost for change in self.changes), default=Cost.NOTHING)
 
     def to_dict(self) -> dict[str, Any]:
-        """The differences as JSON; an absent value is left out."""
+        """The differences as JSON; an absent value is omitted."""
         rows = []
         for change in self.changes:
             row = {field.name: getattr(change, field.name) for field in fields(change)}

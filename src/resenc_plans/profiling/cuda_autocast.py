@@ -157,7 +157,7 @@ def cuda_autocast() -> Iterator[None]:
     """Run operators on CPU tensors, fake or real, in the precision that CUDA's autocast gives them.
 
     While the block runs, this holds for all threads of the process that use autocast on the CPU.
-    `norm` alone is left out: it runs in the precision of its tensor.
+    `norm` alone is excluded: it runs in the precision of its tensor.
     """
     library = Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     weights: dict[int, tuple[Tensor, Tensor]] = {}

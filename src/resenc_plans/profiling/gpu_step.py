@@ -152,5 +152,10 @@ def _measure(
     gpu.wait()
     seconds = (time.perf_counter() - begun) / TIMED
     return StepMeasurement(
-        gpu.name, torch.__version__, gpu.allocated(), gpu.reserved(), gpu.used(), seconds
+        gpu=gpu.name,
+        torch=torch.__version__,
+        allocated_bytes=gpu.allocated(),
+        reserved_bytes=gpu.reserved(),
+        used_bytes=gpu.used(),
+        seconds_per_step=seconds,
     )

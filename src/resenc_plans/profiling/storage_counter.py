@@ -22,7 +22,7 @@ class StorageCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._counted: set[int] = set()
 
     def add(self, *tensors: Tensor) -> None:
-        """Count the storages of tensors that were there before."""
+        """Count the storages of tensors that already exist."""
         for tensor in tensors:
             self._count(tensor)
 

@@ -74,7 +74,7 @@ def find_models(
     Raises
     ------
     ModelError
-        There is no such folder, or no model that fits; the message lists what there is.
+        There is no such folder, or no model that fits; the message lists the candidates.
     """
     if not dataset_results.is_dir():
         raise ModelError(f"{dataset_results}: no such folder, so nothing was trained.")
@@ -128,7 +128,7 @@ def find_dataset_results(dataset: str, results: str | os.PathLike[str] | None = 
 
 
 def common_folds(models: Sequence[ModelFolder]) -> tuple[str, ...]:
-    """The folds that all of some models have; `all` only where there are no numbers.
+    """The folds that all of some models have; `all` only if no fold has a number.
 
     Raises
     ------

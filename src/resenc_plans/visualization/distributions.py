@@ -56,7 +56,7 @@ def draw_distributions(
     A point is a case; the box holds the middle half of them with the median as a line, the whiskers
     reach to the last case within 1.5 box lengths; the case with the lowest Dice is named. Cases in
     which Dice is not defined are omitted on the left, cases without the label on the right. The
-    file ending decides the format (.png, .pdf, .svg). `mean_dice` stands in the heading.
+    file ending decides the format (.png, .pdf, .svg). `mean_dice` is written in the heading.
 
     Raises
     ------
