@@ -7,6 +7,7 @@ for real data use nnU-Net's settings, which are the defaults.
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import AdamW
@@ -14,6 +15,8 @@ from torch.optim import AdamW
 from resenc_plans import (
     Dataset,
     Fingerprint,
+    PredictionSettings,
+    Predictor,
     Preprocessor,
     Trainer,
     TrainingSettings,
@@ -48,6 +51,7 @@ def main() -> None:
     plan.save(dataset.folder / f"{plan.name}.json")
     config = plan.resolve("small")
     Preprocessor(config, plan).run(dataset, dataset.folder / config.data_identifier, workers=1)
+    network = PlainNetwork(len(dataset.channels), dataset.labels.num_heads)
     trainer = Trainer(
         config,
         dataset,
@@ -55,12 +59,18 @@ def main() -> None:
         settings=TrainingSettings(
             epochs=2, iterations=4, validation_iterations=2, learning_rate=1e-3, workers=0
         ),
-        network=PlainNetwork(len(dataset.channels), dataset.labels.num_heads),
+        name="PlainFocal",
+        network=network,
         loss=focal_loss,
         optimizer=partial(AdamW, weight_decay=0.01),
     )
     for number, epoch in enumerate(trainer.fit().epochs):
         print(f"epoch {number}: loss {epoch.training_loss:.3f}, pseudo Dice {epoch.mean_dice:.3f}")
+    predictor = Predictor.from_folder(
+        trainer.folder.model, settings=PredictionSettings(device="cpu"), network=network
+    )
+    labels = predictor.predict(np.zeros((len(dataset.channels), 20, 40, 40)), (1.0, 1.0, 1.0))
+    print(f"predicted {labels.shape} from {trainer.folder.path}")
 
 
 if __name__ == "__main__":
