@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
 
@@ -16,20 +16,11 @@ from resenc_plans.datasets.fingerprint import Fingerprint, IntensityProperties
 from resenc_plans.errors import ConfigurationError, FileError, PlansError
 from resenc_plans.files import read_json, write_json
 from resenc_plans.folders import DATASET_JSON, FINGERPRINT_JSON, SPLITS_JSON
-from resenc_plans.plans.checks.context import CheckContext
-from resenc_plans.plans.checks.rules import check_rules
 from resenc_plans.plans.configuration import (
     Configuration,
     PlansDocument,
     ResolvedConfiguration,
 )
-from resenc_plans.plans.derivation import (
-    complete_overrides,
-    default_parent,
-    derived_configuration,
-    derived_name,
-)
-from resenc_plans.plans.diff import PlansDiff, compare
 from resenc_plans.plans.faults import sentences
 from resenc_plans.plans.frozen import FrozenDict
 from resenc_plans.plans.header import PlansHeader
@@ -41,6 +32,9 @@ from resenc_plans.plans.legacy import (
     modernize,
     upgrade_document,
 )
+
+if TYPE_CHECKING:
+    from resenc_plans.plans.diff import PlansDiff
 
 
 class Plans:
@@ -227,11 +221,15 @@ class Plans:
             Nothing is overridden, both `gpus` and `batch_size` are given, or the overrides do not
             suggest a name.
         """
-        parent = self.resolve(from_ or default_parent(self._header))
-        changes = complete_overrides(parent, overrides, gpus=gpus, keep_topology=keep_topology)
-        name = derived_name(parent, changes) if name is None else name
+        from resenc_plans.plans import derivation
+
+        parent = self.resolve(from_ or derivation.default_parent(self._header))
+        changes = derivation.complete_overrides(
+            parent, overrides, gpus=gpus, keep_topology=keep_topology
+        )
+        name = derivation.derived_name(parent, changes) if name is None else name
         document = self.to_dict()
-        document["configurations"][name] = derived_configuration(
+        document["configurations"][name] = derivation.derived_configuration(
             parent, name, changes, overwrite=overwrite
         )
         edited = type(self)(document, self.source, self.path)
@@ -254,17 +252,21 @@ class Plans:
         PlansError, UsageError
             As in `derive`.
         """
+        from resenc_plans.plans.derivation import complete_overrides, default_parent, derived_name
+
         parent = self.resolve(from_ or default_parent(self._header))
         changes = complete_overrides(parent, overrides, gpus=gpus, keep_topology=keep_topology)
         return derived_name(parent, changes)
 
-    def diff(self, other: "Plans", *, resolved: bool = True) -> PlansDiff:
+    def diff(self, other: "Plans", *, resolved: bool = True) -> "PlansDiff":
         """What differs in `other`, and what each difference costs (see `plans.diff`).
 
         With `resolved`, configurations are compared as they run, so that a child shows what it
         gets from a parent that changed; otherwise as they are written. A configuration that does
         not resolve is compared as written.
         """
+        from resenc_plans.plans.diff import compare
+
         if resolved:
             return compare(self._as_it_runs(), other._as_it_runs())
         return compare(self._document, other._document)
@@ -280,6 +282,9 @@ class Plans:
         With `dataset`, channels and batch sizes are checked against it too; with `fingerprint`,
         whether it is the one that the plans were made from.
         """
+        from resenc_plans.plans.checks.context import CheckContext
+        from resenc_plans.plans.checks.rules import check_rules
+
         resolutions = self._resolutions()
         return check_rules(
             CheckContext(
