@@ -1,6 +1,7 @@
 """Every place that takes a device, on a pretended GPU: all goes well up to the first kernel."""
 
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.training.ranks import Ranks, device_of_rank, joined_ranks
 from resenc_plans.training.trainer import Trainer
+from resenc_plans.workflows import train_fold as train_fold_module
 from resenc_plans.workflows.held_out import validate_held_out
 from resenc_plans.workflows.train_fold import prediction_settings, train_fold
 from tests.gpu import NO_KERNEL, pretend_gpus
@@ -137,3 +139,23 @@ def test_fp32_is_tf32_only_where_it_is_allowed(
 def test_the_validation_is_as_exact_as_the_training() -> None:
     settings = TrainingSettings(precision="fp32", allow_tf32=True)
     assert prediction_settings(settings, "cuda", ()).allow_tf32
+
+
+def test_the_trainer_is_gone_before_the_validation(
+    config: ResolvedConfiguration, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainers: list[weakref.ref[Trainer]] = []
+    alive: list[Trainer | None] = []
+
+    def validate(*_: object, **__: object) -> None:
+        alive.extend(reference() for reference in trainers)
+
+    monkeypatch.setattr(train_fold_module, "validate_held_out", validate)
+    train_fold(
+        config,
+        dataset,
+        settings=SHORT,
+        device="cpu",
+        on_begin=lambda trainer: trainers.append(weakref.ref(trainer)),
+    )
+    assert alive == [None]

@@ -76,6 +76,12 @@ def configure_cudnn(device: torch.device, *, allow_tf32: bool) -> None:
         torch.backends.cudnn.allow_tf32 = allow_tf32
 
 
+def release_memory(device: torch.device) -> None:
+    """Give memory that no tensor takes any more back to a GPU."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device ran out of memory."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (

@@ -11,7 +11,7 @@ from resenc_plans.cost.estimate import estimate_cost
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import DeviceError, ResencPlansError, TrainingError, UsageError
 from resenc_plans.inference.settings import PredictionSettings
-from resenc_plans.networks.device import is_out_of_memory
+from resenc_plans.networks.device import is_out_of_memory, release_memory
 from resenc_plans.plans.configuration import ResolvedConfiguration, input_channels
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.beginning import refuse_to_replace
@@ -146,18 +146,21 @@ def train_fold(
             for text in notes:
                 on_note(text)
         result = trainer.fit()
+    folder, settings, trained_on = trainer.folder, trainer.settings, trainer.device
+    del trainer  # the network, gradients and momenta leave the device to the validation
+    release_memory(trained_on)
     validated = None
     if validation and result.is_complete and ranks.is_first:
         validated = validate_held_out(
             config,
             dataset,
-            trainer.folder,
-            prediction_settings(trainer.settings, device, allow_import),
+            folder,
+            prediction_settings(settings, device, allow_import),
             name=name,
             network=parts.get("network"),
             probabilities=probabilities,
         )
-    return TrainedFold(trainer.folder, result, validated)
+    return TrainedFold(folder, result, validated)
 
 
 def prediction_settings(
