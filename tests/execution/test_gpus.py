@@ -1,9 +1,11 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from resenc_plans.execution.gpus import installed_gpus
+from resenc_plans.execution import gpus
+from resenc_plans.execution.gpus import energy_of, installed_gpus
 
 GPU = "0, GPU-aa, 580.159.04, 81559, 1559, NVIDIA H100 80GB HBM3"
 PROCESSES = ("GPU-aa, 71, 1500, /usr/bin/python, with a comma", "GPU-aa, 72, [N/A], python")
@@ -27,9 +29,9 @@ def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
 def test_gpus_come_with_who_uses_them(nvidia_smi: Callable[..., None]) -> None:
     nvidia_smi(GPU, *PROCESSES)
-    gpus = installed_gpus()
-    assert gpus is not None
-    [gpu] = gpus
+    found = installed_gpus()
+    assert found is not None
+    [gpu] = found
     assert (gpu.index, gpu.name, gpu.driver) == (0, "NVIDIA H100 80GB HBM3", "580.159.04")
     assert (gpu.total_bytes, gpu.used_bytes) == (81559 * 2**20, 1559 * 2**20)
     assert [process.pid for process in gpu.processes] == [71, 72]
@@ -39,9 +41,9 @@ def test_gpus_come_with_who_uses_them(nvidia_smi: Callable[..., None]) -> None:
 
 def test_processes_of_other_gpus_are_not_this_ones(nvidia_smi: Callable[..., None]) -> None:
     nvidia_smi(GPU, "GPU-bb, 71, 1500, python")
-    gpus = installed_gpus()
-    assert gpus is not None
-    assert gpus[0].processes == ()
+    found = installed_gpus()
+    assert found is not None
+    assert found[0].processes == ()
 
 
 def test_without_nvidia_smi_nothing_is_known(
@@ -54,3 +56,41 @@ def test_without_nvidia_smi_nothing_is_known(
 def test_an_answer_that_makes_no_sense_is_no_knowledge(nvidia_smi: Callable[..., None]) -> None:
     nvidia_smi("NVIDIA-SMI has failed")
     assert installed_gpus() is None
+
+
+class PretendedLibrary:
+    """NVML with one GPU that has taken 1.5 kJ."""
+
+    def nvmlInit_v2(self) -> int:  # noqa: N802
+        return 0
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: bytes, _: Any) -> int:  # noqa: N802
+        return 0 if uuid == b"GPU-aa" else 6
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, _: Any, energy: Any) -> int:  # noqa: N802
+        energy._obj.value = 1_500_000
+        return 0
+
+
+@pytest.fixture
+def nvml(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("ctypes.CDLL", lambda _: PretendedLibrary())
+    gpus._nvml.cache_clear()
+    yield
+    gpus._nvml.cache_clear()
+
+
+@pytest.mark.usefixtures("nvml")
+def test_energy_is_counted_in_joules() -> None:
+    assert energy_of("GPU-aa") == 1500
+    assert energy_of("GPU-bb") is None
+
+
+def test_without_the_driver_energy_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr("ctypes.CDLL", missing)
+    gpus._nvml.cache_clear()
+    assert energy_of("GPU-aa") is None
+    gpus._nvml.cache_clear()

@@ -78,8 +78,8 @@ def test_a_run_leaves_what_nnunet_leaves(
         *("plans.json", "dataset.json", "dataset_fingerprint.json", "fold_0"),
     }
     assert {path.name for path in (model / "fold_0").iterdir()} == {
-        *("checkpoint_best.pth", "checkpoint_final.pth", "debug.json", "metrics.jsonl"),
-        *("progress.png", "run.json", "training_log.txt"),
+        *("checkpoint_best.pth", "checkpoint_final.pth", "cost.json", "debug.json"),
+        *("metrics.jsonl", "progress.png", "run.json", "training_log.txt"),
     }
     lines = (model / "fold_0" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [0, 1, 2]

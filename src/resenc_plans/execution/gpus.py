@@ -1,5 +1,8 @@
 """The GPUs of this machine and the programs that use them, as nvidia-smi tells; without torch."""
 
+import contextlib
+import ctypes
+import functools
 import subprocess
 from dataclasses import dataclass
 
@@ -80,3 +83,30 @@ def _bytes(mebibytes: str) -> int | None:
         return round(float(mebibytes) * _MIB)
     except ValueError:
         return None
+
+
+def energy_of(uuid: str) -> float | None:
+    """Joules that a GPU has taken since its driver was loaded; None where NVML does not say.
+
+    `uuid` is that of `InstalledGpu`. What all programs take counts. GPUs older than Volta do not
+    count it.
+    """
+    library = _nvml()
+    if library is None:
+        return None
+    handle, millijoules = ctypes.c_void_p(), ctypes.c_ulonglong()
+    if library.nvmlDeviceGetHandleByUUID(uuid.encode(), ctypes.byref(handle)):
+        return None
+    if library.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(millijoules)):
+        return None
+    return millijoules.value / 1000
+
+
+@functools.cache
+def _nvml() -> ctypes.CDLL | None:
+    """NVIDIA's management library, which comes with the driver; None where it does not work."""
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL("libnvidia-ml.so.1")
+        if library.nvmlInit_v2() == 0:
+            return library
+    return None

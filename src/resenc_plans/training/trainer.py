@@ -43,6 +43,7 @@ from resenc_plans.training.defaults import (
 )
 from resenc_plans.training.history import Epoch, Progress, TrainingResult, smoothed
 from resenc_plans.training.losses import Loss
+from resenc_plans.training.meter import Meter
 from resenc_plans.training.pseudo_dice import count_overlap, dice_of
 from resenc_plans.training.ranks import Ranks, alone, reason_to_stop
 from resenc_plans.training.records import Records
@@ -270,6 +271,8 @@ class Trainer:
     def _fit(self) -> TrainingResult:
         records = self._begin()
         self._warn_of_slow_convolutions()
+        is_resumed = bool(self.epochs) or self.iteration > 0
+        meter = Meter(self.folder, self.ranks, epochs_done=len(self.epochs), resumed=is_resumed)
         with StopRequest(self.settings.max_minutes) as stop:
             training = self.training_batches.stream(self._batches_done())
             validation = self.validation_batches.stream(
@@ -279,11 +282,12 @@ class Trainer:
                 reason = self._train_epoch(training, stop)
                 validated = reason or self._validate(validation, stop)
                 if isinstance(validated, str):
-                    return self._end(validated, LATEST_CHECKPOINT)
+                    return self._end(validated, LATEST_CHECKPOINT, meter)
                 self._finish_epoch(validated)
                 if records is not None:
                     self._record(records)
-            return self._end(None, FINAL_CHECKPOINT)
+                self._record_cost(meter, is_end=False)
+            return self._end(None, FINAL_CHECKPOINT, meter)
 
     def _begin(self) -> Records | None:
         """Make room for the run, and open its records, in the first process."""
@@ -403,13 +407,14 @@ class Trainer:
             )
             save_state(self.folder.checkpoint(name), state, self.run, self.step)
 
-    def _end(self, reason: str | None, checkpoint: str) -> TrainingResult:
+    def _end(self, reason: str | None, checkpoint: str, meter: Meter) -> TrainingResult:
         try:
             self._save(checkpoint)
         except ResencPlansError as error:
             raise FileError(f"{error} Make room, then resume the training.") from error
         if checkpoint == FINAL_CHECKPOINT and self.ranks.is_first:
             self.folder.checkpoint(LATEST_CHECKPOINT).unlink(missing_ok=True)
+        self._record_cost(meter, is_end=True)
         self.ranks.wait()
         path = self.folder.checkpoint(checkpoint)
         return TrainingResult(reason is None, reason, path, self.epochs)
@@ -457,6 +462,13 @@ class Trainer:
             records.add(self.epochs, self._waited)
         except (OSError, FileError) as error:
             self._note(f"{self.folder.path}: the records lack an epoch. {error}")
+
+    def _record_cost(self, meter: Meter, *, is_end: bool) -> None:
+        """Write down what the run has taken; that this fails must not end the training either."""
+        try:
+            meter.record(epochs_done=len(self.epochs), is_end=is_end)
+        except (OSError, FileError) as error:
+            self._note(f"{self.folder.path}: what the training takes was not recorded. {error}")
 
     def _open_records(self) -> Records:
         facts = {
