@@ -33,8 +33,8 @@ class RecordedBatches:
         """The batches from number `first` on."""
         for number in count(first):
             with np.load(self.folder / f"{number}.npz") as parts:
-                images, *targets = (torch.from_numpy(parts[name]) for name in parts.files)
-            yield Batch(images, tuple(targets), ())
+                images, target = (torch.from_numpy(parts[name]) for name in parts.files[:2])
+            yield Batch(images, target, ())
 
 
 def main() -> None:

@@ -525,7 +525,6 @@ def measure_profile(job: Job) -> dict[str, Any]:
         for row in rows
         if "nchwtonhwc" in row.key.lower() or "nhwctonchw" in row.key.lower()
     )
-    tensors = (batch.images, *batch.targets)
     return {
         "steps": steps,
         "step_s": seconds / steps,
@@ -534,7 +533,7 @@ def measure_profile(job: Job) -> dict[str, Any]:
         ),
         "copies": calls("cudaMemcpyAsync"),
         "item_calls": calls("aten::item"),
-        "bytes_per_batch": sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+        "bytes_per_batch": batch.nbytes,
         "layout_share": layouts / total,
         "kernels": [
             {

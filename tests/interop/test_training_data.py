@@ -19,13 +19,14 @@ from resenc_plans.datasets.fingerprint import Fingerprint
 from resenc_plans.datasets.images.images import read_image, read_label
 from resenc_plans.planning.planner import create_plans
 from resenc_plans.plans.plans import Plans
-from resenc_plans.plans.resolutions import output_scales
+from resenc_plans.plans.resolutions import resolutions_of
 from resenc_plans.preprocessing import Preprocessor
 from resenc_plans.preprocessing.store.case_store import CaseStore, write_case, write_labels
 from resenc_plans.runs.folds import fold_cases
 from resenc_plans.training.batches.batches import PatchBatches
 from resenc_plans.training.batches.source import PatchSource, Purpose
 from resenc_plans.training.ranks import RankShare
+from resenc_plans.training.step import at_size
 from tests.networks.configurations import unet_arguments
 
 SCRIPT = Path(__file__).parent / "load_with_nnunet.py"
@@ -109,7 +110,6 @@ def source(stored: Any, name: str) -> PatchSource:
         cases=tuple(store),
         share=RankShare(0, SIZE, 1),
         purpose=purpose,
-        scales=output_scales(config),
         seed=SEED,
         previous_stage=root / "previous" if configuration == "cascade" else None,
     )
@@ -160,27 +160,31 @@ def theirs(
     return answer
 
 
-def samples(batches: Iterator[Any]) -> Iterator[tuple[Any, list[Any], str]]:
+def samples(batches: Iterator[Any]) -> Iterator[tuple[Any, Any, str]]:
     for _ in range(COUNT):
         batch = next(batches)
         for own in range(SIZE):
-            yield batch.images[own], [scale[own] for scale in batch.targets], batch.cases[own]
+            yield batch.images[own], batch.target[own], batch.cases[own]
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_equal_random_numbers_give_equal_samples(
     stored: dict[str, tuple[Plans, Dataset, Path]], theirs: dict[str, Any], name: str
 ) -> None:
-    made = samples(PatchBatches(source(stored, name)).stream(0))
-    for (image, targets, case), (images, segmentations, cases) in zip(
+    mine_from = source(stored, name)
+    made = samples(PatchBatches(mine_from).stream(0))
+    for (image, target, case), (images, segmentations, cases) in zip(
         made, theirs[name], strict=True
     ):
         assert [case] == list(cases)
         assert torch.allclose(image, images[0], rtol=1e-4, atol=1e-4)
-        assert len(targets) == len(segmentations)
-        for mine, other in zip(targets, segmentations, strict=True):
-            assert mine.dtype == other.dtype
-            assert torch.equal(mine, other[0])
+        scales = resolutions_of(mine_from.config).output_scales
+        assert len(segmentations) == len(scales)
+        for scale, other in zip(scales, segmentations, strict=True):
+            size = [round(n * of) for n, of in zip(target.shape[1:], scale, strict=True)]
+            mine = at_size(target[None], size)[0]
+            assert mine.dtype == (other.dtype if other.dtype == torch.bool else torch.int8)
+            assert torch.equal(mine.to(other.dtype), other[0])
 
 
 DO_SPLIT = """

@@ -5,7 +5,7 @@ from typing import Any
 from resenc_plans.plans.architectures import PLAIN_CONV_UNET, RESIDUAL_ENCODER_UNET
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
-from resenc_plans.plans.resolutions import output_scales
+from resenc_plans.plans.resolutions import resolutions_of
 
 RESAMPLING = "resample_data_or_seg_to_shape"
 
@@ -79,5 +79,5 @@ def output_shapes(config: ResolvedConfiguration, batch: int, heads: int) -> list
             heads,
             *(round(size * of) for size, of in zip(config.patch_size, scale, strict=True)),
         )
-        for scale in output_scales(config)
+        for scale in resolutions_of(config).output_scales
     ]

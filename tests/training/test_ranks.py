@@ -31,6 +31,10 @@ def losses(ranks: Ranks) -> dict[str, Loss]:
         made[f"labels ignored {batch_dice}"] = DiceCrossEntropy(batch_dice, 3, ranks)
         made[f"regions {batch_dice}"] = DiceBinaryCrossEntropy(batch_dice, False, ranks)
         made[f"regions ignored {batch_dice}"] = DiceBinaryCrossEntropy(batch_dice, True, ranks)
+        made[f"labels fixed {batch_dice}"] = DiceCrossEntropy(batch_dice, None, ranks, BATCH)
+        made[f"regions fixed {batch_dice}"] = DiceBinaryCrossEntropy(
+            batch_dice, False, ranks, BATCH
+        )
     return made
 
 

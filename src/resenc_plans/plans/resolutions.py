@@ -81,11 +81,6 @@ def resolutions_of(config: ResolvedConfiguration) -> Resolutions:
         raise config.error(f"architecture.arch_kwargs do not fit {name}: {error}.") from error
 
 
-def output_scales(config: ResolvedConfiguration) -> Scales:
-    """Sizes of the outputs of a configuration's network under deep supervision."""
-    return resolutions_of(config).output_scales
-
-
 def loss_weights(outputs: int, *, lowest: float = 0.0) -> tuple[float, ...]:
     """Weights of the losses of so many outputs: each half of the one above, together 1.
 

@@ -142,7 +142,7 @@ def _measure(
     ranks = Ranks(0, 1, gpu.device)
     step = TrainingStep.of(network, loss, TrainingSettings(), ranks, dim=config.dim)
     step.train()
-    batch = background(step.network, images, output_heads, regions=regions)
+    batch = background(images, output_heads, regions=regions)
     begun = 0.0
     for number in range(WARM_UP + TIMED):
         if number == WARM_UP:

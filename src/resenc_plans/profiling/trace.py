@@ -130,7 +130,7 @@ def trace_network(
     tensors = nullcontext() if real else fake
     with tensors:
         images = torch.zeros(tuple(input_shape))
-        batch = background(network, images, output_heads, regions=regions)
+        batch = background(images, output_heads, regions=regions)
     settings = TrainingSettings()
     step = TrainingStep(
         network=network,
@@ -147,7 +147,7 @@ def trace_network(
     counter = StorageCounter()
     momentum = [state["momentum_buffer"] for state in step.optimizer.state.values()]
     tensors_before = (*network.parameters(), *network.buffers(), *momentum)
-    counter.add(batch.images, *batch.targets, *tensors_before)
+    counter.add(batch.images, batch.target, *tensors_before)
     before, activations = counter.live, 0
 
     def forward(images: Tensor) -> Tensor | Sequence[Tensor]:
@@ -177,15 +177,11 @@ def loss_of_scale(config: ResolvedConfiguration, *, regions: bool) -> Loss:
     return DiceCrossEntropy(config.batch_dice)
 
 
-def background(network: nn.Module, images: Tensor, output_heads: int, *, regions: bool) -> Batch:
-    """A batch of images whose targets, one per scale of the network, are background alone."""
-    with torch.no_grad():
-        output = network(images)
-    logits = [output] if isinstance(output, Tensor) else list(output)
+def background(images: Tensor, output_heads: int, *, regions: bool) -> Batch:
+    """A batch of images whose target is background alone."""
     channels, kind = (output_heads, torch.bool) if regions else (1, torch.int16)
-    shapes = [(len(scale), channels, *scale.shape[2:]) for scale in logits]
-    targets = (torch.zeros(shape, dtype=kind, device=images.device) for shape in shapes)
-    return Batch(images, tuple(targets), ())
+    shape = (len(images), channels, *images.shape[2:])
+    return Batch(images, torch.zeros(shape, dtype=kind, device=images.device), ())
 
 
 def _without_memory(build: Callable[[], nn.Module], fake: FakeTensorMode) -> nn.Module:

@@ -4,11 +4,12 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 
+import torch
+
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.execution.cpus import usable_cpus
 from resenc_plans.plans.configuration import ResolvedConfiguration
-from resenc_plans.plans.resolutions import output_scales
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.folds import fold_cases
 from resenc_plans.runs.model_folder import ModelFolder
@@ -17,7 +18,14 @@ from resenc_plans.runs.stages import previous_predictions
 from resenc_plans.runs.stored_cases import check_stored_cases, open_store
 from resenc_plans.training.batches.batches import PatchBatches
 from resenc_plans.training.batches.source import Augmentation, PatchSource, Sampler
-from resenc_plans.training.losses import DiceBinaryCrossEntropy, DiceCrossEntropy, Loss
+from resenc_plans.training.losses import (
+    DiceBinaryCrossEntropy,
+    DiceCrossEntropy,
+    DiceSums,
+    Loss,
+    label_sums,
+    region_sums,
+)
 from resenc_plans.training.ranks import Ranks, split_batch
 
 Schedule = Callable[[int], float]
@@ -37,11 +45,27 @@ def default_run_folder(
     return ModelFolder.of(config, dataset, config.name, name).run(fold)
 
 
-def default_loss(config: ResolvedConfiguration, labels: Labels, ranks: Ranks) -> Loss:
-    """Dice with cross-entropy, binary where there are regions."""
+def default_loss(
+    config: ResolvedConfiguration,
+    labels: Labels,
+    ranks: Ranks,
+    *,
+    compiled: bool = False,
+    batch_size: int | None = None,
+) -> Loss:
+    """Dice with cross-entropy, binary where there are regions.
+
+    `compiled` is whether the sums of the Dice go through torch.compile, as nnU-Net's Dice does
+    where the network is compiled: with many classes, that saves several copies of the logits.
+    `batch_size` is that of all ranks together, None where it may differ from batch to batch.
+    """
+    sums: DiceSums = region_sums if labels.has_regions else label_sums
+    if compiled:
+        sums = torch.compile(sums)
+    is_ignoring = labels.ignore_label is not None
     if labels.has_regions:
-        return DiceBinaryCrossEntropy(config.batch_dice, labels.ignore_label is not None, ranks)
-    return DiceCrossEntropy(config.batch_dice, labels.ignore_label, ranks)
+        return DiceBinaryCrossEntropy(config.batch_dice, is_ignoring, ranks, batch_size, sums)
+    return DiceCrossEntropy(config.batch_dice, labels.ignore_label, ranks, batch_size, sums)
 
 
 def default_batches(
@@ -51,11 +75,12 @@ def default_batches(
     settings: TrainingSettings,
     ranks: Ranks,
     *,
+    image_type: torch.dtype = torch.float32,
     sampler: Sampler | None = None,
     augmentation: Augmentation | None = None,
     name: str | None = None,
 ) -> tuple[PatchBatches, PatchBatches]:
-    """Training and validation batches of this rank.
+    """Training and validation batches of this rank, with images in `image_type`.
 
     A sampler or an augmentation is for training; the validation stays comparable. `name` is that of
     the model.
@@ -72,7 +97,6 @@ def default_batches(
     check_stored_cases(store, (*split.train, *split.val), config, dataset)
     previous = previous_predictions(config, dataset, (*split.train, *split.val), name)
     share = split_batch(config.batch_size, ranks.world, settings.oversampled_foreground)[ranks.rank]
-    scales = output_scales(config) if settings.deep_supervision else None
     workers = default_workers() if settings.workers is None else settings.workers
     training = PatchSource(
         store=store,
@@ -81,8 +105,8 @@ def default_batches(
         cases=split.train,
         share=share,
         purpose="training",
-        scales=scales,
         seed=settings.seed,
+        image_type=image_type,
         previous_stage=previous,
     )
     validation = replace(training, cases=split.val, purpose="validation")

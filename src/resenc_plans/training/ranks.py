@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ from resenc_plans.networks.device import find_device
 
 LOST = 76
 """Exit code of a process that ends because another one ended."""
+OTHER_RANK_STOPS = "another rank was asked to stop"
 _SECONDS_TO_RELEASE = 0.3
 
 
@@ -44,6 +45,18 @@ class Ranks:
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(tensor)
         return [float(value) for value in tensor.tolist()]
+
+    def any(self, *flags: bool) -> list[bool]:
+        """For each of several questions, whether a rank says yes; one reduction for all."""
+        return [bool(count) for count in self.total([float(flag) for flag in flags])]
+
+    def union(self, names: Collection[str]) -> set[str]:
+        """The names that any rank has."""
+        if self.world == 1:
+            return set(names)
+        of_ranks: list[Collection[str]] = [()] * self.world
+        dist.all_gather_object(of_ranks, list(names))
+        return {name for of_rank in of_ranks for name in of_rank}
 
     def synchronise_batch_norm(self, network: nn.Module) -> nn.Module:
         """The network, with batch normalisation over all ranks if it has any, as in nnU-Net.
@@ -189,10 +202,8 @@ def _leave() -> None:
 def reason_to_stop(stop: StopRequest, ranks: Ranks) -> str | None:
     """Why to stop, None to continue; all ranks get the same kind of answer."""
     reason = stop.reason
-    [requests] = ranks.total([float(reason is not None)])
-    if not requests:
-        return None
-    return reason or "another rank was asked to stop"
+    [is_stopped] = ranks.any(reason is not None)
+    return reason or OTHER_RANK_STOPS if is_stopped else None
 
 
 def is_lost_connection(error: RuntimeError) -> bool:

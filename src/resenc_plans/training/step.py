@@ -19,6 +19,8 @@ from torch.optim import SGD, Optimizer
 
 from resenc_plans.errors import DeviceError, TrainingError
 from resenc_plans.networks.device import autocast_to, configure_cudnn, find_precision
+from resenc_plans.plans.architectures import OtherArchitecture
+from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.resolutions import loss_weights
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.training.batches.source import Batch
@@ -78,6 +80,46 @@ def is_compiled(settings: TrainingSettings, device: torch.device) -> bool:
     if settings.compile is None:
         return device.type == "cuda" and sys.platform != "win32"
     return settings.compile
+
+
+def image_type(
+    config: ResolvedConfiguration, settings: TrainingSettings, device: torch.device
+) -> torch.dtype:
+    """The type in which images reach the network of a configuration.
+
+    That of autocast where a convolution is the first to see them, as in nnU-Net's networks: it
+    casts them anyway. Another network may compute in float32 before.
+
+    Raises
+    ------
+    DeviceError
+        The device cannot train in this precision.
+    """
+    precision = training_precision(settings, device)
+    if precision is None or isinstance(config.architecture, OtherArchitecture):
+        return torch.float32
+    return precision
+
+
+def at_size(target: Tensor, size: Sequence[int]) -> Tensor:
+    """A target (b, c, *patch) of the nearest voxels of a smaller one (b, c, *size).
+
+    As `torch.nn.functional.interpolate` with `nearest-exact`, for any type of target.
+
+    >>> at_size(torch.arange(6).view(1, 1, 6), (3,)).tolist()
+    [[[1, 3, 5]]]
+    """
+    for axis, (length, smaller) in enumerate(zip(target.shape[2:], size, strict=True), 2):
+        if length == smaller:
+            continue
+        stride = length // smaller
+        if stride * smaller == length:
+            target = target[(slice(None),) * axis + (slice(stride // 2, None, stride),)]
+        else:
+            centres = (torch.arange(smaller) + 0.5) * (length / smaller)
+            nearest = centres.long().clamp(max=length - 1).to(target.device)
+            target = target.index_select(axis, nearest)
+    return target.contiguous()
 
 
 @dataclass(frozen=True)
@@ -155,7 +197,8 @@ class TrainingStep:
         memory_format = _memory_format(dim, device, precision)
         network = ranks.synchronise_batch_norm(network.to(device))
         network.to(memory_format=memory_format)  # type: ignore[call-overload]
-        forward = torch.compile(network) if is_compiled(settings, device) else network
+        compiled = is_compiled(settings, device)
+        forward = torch.compile(network) if compiled else network
         if ranks.world > 1:
             forward = DistributedDataParallel(
                 forward,
@@ -172,7 +215,7 @@ class TrainingStep:
             scaler=torch.amp.GradScaler("cuda") if precision is torch.float16 else None,
             forward=forward,
             memory_format=memory_format,
-            lowest_weight=LOWEST_WEIGHT_OF_RANKS if ranks.world > 1 else 0.0,
+            lowest_weight=LOWEST_WEIGHT_OF_RANKS if ranks.world > 1 and not compiled else 0.0,
         )
 
     def __call__(self, batch: Batch) -> tuple[float, float]:
@@ -201,11 +244,11 @@ class TrainingStep:
     def evaluate(self, batch: Batch) -> Outcome:
         """The loss of a batch, with logits and targets of each scale."""
         images = batch.images.to(self.device, non_blocking=True, memory_format=self.memory_format)
-        targets = [target.to(self.device, non_blocking=True) for target in batch.targets]
+        target = batch.target.to(self.device, non_blocking=True)
         with self.autocast():
             output = (self.network if self.forward is None else self.forward)(images)
             logits = [output] if isinstance(output, Tensor) else list(output)
-            targets = targets[: len(logits)]
+            targets = [at_size(target, scale.shape[2:]) for scale in logits]
             weights = loss_weights(len(logits), lowest=self.lowest_weight)
             loss = DeepSupervision(self.loss, weights)(logits, targets)
         return Outcome(loss, logits, targets)
@@ -233,32 +276,50 @@ class TrainingStep:
             group["lr"] = rate
 
 
-class BadBatches:
-    """Ends a training whose losses or gradients are not finite, before hours are spent on it."""
+@dataclass(frozen=True)
+class Verdict:
+    """Of a batch: this rank's loss, the norm of all gradients, whether any rank's loss is bad."""
 
-    def __init__(self) -> None:
+    loss: float
+    norm: float
+    is_bad_somewhere: bool
+
+
+class BadBatches:
+    """Ends a training whose losses or gradients are not finite, before hours are spent on it.
+
+    All ranks count alike, so that they end together.
+    """
+
+    def __init__(self, ranks: Ranks) -> None:
+        self._ranks = ranks
         self._cases: list[tuple[str, ...]] = []
 
     def count(
         self,
-        loss: float,
-        norm: float,
+        verdict: Verdict,
         cases: tuple[str, ...],
         *,
         scaler: torch.amp.GradScaler | None,
         epoch: int,
     ) -> None:
-        """Take note of a batch: its loss, and the norm of its gradients.
+        """Take note of a batch, and of its cases that this rank has.
 
         Raises
         ------
         TrainingError
-            Too many in a row were not finite; the message names the cases.
+            Too many in a row were not finite; the message names the cases, of all ranks those
+            whose loss was not finite, if there are any.
         """
-        is_good = math.isfinite(loss) and (math.isfinite(norm) or _is_overflow(scaler))
-        self._cases = [] if is_good else [*self._cases, tuple(cases)]
+        is_bad = verdict.is_bad_somewhere
+        if not is_bad and (math.isfinite(verdict.norm) or _is_overflow(scaler)):
+            self._cases = []
+            return
+        is_suspect = not is_bad or not math.isfinite(verdict.loss)
+        self._cases.append(tuple(cases) if is_suspect else ())
         if len(self._cases) >= PATIENCE:
-            names = ", ".join(sorted({name for batch in self._cases for name in batch}))
+            own = {name for batch in self._cases for name in batch}
+            names = ", ".join(sorted(self._ranks.union(own)))
             raise TrainingError(
                 f"Epoch {epoch}: loss or gradients were not finite in {PATIENCE} batches in a row; "
                 f"training stops, the last checkpoint is good. Cases: {names}. Look at their "

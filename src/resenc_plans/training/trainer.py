@@ -45,13 +45,15 @@ from resenc_plans.training.history import Epoch, Progress, TrainingResult, smoot
 from resenc_plans.training.losses import Loss
 from resenc_plans.training.meter import Meter
 from resenc_plans.training.pseudo_dice import count_overlap, dice_of
-from resenc_plans.training.ranks import Ranks, alone, reason_to_stop
+from resenc_plans.training.ranks import OTHER_RANK_STOPS, Ranks, alone, reason_to_stop
 from resenc_plans.training.records import Records
 from resenc_plans.training.state import RunIdentity, TrainingState, load_state, save_state
 from resenc_plans.training.step import (
     BadBatches,
     OptimizerFactory,
     TrainingStep,
+    Verdict,
+    image_type,
     is_compiled,
     training_precision,
 )
@@ -180,6 +182,7 @@ class Trainer:
             refuse_other_settings(self.folder, self.record)
         self.on_progress = on_progress
         torch.manual_seed(settings.seed)
+        is_own = network is not None
         network = network or build_network(
             config,
             input_channels(config, dataset.labels),
@@ -189,7 +192,14 @@ class Trainer:
         )
         self.step = TrainingStep.of(
             network,
-            loss or default_loss(config, dataset.labels, ranks),
+            loss
+            or default_loss(
+                config,
+                dataset.labels,
+                ranks,
+                compiled=is_compiled(settings, self.device),
+                batch_size=config.batch_size if training_batches is None else None,
+            ),
             settings,
             ranks,
             dim=config.dim,
@@ -203,6 +213,7 @@ class Trainer:
                 fold,
                 settings,
                 ranks,
+                image_type=torch.float32 if is_own else image_type(config, settings, self.device),
                 sampler=sampler,
                 augmentation=augmentation,
                 name=name,
@@ -218,7 +229,7 @@ class Trainer:
         self._resumes_own_folder = False
         self._last_checkpoint = time.monotonic()
         self._waited = 0.0
-        self._bad_batches = BadBatches()
+        self._bad_batches = BadBatches(ranks)
 
     @property
     def network(self) -> nn.Module:
@@ -316,16 +327,20 @@ class Trainer:
             batch = next(batches)
             waited += time.perf_counter() - requested
             loss, norm = self.step(batch)
+            reason = stop.reason
+            is_stopped, is_bad = self.ranks.any(reason is not None, not math.isfinite(loss))
             self._bad_batches.count(
-                loss, norm, batch.cases, scaler=self.step.scaler, epoch=len(self.epochs)
+                Verdict(loss, norm, is_bad),
+                batch.cases,
+                scaler=self.step.scaler,
+                epoch=len(self.epochs),
             )
             self.epoch_losses += (loss,)
             self.iteration += 1
             self._waited = waited / (time.perf_counter() - begun)
             self._tell(loss)
-            reason = reason_to_stop(stop, self.ranks)
-            if reason is not None:
-                return reason
+            if is_stopped:
+                return reason or OTHER_RANK_STOPS
             self._save_now_and_then()
         return None
 

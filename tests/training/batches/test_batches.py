@@ -23,7 +23,6 @@ from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import ConfigurationError, FileError, ResencPlansError
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
-from resenc_plans.plans.resolutions import output_scales
 from resenc_plans.preprocessing.store.case_store import CaseStore
 from resenc_plans.runs.stored_cases import open_store
 from resenc_plans.safe_pickle import dump_pickle
@@ -48,7 +47,6 @@ def source(config: ResolvedConfiguration, dataset: Dataset) -> PatchSource:
         cases=tuple(store),
         share=split_batch(4, 1, 0.33)[0],
         purpose="training",
-        scales=output_scales(config),
         seed=3,
     )
 
@@ -68,7 +66,7 @@ def workers_of(stream: Iterator[Batch]) -> list[BaseProcess]:
 def test_a_batch_depends_on_its_number_alone(source: PatchSource) -> None:
     run, late = batches(source, 0, 4), batches(source, 3, 1)
     assert torch.equal(run[3].images, late[0].images)
-    assert all(torch.equal(a, b) for a, b in zip(run[3].targets, late[0].targets, strict=True))
+    assert torch.equal(run[3].target, late[0].target)
     assert run[3].cases == late[0].cases
     assert not torch.equal(run[2].images, run[3].images)
 
@@ -92,8 +90,31 @@ def test_shapes_and_types_are_what_the_network_takes(source: PatchSource) -> Non
     [batch] = batches(source, 0, 1)
     assert batch.images.shape == (4, 2, 8, 16, 16)
     assert batch.images.dtype == torch.float32
-    assert [tuple(target.shape) for target in batch.targets] == [(4, 1, 8, 16, 16)]
-    assert batch.targets[0].min() >= 0
+    assert batch.target.shape == (4, 1, 8, 16, 16)
+    assert batch.target.dtype == torch.int8
+    assert batch.target.min() >= 0
+
+
+def test_what_a_batch_takes_is_known_before_it_is_made(source: PatchSource) -> None:
+    half = replace(source, image_type=torch.float16)
+    many = replace(half, labels=Labels((0, 1, 2, 200), None, None, None))
+    regions = replace(
+        half,
+        labels=Labels((0, 1, 2), ((1, 2), 2), (1, 2), 3),
+        sampler=Fixed(source.cases[0], (0, 0, 0)),
+    )
+    for made in (source, half, many, regions):
+        [batch] = batches(made, 0, 1)
+        assert made.batch_bytes == batch.nbytes == batch.images.nbytes + batch.target.nbytes
+    voxels = 4 * 8 * 16 * 16
+    assert [s.batch_bytes for s in (source, half, many)] == [9 * voxels, 5 * voxels, 6 * voxels]
+
+
+def test_images_come_in_the_precision_of_the_network(source: PatchSource) -> None:
+    [single] = batches(source, 0, 1)
+    [half] = batches(replace(source, image_type=torch.float16), 0, 1)
+    assert torch.equal(half.images, single.images.half())
+    assert torch.equal(half.target, single.target)
 
 
 def test_validation_samples_are_not_augmented(source: PatchSource) -> None:
@@ -131,7 +152,7 @@ def test_ones_own_sampler_and_augmentation_make_the_training_samples(
     expected = np.flip(image[(slice(None), *region)], 1)
     np.testing.assert_array_equal(batch.images[0], expected)
     expected = np.flip(labels[(slice(None), *region)], 1).clip(0)
-    np.testing.assert_array_equal(batch.targets[0][0], expected)
+    np.testing.assert_array_equal(batch.target[0], expected)
 
 
 def test_a_sampler_or_an_augmentation_that_gives_nonsense_is_an_error(source: PatchSource) -> None:
@@ -271,12 +292,11 @@ def test_cases_that_nnunet_stored_are_read(shared: Path) -> None:
         cases=tuple(store),
         share=split_batch(2, 1, 0.33)[0],
         purpose="training",
-        scales=None,
         seed=0,
     )
     [batch] = batches(source, 0, 1)
     assert batch.images.shape == (2, 1, 40, 56, 40)
-    assert set(batch.targets[0].unique().tolist()) <= {0, 1, 2}
+    assert set(batch.target.unique().tolist()) <= {0, 1, 2}
 
 
 @given(

@@ -19,9 +19,6 @@ from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransfo
 from batchgeneratorsv2.transforms.spatial.low_resolution import SimulateLowResolutionTransform
 from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
-from batchgeneratorsv2.transforms.utils.deep_supervision_downsampling import (
-    DownsampleSegForDSTransform,
-)
 from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
 from batchgeneratorsv2.transforms.utils.pseudo2d import (
     Convert2DTo3DTransform,
@@ -126,12 +123,10 @@ def training_transforms(
     config: ResolvedConfiguration,
     labels: Labels,
     settings: SpatialSettings,
-    scales: Sequence[Sequence[float]] | None,
 ) -> ComposeTransforms:
     """All that follows the spatial transform of a training sample.
 
-    `scales` are the sizes of the targets of deep supervision relative to the patch, see
-    `plans.resolutions.output_scales`; None gives the target itself alone.
+    nnU-Net's next transform makes the targets of deep supervision; here `TrainingStep` does.
     """
     transforms = intensity_transforms(settings)
     if settings.mirror_axes:
@@ -144,17 +139,15 @@ def training_transforms(
     transforms.append(RemoveLabelTransform(-1, 0))
     if config.previous_stage is not None:
         transforms += _previous_stage(labels, augmented=True)
-    return ComposeTransforms([*transforms, *_target_transforms(labels, scales)])
+    return ComposeTransforms([*transforms, *_target_transforms(labels)])
 
 
-def validation_transforms(
-    config: ResolvedConfiguration, labels: Labels, scales: Sequence[Sequence[float]] | None
-) -> ComposeTransforms:
+def validation_transforms(config: ResolvedConfiguration, labels: Labels) -> ComposeTransforms:
     """What a sample of the validation goes through: no augmentation."""
     transforms: list[BasicTransform] = [RemoveLabelTransform(-1, 0)]
     if config.previous_stage is not None:
         transforms += _previous_stage(labels, augmented=False)
-    return ComposeTransforms([*transforms, *_target_transforms(labels, scales)])
+    return ComposeTransforms([*transforms, *_target_transforms(labels)])
 
 
 def plane_wise(transform: BasicTransform) -> ComposeTransforms:
@@ -200,17 +193,12 @@ def _previous_stage(labels: Labels, *, augmented: bool) -> list[BasicTransform]:
     ]
 
 
-def _target_transforms(
-    labels: Labels, scales: Sequence[Sequence[float]] | None
-) -> list[BasicTransform]:
-    transforms: list[BasicTransform] = []
-    if labels.regions is not None:
-        regions: list[Any] = [
-            list(region) if isinstance(region, tuple) else [region] for region in labels.regions
-        ]
-        if labels.ignore_label is not None:
-            regions.append([labels.ignore_label])
-        transforms.append(ConvertSegmentationToRegionsTransform(regions, channel_in_seg=0))
-    if scales is not None:
-        transforms.append(DownsampleSegForDSTransform(ds_scales=[list(scale) for scale in scales]))
-    return transforms
+def _target_transforms(labels: Labels) -> list[BasicTransform]:
+    if labels.regions is None:
+        return []
+    regions: list[Any] = [
+        list(region) if isinstance(region, tuple) else [region] for region in labels.regions
+    ]
+    if labels.ignore_label is not None:
+        regions.append([labels.ignore_label])
+    return [ConvertSegmentationToRegionsTransform(regions, channel_in_seg=0)]

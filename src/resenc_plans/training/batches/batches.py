@@ -99,7 +99,7 @@ class _ByNumber(Dataset[Any]):
             batch = self.samples.batch(number)
         except ResencPlansError as error:
             return (), error
-        return (batch.images, batch.targets, batch.cases), None
+        return (batch.images, batch.target, batch.cases), None
 
 
 def _start(loader: DataLoader[Any]) -> Iterator[Any]:

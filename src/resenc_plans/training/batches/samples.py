@@ -81,10 +81,10 @@ class Samples:
             samples = [self._sample(number, share, own) for own in range(share.size)]
         # In a worker, default_collate stacks into memory that is shared with the trainer.
         images = default_collate([image for image, _, _ in samples])
-        targets = default_collate([scales for _, scales, _ in samples])
-        return Batch(images, tuple(targets), tuple(case for _, _, case in samples))
+        target = default_collate([target for _, target, _ in samples])
+        return Batch(images, target, tuple(case for _, _, case in samples))
 
-    def _sample(self, number: int, share: RankShare, own: int) -> tuple[Tensor, list[Tensor], str]:
+    def _sample(self, number: int, share: RankShare, own: int) -> tuple[Tensor, Tensor, str]:
         source = self.source
         _seed_generators(source.seed, _STREAMS[source.purpose], number, share.first + own)
         opened, first = self._drawn(foreground=own >= share.first_foreground)
@@ -92,8 +92,8 @@ class Samples:
         if source.augmentation is not None:
             data = _augmented(source.augmentation, data, source.config.patch_size)
         result = self._transforms()(**data)
-        target = result["segmentation"]
-        return result["image"], target if isinstance(target, list) else [target], opened.case
+        image, target = result["image"], result["segmentation"]
+        return image.to(source.image_type), target.to(source.target_type), opened.case
 
     def _drawn(self, *, foreground: bool) -> tuple[_OpenCase, tuple[int, ...]]:
         """The case of a sample, and the first voxel of the region to read."""
@@ -179,8 +179,8 @@ class Samples:
         """Made anew for each sample, since some transforms keep a state."""
         source = self.source
         if self.spatial is None:
-            return validation_transforms(source.config, source.labels, source.scales)
-        return training_transforms(source.config, source.labels, self.settings, source.scales)
+            return validation_transforms(source.config, source.labels)
+        return training_transforms(source.config, source.labels, self.settings)
 
 
 @contextmanager

@@ -6,13 +6,15 @@ a resumed run sees the batches that an undisturbed one sees, whatever the number
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Literal, Protocol
 
+import torch
 from torch import Tensor
 
 from resenc_plans.datasets.labels import Labels
-from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.configuration import ResolvedConfiguration, input_channels
 from resenc_plans.preprocessing.store.case_store import CaseStore
 from resenc_plans.training.ranks import RankShare
 
@@ -23,14 +25,20 @@ Purpose = Literal["training", "validation"]
 class Batch:
     """What the network sees at once, and what it should say.
 
-    `images` are (b, c, *patch), float32. `targets` have the highest resolution first, one per
-    scale of deep supervision: (b, 1, *size) with labels, or (b, regions, *size), the ignored
-    voxels as one more region.
+    `images` are (b, c, *patch), in float32 or in the type that the network computes in. `target`
+    is as large: (b, 1, *patch) with labels, of any integer type, or (b, regions, *patch), bool,
+    the ignored voxels as one more region. What lower scales of deep supervision should say is
+    made from it where the network computes.
     """
 
     images: Tensor
-    targets: tuple[Tensor, ...]
+    target: Tensor
     cases: tuple[str, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of images and target."""
+        return self.images.nbytes + self.target.nbytes
 
 
 class Batches(Protocol):
@@ -77,9 +85,8 @@ class Augmentation(Protocol):
 class PatchSource:
     """Stored cases, and what one rank makes of them: batch number i is a function of this and i.
 
-    `scales` are those of `plans.resolutions.output_scales`, None without deep supervision. A
-    `sampler` or `augmentation` replaces nnU-Net's; with worker processes, it must be one that can
-    be pickled.
+    Images come in `image_type`. A `sampler` or `augmentation` replaces nnU-Net's; with worker
+    processes, it must be one that can be pickled.
     """
 
     store: CaseStore
@@ -88,8 +95,26 @@ class PatchSource:
     cases: tuple[str, ...]
     share: RankShare
     purpose: Purpose
-    scales: Sequence[Sequence[float]] | None
     seed: int
+    image_type: torch.dtype = torch.float32
     previous_stage: Path | None = None
     sampler: Sampler | None = None
     augmentation: Augmentation | None = None
+
+    @property
+    def target_type(self) -> torch.dtype:
+        """The smallest type of a target: bool for regions, int8 if all labels fit, else int16."""
+        labels = self.labels
+        if labels.has_regions:
+            return torch.bool
+        largest = max(*labels.all_labels, labels.ignore_label or 0)
+        return torch.int8 if largest <= torch.iinfo(torch.int8).max else torch.int16
+
+    @property
+    def batch_bytes(self) -> int:
+        """Bytes of images and target of this rank's share of a batch."""
+        labels = self.labels
+        regions = len(labels.regions or ()) + (labels.ignore_label is not None)
+        images = input_channels(self.config, labels) * self.image_type.itemsize
+        target = (regions if labels.has_regions else 1) * self.target_type.itemsize
+        return self.share.size * prod(self.config.patch_size) * (images + target)

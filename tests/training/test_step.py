@@ -1,0 +1,142 @@
+"""What a training step makes of a batch."""
+
+from typing import Any
+
+import pytest
+import torch
+from batchgeneratorsv2.transforms.utils.deep_supervision_downsampling import (
+    DownsampleSegForDSTransform,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resenc_plans.datasets.labels import Labels
+from resenc_plans.networks.build import build_network
+from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.training.batches.source import Batch
+from resenc_plans.training.defaults import default_loss
+from resenc_plans.training.losses import (
+    DiceBinaryCrossEntropy,
+    DiceCrossEntropy,
+    Loss,
+    label_sums,
+    region_sums,
+)
+from resenc_plans.training.ranks import ALONE
+from resenc_plans.training.step import TrainingStep, at_size, image_type
+from tests.networks.configurations import configuration, residual
+
+CPU = torch.device("cpu")
+
+
+@given(data=st.data(), kind=st.sampled_from([torch.int8, torch.int16, torch.bool]))
+def test_smaller_targets_are_those_that_the_loader_of_nnunet_makes(
+    data: Any, kind: torch.dtype
+) -> None:
+    dim = data.draw(st.sampled_from([2, 3]))
+    strides = data.draw(st.tuples(*[st.sampled_from([1, 2, 3, 4, 8])] * dim))
+    size = [data.draw(st.integers(1, 5)) * stride for stride in strides]
+    channels = 3 if kind == torch.bool else 1
+    random = torch.Generator().manual_seed(0)
+    target = torch.randint(0, 100, (2, channels, *size), generator=random).to(kind)
+    scale = [1 / stride for stride in strides]
+    for sample in range(2):
+        [expected] = DownsampleSegForDSTransform([scale])._apply_to_segmentation(target[sample])
+        mine = at_size(target, expected.shape[1:])
+        assert mine.dtype == kind
+        assert torch.equal(mine[sample], expected)
+
+
+@given(st.integers(1, 60), st.data())
+def test_a_target_of_any_size_is_the_nearest_voxels(length: int, data: Any) -> None:
+    size = data.draw(st.integers(1, length))
+    voxels = torch.arange(length).view(1, 1, length)
+    expected = torch.nn.functional.interpolate(voxels.float(), size, mode="nearest-exact")
+    assert torch.equal(at_size(voxels, (size,)), expected.long())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_images_in_the_precision_of_the_network_change_no_bit(precision: Any) -> None:
+    config = residual(n_stages=2)
+    settings = TrainingSettings(precision=precision, compile=False)
+    random = torch.Generator().manual_seed(0)
+    images = torch.randn((2, 1, *config.patch_size), generator=random)
+    target = torch.randint(0, 2, images.shape, generator=random)
+    results = []
+    for kind, labels in (
+        (torch.float32, torch.int16),
+        (image_type(config, settings, CPU), torch.int8),
+    ):
+        torch.manual_seed(0)
+        network = build_network(config, 1, 2)
+        step = TrainingStep.of(network, DiceCrossEntropy(True), settings, ALONE, dim=config.dim)
+        batch = Batch(images.to(kind), target.to(labels), ())
+        values = [step(batch), step(batch)]
+        results.append((values, [*network.state_dict().values()]))
+    (before, weights), (after, same_weights) = results
+    assert before == after
+    assert all(torch.equal(a, b) for a, b in zip(weights, same_weights, strict=True))
+
+
+def test_images_travel_in_half_precision_where_a_convolution_sees_them_first() -> None:
+    nnunet, other = residual(n_stages=2), configuration("STUNet", {}, (16, 16, 16))
+    cuda = torch.device("cuda", 0)
+    for precision, expected in (("auto", torch.float16), ("bf16", torch.bfloat16)):
+        settings = TrainingSettings(precision=precision)
+        assert image_type(nnunet, settings, cuda) is expected
+        assert image_type(other, settings, cuda) is torch.float32
+    assert image_type(nnunet, TrainingSettings(precision="fp32"), cuda) is torch.float32
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("batch_dice", [True, False])
+def test_a_compiled_dice_has_the_same_value_and_gradients(backend: str, batch_dice: bool) -> None:
+    random = torch.Generator().manual_seed(0)
+    regions = torch.rand((2, 3, 6, 6), generator=random) < 0.3
+    labels = torch.randint(0, 4, (2, 1, 6, 6), generator=random)
+    compiled = {
+        name: torch.compile(sums, backend=backend)
+        for name, sums in (("labels", label_sums), ("regions", region_sums))
+    }
+    pairs: list[tuple[Loss, Loss, torch.Tensor]] = [
+        (
+            DiceCrossEntropy(batch_dice, 3),
+            DiceCrossEntropy(batch_dice, 3, sums=compiled["labels"]),
+            labels,
+        ),
+        (
+            DiceBinaryCrossEntropy(batch_dice),
+            DiceBinaryCrossEntropy(batch_dice, sums=compiled["regions"]),
+            regions,
+        ),
+    ]
+    for plain, other, target in pairs:
+        values = []
+        for loss in (plain, other):
+            logits = torch.randn((2, 3, 6, 6), generator=torch.Generator().manual_seed(1))
+            value = loss(logits.requires_grad_(), target)
+            value.backward()
+            values.append((value.item(), logits.grad))
+        assert values[0][0] == pytest.approx(values[1][0], abs=1e-6)
+        torch.testing.assert_close(values[0][1], values[1][1], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("compile_network", [True, False])
+def test_the_dice_is_compiled_where_the_network_is(
+    monkeypatch: pytest.MonkeyPatch, compile_network: bool
+) -> None:
+    compiled: list[Any] = []
+
+    def compiling(what: Any) -> Any:
+        compiled.append(what)
+        return what
+
+    monkeypatch.setattr(torch, "compile", compiling)
+    for labels, sums in (
+        (Labels((0, 1), None, None, None), label_sums),
+        (Labels((0, 1, 2), ((1, 2), 2), (1, 2), None), region_sums),
+    ):
+        default_loss(residual(n_stages=2), labels, ALONE, compiled=compile_network)
+        assert compiled == ([sums] if compile_network else [])
+        compiled.clear()
