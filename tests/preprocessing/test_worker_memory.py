@@ -31,7 +31,7 @@ from pathlib import Path
 import SimpleITK, blosc2, scipy.ndimage
 from resenc_plans import Dataset
 from resenc_plans.preprocessing.case import Recipe
-from resenc_plans.preprocessing.store_case import CaseTask, store_case
+from resenc_plans.preprocessing.case_task import CaseTask, store_case
 from tests.preprocessing.datasets import plan
 dataset, plans = Dataset.load(sys.argv[1]), plan(use_mask_for_norm=[True])
 recipe = Recipe.of(plans.resolve("3d_fullres"), dataset.labels)

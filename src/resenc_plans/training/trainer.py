@@ -47,7 +47,7 @@ from resenc_plans.training.meter import Meter
 from resenc_plans.training.pseudo_dice import count_overlap, dice_of
 from resenc_plans.training.ranks import OTHER_RANK_STOPS, Ranks, alone, reason_to_stop
 from resenc_plans.training.records import Records
-from resenc_plans.training.state import RunIdentity, TrainingState, load_state, save_state
+from resenc_plans.training.checkpointing import RunIdentity, TrainingState, load_state, save_state
 from resenc_plans.training.step import (
     BadBatches,
     OptimizerFactory,
