@@ -28,10 +28,10 @@ from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.checkpoint import load_checkpoint
 from resenc_plans.training.batches.batches import PatchBatches
 from resenc_plans.training.batches.source import Batch, Batches
+from resenc_plans.training.checkpointing import load_pretrained
 from resenc_plans.training.defaults import default_batches, default_run_folder
 from resenc_plans.training.history import Progress
 from resenc_plans.training.ranks import ALONE, Ranks
-from resenc_plans.training.checkpointing import load_pretrained
 from resenc_plans.training.trainer import Trainer
 from resenc_plans.workflows.held_out import validate_held_out
 from tests.training.conftest import Fixed

@@ -23,11 +23,11 @@ from resenc_plans.files import part_of_path
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing.case import Recipe, StoredCase, preprocess_case
+from resenc_plans.preprocessing.case_task import CaseTask, store_case
 from resenc_plans.preprocessing.resampling.labels import DEFAULT_RULE, LabelRule
 from resenc_plans.preprocessing.store.case_store import LABELS
 from resenc_plans.preprocessing.store.folder import open_for_writing, remove_case
 from resenc_plans.preprocessing.store.manifest import Manifest, ManifestEntry, recipe_digest
-from resenc_plans.preprocessing.case_task import CaseTask, store_case
 from resenc_plans.preprocessing.worker_memory import memory_of_case, workers_that_fit
 
 

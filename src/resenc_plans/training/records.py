@@ -9,8 +9,8 @@ from typing import Any, Self
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import TrainingError
 from resenc_plans.runs.run_folder import PROGRESS_PNG, RunFolder
-from resenc_plans.training.history import Epoch
 from resenc_plans.training.checkpointing import RunIdentity
+from resenc_plans.training.history import Epoch
 from resenc_plans.visualization.training_curves import draw_progress
 
 SECONDS_BETWEEN_PICTURES = 60

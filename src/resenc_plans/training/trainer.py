@@ -34,6 +34,7 @@ from resenc_plans.runs.beginning import refuse_other_settings, refuse_to_replace
 from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.runs.run_record import RunRecord
 from resenc_plans.training.batches.source import Augmentation, Batch, Batches, Sampler
+from resenc_plans.training.checkpointing import RunIdentity, TrainingState, load_state, save_state
 from resenc_plans.training.defaults import (
     Schedule,
     default_batches,
@@ -47,7 +48,6 @@ from resenc_plans.training.meter import Meter
 from resenc_plans.training.pseudo_dice import count_overlap, dice_of
 from resenc_plans.training.ranks import OTHER_RANK_STOPS, Ranks, alone, reason_to_stop
 from resenc_plans.training.records import Records
-from resenc_plans.training.checkpointing import RunIdentity, TrainingState, load_state, save_state
 from resenc_plans.training.step import (
     BadBatches,
     OptimizerFactory,

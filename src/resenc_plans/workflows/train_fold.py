@@ -16,10 +16,10 @@ from resenc_plans.plans.configuration import ResolvedConfiguration, input_channe
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.beginning import refuse_to_replace
 from resenc_plans.runs.run_folder import RunFolder
+from resenc_plans.training.checkpointing import load_pretrained
 from resenc_plans.training.defaults import default_run_folder
 from resenc_plans.training.history import Progress, TrainingResult
 from resenc_plans.training.ranks import device_of_rank, joined_ranks
-from resenc_plans.training.checkpointing import load_pretrained
 from resenc_plans.training.trainer import OwnParts, Trainer
 from resenc_plans.workflows.held_out import HeldOutValidation, validate_held_out
 
