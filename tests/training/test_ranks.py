@@ -1,5 +1,7 @@
 """The gradient of several ranks, averaged, is that of one process with the whole batch."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
-from resenc_plans.errors import ResencPlansError
+from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.errors import ResencPlansError, TrainingError
+from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.resolutions import loss_weights
+from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.training.batches.source import Batch
 from resenc_plans.training.losses import (
     DeepSupervision,
     DiceBinaryCrossEntropy,
@@ -18,6 +24,8 @@ from resenc_plans.training.losses import (
     Loss,
 )
 from resenc_plans.training.ranks import ALONE, Ranks, split_batch
+from resenc_plans.training.step import TrainingStep
+from resenc_plans.training.trainer import Trainer
 
 BATCH, WORLD = 5, 3
 SCALES = (8, 4, 2)
@@ -105,3 +113,72 @@ def test_an_uneven_split_has_the_gradient_of_the_whole_batch(
     for scale, gradient in enumerate(alone):
         together = torch.cat([found[name][1][scale] for found in by_rank]) / WORLD
         assert torch.allclose(together, gradient, atol=1e-6), scale
+
+
+@dataclass(frozen=True)
+class OneSick:
+    """Batches of noise; on the second rank there is a case whose image is no number."""
+
+    rank: int
+
+    def stream(self, first: int) -> Iterator[Batch]:
+        del first
+        images = torch.full((2, 2, 8, 16, 16), float("nan") if self.rank else 1.0)
+        while True:
+            yield Batch(
+                images, torch.zeros((2, 1, 8, 16, 16), dtype=torch.int8), (f"r{self.rank}",)
+            )
+
+
+def one_sick_rank(rank: int, folder: str, preprocessed: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
+    ranks = Ranks(rank, 2, torch.device("cpu"))
+    config = Plans.load(Path(preprocessed) / "nnUNetResEncUNetMPlans.json").resolve("tiny")
+    settings = TrainingSettings(iterations=20, precision="fp32", workers=0)
+    trainer = Trainer(
+        *(config, Dataset.load(preprocessed), 0, settings),
+        ranks=ranks,
+        training_batches=OneSick(rank),
+        validation_batches=OneSick(rank),
+    )
+    trainer.step.scaler = torch.amp.GradScaler("cpu", 2.0**16)
+    reductions = []
+    reduce = Ranks.total
+
+    def counted(self: Ranks, values: Any) -> list[float]:
+        reductions.append(len(values))
+        return reduce(self, values)
+
+    Ranks.total = counted  # type: ignore[method-assign]
+    error = ""
+    try:
+        trainer.fit()
+    except TrainingError as raised:
+        error = str(raised)
+    weights = {}
+    for is_compiled in (False, True):
+        step = TrainingStep.of(
+            torch.nn.Conv2d(1, 1, 1),
+            DiceCrossEntropy(True),
+            TrainingSettings(compile=is_compiled, precision="fp32"),
+            ranks,
+            dim=2,
+        )
+        weights[is_compiled] = step.lowest_weight
+    torch.save((error, trainer.iteration, reductions, weights), f"{folder}/sick{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_on_one_rank_ends_all_and_takes_one_reduction_a_step(
+    preprocessed: Path, tmp_path: Path
+) -> None:
+    spawn(one_sick_rank, (str(tmp_path), str(preprocessed)), nprocs=2)
+    for rank in range(2):
+        error, iterations, reductions, weights = torch.load(tmp_path / f"sick{rank}.pt")
+        assert "5 batches in a row" in error
+        assert "Cases: r1." in error
+        assert iterations == 4
+        assert weights == {False: 1e-6, True: 0.0}
+        assert reductions.count(2) == 5  # stop and bad loss in one; counts of own batches besides

@@ -105,7 +105,15 @@ class Holder:
         return text
 
 
-_UNKNOWN = Holder("an unknown host", "", "", 0, "", 0.0, "unknown")
+_UNKNOWN = Holder(
+    host="an unknown host",
+    boot="",
+    namespace="",
+    process=0,
+    start="",
+    since=0.0,
+    token="unknown",
+)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Import a class by name, from modules that the user trusts, and from no others."""
 
+import sys
 from collections.abc import Collection
 from importlib import import_module
 from importlib.machinery import PathFinder
@@ -55,7 +56,7 @@ def import_class(name: str, allow_import: Collection[str]) -> type[Any]:
 def where_to_find(module: str) -> str:
     """A sentence, after a space, about a module that Python does not find; empty if it finds it."""
     top = module.partition(".")[0]
-    if find_spec(top) is not None:
+    if top in sys.modules or find_spec(top) is not None:
         return ""
     if PathFinder.find_spec(top, [str(Path.cwd())]) is not None:
         return f" {top} is in the current folder: set PYTHONPATH=."

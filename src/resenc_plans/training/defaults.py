@@ -1,6 +1,7 @@
 """The parts of a training that nnU-Net would use: batches, loss, folder."""
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.runs.stages import previous_predictions
 from resenc_plans.runs.stored_cases import check_stored_cases, open_store
 from resenc_plans.training.batches.batches import PatchBatches
+from resenc_plans.training.batches.shared_memory import batches_ahead
 from resenc_plans.training.batches.source import Augmentation, PatchSource, Sampler
 from resenc_plans.training.losses import (
     DiceBinaryCrossEntropy,
@@ -61,6 +63,8 @@ def default_loss(
     """
     sums: DiceSums = region_sums if labels.has_regions else label_sums
     if compiled:
+        # torch's compiler looks at the gradients of its inputs itself, and warns of that.
+        warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
         sums = torch.compile(sums)
     is_ignoring = labels.ignore_label is not None
     if labels.has_regions:
@@ -91,6 +95,8 @@ def default_batches(
         Stored cases are missing or damaged.
     ModelError
         Predictions of the previous stage are missing.
+    WorkerError
+        /dev/shm has too little room for the batches that workers make.
     """
     store = open_store(config)
     split = fold_cases(config.plans.folder, store, fold)
@@ -112,10 +118,14 @@ def default_batches(
     validation = replace(training, cases=split.val, purpose="validation")
     training = replace(training, sampler=sampler, augmentation=augmentation)
     pin_memory = ranks.device.type == "cuda"
-    return (
+    loaders = (
         PatchBatches(training, workers, pin_memory),
         PatchBatches(validation, -(-workers // 3), pin_memory),
     )
+    ahead = batches_ahead([loader.demand for loader in loaders], _local_ranks())
+    ranks.wait()  # no rank fills the memory that another still looks at
+    first, second = (replace(part, ahead=n) for part, n in zip(loaders, ahead, strict=True))
+    return first, second
 
 
 def default_schedule(settings: TrainingSettings) -> Schedule:
@@ -141,5 +151,9 @@ def default_workers() -> int:
 
     One CPU of a rank's share is left to the network; under two none are started.
     """
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(0, min(MAX_WORKERS, usable_cpus() // local - 1))
+    return max(0, min(MAX_WORKERS, usable_cpus() // _local_ranks() - 1))
+
+
+def _local_ranks() -> int:
+    """Ranks on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

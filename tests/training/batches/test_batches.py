@@ -1,5 +1,7 @@
 import itertools
 import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,7 +22,7 @@ from hypothesis import strategies as st
 
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.labels import Labels
-from resenc_plans.errors import ConfigurationError, FileError, ResencPlansError
+from resenc_plans.errors import ConfigurationError, FileError, ResencPlansError, WorkerError
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing.store.case_store import CaseStore
@@ -199,6 +201,16 @@ def test_a_killed_worker_is_an_error_and_not_a_hang(source: PatchSource) -> None
     worker.kill()
     worker.join()
     with pytest.raises(ResencPlansError, match="A process that loads data was killed"):
+        list(itertools.islice(stream, 20))
+
+
+def test_a_worker_that_finds_shared_memory_full_is_told_apart(source: PatchSource) -> None:
+    stream = PatchBatches(source, workers=1).stream(0)
+    [worker] = workers_of(stream)
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGBUS)
+    worker.join()
+    with pytest.raises(WorkerError, match=r"/dev/shm is full.*--shm-size"):
         list(itertools.islice(stream, 20))
 
 

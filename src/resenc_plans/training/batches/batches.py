@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
+from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +19,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from resenc_plans.errors import ResencPlansError, WorkerError
 from resenc_plans.execution.parents import end_with_parent
+from resenc_plans.training.batches.shared_memory import (
+    HINT,
+    SHARED_MEMORY,
+    LoaderDemand,
+    batches_ahead,
+    free_shared_memory,
+)
 from resenc_plans.training.batches.source import Batch, PatchSource
 
 if TYPE_CHECKING:
@@ -33,6 +41,13 @@ class PatchBatches:
     source: PatchSource
     workers: int = 0
     pin_memory: bool = False
+    ahead: int | None = None
+    """Batches that each worker makes ahead; None: as many as /dev/shm has room for."""
+
+    @property
+    def demand(self) -> LoaderDemand:
+        """What its batches take of the memory that processes share."""
+        return LoaderDemand(self.workers, self.source.batch_bytes)
 
     def stream(self, first: int) -> Iterator[Batch]:
         """The batches number `first`, `first + 1` and so on, without end.
@@ -43,31 +58,30 @@ class PatchBatches:
             A case is damaged (FileError), or a sampler or an augmentation returned what does not
             fit (TrainingError).
         WorkerError
-            A worker was killed.
+            A worker was killed, or /dev/shm has too little room for the batches.
         """
+        ahead = self.ahead or batches_ahead([self.demand])[0]
         loader = DataLoader(
             _ByNumber(self.source),
             batch_size=None,
             sampler=_Numbers(first),
             num_workers=self.workers,
-            prefetch_factor=3 if self.workers else None,
+            prefetch_factor=ahead if self.workers else None,
             pin_memory=self.pin_memory,
             generator=torch.Generator(),  # or it would draw from the generator of the training
             worker_init_fn=_prepare_worker,
         )
-        batches = _start(loader)
+        batches, workers = _start(loader)
         try:
             for parts, fault in batches:
                 if fault is not None:
                     raise fault
                 yield Batch(*parts)
         except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker (pid"):
+            reason = _reason_of_end(error, workers)
+            if reason is None:
                 raise
-            raise WorkerError(
-                f"A process that loads data was killed, most likely for lack of memory: {error}. "
-                "Try fewer workers."
-            ) from error
+            raise WorkerError(reason) from error
         finally:
             del batches  # which ends the processes, whoever still holds a traceback with this frame
 
@@ -102,7 +116,22 @@ class _ByNumber(Dataset[Any]):
         return (batch.images, batch.target, batch.cases), None
 
 
-def _start(loader: DataLoader[Any]) -> Iterator[Any]:
+def _reason_of_end(error: RuntimeError, workers: list[BaseProcess]) -> str | None:
+    """Why no more batches come, for people; None if a worker's end is not the reason."""
+    signals = {-(worker.exitcode or 0) for worker in workers}
+    if "shared memory" in str(error) or getattr(signal, "SIGBUS", None) in signals:
+        free = free_shared_memory()
+        room = "" if free is None else f" ({free / 2**20:,.1f} MiB are free now)"
+        return f"A process that loads data ended since {SHARED_MEMORY} is full{room}. {HINT}."
+    if str(error).startswith("DataLoader worker (pid"):
+        return (
+            f"A process that loads data was killed, most likely for lack of memory: {error}. "
+            "Try fewer workers."
+        )
+    return None
+
+
+def _start(loader: DataLoader[Any]) -> tuple[Iterator[Any], list[BaseProcess]]:
     """Start a loader's processes; they will not outlive this one, even if nobody ends them.
 
     When the interpreter ends, `multiprocessing` sends the remaining processes a signal that ours
@@ -111,10 +140,10 @@ def _start(loader: DataLoader[Any]) -> Iterator[Any]:
     former = multiprocessing.active_children()
     with _sigchld_kept():
         batches = iter(loader)
-    for worker in multiprocessing.active_children():
-        if worker not in former:
-            atexit.register(worker.kill)
-    return batches
+    workers = [worker for worker in multiprocessing.active_children() if worker not in former]
+    for worker in workers:
+        atexit.register(worker.kill)
+    return batches, workers
 
 
 def _prepare_worker(worker: int) -> None:
