@@ -13,8 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from resenc_plans import Plans
 from resenc_plans.datasets.demo import write_phantom
 from tests.evaluation.label_folders import write_dataset_json, write_labels
+from tests.plans.documents import document as plans_document
+
+NAME = "nnUNetResEncUNetMPlans"
+"""The plans that stand in the folder `here`."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,14 @@ def dataset(phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
         (folder / name).write_bytes((phantom / name).read_bytes())
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one plans file; one stands in it."""
+    Plans.from_dict(plans_document()).save(tmp_path / f"{NAME}.json")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 def document(path: Path) -> dict[str, Any]:

@@ -211,18 +211,6 @@ def test_no_dataset_here_says_what_to_do(
     assert "-d" in done.err
 
 
-def test_the_preset_nearest_to_a_budget_is_named_with_the_reason(run: Callable[..., Done]) -> None:
-    done = run("presets", "--vram", "23", "--hours", "34")
-    assert "nnU-Net ResEnc L (preset L): it takes 0.99 times the GPU memory" in done.out
-    done = run("presets", "--vram", "0")
-    assert done.code == 2
-
-
-def test_the_published_table_has_all_nineteen_systems(run: Callable[..., Done]) -> None:
-    done = run("presets", "--format", "json")
-    assert len(json.loads(done.out)) == 19
-
-
 def test_the_directory_of_output_may_be_chosen(
     run: Callable[..., Done], dataset: Path, tmp_path: Path
 ) -> None:

@@ -1,0 +1,47 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from resenc_plans import Plans
+from tests.cli.conftest import NAME, Done
+from tests.plans.documents import document as plans_document
+
+
+def test_several_plans_files_are_listed_and_not_guessed_between(
+    run: Callable[..., Done], here: Path
+) -> None:
+    Plans.from_dict(plans_document()).save(here / "other.json")
+    done = run("derive", "--batch-size", "16")
+    assert done.code == 2
+    assert "other.json" in done.err
+    assert "--plans" in done.err
+    assert run("derive", "--batch-size", "16", "--plans", "other").code == 0
+
+
+def test_plans_here_and_beside_the_preprocessed_data_are_not_guessed_between(
+    run: Callable[..., Done],
+    here: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dataset = tmp_path_factory.mktemp("raw") / "Dataset001_X"
+    dataset.mkdir()
+    root = tmp_path_factory.mktemp("preprocessed")
+    (root / dataset.name).mkdir()
+    labels = {"background": 0, "tumor": 1}
+    description = {"channel_names": {"0": "MRI"}, "labels": labels, "file_ending": ".nii.gz"}
+    (dataset / "dataset.json").write_text(json.dumps(description))
+    for folder in (dataset, root / dataset.name):
+        Plans.from_dict(plans_document()).save(folder / f"{NAME}.json")
+    monkeypatch.setenv("nnUNet_preprocessed", str(root))
+    monkeypatch.chdir(dataset)
+    assert "Several plans files" in run("derive", "--batch-size", "16").err
+
+
+def test_a_slip_in_the_name_of_plans_is_met_with_the_nearest(
+    run: Callable[..., Done], dataset: Path
+) -> None:
+    assert run("create", "--preset", "M").code == 0
+    assert "Did you mean nnUNetResEncUNetMPlans?" in run("show", "-p", "nnUNetResEncUNetPlan").err

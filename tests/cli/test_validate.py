@@ -1,0 +1,46 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from resenc_plans import Plans
+from tests.cli.conftest import NAME, Done
+from tests.plans.documents import document as plans_document
+
+
+def test_validate_of_good_plans_is_silent_and_exits_with_0(
+    run: Callable[..., Done], here: Path
+) -> None:
+    done = run("validate")
+    assert done.code == 0
+    assert "no findings" in done.out
+
+
+def test_validate_reports_several_files_at_once(run: Callable[..., Done], here: Path) -> None:
+    content = plans_document()
+    content["configurations"]["3d_fullres"]["patch_size"] = [30, 64, 64]
+    Plans.from_dict(content).save(here / "bad.json")
+    (here / "worse.json").write_text('{"configurations": {"2d": {"batch_size": "2"}}}')
+    done = run("validate", "bad.json", "worse.json", f"{NAME}.json", "--format", "json")
+    assert done.code == 1
+    found = {(row["file"], row["rule"]) for row in json.loads(done.out)}
+    assert {("bad.json", "P002"), ("worse.json", "S001")} <= found
+
+
+def test_validate_of_an_unreadable_file_exits_with_2(run: Callable[..., Done], here: Path) -> None:
+    (here / "broken.json").write_text('{"configurations": ')
+    done = run("validate", "broken.json", f"{NAME}.json")
+    assert done.code == 2
+    assert "truncated" in done.out
+    assert run("validate", "nothing.json").code == 2
+
+
+def test_sarif_names_rule_file_and_line(run: Callable[..., Done], here: Path) -> None:
+    content = plans_document(bs={"inherits_from": "3d_fullres", "batchsize": 16})
+    Plans.from_dict(content).save(here / f"{NAME}.json")
+    log = json.loads(run("validate", "--format", "sarif").out)
+    assert log["version"] == "2.1.0"
+    (result,) = log["runs"][0]["results"]
+    assert (result["ruleId"], result["level"]) == ("P101", "warning")
+    region = result["locations"][0]["physicalLocation"]["region"]
+    line = (here / f"{NAME}.json").read_text().splitlines()[region["startLine"] - 1]
+    assert "batchsize" in line
