@@ -50,7 +50,7 @@ class OnStandIn(Tensor):
         self.host = host
 
     def tolist(self) -> Any:
-        return self.host.tolist()
+        return self.cpu().tolist()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.host.__reduce_ex__(protocol)  # a checkpoint is loaded to the CPU first

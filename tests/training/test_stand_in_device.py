@@ -10,8 +10,8 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
-def run(folder: Path, task: str) -> subprocess.CompletedProcess[str]:
-    script = "tests.training.run_on_stand_in"
+def run(folder: Path, task: str, script: str = "run") -> subprocess.CompletedProcess[str]:
+    script = f"tests.training.{script}_on_stand_in"
     return subprocess.run(
         [sys.executable, "-W", "ignore", "-m", script, folder, task],
         capture_output=True,
@@ -29,3 +29,18 @@ def test_the_stand_in_trains_resumes_and_predicts_as_the_cpu(preprocessed: Path)
 def test_a_forgotten_transfer_is_found(preprocessed: Path) -> None:
     done = run(preprocessed, "forget")
     assert "a tensor of 4 has not been moved to standin" in done.stderr
+
+
+def test_a_step_waits_for_the_device_no_more_than_it_must(preprocessed: Path) -> None:
+    done = run(preprocessed, "all", "count")
+    assert done.returncode == 0, done.stderr[-4000:]
+    waits = {
+        name: {kind: sum(of_kind.values()) for kind, of_kind in counts.items()}
+        for name, counts in json.loads(done.stdout).items()
+    }
+    assert waits.pop("known") == {"none": 0, "each": 9}
+    for name, counts in waits.items():
+        scaler, ranks = "scaled" in name, "two ranks" in name
+        # Loss and norm at once; whether gradients overflowed; whether a rank stops or has bad ones.
+        assert counts["training"] <= 1 + scaler + ranks, name
+        assert counts["validation"] <= 1 + ranks, name

@@ -42,7 +42,7 @@ class Ranks:
         """Sums over all ranks, of plain numbers."""
         if self.world == 1:
             return list(values)
-        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        tensor = torch.tensor(values, dtype=torch.float64).to(self.device, non_blocking=True)
         dist.all_reduce(tensor)
         return [float(value) for value in tensor.tolist()]
 

@@ -116,9 +116,8 @@ def at_size(target: Tensor, size: Sequence[int]) -> Tensor:
         if stride * smaller == length:
             target = target[(slice(None),) * axis + (slice(stride // 2, None, stride),)]
         else:
-            centres = (torch.arange(smaller) + 0.5) * (length / smaller)
-            nearest = centres.long().clamp(max=length - 1).to(target.device)
-            target = target.index_select(axis, nearest)
+            centres = (torch.arange(smaller, device=target.device) + 0.5) * (length / smaller)
+            target = target.index_select(axis, centres.long().clamp(max=length - 1))
     return target.contiguous()
 
 
@@ -223,13 +222,17 @@ class TrainingStep:
 
         Gradients that are not finite change nothing.
         """
-        loss, norm = self.gradients(batch)
+        # Both are read at once, and before the optimizer's step, during which a GPU may be given
+        # the next batch: each read waits until the GPU has done all that it was given.
+        loss, norm = torch.stack(
+            [part.detach().view(()) for part in self.gradients(batch)]
+        ).tolist()
         if self.scaler:
             self.scaler.step(self.optimizer)
             self.scaler.update()
-        elif torch.isfinite(norm):
+        elif math.isfinite(norm):
             self.optimizer.step()
-        return loss.item(), norm.item()
+        return loss, norm
 
     def gradients(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Forward and backward pass: as calling the step, without a step of the optimizer."""
