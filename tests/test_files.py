@@ -1,21 +1,30 @@
 """Files are written whole or not at all, and never outside of their folder."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resenc_plans.errors import FileError
+from resenc_plans.errors import FileError, shown
 from resenc_plans.files import (
+    MAX_JSON_VALUES,
     MAX_PART_BYTES,
+    check_regular,
     fault_of_part,
     inside,
+    open_regular,
+    parse_json,
     part_of_path,
     put_in_place,
+    read_bytes,
+    read_json,
     replace_file,
     write_json,
 )
+from resenc_plans.safe_pickle import load_pickle
 
 AWKWARD = st.sampled_from(["..", ".", "/", "\\", "C:", "CON", "nul", ".txt", " ", "\0", "~", "ü"])
 NAMES = st.one_of(st.text(max_size=12), st.lists(AWKWARD, max_size=5).map("".join))
@@ -166,3 +175,82 @@ def test_a_folder_takes_the_place_of_a_link_and_not_of_what_it_leads_to(tmp_path
     assert (tmp_path / "gone" / "from").read_text() == "other"
     assert (tmp_path / "mine" / "from").read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gone", "link", "mine"]
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Path:
+    path = tmp_path / "fifo.json"
+    os.mkfifo(path)
+    return path
+
+
+@pytest.mark.parametrize("read", [read_json, check_regular, open_regular, load_pickle])
+def test_only_regular_files_are_read(
+    tmp_path: Path, fifo: Path, read: Callable[[Path], object]
+) -> None:
+    circle = tmp_path / "circle.json"
+    circle.symlink_to(circle)
+    for path, words in (
+        (fifo, "is a FIFO"),
+        (Path("/dev/zero"), "is a device"),
+        (tmp_path, "is a folder"),
+        (circle, "lead in a circle"),
+        (tmp_path / "none.json", "no such file"),
+        (tmp_path / "a\0b", "cannot be the name"),
+    ):
+        with pytest.raises(FileError, match=words):
+            read(path)
+
+
+def test_a_link_to_a_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[1]")
+    (tmp_path / "b.json").symlink_to(tmp_path / "a.json")
+    assert read_json(tmp_path / "b.json") == [1]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"a":\n' + "9" * 5000 + "}", "the integer at line 2 has more than 4300 digits"),
+        ("[" * 65 + "]" * 65, "nested too deeply"),
+        ('{"a":' * 800 + "1" + "}" * 800, "nested too deeply"),
+        ("[" * 100_000, "nested too deeply"),
+        ("[" + "0," * MAX_JSON_VALUES + "0]", "has more than 8,000,000 values"),
+        ('{"' + "k" * 10**6 + '": 1, "' + "k" * 10**6 + '": 1}', "occurs twice"),
+    ],
+)
+def test_json_that_python_cannot_handle_is_an_error_in_words(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    path = tmp_path / "silly.json"
+    path.write_text(text)
+    with pytest.raises(FileError, match=words) as error:
+        read_json(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert len(str(error.value)) < 500
+
+
+def test_json_within_the_limits_is_read() -> None:
+    assert parse_json("9" * 4300, "a") == int("9" * 4300)
+    assert parse_json("[" * 64 + "]" * 64, "a")
+
+
+def test_a_file_larger_than_allowed_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(b"12345")
+    assert read_bytes(tmp_path / "large", 5) == b"12345"
+    with pytest.raises(FileError, match="larger than"):
+        read_bytes(tmp_path / "large", 4)
+
+
+@given(st.text() | st.lists(st.text(min_size=200), max_size=30), st.integers(10, 100))
+def test_a_value_in_a_message_fits_on_a_line(value: object, width: int) -> None:
+    assert len(shown(value, width).encode("unicode_escape")) <= 12 * width
+    assert "\n" not in shown(value, width)
+
+
+def test_no_message_is_endless_and_its_end_stays() -> None:
+    for name in ("x" * 10**6, "x " * 10**6):
+        message = str(FileError(f"a.json: the key {name} is unknown. Remove it.\nSecond line."))
+        assert len(message) < 2500
+        assert message.endswith("is unknown. Remove it.\nSecond line.")
+    assert str(FileError("\n".join(["case_001: damaged."] * 1000))).count("\n") == 999

@@ -27,9 +27,53 @@ can catch all of them at once and the command line can print them in one place::
 A message says what is wrong, where (file, configuration, key, case) and what to do.
 """
 
+MAX_VALUE = 80
+"""Characters of a name or a value in a message."""
+MAX_WORD, MAX_LINE = 600, 2000
+"""Characters of a word (a path, say) and of a line in a message."""
+
+
+def shown(value: object, width: int = MAX_VALUE) -> str:
+    """A name or a value from a file for a message: quoted, on one line, cut where it is long.
+
+    >>> shown("a" * 100, 12), shown([1, 2, 3])
+    ("'aaaaaaa...'", '[1, 2, 3]')
+    """
+    if isinstance(value, str):
+        return repr(value if len(value) <= width else f"{value[: width - 5]}...")
+    try:
+        text = repr(value)
+    except ValueError:  # Python converts integers of up to 4300 digits
+        return "a number of very many digits"
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def bounded(message: str) -> str:
+    """A message of which no word and no line is endless, whatever a file holds: cut in the middle.
+
+    >>> len(bounded("The key " + "x" * 10**6 + " is unknown."))
+    628
+    """
+    lines = []
+    for line in message.split("\n"):
+        if len(line) > MAX_WORD:
+            line = " ".join(_cut(word, MAX_WORD) for word in line.split(" "))
+        lines.append(_cut(line, MAX_LINE))
+    return "\n".join(lines)
+
+
+def _cut(text: str, length: int) -> str:
+    if len(text) <= length:
+        return text
+    end = length // 4
+    return f"{text[: length - end - 3]} … {text[-end:]}"
+
 
 class ResencPlansError(Exception):
     """The base of every error that resenc-plans raises on purpose."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(bounded(message))
 
 
 class FileError(ResencPlansError):

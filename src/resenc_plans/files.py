@@ -3,22 +3,31 @@
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
+import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from resenc_plans.errors import FileError
+from resenc_plans.errors import FileError, shown
 
-MAX_JSON_BYTES = 256 * 1024**2
+MAX_JSON_BYTES = 128 * 1024**2
 """A fingerprint of 100,000 cases takes about 20 MB; anything above this is not ours."""
+MAX_JSON_VALUES = 8_000_000
+"""A fingerprint of 100,000 cases has about one million; each takes up to 72 bytes of memory."""
+MAX_JSON_DEPTH = 64
+"""Plans nest seven levels; much more than this exhausts the stack of whoever walks through."""
 
 MAX_PART_BYTES = 200
 """Of a file's or a folder's name; most systems allow 255, and nnU-Net adds to names."""
+
+_CONTAINERS = (dict, list)
 
 _NUMBERED = (f"{port}{number}" for port in ("COM", "LPT") for number in "123456789¹²³")
 _DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", *_NUMBERED}
@@ -49,7 +58,7 @@ def part_of_path(name: str, what: str, *, ending: str = "") -> str:
     fault = fault_of_part(name if name in ("", ".", "..") else name + ending)
     if fault is not None:
         raise FileError(
-            f"{what} {_shortened(name + ending)}: {fault}, so it cannot name a file or a folder. "
+            f"{what} {shown(name + ending)}: {fault}, so it cannot name a file or a folder. "
             "Choose another name."
         )
     return name + ending
@@ -112,6 +121,69 @@ def inside(root: Path, path: Path) -> Path:
     return path
 
 
+def check_regular(path: str | os.PathLike[str]) -> os.stat_result:
+    """The status of a regular file, or of the one that a link leads to.
+
+    Whatever is about to be read goes through here: reading a FIFO waits for ever, and reading a
+    device may never end.
+
+    Raises
+    ------
+    FileError
+        There is no such file, or it is a folder, a FIFO, a device or a socket, or its links lead in
+        a circle.
+    """
+    try:
+        status = Path(path).stat()
+    except FileNotFoundError:
+        raise FileError(f"{os.fspath(path)}: no such file.") from None
+    except OSError as error:
+        in_circle = error.errno == errno.ELOOP
+        why = "its symbolic links lead in a circle" if in_circle else error.strerror
+        raise FileError(f"{os.fspath(path)}: cannot be read: {why}.") from None
+    except ValueError:
+        raise FileError(f"{shown(os.fspath(path))}: cannot be the name of a file.") from None
+    if not stat.S_ISREG(status.st_mode):
+        kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket"}
+        kind = kinds.get(stat.S_IFMT(status.st_mode), "device")
+        raise FileError(f"{os.fspath(path)}: is a {kind}, a file was expected.")
+    return status
+
+
+def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
+    """Open a regular file for reading.
+
+    Raises
+    ------
+    FileError
+        As `check_regular`, or there is no permission to read it.
+    """
+    check_regular(path)
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise FileError(f"{os.fspath(path)}: cannot be read: {error.strerror}.") from None
+
+
+def read_bytes(path: str | os.PathLike[str], max_bytes: int) -> bytes:
+    """The content of a regular file of at most `max_bytes`.
+
+    Raises
+    ------
+    FileError
+        As `open_regular`, it is larger, or reading fails.
+    """
+    with open_regular(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        try:
+            content = stream.read(size + 1) if size <= max_bytes else None
+        except OSError as error:
+            raise FileError(f"{os.fspath(path)}: cannot be read: {error.strerror}.") from None
+    if content is None:
+        raise FileError(f"{os.fspath(path)}: larger than {max_bytes / 1024**2:g} MiB, so not read.")
+    return content
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Parse the JSON file at `path`.
 
@@ -122,38 +194,59 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     Raises
     ------
     FileError
-        The file is missing, unreadable, too large, or not JSON. The message gives line and column.
+        It is no regular file, unreadable, too large, or not JSON. The message gives line and
+        column. See `parse_json`.
     """
     path = Path(path)
+    content = read_bytes(path, MAX_JSON_BYTES)
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise FileError(f"{path}: larger than {MAX_JSON_BYTES // 1024**2} MiB, so not read.")
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise FileError(f"{path}: no such file.") from None
-    except IsADirectoryError:
-        raise FileError(f"{path}: is a folder, a JSON file was expected.") from None
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FileError(f"{path}: not text in UTF-8 (byte {error.start}), so not JSON.") from None
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read: {error.strerror}.") from None
+    del content
+    return parse_json(text, str(path))
+
+
+def parse_json(text: str, source: str) -> Any:
+    """Parse JSON as `read_json` does; `source` names it in messages.
+
+    All JSON that this package did not write itself just before goes through here, so that nobody
+    behind it meets numbers that Python cannot print or nesting that it cannot walk through.
+
+    Raises
+    ------
+    FileError
+        It is not JSON, an integer has more digits than Python converts, or it has more values than
+        `MAX_JSON_VALUES` or more levels than `MAX_JSON_DEPTH`.
+    """
+    if text.count(",") + text.count("[") + text.count("{") > MAX_JSON_VALUES:
+        raise FileError(f"{source}: has more than {MAX_JSON_VALUES:,} values, so not read.")
     try:
-        return json.loads(text, object_pairs_hook=_object_without_duplicates)
+        document = json.loads(text, object_pairs_hook=_object_without_duplicates)
     except json.JSONDecodeError as error:
         if not text.strip():
-            raise FileError(f"{path}: the file is empty.") from None
+            raise FileError(f"{source}: the file is empty.") from None
         truncated = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
         hint = " The file ends too early: was it truncated?" if truncated else ""
         raise FileError(
-            f"{path}: not valid JSON at line {error.lineno}, column {error.colno}: "
+            f"{source}: not valid JSON at line {error.lineno}, column {error.colno}: "
             f"{error.msg.removesuffix(' at')}.{hint}"
         ) from None
     except _DuplicateKeyError as error:
         raise FileError(
-            f"{path}: the key {error.args[0]!r} occurs twice in one object. Remove one of them."
+            f"{source}: the key {shown(error.args[0])} occurs twice in one object. Remove one of "
+            "them."
         ) from None
+    except ValueError:
+        raise FileError(f"{source}: {_where_too_long(text)}") from None
     except RecursionError:
-        raise FileError(f"{path}: nested too deeply to be read.") from None
+        document = None
+        levels = MAX_JSON_DEPTH + 1
+    else:
+        levels = _levels(document)
+    if levels > MAX_JSON_DEPTH:
+        raise FileError(f"{source}: nested too deeply, more than {MAX_JSON_DEPTH} levels.")
+    return document
 
 
 def to_json_text(document: Any) -> str:
@@ -237,9 +330,27 @@ class _DuplicateKeyError(ValueError):
     """A JSON object names one key twice."""
 
 
-def _shortened(name: str) -> str:
-    """A name for a message: quoted, and cut where it is long."""
-    return repr(name if len(name) <= 80 else name[:77] + "...")
+def _where_too_long(text: str) -> str:
+    """Which integer of a JSON text Python does not convert, in words."""
+    digits = sys.get_int_max_str_digits()
+    match = re.search(rf"\d{{{digits + 1},}}", text)
+    line = text.count("\n", 0, match.start()) + 1 if match else "?"
+    return f"the integer at line {line} has more than {digits} digits, so it is not read."
+
+
+def _levels(document: Any) -> int:
+    """How deep lists and objects are nested, counted up to one more than is allowed."""
+    containers = [document] if isinstance(document, _CONTAINERS) else []
+    levels = 0
+    while containers and levels <= MAX_JSON_DEPTH:
+        levels += 1
+        containers = [
+            child
+            for container in containers
+            for child in (container.values() if isinstance(container, dict) else container)
+            if isinstance(child, _CONTAINERS)
+        ]
+    return levels
 
 
 def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from resenc_plans.errors import FileError
+from resenc_plans.files import open_regular
 
 Globals = Mapping[tuple[str, str], Any]
 """What the names (module, name) in a pickle stand for."""
@@ -62,10 +63,10 @@ def load_pickle(path: str | os.PathLike[str], extra_globals: Globals = MappingPr
     """
     path = Path(path)
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             return _PlainUnpickler(stream, extra_globals).load()
-    except FileNotFoundError:
-        raise FileError(f"{path}: no such file.") from None
+    except FileError:
+        raise
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror}.") from None
     except _RefusedError as refused:

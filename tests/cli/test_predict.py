@@ -138,6 +138,7 @@ def test_names_in_any_script_are_cases_and_those_in_no_encoding_are_named(
     no_text = Path(os.fsdecode(b"caf\xe9_0000.nii.gz"))
     (images / no_text).write_bytes(image.read_bytes())
     (images / "gone_0000.nii.gz").symlink_to(tmp_path / "nowhere")
+    (images / "turn_0000.nii.gz").symlink_to(images / "turn_0000.nii.gz")
     model = results / "Dataset007_Made" / "nnUNetTrainer__madePlans__2d"
     done = run(
         "predict", "-i", images, "-o", tmp_path / "out", "-m", model, "--no-mirroring",
@@ -145,9 +146,10 @@ def test_names_in_any_script_are_cases_and_those_in_no_encoding_are_named(
     )  # fmt: skip
     assert done.code == 1
     failed = dict(line.split("\t") for line in done.out.splitlines()[2:])
-    assert list(failed) == [r"caf\udce9", "gone"]
+    assert list(failed) == [r"caf\udce9", "gone", "turn"]
     assert "not valid UTF-8" in failed[r"caf\udce9"]
     assert "no such file" in failed["gone"]
+    assert "links lead in a circle" in failed["turn"]
     assert (tmp_path / "out" / "患者 山田 太郎 [bold].nii.gz").is_file()
     assert (tmp_path / "pictures" / "患者 山田 太郎 [bold].png").is_file()
 

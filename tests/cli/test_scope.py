@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,3 +46,29 @@ def test_a_slip_in_the_name_of_plans_is_met_with_the_nearest(
 ) -> None:
     assert run("create", "--preset", "M").code == 0
     assert "Did you mean nnUNetResEncUNetMPlans?" in run("show", "-p", "nnUNetResEncUNetPlan").err
+
+
+@pytest.mark.parametrize("content", ["9" * 5000, "[" * 800 + "]" * 800, '{"configurations": {}'])
+def test_a_bad_json_file_in_the_folder_does_not_harm_the_other_plans(
+    run: Callable[..., Done], here: Path, content: str
+) -> None:
+    (here / "aaa.json").write_text(content)
+    (here / "Other.json").write_text((here / f"{NAME}.json").read_text())
+    assert run("show", "-p", "Other").code == 0
+    assert run("diff", NAME, "Other").code == 0
+    for command in (("show", "-p"), ("validate",), ("cost", "-p"), ("upgrade", "-p")):
+        done = run(*command, "aaa.json")
+        assert "aaa.json" in done.out + done.err
+        assert done.code in (1, 2)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+def test_no_command_waits_for_a_fifo(run: Callable[..., Done], here: Path) -> None:
+    os.mkfifo(here / "fifo.json")
+    for arguments in (
+        ("validate", "fifo.json"),
+        ("import-model", "fifo.json", "--results", "."),
+        ("postprocess", ".", "-o", "out", "--apply", "fifo.json"),
+    ):
+        done = run(*arguments)
+        assert done.code in (1, 2), arguments

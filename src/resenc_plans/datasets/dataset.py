@@ -1,6 +1,7 @@
 """A dataset: a folder with dataset.json and, where the raw data exist, its cases."""
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -123,8 +124,22 @@ def case_of_file(name: str) -> str:
 
 
 def file_names(folder: Path, ending: str) -> list[str]:
-    """Sorted names of the files in `folder` with this ending; none if there is no such folder."""
+    """Sorted names of the files in `folder` with this ending; none if there is no such folder.
+
+    FIFOs, devices and links that lead in a circle are among them, so that they are named by
+    `check_regular` and not passed over.
+    """
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if e.name.endswith(ending) and e.is_file())
+        return sorted(e.name for e in entries if e.name.endswith(ending) and _is_listed(e))
+
+
+def _is_listed(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry of a folder counts as a file: what cannot be read is named on reading."""
+    try:
+        return not stat.S_ISDIR(entry.stat().st_mode)
+    except FileNotFoundError:  # a link that leads nowhere, which nnU-Net passes over as well
+        return False
+    except OSError:
+        return True

@@ -19,13 +19,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from resenc_plans.errors import FileError, LockedError
-from resenc_plans.files import part_of_path
+from resenc_plans.files import parse_json, part_of_path
 
 SECONDS_BETWEEN_SIGNS = 30
 """How often a holder touches its lock."""
 SECONDS_UNTIL_STALE = 300
 """Without a sign of life for so long, a holder on another host counts as gone."""
 
+_YEAR_3000 = 32_503_680_000
+"""Seconds since 1970; no lock is that young."""
 _GONE = ("Z", "X")
 """States of a process that has ended, but whose parent has not asked for its exit code."""
 
@@ -70,14 +72,14 @@ class Holder:
         A file that is being written, or damaged, names a holder of which nothing is known.
         """
         try:
-            holder = cls(**json.loads(path.read_text(encoding="utf-8")))
+            holder = cls(**parse_json(path.read_text(encoding="utf-8"), str(path)))
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError):
+        except (FileError, ValueError, TypeError):
             return _UNKNOWN
         known = vars(_UNKNOWN).items()
         fits = all(isinstance(getattr(holder, name), type(value)) for name, value in known)
-        return holder if fits else _UNKNOWN
+        return holder if fits and 0 <= holder.since < _YEAR_3000 else _UNKNOWN
 
     def is_gone(self, by: "Holder", silent_for: float) -> bool:
         """Whether it has ended, judged by another process.

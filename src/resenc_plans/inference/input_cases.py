@@ -41,7 +41,7 @@ def find_cases(folder: Path, file_ending: str) -> tuple[InputCase, ...]:
         for path in folder.iterdir()
         if path.name.endswith(file_ending) and path.is_symlink() and not path.exists()
     )
-    files = sorted((*file_names(folder, file_ending), *broken_links))
+    files = sorted({*file_names(folder, file_ending), *broken_links})
     if not files:
         raise FileError(f"{folder}: has no files that end in {file_ending}, as the model's do.")
     images: dict[str, list[Path]] = {}

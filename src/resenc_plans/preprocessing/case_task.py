@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from resenc_plans.datasets.dataset import Case
 from resenc_plans.datasets.images.images import check_finite, read_channels, read_label
-from resenc_plans.errors import DatasetError
+from resenc_plans.errors import DatasetError, FileError
 from resenc_plans.preprocessing.case import Recipe, preprocess_in_place
 from resenc_plans.preprocessing.store.case_store import write_case
 from resenc_plans.preprocessing.store.manifest import FileRecord, ManifestEntry
@@ -43,10 +43,10 @@ def store_case(task: CaseTask) -> ManifestEntry:
         It cannot be written.
     """
     case = task.case
-    missing = [path for path in task.inputs if not path.is_file()]
-    if missing:
-        raise DatasetError(f"{missing[0]}: no such file.")
-    inputs = tuple(FileRecord.of(path) for path in task.inputs)
+    try:
+        inputs = tuple(FileRecord.of(path) for path in task.inputs)
+    except FileError as error:
+        raise DatasetError(str(error)) from None
     image = read_channels(case.images, len(task.recipe.channels), task.reader)
     images, properties = image.array, image.properties
     labels = None if case.label is None else _read_segmentation(case.label, task.reader)

@@ -7,7 +7,7 @@ from pathlib import Path
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.images.segmentation_files import segmentation_file
 from resenc_plans.errors import DatasetError, FileError
-from resenc_plans.files import inside, replace_file
+from resenc_plans.files import inside, open_regular, replace_file
 from resenc_plans.folders import GROUND_TRUTH
 
 
@@ -52,8 +52,8 @@ def copy_ground_truth(dataset: Dataset, preprocessed: str | os.PathLike[str]) ->
         raise FileError(f"{folder}: cannot be created: {error.strerror}.") from None
     for label, copy in outdated:
         try:
-            source = label.open("rb")
-        except OSError as error:
-            raise DatasetError(f"{label}: cannot be read: {error.strerror}.") from None
+            source = open_regular(label)
+        except FileError as error:
+            raise DatasetError(str(error)) from None
         with source, replace_file(copy) as target:
             shutil.copyfileobj(source, target)

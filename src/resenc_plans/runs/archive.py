@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resenc_plans.errors import FileError, ModelError
-from resenc_plans.files import inside, put_in_place, replace_file
+from resenc_plans.files import inside, open_regular, put_in_place, replace_file
 from resenc_plans.folders import (
     DATASET_JSON,
     ENSEMBLES,
@@ -190,16 +190,14 @@ def _predictions(folder: Path) -> Iterator[Path]:
 
 def _unpack(archive: Path, target: Path, max_bytes: int) -> None:
     try:
-        with zipfile.ZipFile(archive) as source:
+        with open_regular(archive) as stream, zipfile.ZipFile(stream) as source:
             for entry, path in checked_entries(source, archive, max_bytes):
                 destination = target / path
                 destination.parent.mkdir(parents=True, exist_ok=True)
                 with source.open(entry) as packed, destination.open("xb") as plain:
                     shutil.copyfileobj(packed, plain, 1 << 20)
-    except FileNotFoundError:
-        raise ModelError(f"{archive}: no such file.") from None
-    except IsADirectoryError:
-        raise ModelError(f"{archive}: is a folder, a zip archive was expected.") from None
+    except FileError as error:
+        raise ModelError(str(error)) from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise ModelError(f"{archive}: damaged, or not a zip archive ({error}).") from None
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from resenc_plans.errors import FileError, ModelError
-from resenc_plans.files import replace_file
+from resenc_plans.files import check_regular, replace_file
 from resenc_plans.safe_pickle import NUMPY_GLOBALS
 
 
@@ -77,8 +77,10 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
         functions or classes that loading would call; these are listed.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file.")
+    try:
+        check_regular(path)
+    except FileError as error:
+        raise ModelError(str(error)) from None
     if not zipfile.is_zipfile(path):
         raise ModelError(f"{path}: damaged, or not a checkpoint (not a zip archive).")
     try:

@@ -14,6 +14,7 @@ from resenc_plans.errors import FileError
 from resenc_plans.execution.locks import lock
 from resenc_plans.files import (
     inside,
+    parse_json,
     part_of_path,
     remove_unfinished,
     replace_file,
@@ -202,6 +203,6 @@ def _finite(value: Any) -> Any:
 def _is_of(line: str, epochs: int) -> bool:
     """Whether a line of metrics.jsonl is whole, and about one of the first `epochs`."""
     try:
-        return bool(json.loads(line)["epoch"] < epochs)
-    except (ValueError, KeyError, TypeError):
+        return bool(parse_json(line, METRICS)["epoch"] < epochs)
+    except (FileError, KeyError, TypeError):
         return False

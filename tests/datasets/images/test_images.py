@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,13 @@ import SimpleITK
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from resenc_plans.datasets.images.images import read_file, read_image, read_label, write_label
+from resenc_plans.datasets.images.images import (
+    can_read,
+    read_file,
+    read_image,
+    read_label,
+    write_label,
+)
 from resenc_plans.errors import DatasetError
 from tests.datasets.made import SPACING, image_array, label_array, truncate, write_image
 
@@ -165,6 +172,17 @@ def test_a_missing_file_and_an_unknown_ending_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"")
     with pytest.raises(DatasetError, match=r"no reader.*\.nrrd"):
         read_image([tmp_path / "a.jpg"])
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".png", ".tif"])
+def test_only_regular_files_are_images(ending: str, tmp_path: Path) -> None:
+    fifo, circle = tmp_path / f"fifo{ending}", tmp_path / f"circle{ending}"
+    os.mkfifo(fifo)
+    circle.symlink_to(circle)
+    for path, words in ((fifo, "is a FIFO"), (circle, "in a circle"), (tmp_path, "is a folder")):
+        assert not can_read(path, "NibabelIO")
+        with pytest.raises(DatasetError, match=words):
+            read_file(path, "SimpleITKIO")
 
 
 def test_channels_on_different_grids_are_an_error(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The command that adds a configuration to plans."""
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +13,8 @@ from resenc_plans.cli.options import (
     parse_numbers,
 )
 from resenc_plans.cli.render import note, numbers, print_diff, print_json, say
-from resenc_plans.errors import ConfigurationError, UsageError
+from resenc_plans.errors import ConfigurationError, FileError, UsageError, shown
+from resenc_plans.files import parse_json
 
 if TYPE_CHECKING:
     from resenc_plans.plans.configuration import ResolvedConfiguration
@@ -141,10 +141,10 @@ def _parse_settings(settings: list[str]) -> dict[str, Any]:
         if key in values:
             raise UsageError(f"--set {key}: given twice. Give it once.")
         try:
-            values[key] = json.loads(text)
-        except json.JSONDecodeError:
+            values[key] = parse_json(text, f"--set {key}")
+        except FileError:
             if text[:1] in "[{\"'" or not text:
-                raise UsageError(f"--set {key}: {text!r} is not JSON.") from None
+                raise UsageError(f"--set {key}: {shown(text)} is not JSON.") from None
             values[key] = text
     return values
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resenc_plans.datasets.images import geometry, nifti, plain_images, readers
-from resenc_plans.errors import DatasetError
+from resenc_plans.errors import DatasetError, FileError
+from resenc_plans.files import check_regular
 
 Array = NDArray[Any]
 
@@ -121,8 +122,10 @@ def read_file(
         The file is unreadable.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DatasetError(f"{path}: no such file.")
+    try:
+        check_regular(path)
+    except FileError as error:
+        raise DatasetError(str(error)) from None
     name = reader or _reader_of(path)
     if name in (readers.NATURAL_2D, readers.TIFF_3D):
         array, spacing = plain_images.read(path, name, is_label=is_label)
@@ -187,6 +190,10 @@ def can_read(path: Path, reader: str) -> bool:
 
     nibabel also opens NIfTI files with sheared axes, which ITK refuses.
     """
+    try:
+        check_regular(path)
+    except FileError:
+        return False
     if reader in (readers.NATURAL_2D, readers.TIFF_3D):
         return plain_images.can_read(path, reader)
     try:

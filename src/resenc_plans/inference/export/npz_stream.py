@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from resenc_plans.errors import FileError
-from resenc_plans.files import replace_file
+from resenc_plans.files import check_regular, replace_file
 
 Array = npt.NDArray[Any]
 
@@ -82,9 +82,8 @@ class ArrayReader:
     def __init__(self, path: str | os.PathLike[str], key: str) -> None:
         self.path = Path(path)
         try:
+            check_regular(self.path)
             self._archive = zipfile.ZipFile(self.path)
-        except FileNotFoundError:
-            raise FileError(f"{self.path}: no such file.") from None
         except (OSError, zipfile.BadZipFile) as error:
             raise FileError(f"{self.path}: damaged, or no .npz file: {error}") from None
         try:

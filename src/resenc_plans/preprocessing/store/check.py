@@ -72,8 +72,9 @@ def check_stored_case(store: CaseStore, name: str, entry: ManifestEntry | None) 
 def _compare(path: Path, record: FileRecord) -> None:
     try:
         current = FileRecord.of(path)
-    except OSError as error:
-        raise FileError(f"{path}: {error.strerror}. Preprocess the case again.") from None
+    except (OSError, FileError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise FileError(f"{reason} Preprocess the case again.") from None
     if current.sha256 != record.sha256:
         raise FileError(
             f"{path}: differs from what was stored (another digest, {current.size} bytes instead "

@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.errors import FileError
-from resenc_plans.files import fault_of_part, replace_file
+from resenc_plans.files import fault_of_part, open_regular, parse_json, replace_file
 from resenc_plans.plans.configuration import PREPROCESSING_KEYS, ResolvedConfiguration
 from resenc_plans.preprocessing.resampling.labels import LabelRule
 from resenc_plans.preprocessing.store.case_store import OWN_FOLDER
@@ -45,8 +45,8 @@ class FileRecord:
     @classmethod
     def of(cls, path: Path) -> "FileRecord":
         """Read a file and record it."""
-        status = path.stat()
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
+            status = os.fstat(stream.fileno())
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         return cls(str(path), status.st_size, status.st_mtime_ns, digest)
 
@@ -172,7 +172,7 @@ def _line(entry: ManifestEntry) -> bytes:
 
 def _parsed(line: bytes) -> ManifestEntry | None:
     try:
-        document: Mapping[str, Any] = json.loads(line)
+        document: Mapping[str, Any] = parse_json(line.decode(), MANIFEST)
         entry = ManifestEntry(
             case=document["case"],
             recipe=document["recipe"],
@@ -182,7 +182,7 @@ def _parsed(line: bytes) -> ManifestEntry | None:
         )
         names = (entry.case, *(record.path for record in entry.outputs))
         return None if any(map(fault_of_part, names)) else entry
-    except (ValueError, TypeError, KeyError):
+    except (FileError, ValueError, TypeError, KeyError):
         return None
 
 
