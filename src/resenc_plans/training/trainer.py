@@ -297,6 +297,7 @@ class Trainer:
                 self._finish_epoch(validated)
                 if records is not None:
                     self._record(records)
+                self._save_epoch()
                 self._record_cost(meter, is_end=False)
             return self._end(None, FINAL_CHECKPOINT, meter)
 
@@ -385,6 +386,9 @@ class Trainer:
         epoch = replace(epoch, smoothed_dice=smoothed(previous, epoch.mean_dice))
         self.epochs += (epoch,)
         self.iteration, self.epoch_losses = 0, ()
+
+    def _save_epoch(self) -> None:
+        epoch = self.epochs[-1]
         is_best = self.best is None or math.isnan(self.best) or epoch.smoothed_dice > self.best
         if is_best:
             self.best = epoch.smoothed_dice
@@ -472,7 +476,11 @@ class Trainer:
                 self._note(text)
 
     def _record(self, records: Records) -> None:
-        """Write the last epoch down; a log that cannot be written must not end the training."""
+        """Write the last epoch down; a log that cannot be written must not end the training.
+
+        This comes before the epoch's checkpoint: a run that is killed between the two trains the
+        epoch again and drops the line, whereas a line that is missing could not be restored.
+        """
         try:
             records.add(self.epochs, self._waited)
         except (OSError, FileError) as error:
