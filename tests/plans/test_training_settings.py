@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from resenc_plans.errors import FileError
-from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.plans.training_settings import SGD, AdamW, PolynomialSchedule, TrainingSettings
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "training.md"
 
@@ -12,14 +12,53 @@ DOCS = Path(__file__).parent.parent.parent / "docs" / "training.md"
 def test_the_documentation_lists_every_setting_with_its_value_and_meaning() -> None:
     documented = DOCS.read_text(encoding="utf-8").splitlines()
     for name, field in TrainingSettings.model_fields.items():
-        assert f"| `{name}` | {json.dumps(field.default)} | {field.description} |" in documented
+        default = json.dumps(field.default, default=lambda part: part.model_dump())
+        assert f"| `{name}` | {default} | {field.description} |" in documented
 
 
 def test_a_setting_that_is_misspelt_is_named_with_the_one_that_was_meant(tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
-    path.write_text('{"epoch": 3, "colour": 1, "momentum": 2}')
+    path.write_text('{"epoch": 3, "colour": 1, "learning_rate": -2}')
     with pytest.raises(FileError) as caught:
         TrainingSettings.load(path)
     message = str(caught.value)
-    assert message.startswith(f"{path}: not training settings: momentum: ")
+    assert message.startswith(f"{path}: not training settings: learning_rate: ")
     assert message.endswith("epoch is unknown, did you mean epochs?; colour is unknown.")
+
+
+def test_earlier_settings_files_are_understood(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text('{"momentum": 0.9, "weight_decay": 0, "poly_exponent": 2, "epochs": 5}')
+    settings = TrainingSettings.load(path)
+    assert settings.optimizer == SGD(momentum=0.9, weight_decay=0)
+    assert settings.schedule == PolynomialSchedule(exponent=2)
+    path.write_text('{"momentum": 0.9, "optimizer": {"name": "AdamW"}}')
+    with pytest.raises(FileError, match=r"momentum is now optimizer\.momentum"):
+        TrainingSettings.load(path)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ('{"epochs": 3, "schedule": {"name": "cosine", "warmup_epochs": 3}}', "only 3 epochs"),
+        ('{"schedule": {"name": "cosine", "floor": 1}}', "floor is above learning_rate"),
+        ('{"deep_supervision": false, "scale_weights": [1]}', "deep_supervision is false"),
+        ('{"scale_weights": [0, 0]}', "are all 0"),
+        ('{"optimizer": {"name": "Adam"}}', "'SGD', 'AdamW'"),
+        ('{"optimizer": {"name": "AdamW", "momentum": 0.9}}', "optimizer.AdamW.momentum"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(
+    tmp_path: Path, document: str, message: str
+) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(document)
+    with pytest.raises(FileError, match=message):
+        TrainingSettings.load(path)
+
+
+def test_what_a_caller_names_goes_before_what_plans_name() -> None:
+    planned = TrainingSettings(epochs=9, optimizer=AdamW(eps=1e-4))
+    merged = TrainingSettings(epochs=5).over(planned)
+    assert (merged.epochs, merged.optimizer, merged.iterations) == (5, AdamW(eps=1e-4), 250)
+    assert TrainingSettings(epochs=5).over(None) == TrainingSettings(epochs=5)

@@ -9,7 +9,9 @@ from resenc_plans.networks.baselines.stunet import STUNet
 from resenc_plans.networks.build import build_network
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
-from resenc_plans.profiling.trace import loss_of_scale, trace_cost, trace_network
+from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.profiling.trace import trace_cost, trace_network
+from resenc_plans.training.defaults import default_loss
 from resenc_plans.training.losses import DiceCrossEntropy
 from tests.cost.nnunet_losses import NnunetLoss
 from tests.networks.configurations import plain, residual
@@ -38,7 +40,7 @@ def test_the_trace_counts_what_real_tensors_take(
     make: Callable[[], ResolvedConfiguration], regions: bool
 ) -> None:
     config = make()
-    loss = loss_of_scale(config, regions=regions)
+    loss = default_loss(config, TrainingSettings(), regions=regions)
     arguments = (lambda: build_network(config, 2, 3), (2, 2, 16, 16, 16), 3, loss)
     traced, real = (
         trace_network(*arguments, regions=regions, half_precision=False, real=flag)

@@ -66,7 +66,11 @@ def test_folds_may_differ_in_seed_and_workers_but_not_in_what_decides_the_result
         }
     )
     assert differences(RECORD, other) == (
-        *("epochs 1000, now 5", "momentum 0.99, now 0.9", "precision float16, now float32"),
+        *(
+            "epochs 1000, now 5",
+            "optimizer.momentum 0.99, now 0.9",
+            "precision float16, now float32",
+        ),
         *("patch_size 8x16x16, now 8x16x32", "loss None, now m.Loss"),
     )
     changed = other.model_copy(update={"code": {"loss": OwnCode(import_path="m.Loss", sha256="2")}})

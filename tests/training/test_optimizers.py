@@ -1,7 +1,10 @@
 """Optimizers of the caller's choice, and what of them a resumed run takes from its checkpoint."""
 
+import os
+import signal
 from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,8 +12,11 @@ import torch
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import TrainingError
 from resenc_plans.plans.configuration import ResolvedConfiguration
-from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.plans.plans import Plans
+from resenc_plans.plans.training_settings import SGD, AdamW, CosineSchedule, TrainingSettings
 from resenc_plans.runs.checkpoint import load_checkpoint
+from resenc_plans.runs.run_folder import RunFolder
+from resenc_plans.training.history import Progress
 from resenc_plans.training.trainer import Trainer
 
 SHORT = TrainingSettings(
@@ -45,7 +51,7 @@ def test_a_resumed_run_keeps_momenta_and_takes_the_options_of_its_settings(
     config: ResolvedConfiguration, dataset: Dataset
 ) -> None:
     path = Trainer(config, dataset, 0, SHORT).fit().checkpoint
-    changed = SHORT.model_copy(update={"weight_decay": 0.5, "epochs": 3})
+    changed = SHORT.model_copy(update={"optimizer": SGD(weight_decay=0.5), "epochs": 3})
     again = Trainer(config, dataset, 0, changed)
     again.resume()
     state, saved = again.step.optimizer.state_dict(), load_checkpoint(path).optimizer_state
@@ -65,3 +71,61 @@ def test_groups_of_parameters_get_the_rate_of_the_schedule(
     trainer = Trainer(config, dataset, 0, SHORT, optimizer=two_groups, name="Groups")
     trainer.fit()
     assert {group["lr"] for group in trainer.step.optimizer.param_groups} == {0.01 * 0.5**0.9}
+
+
+@pytest.mark.parametrize("optimizer", [SGD(momentum=0.9, nesterov=False), AdamW(eps=1e-4)])
+def test_a_run_that_was_stopped_ends_with_the_weights_of_an_undisturbed_one(
+    config: ResolvedConfiguration, dataset: Dataset, optimizer: SGD | AdamW, tmp_path: Path
+) -> None:
+    settings = SHORT.model_copy(
+        update={
+            "epochs": 3,
+            "optimizer": optimizer,
+            "learning_rate": 1e-3,
+            "schedule": CosineSchedule(warmup_epochs=1, warmup_start=0.1),
+            "gradient_clip": None,
+            "checkpoint_epochs": 1,
+        }
+    )
+    undisturbed = Trainer(config, dataset, 0, settings, run_folder=RunFolder(tmp_path / "a", 0))
+    whole = load_checkpoint(undisturbed.fit().checkpoint)
+
+    def stop_in_the_second_epoch(progress: Progress) -> None:
+        if progress.epoch == 1 and progress.is_training and progress.iteration == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    folder = RunFolder(tmp_path / "b", 0)
+    stopped = Trainer(
+        config,
+        dataset,
+        0,
+        settings,
+        run_folder=folder,
+        on_progress=stop_in_the_second_epoch,
+    )
+    assert not stopped.fit().is_complete
+    again = Trainer(config, dataset, 0, settings, run_folder=folder)
+    again.resume()
+    resumed = load_checkpoint(again.fit().checkpoint)
+    for name, weight in whole.network_weights.items():
+        assert torch.equal(resumed.network_weights[name], weight), name
+    assert whole.optimizer_state is not None
+    assert resumed.optimizer_state is not None
+    for number, state in whole.optimizer_state["state"].items():
+        for key, value in state.items():
+            assert torch.equal(resumed.optimizer_state["state"][number][key], value)
+
+
+def test_plans_name_the_settings_that_a_caller_leaves_out(
+    preprocessed: Path, dataset: Dataset
+) -> None:
+    plan = Plans.load(preprocessed / "nnUNetResEncUNetMPlans.json")
+    planned = {"learning_rate": 1e-3, "optimizer": {"name": "AdamW", "eps": 1e-4}, "iterations": 9}
+    plan.derive("adam", from_="tiny", training=planned)
+    plan.save(preprocessed / "nnUNetResEncUNetMPlans.json")
+    trainer = Trainer(plan.resolve("adam"), dataset, 0, SHORT)
+    assert trainer.settings.optimizer == AdamW(eps=1e-4)
+    assert trainer.settings.learning_rate == 1e-3
+    assert trainer.settings.iterations == SHORT.iterations
+    assert isinstance(trainer.step.optimizer, torch.optim.AdamW)
+    assert trainer.record.settings["optimizer"]["name"] == "AdamW"

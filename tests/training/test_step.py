@@ -10,9 +10,10 @@ from batchgeneratorsv2.transforms.utils.deep_supervision_downsampling import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resenc_plans.datasets.labels import Labels
+from resenc_plans.errors import TrainingError
 from resenc_plans.networks.build import build_network
-from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.plans.resolutions import loss_weights, resolutions_of
+from resenc_plans.plans.training_settings import AdamW, TrainingSettings
 from resenc_plans.training.batches.source import Batch
 from resenc_plans.training.defaults import default_loss
 from resenc_plans.training.losses import (
@@ -22,11 +23,12 @@ from resenc_plans.training.losses import (
     label_sums,
     region_sums,
 )
-from resenc_plans.training.ranks import ALONE
+from resenc_plans.training.ranks import ALONE, Ranks
 from resenc_plans.training.step import TrainingStep, at_size, image_type
 from tests.networks.configurations import configuration, residual
 
 CPU = torch.device("cpu")
+MONAI = "monai.networks.nets."
 
 
 @given(data=st.data(), kind=st.sampled_from([torch.int8, torch.int16, torch.bool]))
@@ -133,10 +135,80 @@ def test_the_dice_is_compiled_where_the_network_is(
         return what
 
     monkeypatch.setattr(torch, "compile", compiling)
-    for labels, sums in (
-        (Labels((0, 1), None, None, None), label_sums),
-        (Labels((0, 1, 2), ((1, 2), 2), (1, 2), None), region_sums),
-    ):
-        default_loss(residual(n_stages=2), labels, ALONE, compiled=compile_network)
-        assert compiled == ([sums] if compile_network else [])
+    for regions, sums in ((False, label_sums), (True, region_sums)):
+        default_loss(
+            residual(n_stages=2), TrainingSettings(), regions=regions, compiled=compile_network
+        )
+        assert [part.func for part in compiled] == ([sums] if compile_network else [])
         compiled.clear()
+
+
+NETWORKS: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[float, ...]]] = {
+    "STUNet": (
+        {"variant": "S", "strides": [1, [1, 2, 2], 2, 1, 1, 1]},
+        (4, 8, 8),
+        loss_weights(5),
+    ),
+    f"{MONAI}SwinUNETR": ({"feature_size": 12, "depths": [1, 1, 1, 1]}, (64, 32, 32), (1.0,)),
+    f"{MONAI}SegResNet": ({"init_filters": 8}, (16, 8, 8), (1.0,)),
+    f"{MONAI}SegResNetDS": (
+        {"init_filters": 4, "blocks_down": [1, 1, 1, 1], "resolution": [4, 1, 1]},
+        (4, 16, 16),
+        (1.0, 0.5, 0.25),
+    ),
+    f"{MONAI}DiNTS": (
+        {"channel_mul": 0.1, "num_blocks": 2, "num_depths": 2},
+        (16, 16, 8),
+        (1.0,),
+    ),
+    f"{MONAI}MedNeXtS": ({}, (32, 16, 16), tuple(part / 31 for part in (16, 8, 4, 2, 1))),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deep_supervision", [True, False])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_registered_network_trains_with_its_own_weights_of_scales(
+    name: str, deep_supervision: bool
+) -> None:
+    if name.startswith(MONAI):
+        pytest.importorskip("monai", reason="without the extra monai")
+        pytest.importorskip("einops", reason="without the extra monai")
+    arguments, patch_size, weights = NETWORKS[name]
+    config = configuration(name, arguments, patch_size)
+    settings = TrainingSettings(
+        precision="fp32",
+        compile=False,
+        deep_supervision=deep_supervision,
+        optimizer=AdamW(),
+        learning_rate=1e-3,
+    )
+    torch.manual_seed(0)
+    step = TrainingStep.of(
+        build_network(config, 1, 2, deep_supervision),
+        default_loss(config, settings),
+        settings,
+        Ranks(0, 1, CPU),
+        dim=config.dim,
+        scale_weights=resolutions_of(config).weights,
+    )
+    step.train()
+    images = torch.randn(2, 1, *patch_size)
+    batch = Batch(images, (images > 0).to(torch.int8), ("a", "b"))
+    outcome = step.evaluate(batch)
+    expected = weights if deep_supervision else (1.0,)
+    assert step._weights(len(outcome.logits)) == pytest.approx(expected)
+    assert len(outcome.logits) == len(expected)
+    losses = [step(batch)[0] for _ in range(3)]
+    assert losses[-1] < losses[0]
+
+
+def test_weights_that_do_not_fit_the_outputs_are_refused() -> None:
+    config = residual(n_stages=3)
+    settings = TrainingSettings(precision="fp32", scale_weights=(1, 1, 1))
+    loss = default_loss(config, settings)
+    ranks = Ranks(0, 1, CPU)
+    step = TrainingStep.of(build_network(config, 1, 2), loss, settings, ranks, dim=3)
+    images = torch.zeros(1, 1, *config.patch_size)
+    with pytest.raises(TrainingError, match="has 3 values, but the network has 2 outputs"):
+        step(Batch(images, images.to(torch.int8), ("a",)))

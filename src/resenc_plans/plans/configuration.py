@@ -23,6 +23,7 @@ from resenc_plans.errors import ConfigurationError
 from resenc_plans.plans.architectures import Architecture
 from resenc_plans.plans.frozen import Boolean, FrozenModel, Integer, Number, thaw
 from resenc_plans.plans.header import PlansHeader
+from resenc_plans.plans.training_settings import TrainingSettings
 
 
 def _as_tuple(value: Any) -> Any:
@@ -133,6 +134,9 @@ class Configuration(FrozenModel):
         None,
         description="Configurations of the cascade that take this one's segmentation as input.",
     )
+    training: TrainingSettings | None = Field(
+        None, description="How to train this configuration. nnU-Net ignores it."
+    )
 
 
 class PlansDocument(FrozenModel):
@@ -216,6 +220,7 @@ class ResolvedConfiguration(FrozenModel):
     batch_dice: Annotated[Boolean, _as_written("batch_dice")]
     previous_stage: Annotated[str | None, _as_written("previous_stage")] = None
     next_stage: Annotated[Names, _as_written("next_stage")] = ()
+    training: Annotated[TrainingSettings | None, _as_written("training")] = None
 
     _plans: PlansHeader = PrivateAttr()
     _document: Mapping[str, Any] = PrivateAttr()

@@ -26,11 +26,13 @@ class Resolutions:
     """The resolutions of a network, highest first.
 
     `strides` leads to each from the one above, the first from the patch itself; one number per
-    axis. In training with deep supervision the first `outputs` of them have an output.
+    axis. In training with deep supervision the first `outputs` of them have an output. `weights`
+    are those of their losses as the network was published; None: nnU-Net's, see `loss_weights`.
     """
 
     strides: Sizes
     outputs: int
+    weights: tuple[float, ...] | None = None
 
     @property
     def divisor(self) -> tuple[int, ...]:
@@ -100,9 +102,19 @@ def _full_resolution(config: ResolvedConfiguration) -> Resolutions:
     return Resolutions(((1,) * config.dim,), 1)
 
 
-def _halved(config: ResolvedConfiguration, times: int, *, outputs: int = 1) -> Resolutions:
+def _halved(
+    config: ResolvedConfiguration,
+    times: int,
+    *,
+    outputs: int = 1,
+    weights: tuple[float, ...] | None = None,
+) -> Resolutions:
     """Every axis is halved so many times."""
-    return Resolutions(((1,) * config.dim, *(((2,) * config.dim,) * times)), outputs)
+    return Resolutions(((1,) * config.dim, *(((2,) * config.dim,) * times)), outputs, weights)
+
+
+def _halves(outputs: int) -> tuple[float, ...]:
+    return tuple(2.0**-output for output in range(outputs))
 
 
 def _stunet(config: ResolvedConfiguration) -> Resolutions:
@@ -121,18 +133,21 @@ def _segresnet(config: ResolvedConfiguration) -> Resolutions:
 
 
 def _segresnet_ds(config: ResolvedConfiguration) -> Resolutions:
-    """With `resolution`, coarse axes are halved later (MONAI's `scales_for_resolution`)."""
+    """With `resolution`, coarse axes are halved later (MONAI's `scales_for_resolution`).
+
+    The weights are those of Auto3DSeg's loss, which are not normalised.
+    """
     arguments = _arguments(config)
     steps = len(arguments.get("blocks_down", (1, 2, 2, 4))) - 1
     outputs = min(max(arguments.get("dsdepth", 4), 1), steps)
     if not arguments.get("resolution"):
-        return _halved(config, steps, outputs=outputs)
+        return _halved(config, steps, outputs=outputs, weights=_halves(outputs))
     sizes = arguments["resolution"]
     levels = [floor(log2(max(sizes) / size)) for size in sizes]
     strides = tuple(
         tuple(1 if level <= step < max(levels) else 2 for level in levels) for step in range(steps)
     )
-    return Resolutions(((1,) * config.dim, *strides), outputs)
+    return Resolutions(((1,) * config.dim, *strides), outputs, _halves(outputs))
 
 
 def _dints(config: ResolvedConfiguration) -> Resolutions:
@@ -143,13 +158,19 @@ def _dints(config: ResolvedConfiguration) -> Resolutions:
 
 
 def _mednext(config: ResolvedConfiguration) -> Resolutions:
-    """Its bottleneck has an output, too."""
+    """Its bottleneck has an output, too, which counts like the others."""
     times = len(_arguments(config).get("blocks_down", (2, 2, 2, 2)))
-    return _halved(config, times, outputs=times + 1)
+    return _with_bottleneck(config, times)
 
 
 def _mednext_variant(config: ResolvedConfiguration) -> Resolutions:
-    return _halved(config, 4, outputs=5)
+    return _with_bottleneck(config, 4)
+
+
+def _with_bottleneck(config: ResolvedConfiguration, times: int) -> Resolutions:
+    halves = _halves(times + 1)
+    weights = tuple(half / sum(halves) for half in halves)
+    return _halved(config, times, outputs=times + 1, weights=weights)
 
 
 def _arguments(config: ResolvedConfiguration) -> Mapping[str, Any]:

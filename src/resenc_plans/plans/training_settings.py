@@ -1,11 +1,15 @@
-"""`TrainingSettings`: everything about a training that a configuration does not say."""
+"""`TrainingSettings`: how a network is trained.
+
+A configuration of the plans may name some of them under its key `training`, which nnU-Net ignores.
+"""
 
 import difflib
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from resenc_plans.errors import FileError
 from resenc_plans.files import read_json
@@ -15,16 +19,101 @@ if TYPE_CHECKING:
 
 Precision = Literal["auto", "fp16", "bf16", "fp32"]
 Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0)]
 
 
-class TrainingSettings(BaseModel):
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class SGD(_Settings):
+    """Stochastic gradient descent."""
+
+    name: Literal["SGD"] = "SGD"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Share of the last step that the next one keeps."""
+    nesterov: bool = True
+    """Whether the momentum, if there is any, is Nesterov's."""
+    weight_decay: Decay = 3e-5
+    """Share of the weights that is added to their gradients."""
+
+
+class AdamW(_Settings):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+
+    name: Literal["AdamW"] = "AdamW"
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
+        0.9,
+        0.999,
+    )
+    """Shares of the running means of gradients and of their squares that a step keeps."""
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    """Added to the denominator; 1e-4 where gradients are in float16."""
+    weight_decay: Decay = 0.01
+    """Share of the weights that a step removes, times the learning rate."""
+
+
+class PolynomialSchedule(_Settings):
+    """The learning rate falls with (1 - epoch / epochs) to the power of `exponent`."""
+
+    name: Literal["polynomial"] = "polynomial"
+    exponent: Annotated[float, Field(gt=0)] = 0.9
+    """nnU-Net's is 0.9."""
+
+
+class CosineSchedule(_Settings):
+    """The learning rate rises linearly for some epochs, then falls along half a cosine."""
+
+    name: Literal["cosine"] = "cosine"
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs until `learning_rate` is reached."""
+    warmup_start: Share = 0.0
+    """The first epoch's learning rate as a share of `learning_rate`, where there is a warm-up."""
+    floor: Annotated[float, Field(ge=0)] = 0.0
+    """The lowest learning rate of the fall."""
+
+
+class DiceCrossEntropyLoss(_Settings):
+    """Dice and cross-entropy, added; binary cross-entropy where there are regions."""
+
+    name: Literal["dice_cross_entropy"] = "dice_cross_entropy"
+    squared_denominator: bool = False
+    """Whether the Dice divides by sums of squares of prediction and truth."""
+    background: bool = False
+    """Whether the background counts as a class of the Dice."""
+
+
+class DiceFocalLoss(_Settings):
+    """Dice and the focal loss (Lin et al. 2017), one class against the rest, added."""
+
+    name: Literal["dice_focal"] = "dice_focal"
+    gamma: Annotated[float, Field(ge=0)] = 2.0
+    """The higher, the less voxels count that are already right."""
+    squared_denominator: bool = False
+    """Whether the Dice divides by sums of squares of prediction and truth."""
+    background: bool = False
+    """Whether the background counts as a class of both."""
+
+
+Optimizer = Annotated[SGD | AdamW, Field(discriminator="name")]
+LearningRateSchedule = Annotated[PolynomialSchedule | CosineSchedule, Field(discriminator="name")]
+LossOfScale = Annotated[DiceCrossEntropyLoss | DiceFocalLoss, Field(discriminator="name")]
+
+_EARLIER = {
+    "momentum": ("optimizer", "SGD", "momentum"),
+    "weight_decay": ("optimizer", "SGD", "weight_decay"),
+    "poly_exponent": ("schedule", "polynomial", "exponent"),
+}
+"""Keys of earlier files, and where their values are now."""
+
+
+class TrainingSettings(_Settings):
     """How a training runs. Defaults are nnU-Net 2.8.1's.
 
     >>> TrainingSettings(epochs=100).learning_rate
     0.01
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     epochs: Count = 1000
     """Epochs of `iterations` batches."""
@@ -33,19 +122,23 @@ class TrainingSettings(BaseModel):
     validation_iterations: Count = 50
     """Batches from held-out cases after each epoch, for the pseudo Dice."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.01
-    """Learning rate of the first epoch."""
-    poly_exponent: Annotated[float, Field(gt=0)] = 0.9
-    """The learning rate falls with (1 - epoch / epochs) to this power."""
-    weight_decay: Annotated[float, Field(ge=0)] = 3e-5
-    """Weight decay of SGD."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    """Nesterov momentum of SGD."""
+    """Highest learning rate; without a warm-up that of the first epoch."""
+    schedule: LearningRateSchedule = PolynomialSchedule()
+    """How the learning rate changes from epoch to epoch."""
+    optimizer: Optimizer = SGD()
+    """What changes the weights."""
+    loss: LossOfScale = DiceCrossEntropyLoss()
+    """The loss of each scale."""
     oversampled_foreground: Annotated[float, Field(ge=0, le=1)] = 0.33
     """Share of the samples of a batch that are certain to show foreground."""
     deep_supervision: bool = True
-    """Whether all resolutions of the decoder but the lowest take part in the loss."""
-    gradient_clip: Annotated[float, Field(gt=0)] = 12
-    """Largest norm of the gradients of all weights together."""
+    """Whether the network's outputs at lower resolutions take part in the loss."""
+    scale_weights: tuple[Decay, ...] | None = None
+    """Weights of the losses of the outputs, highest resolution first. null: the network's."""
+    gradient_clip: Annotated[float, Field(gt=0)] | None = 12
+    """Largest norm of the gradients of all weights together. null: they are not clipped."""
+    activation_checkpointing: bool = False
+    """Whether blocks are calculated a second time in the backward pass: less memory, more time."""
     precision: Precision = "auto"
     """auto: fp16 with a gradient scaler on CUDA, bf16 on CPUs that support it, else fp32."""
     allow_tf32: bool = False
@@ -64,6 +157,52 @@ class TrainingSettings(BaseModel):
     """Minutes after which a run ends with a checkpoint, to be resumed later."""
     tensorboard: bool = False
     """Whether curves are also written for TensorBoard (extra tensorboard)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_the_present_form(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or not _EARLIER.keys() & values.keys():
+            return values
+        present = {key: value for key, value in values.items() if key not in _EARLIER}
+        for key in _EARLIER.keys() & values.keys():
+            part, name, new_key = _EARLIER[key]
+            if part in values:
+                raise ValueError(f"{key} is now {part}.{new_key}")
+            present.setdefault(part, {"name": name})[new_key] = values[key]
+        return present
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        schedule = self.schedule
+        if isinstance(schedule, CosineSchedule):
+            if schedule.warmup_epochs >= self.epochs:
+                raise ValueError(
+                    f"schedule.warmup_epochs is {schedule.warmup_epochs}, but there are only "
+                    f"{self.epochs} epochs"
+                )
+            if schedule.floor > self.learning_rate:
+                raise ValueError("schedule.floor is above learning_rate")
+        if self.scale_weights is not None:
+            if not self.deep_supervision:
+                raise ValueError("scale_weights are given, but deep_supervision is false")
+            if not any(self.scale_weights):
+                raise ValueError("scale_weights are all 0")
+        return self
+
+    def over(self, planned: "TrainingSettings | None") -> Self:
+        """These settings, and where they leave a value out, that of the plans.
+
+        >>> TrainingSettings(epochs=5).over(TrainingSettings(epochs=9, iterations=2)).iterations
+        2
+        """
+        if planned is None:
+            return self
+        given = {
+            key: getattr(settings, key)
+            for settings in (planned, self)
+            for key in settings.model_fields_set
+        }
+        return type(self).model_validate(given)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from resenc_plans.errors import DeviceError
 from resenc_plans.networks.build import build_network
 from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.resolutions import resolutions_of
 from resenc_plans.plans.training_settings import TrainingSettings
-from resenc_plans.profiling.trace import background, loss_of_scale
+from resenc_plans.profiling.trace import background
+from resenc_plans.training.defaults import default_loss
 from resenc_plans.training.ranks import Ranks
 from resenc_plans.training.step import TrainingStep
 
@@ -138,9 +140,15 @@ def _measure(
     *,
     regions: bool,
 ) -> StepMeasurement:
-    loss = loss_of_scale(config, regions=regions)
-    ranks = Ranks(0, 1, gpu.device)
-    step = TrainingStep.of(network, loss, TrainingSettings(), ranks, dim=config.dim)
+    settings = config.training or TrainingSettings()
+    step = TrainingStep.of(
+        network,
+        default_loss(config, settings, regions=regions),
+        settings,
+        Ranks(0, 1, gpu.device),
+        dim=config.dim,
+        scale_weights=resolutions_of(config).weights,
+    )
     step.train()
     batch = background(images, output_heads, regions=regions)
     begun = 0.0

@@ -20,13 +20,16 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from resenc_plans.errors import ConfigurationError
+from resenc_plans.networks.activation_checkpointing import checkpoint_activations
 from resenc_plans.networks.build import build_network
 from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.resolutions import resolutions_of
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.profiling.cuda_autocast import cuda_autocast
 from resenc_plans.profiling.storage_counter import StorageCounter
 from resenc_plans.training.batches.source import Batch
-from resenc_plans.training.losses import DiceBinaryCrossEntropy, DiceCrossEntropy, Loss
+from resenc_plans.training.defaults import default_loss
+from resenc_plans.training.losses import Loss
 from resenc_plans.training.step import TrainingStep, default_optimizer
 
 
@@ -82,11 +85,26 @@ def trace_cost(
         raise ConfigurationError(
             f"{config.name}: batch_size {config.batch_size} cannot be split over {gpus} GPUs."
         )
-    build = partial(build_network, config, input_channels, output_heads, allow_import=allow_import)
+    build = partial(
+        build_network,
+        config,
+        input_channels,
+        output_heads,
+        (config.training or TrainingSettings()).deep_supervision,
+        allow_import=allow_import,
+    )
     shape = (-(-config.batch_size // gpus), input_channels, *config.patch_size)
-    loss = loss or loss_of_scale(config, regions=regions)
+    settings = config.training or TrainingSettings()
     try:
-        return trace_network(build, shape, output_heads, loss, regions=regions)
+        return trace_network(
+            build,
+            shape,
+            output_heads,
+            loss or default_loss(config, settings, regions=regions),
+            regions=regions,
+            settings=settings,
+            scale_weights=resolutions_of(config).weights,
+        )
     except (RuntimeError, ValueError) as error:
         raise ConfigurationError(
             f"{config.plans.source}: {config.name}: the network does not run on a patch of "
@@ -101,6 +119,8 @@ def trace_network(
     loss: Loss,
     *,
     regions: bool = False,
+    settings: TrainingSettings | None = None,
+    scale_weights: tuple[float, ...] | None = None,
     half_precision: bool = True,
     real: bool = False,
 ) -> TraceCost:
@@ -119,6 +139,10 @@ def trace_network(
         That of one scale.
     regions
         Whether the targets are regions.
+    settings
+        Name the optimizer, clipping and activation checkpointing; None stands for the defaults.
+    scale_weights
+        Of the network's outputs, where the settings name none.
     half_precision
         Whether CUDA's autocast applies, as on a GPU.
     real
@@ -127,11 +151,13 @@ def trace_network(
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     network = build() if real else _without_memory(build, fake)
     network.train()
+    settings = settings or TrainingSettings()
+    if settings.activation_checkpointing:
+        checkpoint_activations(network)
     tensors = nullcontext() if real else fake
     with tensors:
         images = torch.zeros(tuple(input_shape))
         batch = background(images, output_heads, regions=regions)
-    settings = TrainingSettings()
     step = TrainingStep(
         network=network,
         loss=loss,
@@ -139,14 +165,20 @@ def trace_network(
         device=torch.device("cpu"),
         gradient_clip=settings.gradient_clip,
         autocast=nullcontext,
+        scale_weights=settings.scale_weights or scale_weights,
     )
     with FlopCounterMode(display=False) as flops:
         step.gradients(batch)
     step.optimizer.step()
     step.optimizer.zero_grad()
     counter = StorageCounter()
-    momentum = [state["momentum_buffer"] for state in step.optimizer.state.values()]
-    tensors_before = (*network.parameters(), *network.buffers(), *momentum)
+    kept = [
+        value
+        for state in step.optimizer.state.values()
+        for value in state.values()
+        if isinstance(value, Tensor)
+    ]
+    tensors_before = (*network.parameters(), *network.buffers(), *kept)
     counter.add(batch.images, batch.target, *tensors_before)
     before, activations = counter.live, 0
 
@@ -168,13 +200,6 @@ def trace_network(
         peak_bytes=counter.peak,
         flops=flops.get_total_flops(),
     )
-
-
-def loss_of_scale(config: ResolvedConfiguration, *, regions: bool) -> Loss:
-    """The loss that `Trainer` takes for labels, or for regions, without ignored voxels."""
-    if regions:
-        return DiceBinaryCrossEntropy(config.batch_dice)
-    return DiceCrossEntropy(config.batch_dice)
 
 
 def background(images: Tensor, output_heads: int, *, regions: bool) -> Batch:

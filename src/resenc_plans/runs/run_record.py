@@ -24,8 +24,9 @@ _ABOUT_ONE_RUN = {
 }
 """Settings that may differ between the folds of one model. The precision is compared as computed
 in, not as it was set."""
-_NOT_TRAINED_WITH = {"data_identifier", "median_image_size_in_voxels", "next_stage"}
-"""Fields of a configuration that only planning, storage or another stage use."""
+_NOT_TRAINED_WITH = {"data_identifier", "median_image_size_in_voxels", "next_stage", "training"}
+"""Fields of a configuration that only planning, storage or another stage use, and the settings of
+its plans, which are among those of the run."""
 
 
 class OwnCode(BaseModel):
@@ -168,10 +169,9 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def _decisive(record: RunRecord) -> dict[str, Any]:
-    known = TrainingSettings().model_dump()
-    settings = {**known, **record.settings}
+    settings = TrainingSettings.model_validate(record.settings).model_dump()
     return {
-        **{key: settings[key] for key in settings if key not in _ABOUT_ONE_RUN},
+        **_flat({key: settings[key] for key in settings if key not in _ABOUT_ONE_RUN}),
         "precision": record.precision,
         **{
             key: value

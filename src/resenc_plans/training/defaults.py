@@ -4,14 +4,19 @@ import os
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from math import cos, pi
 
 import torch
 
 from resenc_plans.datasets.dataset import Dataset
-from resenc_plans.datasets.labels import Labels
 from resenc_plans.execution.cpus import usable_cpus
 from resenc_plans.plans.configuration import ResolvedConfiguration
-from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.plans.training_settings import (
+    DiceFocalLoss,
+    PolynomialSchedule,
+    TrainingSettings,
+)
 from resenc_plans.runs.folds import fold_cases
 from resenc_plans.runs.model_folder import ModelFolder
 from resenc_plans.runs.run_folder import RunFolder
@@ -23,12 +28,13 @@ from resenc_plans.training.batches.source import Augmentation, PatchSource, Samp
 from resenc_plans.training.losses import (
     DiceBinaryCrossEntropy,
     DiceCrossEntropy,
+    DiceFocal,
     DiceSums,
     Loss,
     label_sums,
     region_sums,
 )
-from resenc_plans.training.ranks import Ranks, split_batch
+from resenc_plans.training.ranks import ALONE, Ranks, split_batch
 
 Schedule = Callable[[int], float]
 """From the number of an epoch, counted from 0, to its learning rate."""
@@ -49,27 +55,46 @@ def default_run_folder(
 
 def default_loss(
     config: ResolvedConfiguration,
-    labels: Labels,
-    ranks: Ranks,
+    settings: TrainingSettings,
+    ranks: Ranks = ALONE,
     *,
+    regions: bool = False,
+    ignore_label: int | None = None,
     compiled: bool = False,
     batch_size: int | None = None,
 ) -> Loss:
-    """Dice with cross-entropy, binary where there are regions.
+    """The loss of one scale that the settings name, for labels or regions.
 
     `compiled` is whether the sums of the Dice go through torch.compile, as nnU-Net's Dice does
     where the network is compiled: with many classes, that saves several copies of the logits.
     `batch_size` is that of all ranks together, None where it may differ from batch to batch.
     """
-    sums: DiceSums = region_sums if labels.has_regions else label_sums
+    chosen = settings.loss
+    if isinstance(chosen, DiceFocalLoss):
+        return DiceFocal(
+            config.batch_dice,
+            chosen.gamma,
+            squared=chosen.squared_denominator,
+            background=chosen.background,
+            regions=regions,
+            ignore_label=ignore_label,
+            ranks=ranks,
+            batch_size=batch_size,
+        )
+    squared, background = chosen.squared_denominator, chosen.background
+    sums: DiceSums = (
+        partial(region_sums, squared=squared)
+        if regions
+        else partial(label_sums, squared=squared, background=background)
+    )
     if compiled:
         # torch's compiler looks at the gradients of its inputs itself, and warns of that.
         warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
         sums = torch.compile(sums)
-    is_ignoring = labels.ignore_label is not None
-    if labels.has_regions:
+    if regions:
+        is_ignoring = ignore_label is not None
         return DiceBinaryCrossEntropy(config.batch_dice, is_ignoring, ranks, batch_size, sums)
-    return DiceCrossEntropy(config.batch_dice, labels.ignore_label, ranks, batch_size, sums)
+    return DiceCrossEntropy(config.batch_dice, ignore_label, ranks, batch_size, sums)
 
 
 def default_batches(
@@ -129,8 +154,17 @@ def default_batches(
 
 
 def default_schedule(settings: TrainingSettings) -> Schedule:
-    """nnU-Net's: the rate falls polynomially over all epochs."""
-    return polynomial(settings.learning_rate, settings.epochs, settings.poly_exponent)
+    """The schedule that the settings name."""
+    schedule, rate, epochs = settings.schedule, settings.learning_rate, settings.epochs
+    if isinstance(schedule, PolynomialSchedule):
+        return polynomial(rate, epochs, schedule.exponent)
+    return cosine(
+        rate,
+        epochs,
+        warmup_epochs=schedule.warmup_epochs,
+        warmup_start=schedule.warmup_start,
+        floor=schedule.floor,
+    )
 
 
 def polynomial(initial: float, epochs: int, exponent: float = 0.9) -> Schedule:
@@ -142,6 +176,33 @@ def polynomial(initial: float, epochs: int, exponent: float = 0.9) -> Schedule:
 
     def rate(epoch: int) -> float:
         return float(initial * (1 - epoch / epochs) ** exponent)
+
+    return rate
+
+
+def cosine(
+    highest: float,
+    epochs: int,
+    *,
+    warmup_epochs: int = 0,
+    warmup_start: float = 0.0,
+    floor: float = 0.0,
+) -> Schedule:
+    """Half a cosine from `highest` towards `floor` (Loshchilov and Hutter 2017), without restarts.
+
+    Over the first `warmup_epochs` the rate rises linearly from the share `warmup_start` of
+    `highest`. Without a floor it is MONAI's `WarmupCosineSchedule`.
+
+    >>> rate = cosine(0.1, 11, warmup_epochs=1, warmup_start=0.1)
+    >>> [round(rate(epoch), 4) for epoch in (0, 1, 6)]
+    [0.01, 0.1, 0.05]
+    """
+
+    def rate(epoch: int) -> float:
+        if epoch < warmup_epochs:
+            return highest * (warmup_start + (1 - warmup_start) * epoch / warmup_epochs)
+        progress = (epoch - warmup_epochs) / (epochs - warmup_epochs)
+        return floor + (highest - floor) * (1 + cos(pi * progress)) / 2
 
     return rate
 

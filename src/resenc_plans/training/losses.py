@@ -1,8 +1,10 @@
-"""nnU-Net 2.8.1's losses: Dice with cross-entropy, binary where there are regions.
+"""nnU-Net 2.8.1's losses: Dice with cross-entropy, binary where there are regions; and others'.
 
-`DC_and_CE_loss` and `DC_and_BCE_loss` with `MemoryEfficientSoftDiceLoss`. Means are taken over the
-global batch: each rank divides its sums by the counts of all ranks, so that the average of the
-ranks' gradients is the gradient of one process that had the whole batch.
+`DC_and_CE_loss` and `DC_and_BCE_loss` with `MemoryEfficientSoftDiceLoss`. With a squared
+denominator, with the background, and with the focal loss they are MONAI's `DiceCELoss` and
+`DiceFocalLoss`, with minus the Dice instead of 1 minus it. Means are taken over the global batch:
+each rank divides its sums by the counts of all ranks, so that the average of the ranks' gradients
+is the gradient of one process that had the whole batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, logsigmoid
 
 from resenc_plans.training.ranks import ALONE, Ranks
 
@@ -28,26 +30,47 @@ DiceSums = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 prediction and truth, size of the prediction, size of the truth."""
 
 
-def label_sums(logits: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
-    """`DiceSums` of the foreground; the target is (b, 1, *size), int64, 0 where masked."""
+def label_sums(
+    logits: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    *,
+    background: bool = False,
+    squared: bool = False,
+) -> Tensor:
+    """`DiceSums` of the foreground, or of all labels with `background`.
+
+    The target is (b, 1, *size), int64, 0 where masked. For `squared` see `_sums`.
+    """
+    first = 0 if background else 1
+    truth = _one_hot(target, logits)[:, first:]
+    return _sums(logits.softmax(1)[:, first:], truth, mask, squared=squared)
+
+
+def region_sums(
+    logits: Tensor, target: Tensor, mask: Tensor | None, *, squared: bool = False
+) -> Tensor:
+    """`DiceSums` of regions; the target is (b, regions, *size), bool. For `squared` see `_sums`."""
+    return _sums(logits.sigmoid(), target, mask, squared=squared)
+
+
+def _one_hot(target: Tensor, logits: Tensor) -> Tensor:
     with torch.no_grad():
         one_hot = torch.zeros(logits.shape, dtype=torch.bool, device=logits.device)
-        one_hot.scatter_(1, target, 1)
-    return _sums(logits.softmax(1)[:, 1:], one_hot[:, 1:], mask)
+        return one_hot.scatter_(1, target, 1)
 
 
-def region_sums(logits: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
-    """`DiceSums` of regions; the target is (b, regions, *size), bool."""
-    return _sums(logits.sigmoid(), target, mask)
-
-
-def _sums(probabilities: Tensor, truth: Tensor, mask: Tensor | None) -> Tensor:
+def _sums(
+    probabilities: Tensor, truth: Tensor, mask: Tensor | None, *, squared: bool = False
+) -> Tensor:
+    """With `squared`, the size of the prediction is that of its squares."""
     axes = tuple(range(2, probabilities.ndim))
     with torch.no_grad():
         present = (truth if mask is None else truth & mask).sum(axes).to(torch.float32)
     predicted = probabilities if mask is None else probabilities * mask
     overlap = (predicted * truth).sum(axes, dtype=torch.float32)
-    return torch.stack([overlap, predicted.sum(axes, dtype=torch.float32), present])
+    size = (predicted * predicted if squared else predicted).sum(axes, dtype=torch.float32)
+    return torch.stack([overlap, size, present])
 
 
 @dataclass(frozen=True)
@@ -111,6 +134,49 @@ class DiceBinaryCrossEntropy:
             reduction="sum",
         )
         return (mean.of(entropy, target) if mask is None else mean.masked(entropy, mask)) - dice
+
+
+@dataclass(frozen=True)
+class DiceFocal:
+    """Dice with the focal loss of each class against the rest (Lin et al. 2017).
+
+    Targets are as for the other two losses: labels, or with `regions` those, their last channel
+    marking voxels that do not count where `ignore_label` is not None. The focal loss is the mean
+    over voxels and classes. `background` is whether that of labels counts as a class.
+    """
+
+    batch_dice: bool
+    gamma: float = 2.0
+    squared: bool = False
+    background: bool = False
+    regions: bool = False
+    ignore_label: int | None = None
+    ranks: Ranks = ALONE
+    batch_size: int | None = None
+
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The sum of both, Dice negative."""
+        mask = None
+        if self.regions:
+            if self.ignore_label is not None:
+                mask, target = ~target[:, -1:].bool(), target[:, :-1]
+            truth, probabilities = target.bool(), logits.sigmoid()
+        else:
+            target = target.long()
+            if self.ignore_label is not None:
+                mask = target != self.ignore_label
+                target = torch.where(mask, target, 0)
+            first = 0 if self.background else 1
+            truth = _one_hot(target, logits)[:, first:]
+            probabilities, logits = logits.softmax(1)[:, first:], logits[:, first:]
+        mean = MeanOverRanks(self.ranks, self.batch_size)
+        sums = _sums(probabilities, truth, mask, squared=self.squared)
+        dice = soft_dice(sums, mean, batch_dice=self.batch_dice)
+        signed = torch.where(truth, logits, -logits)
+        focal = -torch.exp(self.gamma * logsigmoid(-signed)) * logsigmoid(signed)
+        if mask is None:
+            return mean.of(focal.sum(), focal) - dice
+        return mean.masked((focal * mask).sum() / focal.shape[1], mask) - dice
 
 
 @dataclass(frozen=True)

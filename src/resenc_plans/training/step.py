@@ -15,14 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
-from torch.optim import SGD, Optimizer
+from torch.optim import Optimizer
 
 from resenc_plans.errors import DeviceError, TrainingError
+from resenc_plans.networks.activation_checkpointing import checkpoint_activations
 from resenc_plans.networks.device import autocast_to, configure_cudnn, find_precision
 from resenc_plans.plans.architectures import OtherArchitecture
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.resolutions import loss_weights
-from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.plans.training_settings import SGD, TrainingSettings
 from resenc_plans.training.batches.source import Batch
 from resenc_plans.training.losses import (
     LOWEST_WEIGHT_OF_RANKS,
@@ -43,17 +44,27 @@ MIN_SCALE = 1.0
 def default_optimizer(
     settings: TrainingSettings, *, foreach: bool | None = None
 ) -> OptimizerFactory:
-    """nnU-Net's: stochastic gradient descent with Nesterov momentum.
+    """The optimizer that the settings name.
 
     `foreach` is whether all parameters are changed at once; None leaves it to torch, which does so
     on CUDA.
     """
+    chosen, rate = settings.optimizer, settings.learning_rate
+    if isinstance(chosen, SGD):
+        return partial(
+            torch.optim.SGD,
+            lr=rate,
+            momentum=chosen.momentum,
+            weight_decay=chosen.weight_decay,
+            nesterov=chosen.nesterov and chosen.momentum > 0,
+            foreach=foreach,
+        )
     return partial(
-        SGD,
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        nesterov=settings.momentum > 0,
+        torch.optim.AdamW,
+        lr=rate,
+        betas=chosen.betas,
+        eps=chosen.eps,
+        weight_decay=chosen.weight_decay,
         foreach=foreach,
     )
 
@@ -139,13 +150,13 @@ class TrainingStep:
     network
         On `device`, with the parameters of the optimizer.
     loss
-        That of one scale; scales of deep supervision are weighted as nnU-Net does.
+        That of one scale.
     optimizer
         It changes the parameters.
     device
         The batches are moved to it.
     gradient_clip
-        The largest norm of all gradients together.
+        The largest norm of all gradients together; None leaves them as they are.
     autocast
         Makes the context of forward pass and loss.
     scaler
@@ -154,8 +165,10 @@ class TrainingStep:
         Runs the network, such as its compiled form; None runs the network itself.
     memory_format
         That of the images.
+    scale_weights
+        Weights of the outputs' losses, highest resolution first; None weights as nnU-Net does.
     lowest_weight
-        The weight of the lowest scale before all weights are normalised, see
+        nnU-Net's weight of the lowest scale before all weights are normalised, see
         `loss_weights`.
     """
 
@@ -163,11 +176,12 @@ class TrainingStep:
     loss: Loss
     optimizer: Optimizer
     device: torch.device
-    gradient_clip: float
+    gradient_clip: float | None
     autocast: Callable[[], AbstractContextManager[object]]
     scaler: torch.amp.GradScaler | None = None
     forward: Callable[..., Tensor | Sequence[Tensor]] | None = None
     memory_format: torch.memory_format = torch.preserve_format
+    scale_weights: tuple[float, ...] | None = None
     lowest_weight: float = 0.0
 
     @classmethod
@@ -179,16 +193,21 @@ class TrainingStep:
         ranks: Ranks,
         *,
         dim: int,
+        scale_weights: tuple[float, ...] | None = None,
+        has_unused_parameters: bool = False,
         optimizer: OptimizerFactory | None = None,
     ) -> Self:
         """The step as `Trainer` takes it; moves the network to the device of this rank.
 
-        `dim` is the number of image axes.
+        `dim` is the number of image axes. The settings' `scale_weights` go before those given.
+        `has_unused_parameters` is whether some of the network's may get no gradient.
 
         Raises
         ------
         DeviceError
             The device cannot train in this precision, or this network over several ranks.
+        TrainingError
+            The network has no blocks for activation checkpointing.
         """
         device = ranks.device
         precision = training_precision(settings, device)
@@ -196,13 +215,17 @@ class TrainingStep:
         memory_format = _memory_format(dim, device, precision)
         network = ranks.synchronise_batch_norm(network.to(device))
         network.to(memory_format=memory_format)  # type: ignore[call-overload]
+        if settings.activation_checkpointing:
+            checkpoint_activations(network)
         compiled = is_compiled(settings, device)
+        scale_weights = settings.scale_weights or scale_weights
         forward = torch.compile(network) if compiled else network
         if ranks.world > 1:
             forward = DistributedDataParallel(
                 forward,
                 device_ids=[device] if device.type == "cuda" else None,
-                find_unused_parameters=not settings.deep_supervision,  # heads without a loss
+                # heads without a loss have no gradient either
+                find_unused_parameters=has_unused_parameters or not settings.deep_supervision,
             )
         return cls(
             network=network,
@@ -214,6 +237,7 @@ class TrainingStep:
             scaler=torch.amp.GradScaler("cuda") if precision is torch.float16 else None,
             forward=forward,
             memory_format=memory_format,
+            scale_weights=scale_weights,
             lowest_weight=LOWEST_WEIGHT_OF_RANKS if ranks.world > 1 and not compiled else 0.0,
         )
 
@@ -242,7 +266,8 @@ class TrainingStep:
         (scaler.scale(loss) if scaler else loss).backward()  # type: ignore[no-untyped-call]
         if scaler:
             scaler.unscale_(self.optimizer)
-        return loss, clip_grad_norm_(self.network.parameters(), self.gradient_clip)
+        clip = math.inf if self.gradient_clip is None else self.gradient_clip
+        return loss, clip_grad_norm_(self.network.parameters(), clip)
 
     def evaluate(self, batch: Batch) -> Outcome:
         """The loss of a batch, with logits and targets of each scale."""
@@ -252,9 +277,18 @@ class TrainingStep:
             output = (self.network if self.forward is None else self.forward)(images)
             logits = [output] if isinstance(output, Tensor) else list(output)
             targets = [at_size(target, scale.shape[2:]) for scale in logits]
-            weights = loss_weights(len(logits), lowest=self.lowest_weight)
-            loss = DeepSupervision(self.loss, weights)(logits, targets)
+            loss = DeepSupervision(self.loss, self._weights(len(logits)))(logits, targets)
         return Outcome(loss, logits, targets)
+
+    def _weights(self, outputs: int) -> tuple[float, ...]:
+        if self.scale_weights is None or outputs == 1:
+            return loss_weights(outputs, lowest=self.lowest_weight)
+        if len(self.scale_weights) != outputs:
+            raise TrainingError(
+                f"scale_weights has {len(self.scale_weights)} values, but the network has "
+                f"{outputs} outputs. Give one per output."
+            )
+        return self.scale_weights
 
     def train(self) -> None:
         """Let the network behave as in training."""

@@ -28,7 +28,9 @@ from resenc_plans.folders import (
 )
 from resenc_plans.networks.build import build_network
 from resenc_plans.networks.cudnn import slow_convolutions
+from resenc_plans.plans.architectures import OtherArchitecture
 from resenc_plans.plans.configuration import ResolvedConfiguration, input_channels
+from resenc_plans.plans.resolutions import resolutions_of
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.beginning import refuse_other_settings, refuse_to_replace
 from resenc_plans.runs.run_folder import RunFolder
@@ -85,7 +87,7 @@ class Trainer:
     fold
         Number of the fold, or "all".
     settings
-        Everything that the plans do not say.
+        How to train. What they leave out is taken from `config.training`, then nnU-Net's.
     device
         "cpu", "cuda", "cuda:1", "mps"; None takes a GPU if there is one.
     run_folder
@@ -154,7 +156,7 @@ class Trainer:
         allow_import: tuple[str, ...] = (),
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        settings = settings or TrainingSettings()
+        settings = (settings or TrainingSettings()).over(config.training)
         parts = {
             part: own
             for part, own in (
@@ -195,14 +197,18 @@ class Trainer:
             loss
             or default_loss(
                 config,
-                dataset.labels,
+                settings,
                 ranks,
+                regions=dataset.labels.has_regions,
+                ignore_label=dataset.labels.ignore_label,
                 compiled=is_compiled(settings, self.device),
                 batch_size=config.batch_size if training_batches is None else None,
             ),
             settings,
             ranks,
             dim=config.dim,
+            scale_weights=None if is_own else resolutions_of(config).weights,
+            has_unused_parameters=is_own or isinstance(config.architecture, OtherArchitecture),
             optimizer=optimizer,
         )
         self.schedule = schedule or default_schedule(settings)

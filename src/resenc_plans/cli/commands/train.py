@@ -140,7 +140,8 @@ def train(
         "seed": seed,
         "max_minutes": max_time,
     }
-    resolved = _settings(settings, {k: v for k, v in overrides.items() if v is not None})
+    given = {key: value for key, value in overrides.items() if value is not None}
+    resolved = _settings(settings, given).over(config.training)
     chosen_fold = _fold(fold)
     if resume and pretrained is not None:
         raise UsageError("--resume and --pretrained contradict each other: give one.")
@@ -216,7 +217,9 @@ def _settings(path: Path | None, overrides: dict[str, Any]) -> "TrainingSettings
 
     chosen = TrainingSettings.load(path) if path is not None else TrainingSettings()
     try:
-        return TrainingSettings.model_validate({**chosen.model_dump(), **overrides})
+        return TrainingSettings.model_validate(
+            {**{key: getattr(chosen, key) for key in chosen.model_fields_set}, **overrides}
+        )
     except ValidationError as error:
         fault = error.errors()[0]
         raise UsageError(f"--{fault['loc'][0]}: {fault['msg']}.") from None

@@ -3,7 +3,7 @@
 Names of submodules are those of the authors' release, so that its weights load.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from resenc_plans.errors import ConfigurationError
-from resenc_plans.networks.unet.initialization import initialize
+from resenc_plans.networks.unet.initialization import initialize, initialize_module
 from resenc_plans.networks.unet.layers import LayerFactory, layer_factory
 from resenc_plans.plans.architectures import PerStageAndAxis
 from resenc_plans.plans.frozen import FrozenDict
@@ -127,6 +127,21 @@ class STUNet(nn.Module):
             if self.deep_supervision or number == len(skips) - 2:
                 logits.append(self.seg_outputs[number](x))
         return logits[::-1] if self.deep_supervision else logits[0]
+
+    @property
+    def decoder(self) -> "STUNet":
+        """Itself: nnU-Net's trainer sets `network.decoder.deep_supervision`."""
+        return self
+
+    @staticmethod
+    def initialize(module: nn.Module) -> None:
+        """Draw the weights of one module anew; nnU-Net's builder applies this to all modules."""
+        initialize_module(module)
+
+    def checkpointed_blocks(self) -> Iterator[nn.Module]:
+        """The stages of both sides, see `checkpoint_activations`."""
+        yield from self.conv_blocks_context
+        yield from self.conv_blocks_localization
 
 
 class PointwiseSkipBlock(nn.Module):

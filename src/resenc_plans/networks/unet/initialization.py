@@ -15,12 +15,17 @@ def initialize(network: nn.Module, negative_slope: float = 1e-2) -> None:
     Each layer is drawn once; nnU-Net draws those that have several names as often.
     """
     for module in network.modules():
-        if isinstance(module, _CONVOLUTIONS):
-            nn.init.kaiming_normal_(module.weight, a=negative_slope)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, ResidualBlock):
-            _silence(module)
+        initialize_module(module, negative_slope)
+
+
+def initialize_module(module: nn.Module, negative_slope: float = 1e-2) -> None:
+    """Draw the weights of one module, without those of the modules in it, as `initialize` does."""
+    if isinstance(module, _CONVOLUTIONS):
+        nn.init.kaiming_normal_(module.weight, a=negative_slope)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, ResidualBlock):
+        _silence(module)
 
 
 def _silence(block: ResidualBlock) -> None:

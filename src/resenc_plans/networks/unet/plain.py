@@ -1,5 +1,7 @@
 """nnU-Net's plain U-Net (Isensee et al. 2021)."""
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 
 from resenc_plans.networks.unet.blocks import ConvStack
@@ -67,3 +69,8 @@ class PlainConvUNet(nn.Module):
         """Logits for images `x` of shape (batch, channels, *image), see `UNetDecoder.forward`."""
         logits: Tensor | list[Tensor] = self.decoder(self.encoder(x))
         return logits
+
+    def checkpointed_blocks(self) -> Iterator[nn.Module]:
+        """The stages of encoder and decoder, see `checkpoint_activations`."""
+        yield from self.encoder.stages
+        yield from self.decoder.stages

@@ -1,5 +1,7 @@
 """nnU-Net's U-Net with a residual encoder (Isensee et al. 2024, "nnU-Net Revisited")."""
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 
 from resenc_plans.networks.unet.blocks import (
@@ -91,3 +93,8 @@ class ResidualEncoderUNet(nn.Module):
         """Logits for images `x` of shape (batch, channels, *image), see `UNetDecoder.forward`."""
         logits: Tensor | list[Tensor] = self.decoder(self.encoder(x))
         return logits
+
+    def checkpointed_blocks(self) -> Iterator[nn.Module]:
+        """The stages of encoder and decoder, see `checkpoint_activations`."""
+        yield from self.encoder.stages
+        yield from self.decoder.stages
