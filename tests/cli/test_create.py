@@ -63,6 +63,19 @@ def test_impossible_requests_are_refused_and_write_nothing(
     assert sorted(p.name for p in dataset.iterdir()) == ["dataset.json", "dataset_fingerprint.json"]
 
 
+def test_plans_that_could_not_be_trained_are_not_written(
+    run: Callable[..., Done], dataset: Path
+) -> None:
+    path = dataset / "dataset_fingerprint.json"
+    fingerprint = document(path)
+    fingerprint["shapes_after_crop"] = [[5, 6, 7]] * len(fingerprint["spacings"])
+    path.write_text(json.dumps(fingerprint))
+    done = run("create")
+    assert done.code == 2
+    assert "3d_fullres architecture.arch_kwargs.n_stages: is 1" in done.err
+    assert not list(dataset.glob("*Plans*"))
+
+
 def test_a_dry_run_writes_nothing(
     run: Callable[..., Done], phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from resenc_plans import Plans
 from tests.cli.conftest import NAME, Done, document
+from tests.loaded_modules import modules_after
 
 
 def test_derive_writes_one_configuration_and_touches_nothing_else(
@@ -110,13 +111,68 @@ def test_a_mistyped_key_is_a_warning_with_the_suggestion(
     assert "Did you mean batch_size?" in done.err
 
 
-def test_a_dry_run_of_derive_prints_the_difference_and_writes_nothing(
+OWN_NETWORK = (
+    "from torch import nn\n"
+    "class Own(nn.Conv3d):\n"
+    "    def __init__(self, input_channels, num_classes, deep_supervision, width=1):\n"
+    "        super().__init__(input_channels, num_classes, width)\n"
+)
+
+
+def test_a_network_of_one_s_own_takes_the_place_of_the_parent_s(
+    run: Callable[..., Done], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "derived_nets.py").write_text(OWN_NETWORK)
+    monkeypatch.syspath_prepend(here)
+    own = ("derive", "--network", "derived_nets.Own")
+    before = (here / f"{NAME}.json").read_bytes()
+    refused = run(*own)
+    assert refused.code == 2
+    assert "allow its module" in refused.err
+    refused = run(*own, "--allow-import", "derived_nets", "--set", "architecture.arch_kwargs.n=1")
+    assert refused.code == 2
+    assert "unexpected keyword argument 'n'" in refused.err
+    refused = run(*own, "--allow-import", "derived_nets", "--set", "architecture={}")
+    assert "another option sets this already" in refused.err
+    assert (here / f"{NAME}.json").read_bytes() == before
+    done = run(*own, "--allow-import", "derived_nets", "--set", "architecture.arch_kwargs.width=1")
+    assert done.code == 0
+    child = document(here / f"{NAME}.json")["configurations"]["3d_fullres_Own"]
+    assert child["architecture"]["arch_kwargs"] == {"width": 1}
+    assert run("validate").code == 1
+    assert run("validate", "--allow-import", "derived_nets").code == 0
+    sys.modules.pop("derived_nets", None)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("arguments", [("derive", "--batch-size", "16"), ("validate",)])
+def test_for_u_nets_no_torch_is_loaded(arguments: tuple[str, ...]) -> None:
+    assert "torch" not in modules_after(*arguments)
+
+
+def test_derive_says_what_the_configuration_costs_beside_its_parent(
+    run: Callable[..., Done], here: Path
+) -> None:
+    keys = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "a": 1}}
+    keys |= {"numTraining": 260, "file_ending": ".nii.gz"}
+    (here / "dataset.json").write_text(json.dumps(keys))
+    done = run("derive", "--batch-size", "16")
+    parent, child = (
+        next(line.split("\t") for line in done.out.splitlines() if line.startswith(f"{name}\t"))
+        for name in ("3d_fullres", "3d_fullres_bs16")
+    )
+    assert (parent[5], child[5]) == ("2", "16")
+    assert float(child[7].partition("-")[0]) > float(parent[7].partition("-")[0]) > 0
+
+
+def test_a_dry_run_of_derive_prints_the_configuration_and_writes_nothing(
     run: Callable[..., Done], here: Path
 ) -> None:
     before = (here / f"{NAME}.json").read_bytes()
     done = run("derive", "--batch-size", "16", "--dry-run")
     assert done.code == 0
-    assert "3d_fullres_bs16" in done.out
+    assert "Would write 3d_fullres_bs16" in done.out
+    assert "nothing" not in done.out
     assert (here / f"{NAME}.json").read_bytes() == before
 
 

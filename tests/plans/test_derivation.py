@@ -1,3 +1,5 @@
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from resenc_plans import Plans
 from resenc_plans.errors import ConfigurationError, PlansError, UsageError
 from resenc_plans.plans.architectures import ResidualEncoderUNetArchitecture
+from resenc_plans.plans.configuration import ResolvedConfiguration
 from tests.plans.documents import CONFIGURATION, document
 
 
@@ -137,7 +140,8 @@ def test_old_format_parents_are_derived_from_in_the_current_format() -> None:
     from tests.plans.documents import OLD_CONFIGURATION
 
     plan = Plans.from_dict(document(old=OLD_CONFIGURATION))
-    plan.derive("x", from_="old", **{"architecture.arch_kwargs.conv_bias": False})
+    bias: dict[str, Any] = {"architecture.arch_kwargs.conv_bias": False}
+    plan.derive("x", from_="old", **bias)
     assert plan.resolve("x").architecture.arch_kwargs.conv_bias is False
     assert isinstance(plan.resolve("x").batch_size, int)
     with pytest.raises(ConfigurationError):
@@ -211,3 +215,90 @@ def test_new_findings_are_those_of_one_configuration_that_were_not_there_before(
     plan = Plans.from_dict(before.to_dict()).derive("x", from_="3d_fullres", batch_size=1)
     assert [finding.rule for finding in plan.new_findings(before, "x")] == ["P103"]
     assert plan.new_findings(before, "single") == ()
+
+
+SEGRESNET = "monai.networks.nets.SegResNet"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"architecture": {"network_class_name": SEGRESNET, "arch_kwargs": {"init_filters": 8}}},
+        {
+            "architecture.arch_kwargs.init_filters": 8,
+            "architecture.network_class_name": SEGRESNET,
+        },
+    ],
+)
+def test_a_new_class_replaces_the_architecture(overrides: dict[str, Any]) -> None:
+    plan = Plans.from_dict(document()).derive(**overrides)
+    assert plan.to_dict()["configurations"]["3d_fullres_SegResNet"] == {
+        "inherits_from": "3d_fullres",
+        "architecture": {
+            "network_class_name": SEGRESNET,
+            "arch_kwargs": {"init_filters": 8},
+            "_kw_requires_import": [],
+        },
+    }
+
+
+def test_arguments_of_the_parent_s_own_class_are_merged_into_it() -> None:
+    plan = Plans.from_dict(document()).derive("mine", architecture={"network_class_name": "x.Net"})
+    more: dict[str, Any] = {"architecture.arch_kwargs.depth": 3}
+    plan.derive("deeper", from_="mine", **more)
+    spelled = {"network_class_name": "ResidualEncoderUNet", "arch_kwargs": {"conv_bias": False}}
+    plan.derive("same", architecture=spelled)
+    written = plan.to_dict()["configurations"]
+    assert written["deeper"]["architecture"]["arch_kwargs"] == {"depth": 3}
+    assert written["same"]["architecture"]["arch_kwargs"]["n_stages"] == 3
+
+
+def test_a_patch_for_a_new_class_is_taken_as_it_is_and_checked_by_what_is_known_of_it() -> None:
+    network = {"network_class_name": SEGRESNET}
+    plan = Plans.from_dict(document()).derive(architecture=network, patch_size=[40, 48, 40])
+    assert plan.resolve("3d_fullres_SegResNet_ps40x48x40").patch_size == (40, 48, 40)
+    with pytest.raises(ConfigurationError, match=r"patch_size .*not a multiple of \[8, 8, 8\]"):
+        plan.derive(architecture=network, patch_size=[42, 48, 40])
+
+
+def test_what_the_command_would_refuse_or_warn_of_python_does_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    plan = Plans.from_dict(document())
+    with pytest.raises(ConfigurationError, match=r"does not divide.*P002"):
+        plan.derive("z", patch_size=[30, 64, 64], keep_topology=True)
+    assert plan.to_dict() == document()
+    plan.derive("slip", batchsize=3)
+    assert "slip: batchsize is unknown" in caplog.text
+
+
+def test_a_batch_beyond_the_dataset_and_a_patch_beyond_the_image_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "a": 1}}
+    keys |= {"numTraining": 20, "file_ending": ".nii.gz"}
+    (tmp_path / "dataset.json").write_text(json.dumps(keys))
+    plan = Plans.from_dict(document(), path=tmp_path / "nnUNetResEncUNetMPlans.json")
+    plan.derive("fits", batch_size=9)
+    assert not caplog.text
+    plan.derive("batch", batch_size=328)
+    assert "is 328, which covers 3412% of the voxels of 20 cases" in caplog.text
+    plan.derive("patch", patch_size=[512, 512, 512])
+    assert "is 512x512x512, larger than the median image of 36x50x35 voxels" in caplog.text
+    plan.derive("coarse", spacing=[2.0, 2.0, 2.0])
+    assert "is 32x64x64, larger than the median image of 18x25x18 voxels" in caplog.text
+
+
+def test_a_network_of_another_class_is_built_where_it_can_be(tmp_path: Path) -> None:
+    asked: list[tuple[str, int, int]] = []
+
+    def refuse(config: ResolvedConfiguration, channels: int, heads: int) -> None:
+        asked.append((config.name, channels, heads))
+        raise config.error("architecture.arch_kwargs do not fit Net.")
+
+    plan = Plans.from_dict(document(other={"inherits_from": "3d_fullres"}))
+    network = {"network_class_name": "x.Net"}
+    plan.derive("first", architecture=network)
+    with pytest.raises(ConfigurationError, match=r"second: architecture.arch_kwargs do not fit"):
+        plan.derive("second", architecture=network, check_network=refuse)
+    assert asked == [("second", 1, 2)]

@@ -41,10 +41,16 @@ def print_preview(
     *,
     gpus: int,
     name: str | None,
+    allow_import: tuple[str, ...],
 ) -> None:
-    """Print what would be trained; missing or damaged data is an error as in training."""
+    """Print what would be trained.
+
+    A network that cannot be built or does not take its patch, and missing or damaged data are
+    errors as in training.
+    """
     from resenc_plans.cli.measurement import calibration_in_use
     from resenc_plans.cost.estimate import estimate_cost
+    from resenc_plans.networks.check import check_network
     from resenc_plans.plans.configuration import input_channels
     from resenc_plans.runs.folds import fold_cases
     from resenc_plans.runs.stages import previous_predictions
@@ -54,17 +60,31 @@ def print_preview(
     )
     from resenc_plans.training.defaults import default_run_folder
 
+    channels, heads = input_channels(config, dataset.labels), dataset.labels.num_heads
+    checked = check_network(
+        config,
+        channels,
+        heads,
+        deep_supervision=settings.deep_supervision,
+        allow_import=allow_import,
+    )
     store = open_store(config)
     split = fold_cases(config.plans.folder, store, fold, write=False)
     cases = (*split.train, *split.val)
     check_stored_cases(store, cases, config, dataset)
     previous_predictions(config, dataset, cases, name)
     print_task(config, fold, settings)
+    outputs = checked.outputs or ()
+    say(
+        f"Built without memory: {channels} input channels, {heads} output heads, "
+        f"{checked.parameters / 1e6:.1f} M parameters"
+        + (f"; outputs {', '.join(map(numbers, outputs))}." if outputs else ".")
+    )
     try:
         cost = estimate_cost(
             config,
-            input_channels(config, dataset.labels),
-            dataset.labels.num_heads,
+            channels,
+            heads,
             gpus=gpus,
             regions=dataset.labels.has_regions,
             calibration=calibration_in_use(),
@@ -74,8 +94,8 @@ def print_preview(
     else:
         memory = cost.gpu_memory_gb
         say(
-            f"Cost: {cost.parameters / 1e6:.1f} M parameters, {memory.expected:.1f} GB of GPU "
-            f"memory ({memory.low:.1f}-{memory.high:.1f}), calibrated to {cost.calibration.name}."
+            f"Cost: {memory.expected:.1f} GB of GPU memory ({memory.low:.1f}-{memory.high:.1f}), "
+            f"calibrated to {cost.calibration.name}."
         )
         if cost.hours is None:
             say("Time: unknown; no measurements exist for several GPUs or for so small a step.")

@@ -6,7 +6,7 @@ from typing import Any
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.fingerprint import Fingerprint
 from resenc_plans.planning.fitting import FittedNetwork
-from resenc_plans.plans.architectures import PLAIN_CONV_UNET, RESIDUAL_ENCODER_UNET
+from resenc_plans.plans.architectures import LAYERS, PLAIN_CONV_UNET, RESIDUAL_ENCODER_UNET
 from resenc_plans.plans.frozen import thaw
 from resenc_plans.plans.unet import UNet
 
@@ -93,5 +93,5 @@ def _architecture(unet: UNet) -> dict[str, Any]:
             "nonlin": operators.nonlin,
             "nonlin_kwargs": thaw(operators.nonlin_kwargs),
         },
-        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+        "_kw_requires_import": [*LAYERS],
     }

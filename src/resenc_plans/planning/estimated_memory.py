@@ -14,7 +14,8 @@ from resenc_plans.cost.loss_memory import LossKind
 from resenc_plans.cost.training_step import simulate_training_step
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.labels import Labels
-from resenc_plans.planning.fitting import MIN_BATCH_SIZE, Candidate
+from resenc_plans.planning.fitting import Candidate
+from resenc_plans.plans.topology import MIN_BATCH_SIZE
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,15 @@ from resenc_plans.cost.feature_maps import count_feature_maps
 from resenc_plans.errors import PlanningError
 from resenc_plans.planning.presets import Preset
 from resenc_plans.plans.frozen import FrozenDict
-from resenc_plans.plans.topology import BASE_FEATURES, MAX_FEATURES, padded, strides_and_kernels
+from resenc_plans.plans.topology import (
+    BASE_FEATURES,
+    MAX_FEATURES,
+    MIN_BATCH_SIZE,
+    padded,
+    strides_and_kernels,
+)
 from resenc_plans.plans.unet import Operators, UNet
 
-MIN_BATCH_SIZE = 2
 REFERENCE_BATCH_SIZE = {2: 12, 3: 2}
 INITIAL_PATCH_EDGE = {2: 2048, 3: 256}
 

@@ -17,6 +17,49 @@ PLAIN_CONV_UNET = f"{MODULE}.PlainConvUNet"
 
 _KNOWN_MODULES = ("", MODULE, "dynamic_network_architectures.architectures.residual_unet")
 
+LAYERS: dict[str, dict[str, tuple[str, ...]]] = {
+    "conv_op": {"conv": ("Conv2d", "Conv3d")},
+    "norm_op": {
+        "instancenorm": ("InstanceNorm2d", "InstanceNorm3d"),
+        "batchnorm": ("BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"),
+    },
+    "dropout_op": {"dropout": ("Dropout", "Dropout2d", "Dropout3d", "AlphaDropout")},
+    "nonlin": {
+        "activation": (
+            "LeakyReLU",
+            "ReLU",
+            "ReLU6",
+            "RReLU",
+            "PReLU",
+            "ELU",
+            "CELU",
+            "SELU",
+            "GELU",
+            "SiLU",
+            "Mish",
+            "Softplus",
+            "Softsign",
+            "Hardswish",
+            "Hardtanh",
+            "Tanh",
+            "Sigmoid",
+        ),
+        "linear": ("Identity",),
+    },
+}
+"""The layer classes that the U-Nets' arguments may name, by argument and module of torch.nn."""
+
+LAYER_NAMES: dict[str, dict[str, str]] = {
+    argument: {
+        name: layer
+        for module, layers in modules.items()
+        for layer in layers
+        for name in (f"torch.nn.{layer}", f"torch.nn.modules.{module}.{layer}")
+    }
+    for argument, modules in LAYERS.items()
+}
+"""For each argument that names a layer class: the names it may have, short and full."""
+
 Count = Annotated[Integer, Field(ge=1)]
 PerStage = Count | tuple[Count, ...]
 PerStageAndAxis = Count | tuple[Count | tuple[Count, ...], ...]
@@ -125,6 +168,12 @@ def architecture_kind(network_class_name: str) -> str:
     if module not in _KNOWN_MODULES:
         return "other"
     return {"ResidualEncoderUNet": "residual", "PlainConvUNet": "plain"}.get(name, "other")
+
+
+def is_same_network(name: str, other: str) -> bool:
+    """Whether two class names stand for one network, however nnU-Net's own are spelled."""
+    kind = architecture_kind(name)
+    return kind == architecture_kind(other) and (kind != "other" or name == other)
 
 
 def _kind_of(value: Any) -> str:

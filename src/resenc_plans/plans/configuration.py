@@ -5,6 +5,7 @@ its unknown keys, and its numbers as they were written (see `resenc_plans.plans.
 """
 
 from collections.abc import Mapping
+from math import prod
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -250,6 +251,17 @@ class ResolvedConfiguration(FrozenModel):
     def to_dict(self) -> dict[str, Any]:
         """The resolved JSON object, key for key as nnU-Net resolves it."""
         return dict(thaw(self._document))
+
+
+def dataset_share(config: ResolvedConfiguration, cases: int) -> float | None:
+    """The share of the voxels of so many cases that one batch covers; None for slices.
+
+    The plans do not say how many slices a case has at a 2D configuration's spacing.
+    """
+    voxels = prod(config.median_image_size_in_voxels) * cases
+    if config.dim < 3 or voxels <= 0:
+        return None
+    return prod(config.patch_size) * config.batch_size / voxels
 
 
 def input_channels(config: ResolvedConfiguration, labels: Labels) -> int:

@@ -5,6 +5,7 @@ from typing import Any, TypeGuard
 
 from resenc_plans.errors import ConfigurationError, PlansError, UsageError
 from resenc_plans.files import fault_of_part
+from resenc_plans.plans.architectures import LAYERS, architecture_kind, is_same_network
 from resenc_plans.plans.configuration import PREPROCESSING_KEYS, ResolvedConfiguration
 from resenc_plans.plans.frozen import thaw
 from resenc_plans.plans.header import PlansHeader
@@ -40,7 +41,8 @@ def complete_overrides(
     """The overrides with what follows from them: the batch size of `gpus`, a patch's topology.
 
     A new patch size is rounded up to what its strides divide. What is overridden inside of
-    `architecture` is overridden after the topology.
+    `architecture` is overridden after the topology. A patch for a network of another class than the
+    parent's is taken as it is.
 
     Raises
     ------
@@ -58,7 +60,7 @@ def complete_overrides(
             "Nothing to change: give batch_size, gpus, patch_size, spacing or another value."
         )
     patch_size, spacing = overrides.get("patch_size"), overrides.get("spacing")
-    if keep_topology or not _is_sizes(patch_size):
+    if keep_topology or not _is_sizes(patch_size) or new_network(parent, overrides) is not None:
         return dict(overrides)
     if spacing is not None:
         _check_spacing(parent, thaw(spacing))
@@ -72,20 +74,22 @@ def complete_overrides(
 
 
 def derived_name(parent: ResolvedConfiguration, overrides: Mapping[str, Any]) -> str:
-    """A name that says what is new: the parent's with batch size, spacing and patch size.
+    """A name that says what is new: the parent's with network, batch size, spacing, patch size.
 
     Raises
     ------
     UsageError
         None of these is overridden.
     """
-    suffixes = [
+    network = new_network(parent, overrides)
+    suffixes = [] if network is None else [network.rpartition(".")[2].strip("_")]
+    suffixes += [
         f"{suffix}{_in_short(overrides[key])}"
         for key, suffix in _SUFFIXES.items()
         if key in overrides
     ]
     if not suffixes:
-        raise UsageError(f"{', '.join(overrides)} alone does not suggest a name: give one.")
+        raise UsageError(f"{', '.join(overrides)} alone does not suggest a name: give `name=`.")
     return "_".join([parent.name, *suffixes])
 
 
@@ -98,6 +102,8 @@ def derived_configuration(
 ) -> dict[str, Any]:
     """The child as it is to be written into the parent's plans.
 
+    A network of another class than the parent's gets none of the parent's arguments.
+
     Raises
     ------
     PlansError
@@ -105,13 +111,17 @@ def derived_configuration(
     """
     _check_name(parent, name, overwrite=overwrite)
     inherited = parent.to_dict()
+    network = new_network(parent, overrides)
+    if network is not None:
+        operators = [] if architecture_kind(network) == "other" else [*LAYERS]
+        inherited["architecture"] = {
+            "network_class_name": network,
+            "arch_kwargs": {},
+            "_kw_requires_import": operators,
+        }
     child: dict[str, Any] = {INHERITS_FROM: parent.name}
     for key, value in overrides.items():
-        head, *rest = key.split(".")
-        if not all((head, *rest)):
-            raise ConfigurationError(f"{name}: {key!r} is not a key: a part of it is empty.")
-        for part in reversed(rest):
-            value = {part: value}
+        head, value = _nested(name, key, value)
         try:
             child[head] = _merged(child.get(head, inherited.get(head)), thaw(value), head)
         except ConfigurationError as error:
@@ -124,6 +134,30 @@ def derived_configuration(
     if changed and "data_identifier" not in child:
         child["data_identifier"] = f"{parent.plans.name}_{name}"
     return child
+
+
+def new_network(parent: ResolvedConfiguration, overrides: Mapping[str, Any]) -> str | None:
+    """The class that the overrides name for the network; None where it is the parent's."""
+    requested: Any = None
+    for key, value in overrides.items():
+        if key == "architecture.network_class_name":
+            requested = value
+        elif key == "architecture" and isinstance(value, Mapping):
+            requested = value.get("network_class_name", requested)
+    if not isinstance(requested, str):
+        return None
+    own = parent.architecture.network_class_name
+    return None if is_same_network(requested, own) else requested
+
+
+def _nested(name: str, key: str, value: Any) -> tuple[str, Any]:
+    """The first part of a dotted key, and the value inside of objects for the other parts."""
+    head, *rest = key.split(".")
+    if not all((head, *rest)):
+        raise ConfigurationError(f"{name}: {key!r} is not a key: a part of it is empty.")
+    for part in reversed(rest):
+        value = {part: value}
+    return head, value
 
 
 def _median_size_at(config: ResolvedConfiguration, spacing: Any) -> list[int | float]:

@@ -81,6 +81,17 @@ class PlansHeader:
             for key in sorted(self.intensities, key=int)
         )
 
+    def dataset(self) -> DatasetJson | None:
+        """The dataset.json beside the plans, None where there is none.
+
+        Raises
+        ------
+        DatasetError, FileError
+            It cannot be used.
+        """
+        path = None if self.path is None else self.path.parent / DATASET_JSON
+        return DatasetJson.load(path) if path is not None and path.is_file() else None
+
     def labels(self) -> Labels:
         """The labels that the dataset.json beside the plans names.
 
@@ -91,13 +102,13 @@ class PlansHeader:
         DatasetError
             There is no dataset.json beside them, or its labels contradict each other.
         """
-        path = self.folder / DATASET_JSON
-        if not path.is_file():
+        dataset = self.dataset() if self.folder else None
+        if dataset is None:
             raise DatasetError(
                 f"{self.source}: has no {DATASET_JSON} beside it, so the number of labels is not "
                 "known."
             )
-        return Labels.from_dataset(DatasetJson.load(path))
+        return Labels.from_dataset(dataset)
 
     def to_dict(self) -> dict[str, Any]:
         """The whole file as JSON."""

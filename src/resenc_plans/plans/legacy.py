@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resenc_plans.errors import ConfigurationError, InheritanceError
-from resenc_plans.plans.architectures import PLAIN_CONV_UNET, RESIDUAL_ENCODER_UNET
+from resenc_plans.plans.architectures import LAYERS, PLAIN_CONV_UNET, RESIDUAL_ENCODER_UNET
 from resenc_plans.plans.frozen import thaw
 from resenc_plans.plans.inheritance import INHERITS_FROM, inherit
 
@@ -168,7 +168,7 @@ def _architecture(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
             "nonlin": "torch.nn.LeakyReLU",
             "nonlin_kwargs": {"inplace": True},
         },
-        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+        "_kw_requires_import": [*LAYERS],
     }
 
 

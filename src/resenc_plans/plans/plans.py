@@ -1,5 +1,6 @@
 """`Plans`: a plans file in memory, lossless, with typed views of what it holds."""
 
+import logging
 import os
 from collections.abc import Mapping
 from copy import deepcopy
@@ -13,7 +14,7 @@ from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.finding import Finding
 from resenc_plans.datasets.fingerprint import Fingerprint, IntensityProperties
-from resenc_plans.errors import ConfigurationError, FileError, PlansError
+from resenc_plans.errors import ConfigurationError, DatasetError, FileError, PlansError
 from resenc_plans.files import read_json, write_json
 from resenc_plans.folders import DATASET_JSON, FINGERPRINT_JSON, SPLITS_JSON
 from resenc_plans.plans.configuration import (
@@ -34,7 +35,10 @@ from resenc_plans.plans.legacy import (
 )
 
 if TYPE_CHECKING:
+    from resenc_plans.plans.checks.context import CheckNetwork
     from resenc_plans.plans.diff import PlansDiff
+
+logger = logging.getLogger(__name__)
 
 
 class Plans:
@@ -179,13 +183,18 @@ class Plans:
         gpus: int | None = None,
         keep_topology: bool = False,
         overwrite: bool = False,
+        check_network: "CheckNetwork | None" = None,
         **overrides: Any,
     ) -> Self:
         """Add a configuration that inherits from another and overrides some of its values.
 
         The child gets the whole value of each key that is overridden, since inheritance replaces
         whole values. Where an override changes preprocessing, the child gets a `data_identifier`
-        of its own, and with a new spacing the median image size at it.
+        of its own, and with a new spacing the median image size at it. A network of another class
+        replaces the parent's: none of the parent's arguments are kept.
+
+        The child is checked by the rules of `validate`: an error is raised, warnings are logged.
+        The dataset.json beside the plans' file, if there is one, counts too.
 
         Returns the plans themselves, edited; what was resolved before stays as it is.
 
@@ -204,6 +213,9 @@ class Plans:
             to what the strides divide.
         overwrite
             Whether a configuration of that name is replaced.
+        check_network
+            Builds the network where it is none of nnU-Net's U-Nets, which takes torch (see
+            `networks.check.check_network`). Without it, only what is known of its patch is checked.
         overrides
             Values by key. A key may be dotted (`**{"architecture.arch_kwargs.n_stages": 5}`), and
             a mapping is merged into what is inherited.
@@ -215,8 +227,8 @@ class Plans:
         Raises
         ------
         PlansError
-            The name is taken (unless `overwrite`) or unusable, or the result does not resolve;
-            the plans are as before.
+            The name is taken (unless `overwrite`) or unusable, or the result does not resolve or
+            cannot be trained; the plans are as before.
         UsageError
             Nothing is overridden, both `gpus` and `batch_size` are given, or the overrides do not
             suggest a name.
@@ -234,6 +246,15 @@ class Plans:
         )
         edited = type(self)(document, self.source, self.path)
         edited.resolve(name)
+        for finding in edited.new_findings(
+            self, name, self._dataset(), check_network=check_network
+        ):
+            place = f"{name}: {finding.key}" if finding.key else f"{name}:"
+            text = f"{place} {finding.message} [{finding.rule}]"
+            if finding.severity == "error":
+                raise ConfigurationError(f"{self.source}: {text}")
+            if finding.severity == "warning":
+                logger.warning("%s", text)
         self._become(edited)
         return self
 
@@ -276,11 +297,14 @@ class Plans:
         dataset: Dataset | DatasetJson | None = None,
         *,
         fingerprint: Fingerprint | None = None,
+        check_network: "CheckNetwork | None" = None,
     ) -> tuple[Finding, ...]:
         """Every finding of the checks beyond types, worst first (see `plans.checks.rules`).
 
         With `dataset`, channels and batch sizes are checked against it too; with `fingerprint`,
-        whether it is the one that the plans were made from.
+        whether it is the one that the plans were made from; with `check_network`, which needs
+        torch, whether networks other than nnU-Net's U-Nets can be built (see
+        `networks.check.check_network`).
         """
         from resenc_plans.plans.checks.context import CheckContext
         from resenc_plans.plans.checks.rules import check_rules
@@ -302,15 +326,29 @@ class Plans:
                 },
                 dataset=dataset.json if isinstance(dataset, Dataset) else dataset,
                 fingerprint_digest=fingerprint.digest() if fingerprint else None,
+                check_network=check_network,
             )
         )
 
-    def new_findings(self, before: "Plans", configuration: str) -> tuple[Finding, ...]:
+    def new_findings(
+        self,
+        before: "Plans",
+        configuration: str,
+        dataset: DatasetJson | None = None,
+        *,
+        check_network: "CheckNetwork | None" = None,
+    ) -> tuple[Finding, ...]:
         """What the checks find in a configuration that they did not find in `before`."""
-        known = set(before.validate_rules())
+
+        def check_new(config: ResolvedConfiguration, channels: int, heads: int) -> None:
+            if check_network is not None and config.name == configuration:
+                check_network(config, channels, heads)
+
+        known = set(before.validate_rules(dataset))
+        found = self.validate_rules(dataset, check_network=check_new if check_network else None)
         return tuple(
             finding
-            for finding in self.validate_rules()
+            for finding in found
             if finding.configuration == configuration and finding not in known
         )
 
@@ -320,6 +358,13 @@ class Plans:
         report = upgrade_document(document)
         self._become(type(self)(document, self.source, self.path))
         return report
+
+    def _dataset(self) -> DatasetJson | None:
+        """The dataset.json beside the plans, where there is one that can be used."""
+        try:
+            return self._header.dataset()
+        except (DatasetError, FileError):
+            return None
 
     def _resolutions(self) -> dict[str, ResolvedConfiguration | PlansError]:
         """Each configuration as it runs, or why it does not resolve."""

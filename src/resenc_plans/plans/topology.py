@@ -17,6 +17,9 @@ from resenc_plans.plans.configuration import ResolvedConfiguration
 MIN_EDGE = 4
 """Voxels that the bottleneck keeps on every axis."""
 
+MIN_BATCH_SIZE = 2
+"""The smallest batch that nnU-Net plans."""
+
 BASE_FEATURES = 32
 MAX_FEATURES = {2: 512, 3: 320}
 """Features of the first stage, doubled from stage to stage up to the maximum for 2 or 3 axes."""

@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from resenc_plans.errors import ConfigurationError
 from resenc_plans.networks.activation_checkpointing import checkpoint_activations
 from resenc_plans.networks.build import build_network
+from resenc_plans.networks.without_memory import without_memory
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.resolutions import resolutions_of
 from resenc_plans.plans.training_settings import TrainingSettings
@@ -149,7 +150,7 @@ def trace_network(
         Compute with real tensors on the CPU instead, slowly, to check the trace.
     """
     fake = FakeTensorMode(allow_non_fake_inputs=True)
-    network = build() if real else _without_memory(build, fake)
+    network = build() if real else without_memory(build, fake)
     network.train()
     settings = settings or TrainingSettings()
     if settings.activation_checkpointing:
@@ -207,29 +208,3 @@ def background(images: Tensor, output_heads: int, *, regions: bool) -> Batch:
     channels, kind = (output_heads, torch.bool) if regions else (1, torch.int16)
     shape = (len(images), channels, *images.shape[2:])
     return Batch(images, torch.zeros(shape, dtype=kind, device=images.device), ())
-
-
-def _without_memory(build: Callable[[], nn.Module], fake: FakeTensorMode) -> nn.Module:
-    """A network whose parameters and buffers are fake tensors on the CPU."""
-    try:
-        with torch.device("meta"):
-            network = build()
-    except (RuntimeError, NotImplementedError):
-        network = build()
-    replaced: dict[Tensor, Tensor] = {}
-    for module in network.modules():
-        for holder in (module._parameters, module._buffers):
-            for name, tensor in holder.items():
-                if tensor is not None:
-                    if tensor not in replaced:
-                        replaced[tensor] = _fake_twin(tensor, fake)
-                    holder[name] = replaced[tensor]  # type: ignore[assignment]
-    return network
-
-
-def _fake_twin(tensor: Tensor, fake: FakeTensorMode) -> Tensor:
-    with fake:
-        twin = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
-    if isinstance(tensor, nn.Parameter):
-        return nn.Parameter(twin, requires_grad=tensor.requires_grad)
-    return twin

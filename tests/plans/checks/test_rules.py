@@ -7,7 +7,7 @@ from resenc_plans import Dataset, Fingerprint, Plans
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.plans.checks.rules import RULES
 from resenc_plans.plans.configuration import PROVENANCE
-from tests.plans.documents import OLD_CONFIGURATION, document
+from tests.plans.documents import CONFIGURATION, OLD_CONFIGURATION, document
 
 
 def findings(content: dict[str, Any], dataset: Any = None) -> dict[str, str]:
@@ -103,8 +103,13 @@ def test_a_patch_that_does_not_divide_names_axis_divisor_and_sizes() -> None:
         (document() | {"plans_name": ""}, "P013", "is empty"),
         (changed(data_identifier="../../../x"), "P013", "has a slash"),
         (document(**{"..": {"inherits_from": "3d_fullres"}}), "P013", "another folder"),
-        (changed(conv_bais=False), "P108", "Did you mean conv_bias?"),
-        (changed(nope=1), "P108", "not an argument"),
+        (changed(num_classes=3), "P014", "not an argument"),
+        (changed(patch_size=[4, 4, 4]), "P014", "the lowest stage has one voxel"),
+        (changed(stochastic_depth_p=3), "P014", "from 0 to 1"),
+        (changed(conv_bais=False), "P014", "Did you mean conv_bias?"),
+        (changed(nope=1), "P014", "not an argument"),
+        (changed(architecture=CONFIGURATION["architecture"] | {"x": 1}), "P108", "no effect"),
+        (changed(patch_size=[512, 64, 64]), "P110", "larger than the median image"),
         (changed(normalization_schemes=["ZScoreNormalisation"]), "P109", "ZScoreNormalization?"),
         ({"configurations": {}}, "P105", "nnU-Net cannot train"),
         (changed(batch_size=1), "P103", "is 1"),

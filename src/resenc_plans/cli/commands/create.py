@@ -14,15 +14,16 @@ from resenc_plans.cli.options import (
     WorkersOption,
     parse_numbers,
 )
-from resenc_plans.cli.render import note, numbers, print_table, say
+from resenc_plans.cli.plans_table import print_configurations
+from resenc_plans.cli.render import note, numbers, say
 from resenc_plans.errors import PlanningError
 
 if TYPE_CHECKING:
     from resenc_plans.cli.scope import Scope
     from resenc_plans.datasets.dataset import Dataset
     from resenc_plans.datasets.fingerprint import Fingerprint
-    from resenc_plans.planning.fitting import FittedNetwork
     from resenc_plans.planning.planner import PlanningResult
+    from resenc_plans.plans.plans import Plans
 
 
 def create(
@@ -120,13 +121,21 @@ def create(
     data = scope.dataset()
     fingerprint, is_new = _fingerprint(scope, workers)
     result = plan_dataset(fingerprint, data, settings, provenance=provenance)
+    _refuse_errors(result.plans, data)
     for warning in result.warnings:
         note(warning)
     if settings.fit_gb is not None:
         unfitted = replace(settings, fit_gb=None, name=None)
         _compare_with_preset(result, plan_dataset(fingerprint, data, unfitted))
     target = _target(scope, output, result.plans.name)
-    _print_plans(result, data)
+    print_configurations(
+        [result.plans.resolve(name) for name in result.plans.configurations],
+        data.labels,
+        data.json.num_training,
+        result.fits,
+    )
+    for remark in result.remarks:
+        say(remark)
     replanning = replan(target, result.plans)
     if replanning.retained:
         say(f"Kept from {target.name}: {', '.join(replanning.retained)}.")
@@ -165,6 +174,17 @@ def _fingerprint(scope: "Scope", workers: int | None) -> "tuple[Fingerprint, boo
     from resenc_plans.cli.commands.fingerprint import extract_fingerprint
 
     return extract_fingerprint(scope, workers), True
+
+
+def _refuse_errors(plan: "Plans", dataset: "Dataset") -> None:
+    """Refuse plans that `train` would refuse, such as those of images too small for a network."""
+    errors = [f for f in plan.validate_rules(dataset) if f.severity == "error"]
+    if errors:
+        faults = "".join(
+            f"\n  {' '.join(filter(None, (f.configuration, f.key)))}: {f.message} [{f.rule}]"
+            for f in errors
+        )
+        raise PlanningError(f"These plans could not be trained, so none were written.{faults}")
 
 
 def _target(scope: "Scope", output: Path | None, name: str) -> Path:
@@ -212,60 +232,3 @@ def _compare_with_preset(result: "PlanningResult", preset: "PlanningResult") -> 
             f"{name}: patch {numbers(config.patch_size)}, batch {config.batch_size}; preset "
             f"{preset.preset.key}: {numbers(unfitted.patch_size)}, {unfitted.batch_size}."
         )
-
-
-def _print_plans(result: "PlanningResult", dataset: "Dataset") -> None:
-    from resenc_plans.cli.measurement import calibration_in_use
-    from resenc_plans.cost.estimate import estimate_cost
-    from resenc_plans.plans.configuration import input_channels
-
-    labels, calibration = dataset.labels, calibration_in_use()
-    rows = []
-    for name in result.plans.configurations:
-        config = result.plans.resolve(name)
-        fit = result.fits.get(name)
-        cost = estimate_cost(
-            config,
-            input_channels(config, labels),
-            labels.num_heads,
-            regions=labels.has_regions,
-            calibration=calibration,
-        )
-        rows.append(
-            [
-                name,
-                numbers(config.spacing, digits=3),
-                numbers(config.median_image_size_in_voxels),
-                numbers(config.patch_size),
-                str(fit.unet.n_stages if fit else ""),
-                str(config.batch_size),
-                f"{fit.dataset_share:.2%}" if fit else "",
-                f"{cost.gpu_memory_gb.low:.1f}-{cost.gpu_memory_gb.high:.1f}",
-                _limits(fit) if fit else f"as {config.to_dict()['inherits_from']}",
-            ]
-        )
-    print_table(
-        [
-            "configuration",
-            "spacing (mm)",
-            "median",
-            "patch",
-            "stages",
-            "batch",
-            "share",
-            "GB",
-            "limited by",
-        ],
-        rows,
-    )
-    say("Share: of the dataset's voxels, per batch. Limited by: what limits the patch; the batch.")
-    say(
-        "GB: estimated range of the GPU memory in training, as nvidia-smi shows it. "
-        f"Calibrated to: {calibration.name}."
-    )
-    for remark in result.remarks:
-        say(remark)
-
-
-def _limits(fit: "FittedNetwork") -> str:
-    return f"{fit.patch_limit.removesuffix(' size')}; {fit.batch_limit}"

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resenc_plans.cli.options import (
+    AllowImportOption,
     DatasetOption,
     DryRunOption,
     OutputOption,
@@ -12,13 +13,29 @@ from resenc_plans.cli.options import (
     PlansOption,
     parse_numbers,
 )
+from resenc_plans.cli.plans_table import print_configurations
 from resenc_plans.cli.render import note, numbers, print_diff, print_json, say
-from resenc_plans.errors import ConfigurationError, FileError, UsageError, shown
+from resenc_plans.errors import FileError, ResencPlansError, UsageError, shown
 from resenc_plans.files import parse_json
 
 if TYPE_CHECKING:
+    from resenc_plans.datasets.labels import Labels
     from resenc_plans.plans.configuration import ResolvedConfiguration
+    from resenc_plans.plans.header import PlansHeader
     from resenc_plans.plans.plans import Plans
+
+_NETWORK = "architecture.network_class_name"
+
+_NOT_KEYS = (
+    "inherits_from",
+    "name",
+    "from_",
+    "gpus",
+    "keep_topology",
+    "overwrite",
+    "check_network",
+)
+"""What `Plans.derive` takes beside keys of a configuration, and what options set."""
 
 
 def derive(
@@ -40,6 +57,15 @@ def derive(
     spacing: Annotated[
         str | None,
         typer.Option(metavar="Z,Y,X", help="The new spacing in mm.", show_default=False),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLASS",
+            help="Another network, by its import path. It replaces the parent's, arguments "
+            "included; give its own with --set architecture.arch_kwargs.KEY=VALUE.",
+            show_default=False,
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -65,14 +91,17 @@ def derive(
     ] = None,
     plans: PlansOption = None,
     dataset: DatasetOption = None,
+    allow_import: AllowImportOption = None,
     output: OutputOption = None,
     overwrite: OverwriteOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
     """Add a configuration that inherits from another and changes some of its values.
 
-    Nothing else in the file is touched. Example: resenc-plans derive --batch-size 16
+    Nothing else in the file is touched, and what could not be trained is refused. Example:
+    resenc-plans derive --batch-size 16
     """
+    from resenc_plans.cli.network_check import network_check
     from resenc_plans.cli.scope import find_plans, output_of
     from resenc_plans.plans.plans import Plans
 
@@ -83,8 +112,10 @@ def derive(
         options["spacing"] = list(parse_numbers(spacing, float, "--spacing"))
     if patch_size is not None:
         options["patch_size"] = list(parse_numbers(patch_size, int, "--patch-size"))
+    if network is not None:
+        options[_NETWORK] = network
     settings = _parse_settings(set_ or [])
-    _refuse_contradictions(options, settings, gpus=gpus, name=name)
+    _refuse_contradictions(options, settings, gpus=gpus)
 
     plan = find_plans(plans, dataset)
     before = Plans.from_dict(plan.to_dict(), path=plan.path)
@@ -96,40 +127,42 @@ def derive(
         **settings,
     }
     name = plan.suggest_name(**overrides) if name is None else name
-    plan.derive(name, overwrite=overwrite, **overrides)
-    _note_consequences(plan, before, name)
-    _note_patch_size(plan.resolve(name), options)
+    plan.derive(name, overwrite=overwrite, check_network=network_check(allow_import), **overrides)
+    config = plan.resolve(name)
+    _note_patch_size(config, options)
     target = output_of(plan, output, overwrite=overwrite)
+    written = plan.to_dict()["configurations"][name]
     if dry_run:
-        say(f"Would write to {target}:")
-        print_diff(before.diff(plan, resolved=False))
+        say(f"Would write {name} to {target}:")
+        if name in before.configurations:
+            print_diff(before.diff(plan, resolved=False))
     else:
         plan.save(target)
         say(f"Wrote {name} to {target}:")
-    print_json({name: plan.to_dict()["configurations"][name]})
+    print_json({name: written})
+    _print_price(plan, [written["inherits_from"], name])
 
 
 def _refuse_contradictions(
-    options: dict[str, Any], settings: dict[str, Any], *, gpus: int | None, name: str | None
+    options: dict[str, Any], settings: dict[str, Any], *, gpus: int | None
 ) -> None:
     if "batch_size" in options and gpus is not None:
         raise UsageError("--batch-size and --gpus both set the batch size: give one of them.")
-    taken = {"inherits_from", "name", "from_", "gpus", "keep_topology", "overwrite", *options}
+    taken = {*_NOT_KEYS, *options}
     if gpus is not None:
         taken.add("batch_size")
+    whole = {"architecture", _NETWORK} if _NETWORK in options else set()
     for key in settings:
-        if key.partition(".")[0] in taken:
+        if key.partition(".")[0] in taken or key in whole:
             raise UsageError(
                 f"--set {key}: another option sets this already (the parent is --from). "
                 "Give one of them."
             )
-    if not options and gpus is None:
-        if not settings:
-            raise UsageError(
-                "Nothing to change: give --batch-size, --gpus, --patch-size, --spacing or --set."
-            )
-        if name is None:
-            raise UsageError("--set alone does not suggest a name: give --name.")
+    if not options and gpus is None and not settings:
+        raise UsageError(
+            "Nothing to change: give --batch-size, --gpus, --patch-size, --spacing, --network or "
+            "--set."
+        )
 
 
 def _parse_settings(settings: list[str]) -> dict[str, Any]:
@@ -149,13 +182,28 @@ def _parse_settings(settings: list[str]) -> dict[str, Any]:
     return values
 
 
-def _note_consequences(plan: "Plans", before: "Plans", name: str) -> None:
-    for finding in plan.new_findings(before, name):
-        text = f"{name}: {finding.key} {finding.message} [{finding.rule}]"
-        if finding.severity == "error":
-            raise ConfigurationError(f"{plan.source}: {text}")
-        if finding.severity == "warning":
-            note(f"Warning: {text}")
+def _print_price(plan: "Plans", names: list[str]) -> None:
+    """What the new configuration costs, beside its parent, as far as the dataset is known."""
+    from resenc_plans.plans.architectures import OtherArchitecture
+
+    configs = [plan.resolve(name) for name in names]
+    labels, cases = _labels_and_cases(plan.header)
+    print_configurations(configs, labels, cases)
+    if isinstance(configs[-1].architecture, OtherArchitecture):
+        say(f"The memory of other networks needs PyTorch: resenc-plans cost {names[-1]}")
+    elif labels is None:
+        say("No GB: no dataset.json beside the plans says how many labels there are.")
+
+
+def _labels_and_cases(header: "PlansHeader") -> "tuple[Labels | None, int | None]":
+    from resenc_plans.datasets.labels import Labels
+
+    try:
+        dataset = header.dataset()
+        labels = None if dataset is None else Labels.from_dataset(dataset)
+    except ResencPlansError:
+        return None, None
+    return labels, None if dataset is None else dataset.num_training
 
 
 def _note_patch_size(config: "ResolvedConfiguration", options: dict[str, Any]) -> None:

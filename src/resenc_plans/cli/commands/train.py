@@ -159,7 +159,15 @@ def train(
     if dry_run:
         from resenc_plans.cli.training_preview import print_preview
 
-        print_preview(config, data, chosen_fold, resolved, gpus=gpus, name=name)
+        print_preview(
+            config,
+            data,
+            chosen_fold,
+            resolved,
+            gpus=gpus,
+            name=name,
+            allow_import=tuple(allow_import or ()),
+        )
         return
     options = context.find_root().params
     job = TrainingJob(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resenc_plans.cli.options import DatasetOption, ReviewFormat
+from resenc_plans.cli.options import AllowImportOption, DatasetOption, ReviewFormat
 from resenc_plans.cli.render import print_json, print_table, say, styled
 from resenc_plans.errors import DatasetError, PlansError
 
@@ -25,6 +25,7 @@ def validate(
         ),
     ] = None,
     dataset: DatasetOption = None,
+    allow_import: AllowImportOption = None,
     format: Annotated[
         ReviewFormat, typer.Option("--format", help="Table, JSON, or SARIF for code review.")
     ] = ReviewFormat.TABLE,
@@ -34,6 +35,7 @@ def validate(
     The dataset.json and the fingerprint beside a file are used. Exit code 1 if there is an error,
     2 if a file cannot be read. Example: resenc-plans validate
     """
+    from resenc_plans.cli.network_check import network_check
     from resenc_plans.cli.scope import find_scope
     from resenc_plans.plans.checks.plans_file import UNREADABLE_RULE, check_plans_file
     from resenc_plans.plans.checks.sarif import to_sarif
@@ -45,7 +47,8 @@ def validate(
         if not files:
             raise PlansError("No plans files found. Name the files to validate.")
     described = _dataset(dataset)
-    findings = {file: check_plans_file(file, described) for file in files}
+    check = network_check(allow_import)
+    findings = {file: check_plans_file(file, described, check_network=check) for file in files}
     if format is ReviewFormat.JSON:
         print_json([_as_json(file, finding) for file in files for finding in findings[file]])
     elif format is ReviewFormat.SARIF:

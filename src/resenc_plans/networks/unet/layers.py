@@ -13,50 +13,15 @@ from torch import nn
 
 from resenc_plans.errors import ConfigurationError
 from resenc_plans.networks.imports import import_class, is_allowed
+from resenc_plans.plans.architectures import LAYER_NAMES
 from resenc_plans.plans.frozen import thaw
 from resenc_plans.plans.unet import Operators
 
-_CLASSES: dict[str, tuple[type[nn.Module], ...]] = {
-    "conv_op": (nn.Conv2d, nn.Conv3d),
-    "norm_op": (
-        nn.InstanceNorm2d,
-        nn.InstanceNorm3d,
-        nn.BatchNorm2d,
-        nn.BatchNorm3d,
-        nn.SyncBatchNorm,
-    ),
-    "dropout_op": (nn.Dropout, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout),
-    "nonlin": (
-        nn.LeakyReLU,
-        nn.ReLU,
-        nn.ReLU6,
-        nn.RReLU,
-        nn.PReLU,
-        nn.ELU,
-        nn.CELU,
-        nn.SELU,
-        nn.GELU,
-        nn.SiLU,
-        nn.Mish,
-        nn.Softplus,
-        nn.Softsign,
-        nn.Hardswish,
-        nn.Hardtanh,
-        nn.Tanh,
-        nn.Sigmoid,
-        nn.Identity,
-    ),
-}
-
 OPERATORS: dict[str, dict[str, type[nn.Module]]] = {
-    key: {
-        name: cls
-        for cls in classes
-        for name in (f"torch.nn.{cls.__name__}", f"{cls.__module__}.{cls.__name__}")
-    }
-    for key, classes in _CLASSES.items()
+    argument: {name: getattr(nn, layer) for name, layer in names.items()}
+    for argument, names in LAYER_NAMES.items()
 }
-"""For each argument that names a layer class: the names it may have, short and full."""
+"""For each argument that names a layer class: the classes by their names, short and full."""
 
 _SPATIAL: dict[int, tuple[type[nn.Module], type[nn.Module]]] = {
     2: (nn.ConvTranspose2d, nn.AvgPool2d),

@@ -1,6 +1,6 @@
 """What checks of plans look at, and what they yield."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,10 @@ from resenc_plans.plans.configuration import ResolvedConfiguration
 
 Violations = Iterator[tuple[str | None, str, str]]
 """What a check yields: configuration (None for the whole file), key, message."""
+
+CheckNetwork = Callable[[ResolvedConfiguration, int, int], object]
+"""Raises a `ConfigurationError` or `NetworkError` where the network of a configuration cannot be
+built for so many input channels and output heads, or does not take its patch."""
 
 
 @dataclass(frozen=True)
@@ -24,3 +28,5 @@ class CheckContext:
     """Why the other configurations do not resolve."""
     dataset: DatasetJson | None
     fingerprint_digest: str | None
+    check_network: CheckNetwork | None = None
+    """Builds networks of classes that are known only where they can be imported."""

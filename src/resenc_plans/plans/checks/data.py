@@ -4,9 +4,10 @@ from difflib import get_close_matches
 from math import prod
 
 from resenc_plans.plans.checks.context import CheckContext, Violations
-from resenc_plans.plans.configuration import PREPROCESSING_KEYS, PROVENANCE
+from resenc_plans.plans.configuration import PREPROCESSING_KEYS, PROVENANCE, dataset_share
 from resenc_plans.plans.inheritance import INHERITS_FROM, inherit
 from resenc_plans.plans.legacy import INTENSITIES, modernize
+from resenc_plans.plans.topology import MIN_BATCH_SIZE
 
 NORMALIZATIONS = (
     "CTNormalization",
@@ -131,6 +132,25 @@ def large_batch(context: CheckContext) -> Violations:
                 "batch_size",
                 f"one batch covers {share:.0%} of the voxels of {cases} cases; nnU-Net's ResEnc "
                 "planner stops at 5% (the presets M, L and XL do not).",
+            )
+
+
+def batch_within_dataset(context: CheckContext) -> Violations:
+    """A batch of more voxels than the dataset has, which nnU-Net never plans."""
+    cases = context.dataset.num_training if context.dataset else None
+    written = context.document["configurations"]
+    for name, config in context.resolved.items():
+        share = dataset_share(config, cases) if cases else None
+        is_own = written[name].keys() & {"batch_size", "patch_size", "spacing"}
+        if share is None or not is_own:
+            continue
+        largest = max(MIN_BATCH_SIZE, round(config.batch_size / share))
+        if config.batch_size > largest:
+            yield (
+                name,
+                "batch_size",
+                f"is {config.batch_size}, which covers {share:.0%} of the voxels of {cases} cases: "
+                f"voxels repeat within a batch. nnU-Net plans at most {largest}.",
             )
 
 

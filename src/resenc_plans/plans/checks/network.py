@@ -1,15 +1,26 @@
 """Whether the network fits the patch, and its lists each other."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from math import prod
 
-from resenc_plans.errors import ConfigurationError
-from resenc_plans.plans.architectures import OtherArchitecture, UNetArguments
+from resenc_plans.datasets.labels import Labels
+from resenc_plans.errors import ConfigurationError, DatasetError, NetworkError
+from resenc_plans.plans.architectures import (
+    LAYER_NAMES,
+    LAYERS,
+    OtherArchitecture,
+    UNetArguments,
+)
 from resenc_plans.plans.checks.context import CheckContext, Violations
-from resenc_plans.plans.configuration import ResolvedConfiguration
-from resenc_plans.plans.topology import MIN_EDGE
-from resenc_plans.plans.unet import UNet, length_problems, rare_arguments
+from resenc_plans.plans.configuration import ResolvedConfiguration, input_channels
+from resenc_plans.plans.resolutions import resolutions_of
+from resenc_plans.plans.topology import MIN_EDGE, padded
+from resenc_plans.plans.unet import UNet, check_patch, length_problems, rare_arguments
+
+MAX_PADDING = 2
+"""How much larger than the median image a patch may be before it is worth a warning."""
 
 
 def patch_divisible(context: CheckContext) -> Violations:
@@ -92,22 +103,124 @@ def single_stage(context: CheckContext) -> Violations:
             )
 
 
-def network_arguments(context: CheckContext) -> Violations:
-    """An argument that the network does not take fails when it is built."""
+def architecture_keys(context: CheckContext) -> Violations:
+    """What stands beside an architecture's class and arguments has no effect."""
+    known = ("network_class_name", "arch_kwargs", "_kw_requires_import")
+    for name, config in context.resolved.items():
+        for key in config.architecture.model_extra or {}:
+            yield name, f"architecture.{key}", f"has no effect.{_suggestion(key, known)}"
+
+
+def buildable(context: CheckContext) -> Violations:
+    """The network can be built, and takes the patch; torch is needed for foreign classes only."""
     for name, config in context.resolved.items():
         architecture = config.architecture
-        unknown = [("architecture", key) for key in architecture.model_extra or {}]
-        known = {"architecture": ["network_class_name", "arch_kwargs", "_kw_requires_import"]}
-        if not isinstance(architecture, OtherArchitecture):
-            arguments = architecture.arch_kwargs
-            inside = "architecture.arch_kwargs"
-            rare = rare_arguments(arguments)
-            known[inside] = [*type(arguments).model_fields, *sorted(rare)]
-            unknown += [(inside, key) for key in arguments.model_extra or {} if key not in rare]
-        for place, key in unknown:
-            close = get_close_matches(key, known[place], n=1, cutoff=0.75)
-            hint = f" Did you mean {close[0]}?" if close else ""
-            yield name, f"{place}.{key}", f"is not an argument of the network.{hint}"
+        if isinstance(architecture, OtherArchitecture):
+            yield from _foreign(context, config)
+            continue
+        arguments, inside = architecture.arch_kwargs, "architecture.arch_kwargs"
+        rare = rare_arguments(arguments)
+        known = (*type(arguments).model_fields, *sorted(rare))
+        unknown = [key for key in arguments.model_extra or {} if key not in rare]
+        for key in unknown:
+            hint = _suggestion(key, known)
+            yield name, f"{inside}.{key}", f"is not an argument of the network.{hint}"
+        if unknown or _is_contradictory(arguments, config.dim):
+            continue
+        if foreign_layers(arguments):
+            yield from _foreign(context, config)
+            continue
+        try:
+            unet = UNet.from_arguments(arguments, config.dim)
+        except ConfigurationError as error:
+            key, _, what = str(error).partition(" ")
+            yield name, f"{inside}.{key}", what
+            continue
+        if prod(unet.shapes(config.patch_size)[-1]) == 1 and "InstanceNorm" in (
+            arguments.norm_op or ""
+        ):
+            yield (
+                name,
+                "patch_size",
+                "the lowest stage has one voxel, which instance normalisation refuses in training. "
+                "Enlarge the patch or use fewer strides.",
+            )
+
+
+def patch_within_image(context: CheckContext) -> Violations:
+    """A patch that is larger than the image, beyond rounding up to what strides divide."""
+    written = context.document["configurations"]
+    for name, config in context.resolved.items():
+        median = config.median_image_size_in_voxels
+        changed = written[name].keys() & {"patch_size", "spacing", "median_image_size_in_voxels"}
+        if not changed or len(median) != config.dim:
+            continue
+        try:
+            divisor = resolutions_of(config).divisor
+        except ConfigurationError:
+            continue
+        limits = [
+            max(MAX_PADDING * size, rounded)
+            for size, rounded in zip(median, padded(median, divisor), strict=True)
+        ]
+        if any(size > limit for size, limit in zip(config.patch_size, limits, strict=True)):
+            yield (
+                name,
+                "patch_size",
+                f"is {_sizes(config.patch_size)}, larger than the median image of {_sizes(median)} "
+                "voxels at this spacing: most of each patch is padding.",
+            )
+
+
+def foreign_layers(arguments: UNetArguments) -> tuple[str, ...]:
+    """The layer classes of a U-Net that can only be imported."""
+    named = {argument: getattr(arguments, argument) for argument in LAYERS}
+    return tuple(
+        layer for argument, layer in named.items() if layer and layer not in LAYER_NAMES[argument]
+    )
+
+
+def _foreign(context: CheckContext, config: ResolvedConfiguration) -> Violations:
+    """What a network has against its patch, and where it may be imported, why it does not work."""
+    try:
+        if context.check_network is None:
+            check_patch(config, resolutions_of(config).divisor)
+        else:
+            context.check_network(config, *_channels_and_heads(context, config))
+    except (ConfigurationError, NetworkError) as error:
+        what = str(error).removeprefix(f"{config.plans.source}: {config.name}: ")
+        key, _, rest = what.partition(" ")
+        is_key = key.rstrip(":").split(".")[0] in ("architecture", "patch_size")
+        yield config.name, *((key.rstrip(":"), rest) if is_key else ("architecture", what))
+
+
+def _channels_and_heads(context: CheckContext, config: ResolvedConfiguration) -> tuple[int, int]:
+    """What the dataset asks of the network; two heads where it is not known."""
+    try:
+        labels = None if context.dataset is None else Labels.from_dataset(context.dataset)
+    except DatasetError:
+        labels = None
+    if labels is None:
+        return len(config.normalization_schemes) + (config.previous_stage is not None), 2
+    return input_channels(config, labels), labels.num_heads
+
+
+def _is_contradictory(arguments: UNetArguments, dim: int) -> bool:
+    """Whether other rules already have something against the arguments."""
+    return (
+        arguments.n_stages < 2
+        or arguments.dim not in (None, dim)
+        or any(length_problems(arguments, dim))
+    )
+
+
+def _suggestion(key: str, known: Sequence[str]) -> str:
+    close = get_close_matches(key, known, n=1, cutoff=0.75)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def _sizes(values: Sequence[float]) -> str:
+    return "x".join(f"{value:g}" for value in values)
 
 
 def _unets(context: CheckContext) -> Iterator[tuple[str, ResolvedConfiguration, UNetArguments]]:

@@ -8,17 +8,21 @@ from resenc_plans.datasets.fingerprint import Fingerprint
 from resenc_plans.errors import FileError, PlansError, ResencPlansError
 from resenc_plans.files import read_json
 from resenc_plans.folders import DATASET_JSON, FINGERPRINT_JSON
+from resenc_plans.plans.checks.context import CheckNetwork
 from resenc_plans.plans.faults import SCHEMA_RULE, schema_faults
 from resenc_plans.plans.plans import Plans
 
 UNREADABLE_RULE = "S000"
 
 
-def check_plans_file(file: Path, dataset: Dataset | None = None) -> tuple[Finding, ...]:
+def check_plans_file(
+    file: Path, dataset: Dataset | None = None, *, check_network: CheckNetwork | None = None
+) -> tuple[Finding, ...]:
     """The findings about a plans file: of the JSON Schema first, then of the rules beyond it.
 
     The fingerprint beside the file is used, and without `dataset` the dataset.json beside it. A
-    file that cannot be read is a finding of `UNREADABLE_RULE`.
+    file that cannot be read is a finding of `UNREADABLE_RULE`. `check_network` is that of
+    `Plans.validate_rules`.
     """
     try:
         document = read_json(file)
@@ -38,7 +42,8 @@ def check_plans_file(file: Path, dataset: Dataset | None = None) -> tuple[Findin
         return tuple(faults) or (Finding(SCHEMA_RULE, "error", _without(file, error)),)
     beside = file.parent / FINGERPRINT_JSON
     fingerprint = Fingerprint.load(beside) if beside.is_file() else None
-    return (*faults, *plan.validate_rules(dataset, fingerprint=fingerprint))
+    findings = plan.validate_rules(dataset, fingerprint=fingerprint, check_network=check_network)
+    return (*faults, *findings)
 
 
 def _without(file: Path, error: Exception) -> str:
