@@ -168,8 +168,8 @@ def _mednext_variant(config: ResolvedConfiguration) -> Resolutions:
 
 
 def _with_bottleneck(config: ResolvedConfiguration, times: int) -> Resolutions:
-    halves = _halves(times + 1)
-    weights = tuple(half / sum(halves) for half in halves)
+    total = sum(_halves(times + 1))
+    weights = tuple(2.0**-output / total for output in range(times + 1))
     return _halved(config, times, outputs=times + 1, weights=weights)
 
 
