@@ -21,7 +21,8 @@ def test_a_table_names_its_calibration_and_gives_ranges(
 ) -> None:
     done = run("cost", "3d_fullres")
     assert done.code == 0
-    header, row = done.out.splitlines()[:2]
+    title, header, row = done.out.splitlines()[:3]
+    assert title == "# Training"
     cells = dict(zip(header.split("\t"), row.split("\t"), strict=True))
     assert cells["configuration"] == "3d_fullres"
     expected, _, span = cells["memory (GB)"].partition(" ")
@@ -155,7 +156,8 @@ def test_a_measurement_is_printed_beside_the_estimate_and_calibrates_what_follow
     monkeypatch.setattr(gpu_step, "measure_configuration", measured)
     done = run("cost", "3d_fullres", "--measure")
     assert done.code == 0
-    header, row = done.out.splitlines()[:2]
+    title, header, row = done.out.splitlines()[:3]
+    assert title.startswith("# Measured on ")
     cells = dict(zip(header.split("\t"), row.split("\t"), strict=True))
     assert (cells["allocated (GiB)"], cells["nvidia-smi (GiB)"]) == ("3.00", "20.00")
     assert cells["seconds per step"] == "0.250"

@@ -11,7 +11,6 @@ from resenc_plans import Plans
 from tests.cli.conftest import NAME, Done
 from tests.plans.documents import document as plans_document
 
-
 KEYS = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "a": 1}, "numTraining": 2}
 NETWORK = (
     "from torch import nn\n"

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from resenc_plans.cli.measurement import calibration_in_use
-from resenc_plans.cli.render import numbers, print_table, say
+from resenc_plans.cli.render import print_table, say
 from resenc_plans.errors import ResencPlansError
+from resenc_plans.reprs import numbers
 
 if TYPE_CHECKING:
     from resenc_plans.cost.calibration import Calibration

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -39,11 +40,13 @@ def print_table(
     title: str | None = None,
     fixed: int | None = None,
 ) -> None:
-    """A table; in a pipe the columns are separated by tabs.
+    """A table; in a pipe the columns are separated by tabs, and the title is a line `# title`.
 
     The first `fixed` columns are never wrapped; without it, all but the last.
     """
     if not sys.stdout.isatty():
+        if title is not None:
+            sys.stdout.write(f"# {title}\n")
         for row in [columns, *rows]:
             sys.stdout.write("\t".join(_plain(cell) for cell in row) + "\n")
         return
@@ -123,7 +126,9 @@ def say(message: str, style: str | None = None) -> None:
 
 
 def note(message: str, style: str = "yellow") -> None:
-    """A line beside the result, on stderr."""
+    """A line beside the result, on stderr, after what was printed before it."""
+    with suppress(BrokenPipeError):  # Whoever reads the result may be gone; the note is for others.
+        sys.stdout.flush()
     console(error=True).print(message, style=style, markup=False)
 
 
@@ -134,15 +139,6 @@ def styled(text: str, style: str) -> Any:
     from rich.text import Text
 
     return Text(text, style=style)
-
-
-def numbers(values: Iterable[float], separator: str = "x", digits: int = 5) -> str:
-    """Sizes or spacings for a table.
-
-    >>> numbers((128, 96.5, 1.3780260484256488))
-    '128x96.5x1.378'
-    """
-    return separator.join(f"{value:.{digits}g}" for value in values)
 
 
 def short_json(value: Any) -> str:

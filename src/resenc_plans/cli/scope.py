@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from resenc_plans.cli.render import note
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import DatasetError, FileError, PlansError, UsageError
 from resenc_plans.files import part_of_path
@@ -12,6 +13,7 @@ from resenc_plans.folders import (
     FINGERPRINT_JSON,
     PREPROCESSED,
     RAW,
+    RESULTS,
     environment_folder,
     find_any_dataset_folder,
 )
@@ -115,6 +117,13 @@ def _file_of_name(plans: str, files: list[Path]) -> Path:
             f"Plans {plans!r}: not found. In scope: {', '.join(stems) or 'none'}.{hint}"
         )
     return named[0]
+
+
+def note_results_beside_plans(plan: Plans) -> None:
+    """Announce where results go if no variable says so."""
+    if environment_folder(RESULTS) is None:
+        folder = relative_to_cwd((plan.folder / RESULTS).absolute())
+        note(f"{RESULTS} is not set, so results go beside the plans, to {folder}.")
 
 
 def output_of(plan: Plans, output: Path | None, *, overwrite: bool) -> Path:

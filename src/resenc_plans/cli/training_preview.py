@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from resenc_plans.cli.render import note, numbers, say
+from resenc_plans.cli.render import note, say
 from resenc_plans.errors import ResencPlansError
+from resenc_plans.reprs import numbers
 
 if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset

@@ -10,6 +10,7 @@ from resenc_plans.cost.prediction_memory import InferenceCost, inference_cost
 from resenc_plans.cost.training_step import simulate_training_step
 from resenc_plans.errors import ConfigurationError
 from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.reprs import card
 
 ITERATIONS = 1000 * 250
 """Training steps of nnU-Net's standard schedule."""
@@ -65,6 +66,21 @@ class Cost:
     batch_size_per_gpu: int
     is_calibrated: bool
     calibration: Calibration
+
+    def __repr__(self) -> str:
+        memory, hours = self.gpu_memory_gb, self.hours
+        per = "" if self.gpus == 1 else f" on each of {self.gpus} GPUs"
+        return card(
+            f"Cost of a batch of {self.batch_size_per_gpu}{per}",
+            {
+                "parameters": f"{self.parameters:,}",
+                "GPU memory": f"{memory.expected:.1f} GB ({memory.low:.1f}-{memory.high:.1f})",
+                "arithmetic": f"{self.flops / 1e12:.3g} TFLOP per training step",
+                "hours": hours and f"{hours.expected:.2g} ({hours.low:.2g}-{hours.high:.2g})",
+                "prediction": f"{self.inference.device_bytes / 2**30:.2f} GiB on the GPU",
+                "calibration": self.calibration.name,
+            },
+        )
 
 
 def estimate_cost(

@@ -13,6 +13,7 @@ from resenc_plans.datasets.images.reader_choice import reader_writer_name
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import DatasetError
 from resenc_plans.folders import DATASET_JSON, find_dataset_folder
+from resenc_plans.reprs import card, listed
 
 IMAGES = "imagesTr"
 LABELS = "labelsTr"
@@ -91,6 +92,17 @@ class Dataset:
             return reader_writer_name(self.json, example)
         except DatasetError:
             return reader_writer_name(self.json)
+
+    def __repr__(self) -> str:
+        return card(
+            f"Dataset {self.name}",
+            {
+                "folder": self.folder,
+                "training cases": self.json.num_training,
+                "channels": listed(self.channels),
+                "labels": listed(f"{name} {value}" for name, value in self.json.labels.items()),
+            },
+        )
 
     def _explicit_cases(self) -> Iterator[Case]:
         for name, files in (self.json.dataset or {}).items():

@@ -17,6 +17,7 @@ from pydantic import (
 
 from resenc_plans.errors import DatasetError
 from resenc_plans.files import read_json
+from resenc_plans.reprs import call_of_model, card, listed
 
 
 def _label_value(value: Any) -> Any:
@@ -54,6 +55,12 @@ class CaseFiles(BaseModel):
         "or absolute; environment variables are expanded.",
     )
     label: str = Field(description="Path of the reference segmentation.")
+
+    def __repr__(self) -> str:
+        return call_of_model(self)
+
+    def __str__(self) -> str:
+        return repr(self)
 
 
 class DatasetJson(BaseModel):
@@ -161,6 +168,20 @@ class DatasetJson(BaseModel):
     def channels(self) -> tuple[str, ...]:
         """Names of the channels, in the order of the images' first axis."""
         return tuple(self.channel_names.values())
+
+    def __repr__(self) -> str:
+        return card(
+            f"DatasetJson {self.source}",
+            {
+                "channels": listed(self.channels),
+                "labels": listed(f"{name} {value}" for name, value in self.labels.items()),
+                "file_ending": self.file_ending,
+                "training cases": self.num_training,
+            },
+        )
+
+    def __str__(self) -> str:
+        return repr(self)
 
 
 def _fault_of_another_format(document: Mapping[str, Any]) -> str | None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from resenc_plans.reprs import card
+
 Severity = Literal["error", "warning", "note"]
 
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -27,6 +29,11 @@ class Finding:
     """In a dataset; None where the finding is about the dataset as a whole."""
     path: Path | None = None
     """In a dataset: the file."""
+
+    def __repr__(self) -> str:
+        place = (self.configuration, self.key, self.case, self.path)
+        what = " ".join(str(part) for part in place if part)
+        return card(f"Finding {self.rule} ({self.severity}) {what}".rstrip(), {}, self.message)
 
 
 def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -3,15 +3,17 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from copy import deepcopy
+from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from resenc_plans.errors import FingerprintError
 from resenc_plans.files import read_json, write_json
+from resenc_plans.reprs import call_of_model, card, listed, numbers
 
 if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset
@@ -34,6 +36,12 @@ class IntensityProperties(BaseModel):
     percentile_00_5: Number = Field(description="The 0.5th percentile.")
     percentile_99_5: Number = Field(description="The 99.5th percentile.")
     std: Number
+
+    def __repr__(self) -> str:
+        return call_of_model(self)
+
+    def __str__(self) -> str:
+        return repr(self)
 
 
 class Fingerprint(BaseModel):
@@ -143,6 +151,26 @@ class Fingerprint(BaseModel):
         """SHA-256, in hexadecimal, of the content, whatever the formatting and key order."""
         canonical = json.dumps(self._document, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def __repr__(self) -> str:
+        channels = self.foreground_intensity_properties_per_channel
+        means = (f"{key}: {c.mean:.4g} ({c.std:.4g})" for key, c in channels.items())
+        return card(
+            f"Fingerprint of {len(self.spacings)} cases",
+            {
+                "median shape": f"{numbers(_median(self.shapes_after_crop))} voxels after cropping",
+                "median spacing": f"{numbers(_median(self.spacings), digits=4)} mm (z, y, x)",
+                "left by cropping": f"{self.median_relative_size_after_cropping:.3g} of the voxels",
+                "intensity (SD)": listed(means),
+            },
+        )
+
+    def __str__(self) -> str:
+        return repr(self)
+
+
+def _median(triples: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    return tuple(median(values) for values in zip(*triples, strict=True))
 
 
 def _describe(error: ValidationError) -> str:

@@ -25,6 +25,7 @@ from resenc_plans.evaluation.task import (
 )
 from resenc_plans.execution.cases import CaseProblem, Progress, each_case, no_progress, separate
 from resenc_plans.folders import SUMMARY_JSON
+from resenc_plans.reprs import card, listed
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,21 @@ class Evaluation:
     """Cases whose overlay could not be drawn."""
     written: tuple[Path, ...] = ()
     """The files and folders that were written."""
+
+    def __repr__(self) -> str:
+        summary = self.summary
+        dice = summary and f"{summary.foreground_mean['Dice']:.4f}"
+        return card(
+            f"Evaluation of {len(summary.cases) if summary else 0} cases",
+            {
+                "mean Dice": dice,
+                "labels": listed(self.task.label_names.get(r, r) for r in self.task.regions),
+                "problems": listed(problem.case for problem in self.problems),
+                "not predicted": listed(self.missing),
+                "not drawn": listed(problem.case for problem in self.not_drawn),
+                "written": listed(self.written),
+            },
+        )
 
 
 def evaluate(

@@ -27,6 +27,7 @@ from resenc_plans.folders import (
     environment_folder,
 )
 from resenc_plans.plans.plans import Plans
+from resenc_plans.reprs import card, listed
 from resenc_plans.runs.find_model import common_folds, find_dataset_results, find_models
 from resenc_plans.runs.model_folder import ModelFolder
 
@@ -60,6 +61,13 @@ class Selection:
     """Ensembles that could not be tried, and why."""
     written: tuple[Path, ...] = ()
     """The files that `select_models` wrote."""
+
+    def __repr__(self) -> str:
+        others = {c.identifier: f"Dice {c.dice:.4f}" for c in self.candidates if c != self.best}
+        return card(
+            f"Selection among {len(self.candidates)} candidates, folds {listed(self.folds)}",
+            {f"best: {self.best.identifier}": f"Dice {self.best.dice:.4f}", **others},
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The document that nnU-Net writes to inference_information.json."""

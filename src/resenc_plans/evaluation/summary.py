@@ -15,6 +15,7 @@ from resenc_plans.datasets.labels import Region
 from resenc_plans.errors import FileError
 from resenc_plans.evaluation.metrics import METRICS, Metrics
 from resenc_plans.files import read_json, write_json
+from resenc_plans.reprs import card
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,13 @@ class Summary:
         """The mean of the labels' means without background; NaN if one of them is NaN."""
         foreground = [self.mean[region] for region in self.regions if region != 0]
         return {name: float(np.mean([metrics[name] for metrics in foreground])) for name in METRICS}
+
+    def __repr__(self) -> str:
+        dice = {str(region): f"Dice {self.mean[region]['Dice']:.4f}" for region in self.regions}
+        return card(
+            f"Summary of {len(self.cases)} cases",
+            {"mean": f"Dice {self.foreground_mean['Dice']:.4f}", **dice},
+        )
 
     def moved_to(self, folder: str | os.PathLike[str]) -> Self:
         """The same metrics for predictions of the same names in another folder."""

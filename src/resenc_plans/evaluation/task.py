@@ -15,6 +15,7 @@ from resenc_plans.datasets.images.readers import READERS_BY_ENDING
 from resenc_plans.datasets.labels import Labels, Region
 from resenc_plans.errors import EvaluationError, UsageError
 from resenc_plans.folders import DATASET_JSON, find_dataset_folder
+from resenc_plans.reprs import call
 
 SPACING_TOLERANCE = 1e-3
 """Relative difference of spacings that rounding in headers explains."""
@@ -34,6 +35,9 @@ class EvaluationTask:
     """Ending of the files to evaluate; by default any that a reader knows."""
     label_names: Mapping[Region, str] = field(default_factory=dict)
     """Names of labels and regions, where they have one."""
+
+    def __repr__(self) -> str:
+        return call("EvaluationTask", vars(self))
 
     @property
     def foreground_labels(self) -> tuple[int, ...]:

@@ -34,6 +34,7 @@ from resenc_plans.inference.input_cases import (
 )
 from resenc_plans.inference.predictor import DEFAULT_SETTINGS, Predictor
 from resenc_plans.inference.settings import PredictionSettings
+from resenc_plans.reprs import card, listed
 from resenc_plans.runs.trained_model import Fold
 
 ARGUMENTS_JSON = "predict_from_raw_data_args.json"
@@ -52,6 +53,17 @@ class PredictionReport:
     problems: tuple[CaseProblem, ...]
     remarks: tuple[str, ...] = ()
     """What a person should know of cases that were predicted nonetheless."""
+
+    def __repr__(self) -> str:
+        return card(
+            "PredictionReport",
+            {
+                "written": listed(self.written),
+                "skipped": listed(self.skipped),
+                "problems": listed(problem.case for problem in self.problems),
+                "remarks": listed(self.remarks, 1),
+            },
+        )
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from resenc_plans.inference.network_input import input_recipe, network_input
 from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.inference.sliding_window import OnTile, sliding_window_logits
 from resenc_plans.networks.device import configure_cudnn, find_device, find_precision
+from resenc_plans.reprs import card, listed
 from resenc_plans.runs.checkpoint import load_weights
 from resenc_plans.runs.trained_model import Fold, TrainedModel
 
@@ -58,6 +60,20 @@ class Predictor:
         self._loaded = next(iter(model.weights))
         self._network: nn.Module = model.network(self._loaded, settings.allow_import, network)
         self._network.to(self.device)
+
+    def __repr__(self) -> str:
+        model = self.model
+        return card(
+            f"Predictor of {model.config.name}",
+            {
+                "model": model.folder,
+                "folds": listed(Path(source).parent.name for source in model.weights),
+                "channels": listed(model.dataset.channels),
+                "labels": listed(model.dataset.labels),
+                "device": f"{self.device}, {self.autocast or torch.float32}",
+                "mirroring": "on" if self.mirror_axes else "off",
+            },
+        )
 
     @classmethod
     def from_folder(

@@ -15,6 +15,7 @@ from pydantic import (
 from resenc_plans.errors import PredictionError
 from resenc_plans.folders import FINAL_CHECKPOINT
 from resenc_plans.plans.faults import sentences
+from resenc_plans.reprs import call_of_model
 
 
 class PredictionSettings(BaseModel):
@@ -62,3 +63,9 @@ class PredictionSettings(BaseModel):
         except ValidationError as error:
             faults = (re.sub(r"^\w+", r"`\g<0>=`", fault) for fault in sentences(error))
             raise PredictionError(f"Prediction settings: {'; '.join(faults)}.") from None
+
+    def __repr__(self) -> str:
+        return call_of_model(self)
+
+    def __str__(self) -> str:
+        return repr(self)

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Literal
 
 from resenc_plans.errors import PlanningError
+from resenc_plans.reprs import call
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class Preset:
     decoder_convs: int
     shares_default_data: bool
     """Whether 2d and 3d_fullres use the default planner's preprocessed data."""
+
+    def __repr__(self) -> str:
+        return call("Preset", vars(self))
 
     def blocks_of(self, stages: int) -> tuple[int, ...]:
         """Blocks of each of `stages` encoder stages; the last number repeats."""

@@ -5,11 +5,13 @@ dynamic-network-architectures 0.4.4. A value may be written once for all stages 
 list with one entry per stage, as these classes allow.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from resenc_plans.plans.frozen import Boolean, FrozenDict, FrozenModel, Integer
+from resenc_plans.reprs import call
 
 MODULE = "dynamic_network_architectures.architectures.unet"
 RESIDUAL_ENCODER_UNET = f"{MODULE}.ResidualEncoderUNet"
@@ -129,6 +131,13 @@ class _Architecture(FrozenModel):
         alias="_kw_requires_import",
         description="Names of the arguments whose values are import paths.",
     )
+
+    def __repr__(self) -> str:
+        given = getattr(self, "arch_kwargs", {})
+        arguments = given if isinstance(given, Mapping) else dict(given)
+        return call(
+            type(self).__name__, {"network_class_name": self.network_class_name, **arguments}
+        )
 
 
 class ResidualEncoderUNetArchitecture(_Architecture):

@@ -25,6 +25,7 @@ from resenc_plans.plans.architectures import Architecture
 from resenc_plans.plans.frozen import Boolean, FrozenModel, Integer, Number, thaw
 from resenc_plans.plans.header import PlansHeader
 from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.reprs import card, listed, numbers
 
 
 def _as_tuple(value: Any) -> Any:
@@ -247,6 +248,24 @@ class ResolvedConfiguration(FrozenModel):
     def error(self, sentence: str) -> ConfigurationError:
         """An error that names this configuration and its plans."""
         return ConfigurationError(f"{self.plans.source}: {self.name}: {sentence}")
+
+    def __repr__(self) -> str:
+        stages = getattr(self.architecture.arch_kwargs, "n_stages", None)
+        network = self.architecture.network_class_name.rpartition(".")[2]
+        source = f" of {self._plans.name}" if hasattr(self, "_plans") else ""
+        return card(
+            f"ResolvedConfiguration {self.name}{source}",
+            {
+                "patch": f"{numbers(self.patch_size)} voxels",
+                "batch": self.batch_size,
+                "spacing": f"{numbers(self.spacing)} mm",
+                "median shape": f"{numbers(self.median_image_size_in_voxels)} voxels",
+                "network": network if stages is None else f"{network}, {stages} stages",
+                "normalisation": listed(self.normalization_schemes),
+                "data": self.data_identifier,
+                "previous stage": self.previous_stage,
+            },
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The resolved JSON object, key for key as nnU-Net resolves it."""

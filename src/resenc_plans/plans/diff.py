@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import Any
 
 from resenc_plans.plans.configuration import PREPROCESSING_KEYS
+from resenc_plans.reprs import card
 
 
 class Cost(IntEnum):
@@ -45,6 +46,15 @@ class PlansDiff:
 
     changes: tuple[Change, ...]
 
+    def __repr__(self) -> str:
+        if not self.changes:
+            return "PlansDiff: no difference"
+        rows = {
+            " ".join(part for part in (change.configuration, change.key) if part): _in_short(change)
+            for change in self.changes
+        }
+        return card(f"PlansDiff: {len(self.changes)} differences, costs {self.cost}", rows)
+
     def __bool__(self) -> bool:
         return bool(self.changes)
 
@@ -81,6 +91,12 @@ _COSTLY_FILE_KEYS = {
     "foreground_intensity_properties_by_modality": Cost.PREPROCESS,
     "label_manager": Cost.TRAIN,
 }
+
+
+def _in_short(change: Change) -> str:
+    if change.key:
+        return f"{change.before!r} -> {change.after!r}"
+    return "added" if change.before is ABSENT else "removed"
 
 
 def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> PlansDiff:

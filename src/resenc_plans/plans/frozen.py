@@ -6,6 +6,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Strict
 from pydantic_core import core_schema
 
+from resenc_plans.reprs import call_of_model
+
 Integer = Annotated[int, Strict()]
 Boolean = Annotated[bool, Strict()]
 Number = Annotated[int, Strict()] | Annotated[float, Strict()]
@@ -16,6 +18,12 @@ class FrozenModel(BaseModel):
     """A view of a part of a JSON document: immutable, hashable, unknown keys kept."""
 
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
+
+    def __repr__(self) -> str:
+        return call_of_model(self)
+
+    def __str__(self) -> str:
+        return repr(self)
 
 
 class FrozenDict(Mapping[str, Any]):

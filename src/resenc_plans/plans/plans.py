@@ -33,6 +33,7 @@ from resenc_plans.plans.legacy import (
     modernize,
     upgrade_document,
 )
+from resenc_plans.reprs import card, numbers
 
 if TYPE_CHECKING:
     from resenc_plans.plans.checks.context import CheckNetwork
@@ -401,7 +402,16 @@ class Plans:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Plans({self.name!r}, configurations={list(self.configurations)})"
+        document = self.document
+        return card(
+            f"Plans {self.name}",
+            {
+                "file": self.path,
+                "dataset": document.dataset_name,
+                "planner": document.experiment_planner_used,
+                **{name: _summary(config) for name, config in self.configurations.items()},
+            },
+        )
 
 
 def plans_files(folder: Path) -> list[Path]:
@@ -419,6 +429,16 @@ def plans_files(folder: Path) -> list[Path]:
         if isinstance(document, dict) and isinstance(document.get("configurations"), dict):
             files.append(path)
     return files
+
+
+def _summary(config: Configuration) -> str:
+    """A configuration as written, in a line."""
+    parts = [f"inherits from {config.inherits_from}"] if config.inherits_from else []
+    if config.patch_size:
+        parts.append(f"patch {numbers(config.patch_size)}")
+    if config.batch_size:
+        parts.append(f"batch {config.batch_size}")
+    return ", ".join(parts) or "nothing"
 
 
 def _header(

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from resenc_plans.errors import FileError
 from resenc_plans.files import read_json
+from resenc_plans.reprs import call_of_model
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -219,6 +220,12 @@ class TrainingSettings(_Settings):
         except ValidationError as error:
             faults = "; ".join(_in_words(fault) for fault in error.errors())
             raise FileError(f"{path}: not training settings: {faults}.") from None
+
+    def __repr__(self) -> str:
+        return call_of_model(self)
+
+    def __str__(self) -> str:
+        return repr(self)
 
 
 def _in_words(fault: "ErrorDetails") -> str:

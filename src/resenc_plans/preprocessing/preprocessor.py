@@ -29,6 +29,7 @@ from resenc_plans.preprocessing.store.case_store import LABELS
 from resenc_plans.preprocessing.store.folder import open_for_writing, remove_case
 from resenc_plans.preprocessing.store.manifest import Manifest, ManifestEntry, recipe_digest
 from resenc_plans.preprocessing.worker_memory import memory_of_case, workers_that_fit
+from resenc_plans.reprs import card, listed, numbers
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,16 @@ class PreprocessingReport:
     problems: tuple[CaseProblem, ...]
     """Cases that are not stored, and why."""
 
+    def __repr__(self) -> str:
+        return card(
+            f"PreprocessingReport of {self.folder}",
+            {
+                "stored": listed(self.stored),
+                "unchanged": listed(self.unchanged),
+                "problems": listed(problem.case for problem in self.problems),
+            },
+        )
+
 
 @dataclass(frozen=True)
 class Preprocessor:
@@ -82,6 +93,19 @@ class Preprocessor:
                 f"{self.plan.source}: {name} is not the configuration of that name that is to be "
                 "preprocessed. Resolve it from these plans."
             )
+
+    def __repr__(self) -> str:
+        config = self.config
+        return card(
+            f"Preprocessor of {config.name}",
+            {
+                "plans": config.plans.name,
+                "spacing": f"{numbers(config.spacing)} mm",
+                "normalisation": listed(config.normalization_schemes),
+                "data": config.data_identifier,
+                "labels": self.label_rule,
+            },
+        )
 
     def preprocess_case(
         self,

@@ -18,6 +18,7 @@ from resenc_plans.execution.gpus import InstalledGpu, installed_gpus
 from resenc_plans.execution.memory import free_memory
 from resenc_plans.folders import PREPROCESSED, RAW, RESULTS
 from resenc_plans.networks.cudnn import cudnn_name, slow_convolutions
+from resenc_plans.reprs import card, listed
 
 PACKAGES = (
     *("torch", "numpy", "scipy", "blosc2", "SimpleITK", "numba"),
@@ -116,6 +117,20 @@ class MachineReport:
     environment: dict[str, str | None]
     convolution: Convolution | None
     findings: tuple[Finding, ...]
+
+    def __repr__(self) -> str:
+        memory, convolution = self.free_memory_bytes, self.convolution
+        return card(
+            f"MachineReport: {self.system}, Python {self.python}",
+            {
+                "PyTorch": self.torch.version if self.torch else "cannot be imported",
+                "GPUs": listed(gpu.name for gpu in self.gpus or ()) or "none",
+                "CPUs": f"{self.cpus} of {self.cpus_of_machine}",
+                "free memory": memory and f"{memory / 2**30:.1f} GiB",
+                "convolution": convolution and f"{convolution.teraflops:.3g} TFLOP/s",
+                "findings": listed(f"{f.severity} {f.rule}" for f in self.findings),
+            },
+        )
 
     @property
     def has_errors(self) -> bool:

@@ -28,6 +28,7 @@ from resenc_plans.plans.resolutions import resolutions_of
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.profiling.cuda_autocast import cuda_autocast
 from resenc_plans.profiling.storage_counter import StorageCounter
+from resenc_plans.reprs import call
 from resenc_plans.training.batches.source import Batch
 from resenc_plans.training.defaults import default_loss
 from resenc_plans.training.losses import Loss
@@ -48,6 +49,9 @@ class TraceCost:
     activation_bytes: int
     peak_bytes: int
     flops: int
+
+    def __repr__(self) -> str:
+        return call("TraceCost", vars(self))
 
 
 def trace_cost(

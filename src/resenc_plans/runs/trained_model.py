@@ -17,6 +17,7 @@ from resenc_plans.networks.build import build_network
 from resenc_plans.networks.imports import import_object, is_allowed, where_to_find
 from resenc_plans.plans.configuration import ResolvedConfiguration, input_channels
 from resenc_plans.plans.plans import Plans
+from resenc_plans.reprs import card, listed
 from resenc_plans.runs.checkpoint import Checkpoint, load_checkpoint, load_weights
 from resenc_plans.runs.model_folder import ModelFolder
 from resenc_plans.runs.run_record import OwnCode, RunRecord
@@ -40,6 +41,10 @@ class TrainedModel:
     """A state dict for each fold, on the host, by the checkpoint's path."""
     own_network: OwnCode | None = None
     """The code of the network, where it is another than the one that the plans name."""
+
+    def __repr__(self) -> str:
+        folds = listed(Path(source).parent.name for source in self.weights)
+        return card(f"TrainedModel {self.config.name}", {"folder": self.folder, "folds": folds})
 
     @classmethod
     def load(

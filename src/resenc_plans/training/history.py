@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from resenc_plans.reprs import card
+
 EMA_SHARE_OF_OLD = 0.9
 
 _LISTS = {
@@ -121,3 +123,15 @@ class TrainingResult:
     """Why it stopped early."""
     checkpoint: Path
     epochs: tuple[Epoch, ...]
+
+    def __repr__(self) -> str:
+        return card(
+            "TrainingResult",
+            {
+                "complete": self.is_complete,
+                "reason": self.reason,
+                "checkpoint": self.checkpoint,
+                "epochs": len(self.epochs),
+                "last pseudo Dice": f"{self.epochs[-1].mean_dice:.4f}" if self.epochs else None,
+            },
+        )

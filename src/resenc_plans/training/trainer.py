@@ -32,6 +32,7 @@ from resenc_plans.plans.architectures import OtherArchitecture
 from resenc_plans.plans.configuration import ResolvedConfiguration, input_channels
 from resenc_plans.plans.resolutions import resolutions_of
 from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.reprs import card
 from resenc_plans.runs.beginning import refuse_other_settings, refuse_to_replace
 from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.runs.run_record import RunRecord
@@ -236,6 +237,19 @@ class Trainer:
         self._last_checkpoint = time.monotonic()
         self._waited = 0.0
         self._bad_batches = BadBatches(ranks)
+
+    def __repr__(self) -> str:
+        return card(
+            f"Trainer of {self.run.config.name}, fold {self.run.fold}",
+            {
+                "plans": self.run.config.plans.name,
+                "dataset": self.run.dataset.name,
+                "network": type(self.network).__name__,
+                "device": f"{self.device}, {self.record.precision}",
+                "epochs": f"{len(self.epochs)} of {self.settings.epochs} done",
+                "folder": self.folder.path,
+            },
+        )
 
     @property
     def network(self) -> nn.Module:

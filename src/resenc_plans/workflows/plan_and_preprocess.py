@@ -21,6 +21,7 @@ from resenc_plans.preprocessing.preprocessor import (
     with_own_data,
 )
 from resenc_plans.preprocessing.store.folder import store_folder
+from resenc_plans.reprs import card
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,14 @@ class PreparedDataset:
 
     plans: Plans
     reports: Mapping[str, PreprocessingReport]
+
+    def __repr__(self) -> str:
+        counts = {
+            name: f"{len(report.stored)} stored, {len(report.unchanged)} unchanged, "
+            f"{len(report.problems)} failed"
+            for name, report in self.reports.items()
+        }
+        return card(f"PreparedDataset by {self.plans.name}", {"plans": self.plans.path, **counts})
 
 
 def plan_and_preprocess(

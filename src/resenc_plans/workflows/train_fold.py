@@ -14,6 +14,7 @@ from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.networks.device import is_out_of_memory, release_memory
 from resenc_plans.plans.configuration import ResolvedConfiguration, input_channels
 from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.reprs import card
 from resenc_plans.runs.beginning import refuse_to_replace
 from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.training.checkpointing import load_pretrained
@@ -37,6 +38,19 @@ class TrainedFold:
     training: TrainingResult
     validation: HeldOutValidation | None
     """None where it was omitted or the run was stopped, and in all processes but the first."""
+
+    def __repr__(self) -> str:
+        training, summary = self.training, self.validation and self.validation.evaluation.summary
+        state = "complete" if training.is_complete else f"stopped, since {training.reason}"
+        return card(
+            f"TrainedFold {self.folder.fold}: {state}",
+            {
+                "folder": self.folder.path,
+                "epochs": len(training.epochs),
+                "checkpoint": training.checkpoint.name,
+                "held-out Dice": summary and f"{summary.foreground_mean['Dice']:.4f}",
+            },
+        )
 
 
 def train_fold(

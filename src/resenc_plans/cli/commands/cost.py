@@ -14,8 +14,9 @@ from resenc_plans.cli.options import (
     FormatOption,
     PlansOption,
 )
-from resenc_plans.cli.render import note, numbers, print_json, print_table, say
+from resenc_plans.cli.render import note, print_json, print_table, say
 from resenc_plans.errors import ResencPlansError, UsageError
+from resenc_plans.reprs import numbers
 
 if TYPE_CHECKING:
     from resenc_plans.cost.calibration import Range

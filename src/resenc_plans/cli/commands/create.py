@@ -15,8 +15,9 @@ from resenc_plans.cli.options import (
     parse_numbers,
 )
 from resenc_plans.cli.plans_table import print_configurations
-from resenc_plans.cli.render import note, numbers, say
+from resenc_plans.cli.render import note, say
 from resenc_plans.errors import PlanningError
+from resenc_plans.reprs import numbers
 
 if TYPE_CHECKING:
     from resenc_plans.cli.scope import Scope

@@ -14,9 +14,10 @@ from resenc_plans.cli.options import (
     parse_numbers,
 )
 from resenc_plans.cli.plans_table import print_configurations
-from resenc_plans.cli.render import note, numbers, print_diff, print_json, say
+from resenc_plans.cli.render import note, print_diff, print_json, say
 from resenc_plans.errors import FileError, ResencPlansError, UsageError, shown
 from resenc_plans.files import parse_json
+from resenc_plans.reprs import numbers
 
 if TYPE_CHECKING:
     from resenc_plans.datasets.labels import Labels

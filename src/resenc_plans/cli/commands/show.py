@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resenc_plans.cli.options import DatasetOption, PlansOption
-from resenc_plans.cli.render import numbers, print_table, say, short_json, styled
+from resenc_plans.cli.render import print_table, say, short_json, styled
 from resenc_plans.errors import PlansError, UsageError
+from resenc_plans.reprs import numbers
 
 if TYPE_CHECKING:
     from resenc_plans.plans.plans import Plans

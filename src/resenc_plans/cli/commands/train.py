@@ -126,12 +126,13 @@ def train(
     continues it. Under torchrun, it is one of the processes that train together. Example:
     resenc-plans train 4 3d_fullres 0
     """
-    from resenc_plans.cli.scope import find_plans, find_scope
+    from resenc_plans.cli.scope import find_plans, find_scope, note_results_beside_plans
     from resenc_plans.runs.beginning import refuse_to_replace
     from resenc_plans.training.defaults import default_run_folder
 
     scope = find_scope(dataset)
-    config = find_plans(plans, dataset).resolve(configuration)
+    plan = find_plans(plans, dataset)
+    config = plan.resolve(configuration)
     overrides = {
         "epochs": epochs,
         "iterations": iterations,
@@ -150,6 +151,8 @@ def train(
     if probabilities and not validation:
         raise UsageError("--probabilities and --no-validation contradict each other.")
     data = scope.dataset()
+    if is_first():
+        note_results_beside_plans(plan)
     if not (resume or overwrite):
         refuse_to_replace(default_run_folder(config, data, chosen_fold, name))
     is_rank = started_by_torchrun()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from resenc_plans.datasets.images import geometry, nifti, plain_images, readers
 from resenc_plans.errors import DatasetError, FileError
 from resenc_plans.files import check_regular
+from resenc_plans.reprs import card, listed, numbers
 
 Array = NDArray[Any]
 
@@ -31,6 +32,16 @@ class Image:
     """What nnU-Net keeps of the file, for writing a segmentation on the same grid."""
     not_finite: frozenset[str] = frozenset()
     """The kinds "nan" and "infinite", if the file has such voxels; ITK replaces them by zeros."""
+
+    def __repr__(self) -> str:
+        return card(
+            f"Image {self.array.shape} of {self.array.dtype}",
+            {
+                "spacing": f"{numbers(self.spacing)} mm (z, y, x)",
+                "not finite": listed(sorted(self.not_finite)),
+                "properties": listed(self.properties),
+            },
+        )
 
 
 def read_image(paths: Sequence[str | os.PathLike[str]], reader: str | None = None) -> Image:

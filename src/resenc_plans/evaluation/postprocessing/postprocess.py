@@ -22,6 +22,7 @@ from resenc_plans.execution.cases import CaseProblem, Progress, each_case, no_pr
 from resenc_plans.execution.cpus import usable_cpus
 from resenc_plans.files import inside, replace_file, write_json
 from resenc_plans.folders import POSTPROCESSING_JSON, POSTPROCESSING_PKL, SUMMARY_JSON
+from resenc_plans.reprs import call, card, listed
 from resenc_plans.runs.postprocessing_files import (
     LabelGroup,
     json_of_steps,
@@ -38,6 +39,9 @@ class Postprocessing:
     """Groups of labels, each of which is reduced to its largest component, in this order."""
 
     steps: tuple[LabelGroup, ...] = ()
+
+    def __repr__(self) -> str:
+        return call("Postprocessing", {"steps": self.steps})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -84,6 +88,19 @@ class Determination:
     """Cases that could not be evaluated or post-processed, by file name."""
     written: tuple[Path, ...] = ()
     """The file of steps and the folder of results, after `postprocess`."""
+
+    def __repr__(self) -> str:
+        before, after = (one.foreground_mean["Dice"] for one in (self.before, self.after))
+        return card(
+            "Determination of post-processing",
+            {
+                "largest components of": listed(self.postprocessing.steps) or "nothing",
+                "mean Dice": f"{before:.4f} before, {after:.4f} after",
+                "trials": len(self.trials),
+                "problems": listed(problem.case for problem in self.problems),
+                "written": listed(self.written),
+            },
+        )
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write postprocessing.json, and postprocessing.pkl for nnU-Net's command, into `folder`.
