@@ -22,10 +22,12 @@ can catch all of them at once and the command line can print them in one place::
     ├── DeviceError          a device does not exist or lacks memory
     ├── WorkerError          a process that worked on cases is gone
     │   └── WorkerStartError     no worker can be started or reached
-    └── UsageError           options or arguments contradict each other
+    └── UsageError           options or arguments contradict each other, or are of another kind
 
 A message says what is wrong, where (file, configuration, key, case) and what to do.
 """
+
+from typing import NoReturn
 
 MAX_VALUE = 80
 """Characters of a name or a value in a message."""
@@ -149,4 +151,28 @@ class WorkerStartError(WorkerError):
 
 
 class UsageError(ResencPlansError):
-    """Options or arguments contradict each other."""
+    """Options or arguments contradict each other, or an argument is of another kind."""
+
+
+def expect_type(value: object, kind: type | tuple[type, ...], parameter: str, remedy: str) -> None:
+    """Refuse an argument that is of another kind; `remedy` is what to give instead.
+
+    Raises
+    ------
+    UsageError
+        It is.
+    """
+    if not isinstance(value, kind):
+        what = "None" if value is None else f"a {type(value).__name__}"
+        raise UsageError(f"`{parameter}=` is {what}. Give {remedy}.")
+
+
+def refuse_change(value: object, name: str, remedy: str) -> NoReturn:
+    """Refuse to set an attribute of a value that cannot change; `remedy` is what to do instead.
+
+    Raises
+    ------
+    UsageError
+        Always.
+    """
+    raise UsageError(f"{type(value).__name__}.{name} cannot be changed. {remedy}")

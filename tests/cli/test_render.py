@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from resenc_plans.cli.render import print_table
+
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
 def test_a_narrow_terminal_cuts_no_number(here: Path) -> None:
@@ -21,3 +23,25 @@ def test_a_narrow_terminal_cuts_no_number(here: Path) -> None:
     os.close(controller)
     assert "32x64x64" in output
     assert "ResidualEncoderUNet" in output
+
+
+def test_a_title_outside_a_terminal_is_a_line_of_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_table(["name", "size"], [["a", 1]], title="Sizes")
+    assert capsys.readouterr().out == "# Sizes\nname\tsize\na\t1\n"
+
+
+def test_notes_stand_where_they_were_said_in_a_log() -> None:
+    code = (
+        "from resenc_plans.cli.render import note, print_table\n"
+        "print_table(['first'], [])\nnote('second')\nprint_table(['third'], [])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["first", "second", "third"]

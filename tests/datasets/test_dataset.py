@@ -1,11 +1,12 @@
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from resenc_plans import Dataset
-from resenc_plans.errors import DatasetError, FileError
+from resenc_plans.errors import DatasetError, FileError, UsageError
 from tests.datasets.made import document, write_dataset
 
 
@@ -14,10 +15,16 @@ def test_a_dataset_is_found_by_path_name_and_id(
 ) -> None:
     folder = write_dataset(tmp_path / "Dataset007_Made")
     monkeypatch.setenv("nnUNet_raw", str(tmp_path))
-    for given in (folder, str(folder), "Dataset007_Made", "7", "007"):
+    for given in (folder, str(folder), "Dataset007_Made", "7", "007", 7):
         dataset = Dataset.load(given)
         assert dataset.name == "Dataset007_Made"
         assert len(dataset.cases) == 3
+
+
+@pytest.mark.parametrize("wrong", [None, 4.0, ["4"]])
+def test_what_names_no_dataset_is_refused_in_words(wrong: Any) -> None:
+    with pytest.raises(UsageError, match=r"`dataset=` is .*Give the path, the name or the id"):
+        Dataset.load(wrong)
 
 
 def test_the_current_folder_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from resenc_plans.datasets.images.images import read_image
-from resenc_plans.errors import DatasetError, ResencPlansError
+from resenc_plans.errors import DatasetError, ResencPlansError, UsageError
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.inference.settings import PredictionSettings
 from tests.inference.images import noise
@@ -55,6 +55,28 @@ def test_an_image_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(DatasetError):
         predictor.predict(np.ones(shape), (1.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize("spacing", [None, 1.0, ("x", 1, 1)])
+def test_a_spacing_that_holds_no_numbers_is_refused_in_words(
+    predictor: Predictor, spacing: Any
+) -> None:
+    with pytest.raises(UsageError, match=r"`spacing=` is .*mm along z, y, x"):
+        predictor.predict(noise(), spacing)
+
+
+@pytest.mark.parametrize("image", [None, "case_0000.nii.gz"])
+def test_an_image_that_holds_no_numbers_is_refused_in_words(
+    predictor: Predictor, image: Any
+) -> None:
+    with pytest.raises(UsageError, match="`image=` holds no numbers"):
+        predictor.predict(image, (1.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize("model", [None, "model", Path("model")])
+def test_a_folder_is_not_a_model_and_the_way_to_one_is_named(model: Any) -> None:
+    with pytest.raises(UsageError, match=r"Predictor\.from_folder"):
+        Predictor(model)
 
 
 def test_voxels_that_are_not_finite_are_refused(predictor: Predictor) -> None:

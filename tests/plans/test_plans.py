@@ -15,6 +15,7 @@ from resenc_plans.errors import (
     InheritanceError,
     PlansError,
     ResencPlansError,
+    UsageError,
 )
 from tests.plans.documents import (
     CONFIGURATION,
@@ -85,7 +86,7 @@ def test_a_resolved_configuration_is_typed_frozen_and_hashable() -> None:
     assert config.architecture.arch_kwargs.n_blocks_per_stage == (1, 3, 4)
     assert config.resampling_fn_seg_kwargs.order == 1
     assert {config: "usable as a key"}[config]
-    with pytest.raises(ValueError, match="frozen"):
+    with pytest.raises(UsageError, match="cannot be changed"):
         setattr(config, "batch_size", 3)  # noqa: B010 (mypy knows that it cannot be set)
 
 

@@ -9,7 +9,7 @@ from resenc_plans.cost.loss_memory import LossKind
 from resenc_plans.cost.prediction_memory import InferenceCost, inference_cost
 from resenc_plans.cost.training_step import simulate_training_step
 from resenc_plans.errors import ConfigurationError
-from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.configuration import ResolvedConfiguration, expect_resolved
 from resenc_plans.reprs import card
 
 ITERATIONS = 1000 * 250
@@ -106,7 +106,10 @@ def estimate_cost(
     ConfigurationError
         The network is none of nnU-Net's U-Nets, its arguments contradict each other or the patch,
         there are no channels or heads, or fewer samples in a batch than GPUs.
+    UsageError
+        `config` is not a resolved configuration.
     """
+    expect_resolved(config)
     layers = layers_of(config, input_channels, output_heads)
     if not 1 <= gpus <= config.batch_size:
         raise ConfigurationError(

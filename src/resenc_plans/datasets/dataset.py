@@ -11,7 +11,7 @@ from typing import Self
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.images.reader_choice import reader_writer_name
 from resenc_plans.datasets.labels import Labels
-from resenc_plans.errors import DatasetError
+from resenc_plans.errors import DatasetError, expect_type
 from resenc_plans.folders import DATASET_JSON, find_dataset_folder
 from resenc_plans.reprs import card, listed
 
@@ -38,7 +38,7 @@ class Dataset:
     json: DatasetJson
 
     @classmethod
-    def load(cls, dataset: str | os.PathLike[str]) -> Self:
+    def load(cls, dataset: int | str | os.PathLike[str]) -> Self:
         """Open a dataset by path, by name (Dataset004_Hippocampus) or by id (4).
 
         Names and ids are looked up in the folder that the environment variable nnUNet_raw names.
@@ -50,8 +50,13 @@ class Dataset:
             There is no such dataset, or its dataset.json is not usable.
         FileError
             Its dataset.json cannot be read or is not JSON.
+        UsageError
+            `dataset` is something else.
         """
-        folder = find_dataset_folder(os.fspath(dataset))
+        remedy = "the path, the name or the id of a dataset"
+        expect_type(dataset, (int, str, os.PathLike), "dataset", remedy)
+        name = str(dataset) if isinstance(dataset, int) else os.fspath(dataset)
+        folder = find_dataset_folder(name)
         return cls(folder, DatasetJson.load(folder / DATASET_JSON))
 
     @property
@@ -124,6 +129,18 @@ class Dataset:
         for name in sorted(images):
             label = self.folder / LABELS / (name + ending)
             yield Case(name, tuple(images[name]), label)
+
+
+def expect_dataset(dataset: object) -> None:
+    """Refuse what is not a dataset, and say how to get one.
+
+    Raises
+    ------
+    UsageError
+        It is a path, a name, or something else.
+    """
+    where = dataset if isinstance(dataset, int | str) else "path"
+    expect_type(dataset, Dataset, "dataset", f"a dataset, such as Dataset.load({where!r})")
 
 
 def case_of_file(name: str) -> str:

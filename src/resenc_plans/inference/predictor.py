@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from resenc_plans.errors import UsageError, expect_type
 from resenc_plans.inference.export.case import ExportRecipe, export_case
 from resenc_plans.inference.memory import MemoryUse, predict_within_memory
 from resenc_plans.inference.network_input import input_recipe, network_input
@@ -40,6 +41,8 @@ class Predictor:
         The plans name a network or a function that is unknown.
     ModelError
         The weights do not fit the network, or it was the caller's own and is not given.
+    UsageError
+        `model` or `settings` is of another kind.
     """
 
     def __init__(
@@ -49,6 +52,8 @@ class Predictor:
         *,
         network: nn.Module | None = None,
     ) -> None:
+        expect_type(model, TrainedModel, "model", "a model folder to Predictor.from_folder(path)")
+        expect_type(settings, PredictionSettings, "settings", "PredictionSettings(...)")
         self.model = model
         self.settings = settings
         self.device = find_device(settings.device)
@@ -120,9 +125,16 @@ class Predictor:
             `previous` is missing, or the model takes none.
         DeviceError
             There is not enough memory for one patch.
+        UsageError
+            `image` or `spacing` does not hold numbers.
         """
         image = np.asarray(image)
-        properties = {"spacing": [float(length) for length in spacing]}
+        if image.dtype.kind not in "biuf":
+            raise UsageError(
+                f"`image=` holds no numbers ({image.dtype}). Give an array (c, z, y, x), such as "
+                "read_image([path]).array."
+            )
+        properties = {"spacing": _lengths(spacing)}
         data, properties = self.preprocess(
             image[None] if image.ndim == 3 else image, properties, previous
         )
@@ -188,6 +200,17 @@ class Predictor:
             ).cpu()
 
         return predict_within_memory(self.device, config.batch_size, predict)
+
+
+def _lengths(spacing: object) -> list[float]:
+    """The spacing as a list of numbers, whose count `network_input` checks."""
+    try:
+        return [float(length) for length in spacing]  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"`spacing=` is {spacing!r}. Give the size of a voxel in mm along z, y, x, such as "
+            "(2.0, 0.8, 0.8)."
+        ) from None
 
 
 def _added(total: Tensor, logits: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from resenc_plans.plans.architectures import (
     ResidualEncoderUNetArchitecture,
     UNetArguments,
 )
-from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.configuration import ResolvedConfiguration, expect_resolved
 from resenc_plans.plans.frozen import thaw
 from resenc_plans.plans.resolutions import resolutions_of
 from resenc_plans.plans.unet import UNet, check_patch, rare_arguments
@@ -59,7 +59,10 @@ def build_network(
     ConfigurationError
         The network or an operator is unknown, the arguments do not fit, or the patch size is not a
         multiple of what the network divides it by. The message names configuration and key.
+    UsageError
+        `config` is not a resolved configuration.
     """
+    expect_resolved(config)
     for key, count in (("input_channels", input_channels), ("output_heads", output_heads)):
         if count < 1:
             raise config.error(f"a network needs at least one of its {key}, not {count}.")

@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 
 from resenc_plans.datasets.fingerprint import IntensityProperties
 from resenc_plans.datasets.labels import Labels
-from resenc_plans.errors import ConfigurationError
+from resenc_plans.errors import ConfigurationError, expect_type
 from resenc_plans.plans.architectures import Architecture
 from resenc_plans.plans.frozen import Boolean, FrozenModel, Integer, Number, thaw
 from resenc_plans.plans.header import PlansHeader
@@ -281,6 +281,19 @@ def dataset_share(config: ResolvedConfiguration, cases: int) -> float | None:
     if config.dim < 3 or voxels <= 0:
         return None
     return prod(config.patch_size) * config.batch_size / voxels
+
+
+def expect_resolved(config: object) -> None:
+    """Refuse what is not a resolved configuration, and say how to get one.
+
+    Raises
+    ------
+    UsageError
+        It is a name, a configuration as written, or something else.
+    """
+    name = config if isinstance(config, str) else "3d_fullres"
+    remedy = f"a resolved configuration, such as Plans.load(path).resolve({name!r})"
+    expect_type(config, ResolvedConfiguration, "config", remedy)
 
 
 def input_channels(config: ResolvedConfiguration, labels: Labels) -> int:

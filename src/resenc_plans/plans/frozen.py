@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Strict
 from pydantic_core import core_schema
 
+from resenc_plans.errors import refuse_change
 from resenc_plans.reprs import call_of_model
 
 Integer = Annotated[int, Strict()]
@@ -18,6 +19,11 @@ class FrozenModel(BaseModel):
     """A view of a part of a JSON document: immutable, hashable, unknown keys kept."""
 
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_"):
+            refuse_change(self, name, "Derive a configuration with other values: plan.derive(...).")
+        super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         return call_of_model(self)

@@ -20,7 +20,7 @@ from resenc_plans.execution.memory import free_memory
 from resenc_plans.execution.processes import LocalWorkers
 from resenc_plans.execution.signals import raise_on_termination
 from resenc_plans.files import part_of_path
-from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.configuration import ResolvedConfiguration, expect_resolved
 from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing.case import Recipe, StoredCase, preprocess_case
 from resenc_plans.preprocessing.case_task import CaseTask, store_case
@@ -78,6 +78,8 @@ class Preprocessor:
     ------
     PreprocessingError
         `plan` has another configuration of this name than `config`.
+    UsageError
+        `config` is not a resolved configuration.
     """
 
     config: ResolvedConfiguration
@@ -87,6 +89,7 @@ class Preprocessor:
     """How segmentations are resampled where labels meet, see `resample_labels`."""
 
     def __post_init__(self) -> None:
+        expect_resolved(self.config)
         name = self.config.name
         if self.plan is not None and self.plan.resolve(name) != self.config:
             raise PreprocessingError(

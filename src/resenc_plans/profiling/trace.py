@@ -23,7 +23,7 @@ from resenc_plans.errors import ConfigurationError
 from resenc_plans.networks.activation_checkpointing import checkpoint_activations
 from resenc_plans.networks.build import build_network
 from resenc_plans.networks.without_memory import without_memory
-from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.configuration import ResolvedConfiguration, expect_resolved
 from resenc_plans.plans.resolutions import resolutions_of
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.profiling.cuda_autocast import cuda_autocast
@@ -85,7 +85,10 @@ def trace_cost(
     ------
     ConfigurationError
         As `build_network`, the patch is too small for the network, or the batch for the GPUs.
+    UsageError
+        `config` is not a resolved configuration.
     """
+    expect_resolved(config)
     if not 1 <= gpus <= config.batch_size:
         raise ConfigurationError(
             f"{config.name}: batch_size {config.batch_size} cannot be split over {gpus} GPUs."

@@ -17,8 +17,14 @@ from typing import TypedDict
 import torch
 from torch import nn
 
-from resenc_plans.datasets.dataset import Dataset
-from resenc_plans.errors import FileError, ResencPlansError, TrainingError, UsageError
+from resenc_plans.datasets.dataset import Dataset, expect_dataset
+from resenc_plans.errors import (
+    FileError,
+    ResencPlansError,
+    TrainingError,
+    UsageError,
+    expect_type,
+)
 from resenc_plans.execution.signals import StopRequest
 from resenc_plans.folders import (
     BEST_CHECKPOINT,
@@ -29,7 +35,11 @@ from resenc_plans.folders import (
 from resenc_plans.networks.build import build_network
 from resenc_plans.networks.cudnn import slow_convolutions
 from resenc_plans.plans.architectures import OtherArchitecture
-from resenc_plans.plans.configuration import ResolvedConfiguration, input_channels
+from resenc_plans.plans.configuration import (
+    ResolvedConfiguration,
+    expect_resolved,
+    input_channels,
+)
 from resenc_plans.plans.resolutions import resolutions_of
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.reprs import card
@@ -122,7 +132,8 @@ class Trainer:
     Raises
     ------
     UsageError
-        Parts are your own, and there is no name, or it is nnU-Net's.
+        Parts are your own, and there is no name, or it is nnU-Net's; or `config`, `dataset` or
+        `settings` is of another kind.
     TrainingError
         The model's other folds were trained with other settings.
     DeviceError
@@ -157,7 +168,11 @@ class Trainer:
         allow_import: tuple[str, ...] = (),
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        settings = (settings or TrainingSettings()).over(config.training)
+        expect_resolved(config)
+        expect_dataset(dataset)
+        settings = settings or TrainingSettings()
+        expect_type(settings, TrainingSettings, "settings", "TrainingSettings(...)")
+        settings = settings.over(config.training)
         parts = {
             part: own
             for part, own in (

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Unpack
 
 from resenc_plans.cost.estimate import estimate_cost
-from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.datasets.dataset import Dataset, expect_dataset
 from resenc_plans.errors import DeviceError, ResencPlansError, TrainingError, UsageError
 from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.networks.device import is_out_of_memory, release_memory
-from resenc_plans.plans.configuration import ResolvedConfiguration, input_channels
+from resenc_plans.plans.configuration import (
+    ResolvedConfiguration,
+    expect_resolved,
+    input_channels,
+)
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.reprs import card
 from resenc_plans.runs.beginning import refuse_to_replace
@@ -121,7 +125,7 @@ def train_fold(
     Raises
     ------
     UsageError
-        Arguments contradict each other, or `parts` have no name.
+        Arguments contradict each other or are of another kind, or `parts` have no name.
     TrainingError
         The fold holds a checkpoint that is neither resumed nor may be replaced, the model's other
         folds were trained with other settings, the checkpoint belongs to another run,
@@ -131,6 +135,8 @@ def train_fold(
     ResencPlansError
         As `Trainer` and `validate_held_out`.
     """
+    expect_resolved(config)
+    expect_dataset(dataset)
     if resume and pretrained is not None:
         raise UsageError("`resume=` and `pretrained=` contradict each other: give one.")
     if resume and overwrite:
