@@ -90,7 +90,7 @@ def main() -> None:
 def ours(folder: Path, precision: str, iterations: int) -> Timing:
     """Our trainer in a process of its own."""
     arguments = [str(folder / "preprocessed" / DATASET), PLANS, CONFIGURATION, precision]
-    results = str(folder / f"results_{precision}")
+    results = tempfile.mkdtemp(dir=folder, prefix="results_")
     return _timed([sys.executable, "-c", OURS, *arguments, str(iterations), results], folder)
 
 
