@@ -85,6 +85,20 @@ def selection() -> Any:
     )
 
 
+def compared_runs() -> Any:
+    from resenc_plans.runs.comparability import RunDifference
+    from resenc_plans.runs.model_folder import ModelFolder
+
+    return resenc_plans.RunComparison(
+        first=ModelFolder(Path("A__P__2d")),
+        second=ModelFolder(Path("B__P__2d")),
+        differences=tuple(
+            RunDifference(f"R{n:03}", "error", "cases", MANY[n], 1, 2, ("0",), is_known=n > 5)
+            for n in range(20)
+        ),
+    )
+
+
 def machine() -> Any:
     return resenc_plans.MachineReport(
         system="Linux 6.1 on x86_64",
@@ -183,6 +197,7 @@ MAKERS: dict[str, Callable[[Path], Any]] = {
     "ResamplingSettings": lambda _: plans().resolve("3d_fullres").resampling_fn_seg_kwargs,
     "ResidualEncoderUNetArchitecture": lambda _: plans().resolve("3d_fullres").architecture,
     "ResolvedConfiguration": lambda _: plans().resolve("3d_fullres"),
+    "RunComparison": lambda _: compared_runs(),
     "Selection": lambda _: selection(),
     "Summary": lambda _: summary(),
     "TrainedFold": lambda _: trained(),

@@ -86,6 +86,8 @@ if TYPE_CHECKING:
     from resenc_plans.profiling.trace import trace_cost as trace_cost
     from resenc_plans.runs.archive import export_model as export_model
     from resenc_plans.runs.archive import import_model as import_model
+    from resenc_plans.runs.comparability import RunComparison as RunComparison
+    from resenc_plans.runs.comparability import compare_runs as compare_runs
     from resenc_plans.runs.find_model import find_model as find_model
     from resenc_plans.training.trainer import Trainer as Trainer
     from resenc_plans.visualization.overlay import draw_overlay as draw_overlay

@@ -15,6 +15,7 @@ from resenc_plans.evaluation.selection import (
 )
 from resenc_plans.runs.find_model import find_models
 from resenc_plans.runs.model_folder import ModelFolder
+from tests.runs.test_run_record import RECORD
 
 
 def test_the_best_model_wins_and_missing_probabilities_are_noted(two_models: Path) -> None:
@@ -31,6 +32,38 @@ def test_the_best_model_wins_and_missing_probabilities_are_noted(two_models: Pat
     assert "predict -i INPUT_FOLDER -o OUTPUT_FOLDER -c 3d_fullres -d Dataset009_Small" in text
     assert "resenc-plans postprocess OUTPUT_FOLDER --apply" in text
     assert not list(two_models.rglob(".*"))
+
+
+def test_models_that_are_not_comparable_are_ranked_only_knowingly(two_models: Path) -> None:
+    models = in_nnunet_order(find_models(two_models))
+    for model, epochs in zip(models, (12, 3), strict=True):
+        for fold in ("0", "1"):
+            RECORD.model_copy(update={"settings": {"epochs": epochs}}).save(model.run(fold).path)
+    references = two_models.parent.parent / "ref"
+    with pytest.raises(
+        EvaluationError,
+        match=r"not comparable:\n.*__2d and .*__3d_fullres: R001 epochs and iterations: "
+        r"12 x 250 and 3 x 250 \(folds 0, 1\)\n.*`allow_differences=`",
+    ):
+        compare_models(models, references, ("0", "1"), ensembles=False)
+    assert not list(two_models.rglob("crossval_results*"))
+    selection = compare_models(
+        models, references, ("0", "1"), ensembles=False, allow_differences=True
+    )
+    assert len(selection.candidates) == 2
+    [comparison] = selection.comparisons
+    assert not comparison.is_comparable
+
+
+def test_of_a_fold_that_is_only_begun_the_message_names_those_that_can_be_compared(
+    two_models: Path,
+) -> None:
+    references = two_models.parent.parent / "ref"
+    for path in two_models.glob("*__2d/fold_1/validation"):
+        shutil.rmtree(path)
+    with pytest.raises(EvaluationError, match=r"Train fold 1 of .*__2d first, or .*`folds=` 0\."):
+        select_models(9, results=two_models.parent, references=references)
+    assert not list(two_models.rglob("crossval_results*"))
 
 
 def test_a_cascade_is_preceded_by_its_first_stage(two_models: Path, shared: Path) -> None:

@@ -1,12 +1,26 @@
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from resenc_plans.errors import DatasetError
+from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.datasets.dataset_json import DatasetJson
+from resenc_plans.datasets.splits import load_splits, make_splits
+from resenc_plans.errors import DatasetError, FileError, PreprocessingError
+from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing.store.case_store import CaseStore
-from resenc_plans.runs.folds import fold_cases, is_random
+from resenc_plans.runs.folds import FoldCases, fold_cases, is_random, stored_fold
+from tests.networks.configurations import residual
+
+DATASET = Dataset(
+    Path("nowhere"),
+    DatasetJson.model_validate(
+        {"channel_names": {"0": "CT"}, "labels": {"background": 0}, "file_ending": ".nii.gz"}
+    ),
+)
 
 
 @pytest.fixture
@@ -16,6 +30,21 @@ def store(tmp_path: Path) -> CaseStore:
     for name in "abcdef":
         (folder / f"{name}.b2nd").touch()
     return CaseStore(folder)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> ResolvedConfiguration:
+    """A configuration whose plans lie beside the store."""
+    plans = residual(n_stages=2).plans
+    return Plans.from_dict(plans.to_dict(), path=tmp_path / "plans.json").resolve("tested")
+
+
+def references(config: ResolvedConfiguration, cases: Iterable[str]) -> None:
+    """Put a reference of each case where preprocessing puts it."""
+    folder = config.plans.folder / "gt_segmentations"
+    folder.mkdir()
+    for case in cases:
+        (folder / f"{case}.nii.gz").touch()
 
 
 def test_folds_are_made_once_and_then_honoured(tmp_path: Path, store: CaseStore) -> None:
@@ -57,10 +86,94 @@ def test_all_trains_and_validates_on_every_case(tmp_path: Path, store: CaseStore
     assert not (tmp_path / "splits_final.json").exists()
 
 
-def test_cases_that_are_not_stored_are_named(tmp_path: Path, store: CaseStore) -> None:
-    (tmp_path / "splits_final.json").write_text(json.dumps([{"train": ["a", "z"], "val": ["f"]}]))
-    with pytest.raises(DatasetError, match=r"lacks 1 cases .*\(z\)"):
-        fold_cases(tmp_path, store, 0)
+def test_the_splits_are_of_the_datasets_cases_whatever_is_stored(
+    config: ResolvedConfiguration, store: CaseStore
+) -> None:
+    references(config, "abcdefg")
+    with pytest.raises(
+        PreprocessingError, match=r"1 of 7 cases are not preprocessed: g\. .*`allow_missing_cases=`"
+    ):
+        stored_fold(config, DATASET, store, 0)
+    assert not (config.plans.folder / "splits_final.json").exists()
+    cases = [
+        stored_fold(config, DATASET, store, fold, allow_missing_cases=True) for fold in range(5)
+    ]
+    splits = load_splits(config.plans.folder / "splits_final.json")
+    assert splits == make_splits("abcdefg")
+    for used, split in zip(cases, splits, strict=True):
+        assert used.train == tuple(name for name in split.train if name != "g")
+        assert used.val == tuple(name for name in split.val if name != "g")
+        assert used.missing == ("g",)
+        assert used.notes == (
+            f"{store.folder}: 1 of 7 cases are not preprocessed: g. They take no part.",
+        )
+
+
+def test_an_existing_split_decides_which_cases_must_be_stored(
+    config: ResolvedConfiguration, store: CaseStore
+) -> None:
+    path = config.plans.folder / "splits_final.json"
+    path.write_text(
+        json.dumps([{"train": ["a"], "val": ["f"]}, {"train": ["a", "z"], "val": ["f"]}])
+    )
+    references(config, "abcdefg")
+    used = stored_fold(config, DATASET, store, 0)
+    assert (used.train, used.val, used.missing) == (("a",), ("f",), ())
+    [note] = used.notes
+    assert "5 of the dataset's cases are in no fold and take no part: b, c, d, e, g." in note
+    with pytest.raises(PreprocessingError, match=r"1 of 3 cases are not preprocessed: z\."):
+        stored_fold(config, DATASET, store, 1)
+
+
+def test_many_missing_cases_are_named_to_ten(
+    config: ResolvedConfiguration, store: CaseStore
+) -> None:
+    references(config, [f"x{number:02}" for number in range(12)])
+    with pytest.raises(PreprocessingError, match=r"12 of 18 cases .*x00, .*x09 and 2 more\."):
+        stored_fold(config, DATASET, store, "all")
+
+
+def test_missing_cases_whose_names_are_unknown_are_counted(
+    config: ResolvedConfiguration, store: CaseStore
+) -> None:
+    dataset = Dataset(Path("nowhere"), DATASET.json.model_copy(update={"num_training": 8}))
+    with pytest.raises(
+        PreprocessingError, match=r"2 of 8 cases .*\(2 of unknown names: numTraining"
+    ):
+        stored_fold(config, dataset, store, 0)
+    used = stored_fold(config, dataset, store, 0, allow_missing_cases=True)
+    assert (used.missing, used.unnamed, len(used.all)) == ((), 2, 6)
+
+
+def test_stored_cases_that_the_dataset_does_not_have_take_no_part(
+    config: ResolvedConfiguration, store: CaseStore, tmp_path: Path
+) -> None:
+    raw = tmp_path / "raw"
+    (raw / "imagesTr").mkdir(parents=True)
+    for name in "abcde":
+        (raw / "imagesTr" / f"{name}_0000.nii.gz").touch()
+    used = stored_fold(config, Dataset(raw, DATASET.json), store, "all")
+    assert used.train == tuple("abcde")
+    assert "1 stored cases are not in the dataset and take no part: f." in used.notes[0]
+
+
+def test_a_fold_of_which_nothing_is_stored_is_refused(
+    config: ResolvedConfiguration, store: CaseStore
+) -> None:
+    path = config.plans.folder / "splits_final.json"
+    path.write_text(json.dumps([{"train": ["a"], "val": ["z"]}]))
+    with pytest.raises(DatasetError, match="or none held out"):
+        stored_fold(config, DATASET, store, 0, allow_missing_cases=True)
+
+
+def test_the_cases_of_a_run_are_kept_in_its_folder(tmp_path: Path) -> None:
+    cases = FoldCases(train=("a", "b"), val=("c",), missing=("d",), unnamed=2)
+    assert FoldCases.load(tmp_path) is None
+    cases.save(tmp_path)
+    assert FoldCases.load(tmp_path) == cases
+    (tmp_path / "cases.json").write_text('{"train": 1}')
+    with pytest.raises(FileError, match=r"cases\.json: does not hold the cases"):
+        FoldCases.load(tmp_path)
 
 
 @pytest.mark.parametrize("fold", [-1, "any", 0.5])

@@ -109,6 +109,22 @@ def test_a_case_without_reference_is_named_and_the_others_are_scored(
     assert len(json.loads(path.read_text())["metric_per_case"]) == 2
 
 
+def test_missing_cases_that_are_allowed_are_not_validated(
+    cascade: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for stored in cascade.glob(f"nnUNetPlans_*/{CASES[0]}*"):
+        stored.unlink()
+    assert train(monkeypatch, "tiny", "all") == 2
+    assert train(monkeypatch, "tiny", "all", "--allow-missing-cases") == 0
+    assert "Predicting 2 held-out cases" in capsys.readouterr().out
+    fold = model_folder(cascade, "tiny") / "fold_all"
+    assert json.loads((fold / "cases.json").read_text())["missing"] == [CASES[0]]
+    summary = json.loads((fold / "validation/summary.json").read_text())
+    assert len(summary["metric_per_case"]) == 2
+    record = json.loads((fold / "validation/validation.json").read_text())
+    assert record["mirror_axes"] == [0, 1, 2]
+
+
 def test_a_trained_fold_is_validated_again_with_the_probabilities_that_select_averages(
     cascade: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,6 @@ import torch
 
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import (
-    DatasetError,
     FileError,
     LockedError,
     ModelError,
@@ -79,7 +78,7 @@ def test_a_run_leaves_what_nnunet_leaves(
     }
     assert {path.name for path in (model / "fold_0").iterdir()} == {
         *("checkpoint_best.pth", "checkpoint_final.pth", "cost.json", "debug.json"),
-        *("metrics.jsonl", "progress.png", "run.json", "training_log.txt"),
+        *("metrics.jsonl", "progress.png", "run.json", "training_log.txt", "cases.json"),
     }
     lines = (model / "fold_0" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [0, 1, 2]
@@ -604,7 +603,7 @@ def test_cases_of_a_split_that_are_not_stored_are_named(
     config: ResolvedConfiguration, dataset: Dataset, preprocessed: Path
 ) -> None:
     (preprocessed / "splits_final.json").write_text('[{"train": ["a"], "val": ["b"]}]')
-    with pytest.raises(DatasetError, match=r"lacks 2 cases .*\(a, b\).*Preprocess"):
+    with pytest.raises(PreprocessingError, match=r"2 of 2 cases .*: a, b\. Preprocess"):
         Trainer(config, dataset, 0, SHORT)
 
 

@@ -125,6 +125,11 @@ def say(message: str, style: str | None = None) -> None:
     console().print(message, style=style, markup=False)
 
 
+def print_commands(text: str) -> None:
+    """Commands to be pasted into a shell, on stdout: as they are, however narrow the terminal."""
+    sys.stdout.write(text.rstrip("\n") + "\n")
+
+
 def note(message: str, style: str = "yellow") -> None:
     """A line beside the result, on stderr, after what was printed before it."""
     with suppress(BrokenPipeError):  # Whoever reads the result may be gone; the note is for others.

@@ -10,22 +10,25 @@ if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset
     from resenc_plans.plans.configuration import ResolvedConfiguration
     from resenc_plans.plans.training_settings import TrainingSettings
+    from resenc_plans.runs.folds import FoldCases
 
 _STANDARD_ITERATIONS = 1000 * 250
 
 
 def print_task(
-    config: "ResolvedConfiguration", fold: int | str, settings: "TrainingSettings"
+    config: "ResolvedConfiguration",
+    fold: int | str,
+    cases: "FoldCases",
+    settings: "TrainingSettings",
 ) -> None:
     """Print which data is trained on, and what network."""
-    from resenc_plans.runs.folds import ALL, fold_cases, is_random
+    from resenc_plans.runs.folds import ALL, is_random
     from resenc_plans.runs.stored_cases import open_store
 
-    preprocessed, store = config.plans.folder, open_store(config)
-    split = fold_cases(preprocessed, store, fold, write=False)
-    held_out = "and the same" if fold == ALL else len(split.val)
-    say(f"Data: {store.folder}, {len(split.train)} cases to train on, {held_out} held out.")
-    if is_random(preprocessed, fold):
+    store = open_store(config)
+    held_out = "and the same" if fold == ALL else len(cases.val)
+    say(f"Data: {store.folder}, {len(cases.train)} cases to train on, {held_out} held out.")
+    if is_random(config.plans.folder, fold):
         note(f"Fold {fold} is beyond those of the split, so its cases are drawn at random, 80:20.")
     network = config.architecture.network_class_name.rpartition(".")[2]
     say(
@@ -43,6 +46,7 @@ def print_preview(
     gpus: int,
     name: str | None,
     allow_import: tuple[str, ...],
+    allow_missing_cases: bool,
 ) -> None:
     """Print what would be trained.
 
@@ -53,7 +57,7 @@ def print_preview(
     from resenc_plans.cost.estimate import estimate_cost
     from resenc_plans.networks.check import check_network
     from resenc_plans.plans.configuration import input_channels
-    from resenc_plans.runs.folds import fold_cases
+    from resenc_plans.runs.folds import stored_fold
     from resenc_plans.runs.stages import previous_predictions
     from resenc_plans.runs.stored_cases import (
         check_stored_cases,
@@ -70,11 +74,14 @@ def print_preview(
         allow_import=allow_import,
     )
     store = open_store(config)
-    split = fold_cases(config.plans.folder, store, fold, write=False)
-    cases = (*split.train, *split.val)
-    check_stored_cases(store, cases, config, dataset)
-    previous_predictions(config, dataset, cases, name)
-    print_task(config, fold, settings)
+    cases = stored_fold(
+        *(config, dataset, store, fold), allow_missing_cases=allow_missing_cases, write=False
+    )
+    check_stored_cases(store, cases.all, config, dataset)
+    previous_predictions(config, dataset, cases.all, name)
+    for text in cases.notes:
+        note(text)
+    print_task(config, fold, cases, settings)
     outputs = checked.outputs or ()
     say(
         f"Built without memory: {channels} input channels, {heads} output heads, "

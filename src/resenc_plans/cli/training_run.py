@@ -34,6 +34,7 @@ class TrainingJob:
     resume: bool
     overwrite: bool
     allow_differences: bool
+    allow_missing_cases: bool
     pretrained: str | None
     validation: bool
     probabilities: bool
@@ -90,7 +91,8 @@ def run_job(job: TrainingJob) -> int:
     settings = TrainingSettings.model_validate(job.settings)
 
     def announce(trainer: "Trainer") -> None:
-        print_task(config, job.fold, settings)
+        assert trainer.cases is not None, "its batches are of stored cases"
+        print_task(config, job.fold, trainer.cases, settings)
         kind = str(trainer.precision or "float32").removeprefix("torch.")
         say(f"Device: {trainer.device}, {kind}. Results: {trainer.folder.path}")
 
@@ -106,6 +108,7 @@ def run_job(job: TrainingJob) -> int:
                 resume=job.resume,
                 overwrite=job.overwrite,
                 allow_differences=job.allow_differences,
+                allow_missing_cases=job.allow_missing_cases,
                 pretrained=None if job.pretrained is None else Path(job.pretrained),
                 validation=False,
                 allow_import=job.allow_import,
@@ -152,6 +155,7 @@ def _validate(
         prediction_settings(settings, job.device, job.allow_import),
         name=job.name,
         probabilities=job.probabilities,
+        allow_missing_cases=job.allow_missing_cases,
         on_cases=lambda cases: say(f"Predicting {len(cases)} held-out cases."),
     )
     summary, problems = validated.evaluation.summary, validated.evaluation.problems

@@ -124,6 +124,11 @@ def _copy_descriptions(model: ModelFolder, folder: Path) -> None:
         shutil.copy(model.folder / name, folder)
 
 
+def is_validated(model: ModelFolder, fold: str) -> bool:
+    """Whether a fold has segmentations of held-out cases."""
+    return bool(file_names(model.run(fold).validation, _dataset_json(model).file_ending))
+
+
 def _validation_files(model: ModelFolder, folds: Sequence[str], ending: str) -> dict[str, Path]:
     """The validation files of all folds, by their names."""
     files: dict[str, Path] = {}

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from resenc_plans.errors import EvaluationError, MissingProbabilitiesError
-from resenc_plans.evaluation.cross_validation import ensemble_name, merge_ensemble, merge_folds
+from resenc_plans.evaluation.cross_validation import (
+    ensemble_name,
+    is_validated,
+    merge_ensemble,
+    merge_folds,
+)
 from resenc_plans.evaluation.postprocessing.postprocess import Determination, postprocess
 from resenc_plans.evaluation.summary import Summary
 from resenc_plans.execution.cases import Progress, no_progress
@@ -28,6 +33,7 @@ from resenc_plans.folders import (
 )
 from resenc_plans.plans.plans import Plans
 from resenc_plans.reprs import card, listed
+from resenc_plans.runs.comparability import RunComparison, compare_all_runs
 from resenc_plans.runs.find_model import common_folds, find_dataset_results, find_models
 from resenc_plans.runs.model_folder import ModelFolder
 
@@ -59,6 +65,8 @@ class Selection:
     """The post-processing that suits the best one."""
     notes: tuple[str, ...]
     """Ensembles that could not be tried, and why."""
+    comparisons: tuple[RunComparison, ...] = ()
+    """How the runs of each two models differ."""
     written: tuple[Path, ...] = ()
     """The files that `select_models` wrote."""
 
@@ -110,6 +118,7 @@ def select_models(
     configurations: Collection[str] = (),
     folds: Sequence[int | str] = (),
     ensembles: bool = True,
+    allow_differences: bool = False,
     references: str | os.PathLike[str] | None = None,
     results: str | os.PathLike[str] | None = None,
     workers: int | None = None,
@@ -131,6 +140,8 @@ def select_models(
         The folds to compare on; by default those that all of the models have.
     ensembles
         Whether to try pairs of models as well; they need validation with probabilities.
+    allow_differences
+        Whether to rank models that are not comparable, see `compare_runs`.
     references
         The folder of references; by default labelsTr of the raw dataset, or gt_segmentations of
         the preprocessed one.
@@ -146,8 +157,8 @@ def select_models(
     ModelError
         No model fits, or the models have no fold in common.
     EvaluationError
-        There are no references, a fold has no validation predictions, a case cannot be evaluated,
-        or no Dice is defined.
+        The models are not comparable, there are no references, a fold has no validation
+        predictions, a case cannot be evaluated, or no Dice is defined.
     FileError
         A result cannot be written.
     """
@@ -158,17 +169,60 @@ def select_models(
     if references is None:
         references = find_references(folder.name)
     names = [str(fold) for fold in folds] or common_folds(models)
+    refuse_unpredicted(models, names)
     pairs = len(models) * (len(models) - 1) // 2 if ensembles else 0
     with progress("Comparing", len(models) + pairs) as on_candidate:
         selection = compare_models(
             models, Path(references), names,
-            ensembles=ensembles, workers=workers, on_candidate=on_candidate,
+            ensembles=ensembles, allow_differences=allow_differences,
+            workers=workers, on_candidate=on_candidate,
         )  # fmt: skip
     written = folder / INFERENCE_INFORMATION, folder / INFERENCE_INSTRUCTIONS
     write_json(written[0], selection.to_dict())
     with replace_file(written[1]) as stream:
         stream.write(instructions(selection).encode())
     return replace(selection, written=written)
+
+
+def refuse_unpredicted(models: Sequence[ModelFolder], folds: Sequence[str]) -> None:
+    """Refuse folds that are only begun, before any work; name those that could be compared.
+
+    Raises
+    ------
+    EvaluationError
+        A fold of a model has no validation predictions.
+    """
+    lacking = {fold: [model for model in models if not is_validated(model, fold)] for fold in folds}
+    complete = [fold for fold in folds if not lacking[fold]]
+    for fold, unpredicted in lacking.items():
+        if unpredicted:
+            model = unpredicted[0]
+            alternative = f", or compare on `folds=` {','.join(complete)}" if complete else ""
+            raise EvaluationError(
+                f"{model.run(fold).validation}: has no predictions. Train fold {fold} of "
+                f"{model.identifier} first{alternative}."
+            )
+
+
+def refuse_differences(comparisons: Sequence[RunComparison]) -> None:
+    """Refuse to rank models that are not comparable.
+
+    Raises
+    ------
+    EvaluationError
+        Two are not; the message lists how they differ.
+    """
+    lines = [
+        f"{comparison.first.identifier} and {comparison.second.identifier}: {difference}"
+        for comparison in comparisons
+        for difference in comparison.of_severity("error")
+    ]
+    if lines:
+        raise EvaluationError(
+            "The models are not comparable:\n"
+            + "\n".join(lines)
+            + "\nTrain and validate them alike, or rank them knowingly (`allow_differences=`)."
+        )
 
 
 def find_references(dataset_name: str) -> Path:
@@ -206,6 +260,7 @@ def compare_models(
     folds: Sequence[str],
     *,
     ensembles: bool = True,
+    allow_differences: bool = False,
     workers: int | None = None,
     on_candidate: Callable[[str], object] = lambda _: None,
 ) -> Selection:
@@ -226,6 +281,8 @@ def compare_models(
         The folds whose validation predictions count.
     ensembles
         Whether to try pairs of models as well.
+    allow_differences
+        Whether to rank models that are not comparable, see `compare_runs`.
     workers
         Threads to use; by default one per usable CPU.
     on_candidate
@@ -234,8 +291,12 @@ def compare_models(
     Raises
     ------
     EvaluationError
-        A fold has no validation predictions, a case cannot be evaluated, or no Dice is defined.
+        The models are not comparable, a fold has no validation predictions, a case cannot be
+        evaluated, or no Dice is defined.
     """
+    comparisons = compare_all_runs(models, folds)
+    if not allow_differences:
+        refuse_differences(comparisons)
     candidates: list[Candidate] = []
     notes: list[str] = []
 
@@ -263,7 +324,7 @@ def compare_models(
     )
     return Selection(
         candidates=tuple(candidates), best=best, folds=tuple(folds), ensembles=ensembles,
-        determination=determination, notes=tuple(notes),
+        determination=determination, notes=tuple(notes), comparisons=comparisons,
     )  # fmt: skip
 
 

@@ -1,7 +1,11 @@
 """What must be so before a fold is trained: nothing is replaced unasked, no model is mixed."""
 
+from collections.abc import Iterator
+
 from resenc_plans.errors import TrainingError
 from resenc_plans.folders import FINAL_CHECKPOINT
+from resenc_plans.reprs import listed
+from resenc_plans.runs.folds import MAX_NAMES, FoldCases, left_out_of_one
 from resenc_plans.runs.model_folder import ModelFolder
 from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.runs.run_record import RunRecord, differences
@@ -25,17 +29,20 @@ def refuse_to_replace(folder: RunFolder) -> None:
     )
 
 
-def refuse_other_settings(folder: RunFolder, record: RunRecord) -> None:
+def refuse_other_settings(
+    folder: RunFolder, record: RunRecord, cases: FoldCases | None = None
+) -> None:
     """Refuse a fold that would be trained otherwise than the model's other folds.
 
-    Folds without a record, such as nnU-Net's, are not compared.
+    `cases` are those of the fold; None where its batches are not made from stored cases. Folds
+    without a record, such as nnU-Net's, are not compared.
 
     Raises
     ------
     TrainingError
         It differs; the message lists how.
     FileError
-        The record of another fold is damaged.
+        The record, or the list of cases, of another fold is damaged.
     """
     model = ModelFolder(folder.model)
     for fold in model.folds():
@@ -43,10 +50,17 @@ def refuse_other_settings(folder: RunFolder, record: RunRecord) -> None:
         before = RunRecord.load(other.path)
         if fold == str(folder.fold) or before is None:
             continue
-        found = differences(before, record)
+        found = [*differences(before, record), *_cases_of_one(FoldCases.load(other.path), cases)]
         if found:
             raise TrainingError(
                 f"{other.path}: was trained otherwise, so fold {folder.fold} would be of another "
                 f"model: {'; '.join(found)}. Train it alike, give it a folder of its own "
                 "(`name=`), or mix them knowingly (`allow_differences=`)."
             )
+
+
+def _cases_of_one(before: FoldCases | None, now: FoldCases | None) -> Iterator[str]:
+    if before is not None and now is not None:
+        names = left_out_of_one(before, now)
+        if names:
+            yield f"cases were missing in one of the folds: {listed(names, MAX_NAMES)}"

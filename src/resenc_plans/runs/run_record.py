@@ -65,6 +65,10 @@ class OwnCode(BaseModel):
             importable="<" not in name and module != "__main__" and _takes_two(code),
         )
 
+    def __str__(self) -> str:
+        """The import path, with arguments if there are any."""
+        return f"{self.import_path}({self.arguments})" if self.arguments else self.import_path
+
     @property
     def module(self) -> str:
         """The module, without class or function."""
@@ -104,6 +108,11 @@ class RunRecord(BaseModel):
             precision=precision,
             code={key: OwnCode.of(part) for key, part in parts.items()},
         )
+
+    @property
+    def flat_settings(self) -> dict[str, Any]:
+        """The settings by dotted keys, in their present form, with all defaults."""
+        return _flat(TrainingSettings.model_validate(self.settings).model_dump())
 
     @classmethod
     def load(cls, run: Path) -> Self | None:
@@ -145,13 +154,25 @@ def differences(before: RunRecord, now: RunRecord) -> tuple[str, ...]:
     """
     return (
         *changes(_decisive(before), _decisive(now)),
-        *(
-            f"{part}: the code of {now.code[part].import_path} has changed"
-            for part in before.code.keys() & now.code.keys()
-            if before.code[part].import_path == now.code[part].import_path
-            and before.code[part].sha256 != now.code[part].sha256
-        ),
+        *changed_code(before.code, now.code),
     )
+
+
+def changed_code(before: Mapping[str, OwnCode], now: Mapping[str, OwnCode]) -> tuple[str, ...]:
+    """Which parts of the same import path come from other source, as clauses."""
+    return tuple(
+        f"{part}: the code of {now[part].import_path} has changed"
+        for part in sorted(before.keys() & now.keys())
+        if before[part].import_path == now[part].import_path
+        and before[part].sha256 != now[part].sha256
+    )
+
+
+def decisive_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the flat settings that decide the result, without seed, workers and the like."""
+    return {
+        key: value for key, value in settings.items() if key.partition(".")[0] not in _ABOUT_ONE_RUN
+    }
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -164,24 +185,20 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [
         f"{key} {_text(before.get(key))}, now {_text(now.get(key))}"
         for key in keys
-        if not _equal(before.get(key), now.get(key))
+        if not equal_values(before.get(key), now.get(key))
     ]
 
 
 def _decisive(record: RunRecord) -> dict[str, Any]:
-    settings = TrainingSettings.model_validate(record.settings).model_dump()
     return {
-        **_flat({key: settings[key] for key in settings if key not in _ABOUT_ONE_RUN}),
+        **decisive_settings(record.flat_settings),
         "precision": record.precision,
         **{
             key: value
             for key, value in _flat(record.configuration).items()
             if key.partition(".")[0] not in _NOT_TRAINED_WITH
         },
-        **{
-            part: f"{code.import_path}({code.arguments})" if code.arguments else code.import_path
-            for part, code in record.code.items()
-        },
+        **{part: str(code) for part, code in record.code.items()},
     }
 
 
@@ -226,10 +243,10 @@ def _takes_two(code: Any) -> bool:
     return True
 
 
-def _equal(before: Any, now: Any) -> bool:
+def equal_values(before: Any, now: Any) -> bool:
     """Whether two values are the same, but for the last digits of numbers and kinds of lists."""
     if isinstance(before, list | tuple) and isinstance(now, list | tuple):
-        return len(before) == len(now) and all(map(_equal, before, now))
+        return len(before) == len(now) and all(map(equal_values, before, now))
     if isinstance(before, float) and isinstance(now, int | float):
         return isclose(before, now, rel_tol=1e-6)
     return bool(before == now)

@@ -17,7 +17,7 @@ from resenc_plans.plans.training_settings import (
     PolynomialSchedule,
     TrainingSettings,
 )
-from resenc_plans.runs.folds import fold_cases
+from resenc_plans.runs.folds import FoldCases, stored_fold
 from resenc_plans.runs.model_folder import ModelFolder
 from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.runs.stages import previous_predictions
@@ -108,11 +108,12 @@ def default_batches(
     sampler: Sampler | None = None,
     augmentation: Augmentation | None = None,
     name: str | None = None,
+    cases: FoldCases | None = None,
 ) -> tuple[PatchBatches, PatchBatches]:
     """Training and validation batches of this rank, with images in `image_type`.
 
     A sampler or an augmentation is for training; the validation stays comparable. `name` is that of
-    the model.
+    the model. `cases` are the fold's, by default all of them, which must be stored then.
 
     Raises
     ------
@@ -124,23 +125,23 @@ def default_batches(
         /dev/shm has too little room for the batches that workers make.
     """
     store = open_store(config)
-    split = fold_cases(config.plans.folder, store, fold)
-    check_stored_cases(store, (*split.train, *split.val), config, dataset)
-    previous = previous_predictions(config, dataset, (*split.train, *split.val), name)
+    cases = cases or stored_fold(config, dataset, store, fold)
+    check_stored_cases(store, cases.all, config, dataset)
+    previous = previous_predictions(config, dataset, cases.all, name)
     share = split_batch(config.batch_size, ranks.world, settings.oversampled_foreground)[ranks.rank]
     workers = default_workers() if settings.workers is None else settings.workers
     training = PatchSource(
         store=store,
         config=config,
         labels=dataset.labels,
-        cases=split.train,
+        cases=cases.train,
         share=share,
         purpose="training",
         seed=settings.seed,
         image_type=image_type,
         previous_stage=previous,
     )
-    validation = replace(training, cases=split.val, purpose="validation")
+    validation = replace(training, cases=cases.val, purpose="validation")
     training = replace(training, sampler=sampler, augmentation=augmentation)
     pin_memory = ranks.device.type == "cuda"
     loaders = (

@@ -4,6 +4,7 @@ The story is `fit` -> `_train_epoch` -> `TrainingStep`. What may be replaced by 
 loss, optimizer, sampler, augmentation, batches, schedule.
 """
 
+import logging
 import math
 import time
 import warnings
@@ -44,8 +45,10 @@ from resenc_plans.plans.resolutions import resolutions_of
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.reprs import card
 from resenc_plans.runs.beginning import refuse_other_settings, refuse_to_replace
+from resenc_plans.runs.folds import FoldCases, stored_fold
 from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.runs.run_record import RunRecord
+from resenc_plans.runs.stored_cases import open_store
 from resenc_plans.training.batches.source import Augmentation, Batch, Batches, Sampler
 from resenc_plans.training.checkpointing import RunIdentity, TrainingState, load_state, save_state
 from resenc_plans.training.defaults import (
@@ -70,6 +73,8 @@ from resenc_plans.training.step import (
     is_compiled,
     training_precision,
 )
+
+logger = logging.getLogger(__name__)
 
 Validation = tuple[float, tuple[float, ...]]
 """Loss, and pseudo Dice per class."""
@@ -115,6 +120,9 @@ class Trainer:
         in the dataset's folder of results.
     allow_differences
         Whether the model's other folds may have been trained with other settings.
+    allow_missing_cases
+        Whether cases of the fold may be missing from the stored ones; they are left out, which is
+        logged and recorded.
     network, loss, sampler, augmentation, schedule
         Replace those of the plans and of nnU-Net. `loss` is that of one scale.
     optimizer
@@ -135,7 +143,8 @@ class Trainer:
         Parts are your own, and there is no name, or it is nnU-Net's; or `config`, `dataset` or
         `settings` is of another kind.
     TrainingError
-        The model's other folds were trained with other settings.
+        The model's other folds were trained with other settings, or without cases that this one
+        uses.
     DeviceError
         There is no such device, or it cannot train in this precision.
     ConfigurationError, NetworkError
@@ -156,6 +165,7 @@ class Trainer:
         name: str | None = None,
         overwrite: bool = False,
         allow_differences: bool = False,
+        allow_missing_cases: bool = False,
         ranks: Ranks | None = None,
         network: nn.Module | None = None,
         loss: Loss | None = None,
@@ -196,8 +206,16 @@ class Trainer:
         self.overwrite = overwrite
         kind = str(self.precision or torch.float32).removeprefix("torch.")
         self.record = RunRecord.of(name, config, settings, kind, parts)
+        self.cases: FoldCases | None = None
+        """Those of the fold; None where the caller makes all batches."""
+        if training_batches is None or validation_batches is None:
+            self.cases = stored_fold(
+                *(config, dataset, open_store(config), fold),
+                allow_missing_cases=allow_missing_cases,
+                write=ranks.is_first,
+            )
         if not allow_differences:
-            refuse_other_settings(self.folder, self.record)
+            refuse_other_settings(self.folder, self.record, self.cases)
         self.on_progress = on_progress
         torch.manual_seed(settings.seed)
         is_own = network is not None
@@ -239,6 +257,7 @@ class Trainer:
                 sampler=sampler,
                 augmentation=augmentation,
                 name=name,
+                cases=self.cases,
             )
             training_batches = training_batches or training
             validation_batches = validation_batches or validation
@@ -349,7 +368,21 @@ class Trainer:
             self.folder.reopen()
         records = self._open_records()
         self.record.save(self.folder.path)
+        if self.cases is not None:
+            self._record_cases(self.cases)
         return records
+
+    def _record_cases(self, cases: FoldCases) -> None:
+        for text in cases.notes:
+            logger.warning("%s", text)
+        before = FoldCases.load(self.folder.path)
+        if before is not None and before.all != cases.all:
+            logger.warning(
+                "%s: has been trained on other cases so far; %d have changed.",
+                self.folder.path,
+                len({*before.all} ^ {*cases.all}) or len(cases.all),
+            )
+        cases.save(self.folder.path)
 
     def _train_epoch(self, batches: Iterator[Batch], stop: StopRequest) -> str | None:
         """The rest of the current epoch; why it was left, None where it is done."""

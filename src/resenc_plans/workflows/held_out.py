@@ -16,10 +16,11 @@ from resenc_plans.folders import GROUND_TRUTH
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.plans.configuration import ResolvedConfiguration
-from resenc_plans.runs.folds import fold_cases
+from resenc_plans.runs.folds import stored_fold
 from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.runs.stages import open_prediction, previous_predictions
 from resenc_plans.runs.stored_cases import open_store
+from resenc_plans.runs.validation_record import ValidationRecord
 from resenc_plans.workflows.next_stage import NextStage, next_stages
 from resenc_plans.workflows.stored_prediction import StoredPredictor
 
@@ -46,6 +47,7 @@ def validate_held_out(
     name: str | None = None,
     network: "nn.Module | None" = None,
     probabilities: bool = False,
+    allow_missing_cases: bool = False,
     on_cases: Callable[[tuple[str, ...]], object] | None = None,
 ) -> HeldOutValidation:
     """Predict the fold's held-out cases from the store, score them, prepare a next stage.
@@ -70,6 +72,8 @@ def validate_held_out(
         The one that was trained, where it is not the one that the plans name.
     probabilities
         Whether to keep probabilities too, which ensembles need.
+    allow_missing_cases
+        Whether cases of the fold may be missing from the stored ones; they are left out.
     on_cases
         Called with the names of the held-out cases before they are predicted.
 
@@ -79,11 +83,15 @@ def validate_held_out(
         There are no references.
     LockedError
         Another process trains or validates this fold.
+    PreprocessingError
+        Cases of the fold are not stored.
     ModelError
         The trained model, or predictions of a cascade's previous stage, are missing or damaged.
     """
     preprocessed, store = config.plans.folder, open_store(config)
-    cases = fold_cases(preprocessed, store, folder.fold).val
+    cases = stored_fold(
+        config, dataset, store, folder.fold, allow_missing_cases=allow_missing_cases
+    ).val
     previous = previous_predictions(config, dataset, cases, name)
     references = _references(preprocessed, dataset)
     if on_cases is not None:
@@ -107,6 +115,12 @@ def validate_held_out(
             reader=reader if reader in READERS else None,
             probabilities=probabilities,
         )
+        ValidationRecord(
+            mirror_axes=predictor.mirror_axes,
+            step_size=predictor.settings.step_size,
+            checkpoint=predictor.settings.checkpoint,
+            precision=str(predictor.autocast or "float32").removeprefix("torch."),
+        ).save(folder.validation)
     return HeldOutValidation(evaluation, stages)
 
 

@@ -68,6 +68,7 @@ def train_fold(
     resume: bool = False,
     overwrite: bool = False,
     allow_differences: bool = False,
+    allow_missing_cases: bool = False,
     pretrained: Path | None = None,
     validation: bool = True,
     probabilities: bool = False,
@@ -103,6 +104,9 @@ def train_fold(
         in the dataset's folder of results.
     allow_differences
         Whether the model's other folds may have been trained with other settings.
+    allow_missing_cases
+        Whether cases of the fold may be missing from the stored ones; they are left out, which is
+        logged and recorded.
     pretrained
         A checkpoint whose weights to start from.
     validation
@@ -154,6 +158,7 @@ def train_fold(
             name=name,
             overwrite=overwrite,
             allow_differences=allow_differences,
+            allow_missing_cases=allow_missing_cases,
             ranks=ranks,
             allow_import=allow_import,
             on_progress=on_progress,
@@ -179,6 +184,7 @@ def train_fold(
             name=name,
             network=parts.get("network"),
             probabilities=probabilities,
+            allow_missing_cases=allow_missing_cases,
         )
     return TrainedFold(folder, result, validated)
 

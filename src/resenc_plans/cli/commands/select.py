@@ -19,7 +19,14 @@ from resenc_plans.cli.options import (
     required_dataset,
 )
 from resenc_plans.cli.progress import case_progress
-from resenc_plans.cli.render import note, print_json, print_table, say, styled
+from resenc_plans.cli.render import (
+    note,
+    print_commands,
+    print_json,
+    print_table,
+    say,
+    styled,
+)
 
 if TYPE_CHECKING:
     from resenc_plans.evaluation.selection import Selection
@@ -39,6 +46,13 @@ def select(
             help="Try pairs of models too; they need validation with probabilities.",
         ),
     ] = True,
+    allow_differences: Annotated[
+        bool,
+        typer.Option(
+            "--allow-differences",
+            help="Rank even models that were trained or validated otherwise.",
+        ),
+    ] = False,
     references: Annotated[
         Path | None,
         typer.Option(
@@ -64,18 +78,29 @@ def select(
     selection = select_models(
         required_dataset(dataset),
         trainers=trainers or (), plans=plans or (), configurations=configurations or (),
-        folds=parse_folds(folds), ensembles=ensembles, references=references, results=results,
-        workers=workers, progress=case_progress,
+        folds=parse_folds(folds), ensembles=ensembles, allow_differences=allow_differences,
+        references=references, results=results, workers=workers, progress=case_progress,
     )  # fmt: skip
     for remark in selection.notes:
         note(remark)
+    _print_differences(selection)
     if format is Format.JSON:
         print_json(selection.to_dict())
         return
     _print_candidates(selection)
-    say(instructions(selection).rstrip())
+    print_commands(instructions(selection))
     information, commands = selection.written
     say(f"Wrote {information} and {commands.name}.")
+
+
+def _print_differences(selection: "Selection") -> None:
+    for comparison in selection.comparisons:
+        names = f"{comparison.first.identifier} and {comparison.second.identifier}"
+        for difference in (*comparison.of_severity("error"), *comparison.of_severity("warning")):
+            note(f"{names}: {difference}")
+    unknown = {one.subject for pair in selection.comparisons for one in pair.unknown}
+    if unknown:
+        note(f"Not recorded of all models, so not compared: {', '.join(sorted(unknown))}.")
 
 
 def _print_candidates(selection: "Selection") -> None:

@@ -93,6 +93,13 @@ def train(
             help="Train even if other folds of the model were trained with other settings.",
         ),
     ] = False,
+    allow_missing_cases: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing-cases",
+            help="Train even if cases are not preprocessed; they are left out.",
+        ),
+    ] = False,
     pretrained: Annotated[
         Path | None,
         typer.Option(
@@ -170,6 +177,7 @@ def train(
             gpus=gpus,
             name=name,
             allow_import=tuple(allow_import or ()),
+            allow_missing_cases=allow_missing_cases,
         )
         return
     options = context.find_root().params
@@ -184,6 +192,7 @@ def train(
         resume=resume,
         overwrite=overwrite,
         allow_differences=allow_differences,
+        allow_missing_cases=allow_missing_cases,
         pretrained=None if pretrained is None else str(pretrained),
         validation=validation,
         probabilities=probabilities,
