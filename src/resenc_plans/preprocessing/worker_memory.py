@@ -6,7 +6,7 @@ from math import prod
 from pathlib import Path
 
 from resenc_plans.datasets.dataset import Case
-from resenc_plans.datasets.images.geometry import itk_name, simpleitk
+from resenc_plans.datasets.images import itk
 from resenc_plans.errors import DatasetError
 from resenc_plans.preprocessing.case import Recipe
 from resenc_plans.preprocessing.resampling.resample import resampled_shape, scratch_bytes
@@ -31,17 +31,14 @@ class ImageHeader:
 
 def read_header(path: Path) -> ImageHeader | None:
     """The header of an image file, None if it cannot be read."""
-    itk = simpleitk()
-    reader = itk.ImageFileReader()
     try:
-        reader.SetFileName(itk_name(path))
-        reader.ReadImageInformation()
+        reader = itk.read_header(path)
     except (DatasetError, RuntimeError):
         return None
     shape, spacing = reader.GetSize()[::-1], reader.GetSpacing()[::-1]
     if len(shape) == 2:
         shape, spacing = (1, *shape), (999 * max(spacing), *spacing)
-    described = itk.GetPixelIDValueAsString(reader.GetPixelID())
+    described = itk.simpleitk().GetPixelIDValueAsString(reader.GetPixelID())
     sizes = (bits // 8 for bits in (8, 16, 32, 64) if f"{bits}-bit" in described)
     return ImageHeader(shape[-3:], spacing[-3:], next(sizes, _MAX_VOXEL_BYTES))
 

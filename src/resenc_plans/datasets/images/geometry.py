@@ -4,46 +4,19 @@ SimpleITK counts axes x, y, z and points to the patient's left, posterior, super
 affines point to right, anterior, superior (RAS).
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resenc_plans.datasets.images import readers
-from resenc_plans.errors import DatasetError
-
-ItkImage = Any
-"""A SimpleITK image. The library has no types, and is imported only when an image is read."""
+from resenc_plans.datasets.images.itk import ItkImage, simpleitk
 
 RAS = "RAS"
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-
-def simpleitk() -> Any:
-    """The module SimpleITK, loaded on first use: it takes a tenth of a second."""
-    import SimpleITK
-
-    return SimpleITK
-
-
-def itk_name(path: Path) -> str:
-    """The path for SimpleITK, which would end the process at a name that is not valid UTF-8.
-
-    Raises
-    ------
-    DatasetError
-        The name is not valid UTF-8.
-    """
-    try:
-        return os.fsencode(path).decode("utf-8")
-    except UnicodeDecodeError:
-        readable = os.fspath(path).encode("utf-8", "backslashreplace").decode()
-        raise DatasetError(f"{readable}: the name is not valid UTF-8. Rename the file.") from None
 
 
 @dataclass(frozen=True)

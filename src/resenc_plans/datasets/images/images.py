@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resenc_plans.datasets.images import geometry, nifti, plain_images, readers
+from resenc_plans.datasets.images import geometry, itk, nifti, plain_images, readers
 from resenc_plans.errors import DatasetError, FileError
 from resenc_plans.files import check_regular
 from resenc_plans.reprs import card, listed, numbers
@@ -182,14 +182,14 @@ def write_label(array: Array, path: str | os.PathLike[str], properties: Mapping[
     if "sitk_stuff" not in properties and "nibabel_stuff" not in properties:
         plain_images.write(labels, path, properties["spacing"])
         return
-    itk = geometry.simpleitk()
+    sitk = itk.simpleitk()
     place, orientation = geometry.geometry_from_properties(properties)
-    image = itk.GetImageFromArray(labels[0] if len(place.spacing) == 2 else labels)
+    image = sitk.GetImageFromArray(labels[0] if len(place.spacing) == 2 else labels)
     place.apply_to(image)
     if orientation is not None:
-        image = itk.DICOMOrient(image, orientation)
+        image = sitk.DICOMOrient(image, orientation)
     try:
-        itk.WriteImage(image, geometry.itk_name(path), useCompression=True)
+        sitk.WriteImage(image, itk.itk_name(path), useCompression=True)
     except RuntimeError as error:
         raise DatasetError(f"{path}: cannot be written: {_reason(error)}") from None
     if not _is_whole(path, image):
@@ -261,13 +261,13 @@ def _reader_of(path: Path) -> str:
 
 def _read_with_simpleitk(path: Path, reader: str) -> Image:
     is_nifti = path.name.lower().endswith(nifti.NIFTI_ENDINGS)
-    itk = geometry.simpleitk()
+    sitk = itk.simpleitk()
     lost: frozenset[str] = frozenset()
     try:
         if is_nifti:
             original, lost = _read_nifti(path)
         else:
-            original = itk.ReadImage(geometry.itk_name(path))
+            original = itk.read_whole(path)
     except RuntimeError as error:
         raise DatasetError(f"{path}: unreadable: {_reason(error)}") from None
     if original.GetNumberOfComponentsPerPixel() > 1:
@@ -283,8 +283,8 @@ def _read_with_simpleitk(path: Path, reader: str) -> Image:
         )
     oriented = original
     if reader in (readers.SIMPLEITK_REORIENT, readers.NIBABEL_REORIENT):
-        oriented = itk.DICOMOrient(original, geometry.RAS)
-    array: Array = itk.GetArrayFromImage(oriented)
+        oriented = sitk.DICOMOrient(original, geometry.RAS)
+    array: Array = sitk.GetArrayFromImage(oriented)
     if array.ndim > 4:
         raise DatasetError(f"{path}: has {array.ndim} dimensions, 2 to 4 are possible.")
     if array.ndim < 4:
@@ -294,49 +294,41 @@ def _read_with_simpleitk(path: Path, reader: str) -> Image:
     return Image(array, spacing, properties, lost.union(nifti.not_finite(array)))
 
 
-def _read_nifti(path: Path) -> tuple[geometry.ItkImage, frozenset[str]]:
+def _read_nifti(path: Path) -> tuple[itk.ItkImage, frozenset[str]]:
     """The image as ITK reads it, and which kinds of voxels ITK replaces by zeros.
 
     The file is inflated once: ITK reads the header only, unless the voxels are to be scaled.
     """
     voxels, as_stored = nifti.read(path)
     lost = frozenset(nifti.not_finite(voxels))
-    itk = geometry.simpleitk()
-    reader = itk.ImageFileReader()
-    reader.SetImageIO(nifti.ITK_READER)
-    reader.SetFileName(geometry.itk_name(path))
-    reader.ReadImageInformation()
+    reader = itk.read_header(path, nifti.ITK_READER)
     if not as_stored or reader.GetNumberOfComponents() > 1:
-        return reader.Execute(), lost
+        return itk.read_voxels(reader), lost
     array = voxels.reshape(reader.GetSize()[::-1])
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if lost:
         array = np.where(np.isfinite(array), array, 0)
-    image = itk.GetImageFromArray(array, isVector=False)
+    image = itk.simpleitk().GetImageFromArray(array, isVector=False)
     geometry.Geometry.of(reader).apply_to(image)
     return image, lost
 
 
 def _is_whole(path: Path, image: Any) -> bool:
     """Whether a new file holds all of an image: ITK reports no error when the disk is full."""
-    itk = geometry.simpleitk()
     try:
         if path.name.lower().endswith(nifti.NIFTI_ENDINGS):
             nifti.scan(path)
             return True
-        itk.ReadImage(os.fspath(path))
+        itk.read_whole(path)
     except (DatasetError, RuntimeError):
         return False
     # ITK reads truncated GIPL files without an error; their voxels are never compressed.
-    voxels: int = itk.GetArrayViewFromImage(image).nbytes
+    voxels: int = itk.simpleitk().GetArrayViewFromImage(image).nbytes
     return path.suffix.lower() != ".gipl" or path.stat().st_size == GIPL_HEADER_BYTES + voxels
 
 
 def _dimension(path: Path) -> int:
-    reader = geometry.simpleitk().ImageFileReader()
-    reader.SetFileName(geometry.itk_name(path))
-    reader.ReadImageInformation()
-    dimension: int = reader.GetDimension()
+    dimension: int = itk.read_header(path).GetDimension()
     return dimension
 
 
