@@ -218,3 +218,16 @@ def test_the_memory_of_preprocessing_is_told_where_there_are_images(
     assert "per worker" not in run("cost").out
     told = run("cost", "-d", phantom, "-p", planned)
     assert "Preprocessing takes at most 0.30 GiB per worker, by the headers of 3 cases." in told.out
+
+
+def test_more_configurations_than_a_table_shows_are_priced_by_name_only(
+    run: Callable[..., Done], planned: Path
+) -> None:
+    plans = document(planned)
+    for number in range(500):
+        plans["configurations"][f"child_{number}"] = {"inherits_from": "3d_fullres"}
+    planned.write_text(json.dumps(plans))
+    done = run("cost", "-p", planned)
+    assert done.code == 2
+    assert "Name those" in done.err
+    assert run("cost", "child_7", "-p", planned).code == 0

@@ -1,6 +1,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -128,3 +129,21 @@ def test_a_file_that_is_not_json_is_a_file_error(tmp_path: Path) -> None:
     path.write_text('{"labels": ')
     with pytest.raises(FileError, match="truncated"):
         DatasetJson.load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"labels": {"background": 0, "a": 10**400}}, "labels"),
+        ({"labels": {"background": 0, "a": "x" * 10**6}}, "labels"),
+        ({"labels": {"background": 0, "a" * 10**6: "x"}}, "labels"),
+        ({"numTraining": 10**400}, "numTraining"),
+        ({"numTraining": -1}, "numTraining"),
+    ],
+)
+def test_silly_values_are_refused_in_a_message_of_a_few_lines(
+    changes: dict[str, Any], key: str
+) -> None:
+    with pytest.raises(DatasetError, match=key) as error:
+        DatasetJson.from_dict(document(**changes))
+    assert len(str(error.value)) < 2500

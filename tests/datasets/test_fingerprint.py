@@ -115,3 +115,17 @@ def test_json_of_another_kind_is_an_error() -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="no such file"):
         Fingerprint.load(tmp_path / "dataset_fingerprint.json")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("spacings", [[1e-300, 1.0, 1.0]]),
+        ("spacings", [[1.0, 1e300, 1.0]]),
+        ("shapes_after_crop", [[10**400, 5, 5]]),
+    ],
+)
+def test_sizes_that_no_image_has_are_refused_with_their_key(key: str, value: object) -> None:
+    with pytest.raises(FingerprintError, match=key) as error:
+        Fingerprint.from_dict(_document(**{key: value}))
+    assert len(str(error.value)) < 1000

@@ -2,8 +2,12 @@ from pathlib import Path
 
 import pytest
 
+from resenc_plans.errors import UsageError
 from resenc_plans.execution import cpus
-from resenc_plans.execution.cpus import cpu_quota, usable_cpus
+from resenc_plans.execution.cases import each_case
+from resenc_plans.execution.cpus import checked_workers, cpu_quota, usable_cpus
+from resenc_plans.execution.pipeline import Pipeline
+from resenc_plans.execution.processes import LocalWorkers
 
 
 def write(path: Path, text: str) -> None:
@@ -57,3 +61,23 @@ def test_there_is_at_least_one_cpu() -> None:
 def test_a_container_s_quota_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpus, "cpu_quota", lambda: 0.5)
     assert usable_cpus() == 1
+
+
+def test_workers_are_checked_against_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resenc_plans.execution.cpus.usable_cpus", lambda: 2)
+    assert checked_workers(1) == 1
+    assert checked_workers(32) == 32
+    for workers in (0, -1, 33, 100_000, 10**5000):
+        with pytest.raises(UsageError, match=r"`workers=` .*from 1 to 32 .* 2 CPUs"):
+            checked_workers(workers)
+    monkeypatch.setattr("resenc_plans.execution.cpus.usable_cpus", lambda: 100)
+    assert checked_workers(400) == 400
+
+
+def test_neither_processes_nor_threads_are_started_beyond_that() -> None:
+    with pytest.raises(UsageError):
+        LocalWorkers(100_000)
+    with pytest.raises(UsageError):
+        each_case(str, ["a"], workers=100_000)
+    with pytest.raises(UsageError):
+        list(Pipeline(str, lambda case, _: case, lambda *_: None, workers=100_000).run(["a"]))

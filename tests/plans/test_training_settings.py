@@ -62,3 +62,23 @@ def test_what_a_caller_names_goes_before_what_plans_name() -> None:
     merged = TrainingSettings(epochs=5).over(planned)
     assert (merged.epochs, merged.optimizer, merged.iterations) == (5, AdamW(eps=1e-4), 250)
     assert TrainingSettings(epochs=5).over(None) == TrainingSettings(epochs=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", 10**23),
+        ("seed", 2**32),
+        ("workers", 100_000),
+        ("epochs", 10**30),
+        ("iterations", 10**400),
+        ("learning_rate", float("inf")),
+        ("max_minutes", 1e300),
+    ],
+)
+def test_settings_that_no_machine_can_follow_are_refused(
+    tmp_path: Path, name: str, value: float
+) -> None:
+    (tmp_path / "settings.json").write_text(json.dumps({name: value}))
+    with pytest.raises(FileError, match=name):
+        TrainingSettings.load(tmp_path / "settings.json")

@@ -63,8 +63,9 @@ def print_preview(
         check_stored_cases,
         open_store,
     )
-    from resenc_plans.training.defaults import default_run_folder
+    from resenc_plans.training.defaults import batch_workers, default_run_folder
 
+    batch_workers(settings)
     channels, heads = input_channels(config, dataset.labels), dataset.labels.num_heads
     checked = check_network(
         config,

@@ -33,9 +33,19 @@ class InferenceCost:
 def inference_cost(
     config: ResolvedConfiguration, layers: SizedLayers, *, regions: bool = False
 ) -> InferenceCost:
-    """The cost of a case of the median shape."""
+    """The cost of a case of the median shape.
+
+    Raises
+    ------
+    ConfigurationError
+        The median shape has another number of axes than the patch.
+    """
     shape, image_shape = _shapes(config)
     padding = len(shape) - config.dim
+    if padding not in (0, 1):
+        raise config.error(
+            f"median_image_size_in_voxels has {len(shape)} axes, patch_size has {config.dim}."
+        )
     patch = (1,) * padding + config.patch_size
     voxels = prod(max(size, edge) for size, edge in zip(shape, patch, strict=True))
     heads, patch_voxels = layers.output_heads, prod(patch)

@@ -15,7 +15,8 @@ from pydantic import (
     ValidationError,
 )
 
-from resenc_plans.errors import DatasetError
+from resenc_plans.datasets.bounds import MAX_CASES, MAX_LABEL
+from resenc_plans.errors import DatasetError, shown
 from resenc_plans.files import read_json
 from resenc_plans.reprs import call_of_model, card, listed
 
@@ -31,13 +32,15 @@ def _label_value(value: Any) -> Any:
 
 def _integer(value: Any) -> int:
     if isinstance(value, bool):
-        raise ValueError(f"a label value is an integer, not {value!r}")
+        raise ValueError(f"a label value is an integer, not {shown(value)}")
     try:
         number = int(value)
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"a label value is an integer, not {value!r}") from None
+        raise ValueError(f"a label value is an integer, not {shown(value)}") from None
     if isinstance(value, float) and number != value:
-        raise ValueError(f"a label value is an integer, not {value!r}")
+        raise ValueError(f"a label value is an integer, not {shown(value)}")
+    if abs(number) > MAX_LABEL:
+        raise ValueError(f"a label value is at most {MAX_LABEL}, not {shown(value)}")
     return number
 
 
@@ -100,7 +103,11 @@ class DatasetJson(BaseModel):
         examples=[".nii.gz"],
     )
     num_training: int | None = Field(
-        None, validation_alias="numTraining", description="Number of training cases."
+        None,
+        ge=0,
+        le=MAX_CASES,
+        validation_alias="numTraining",
+        description="Number of training cases.",
     )
     regions_class_order: tuple[int, ...] | None = Field(
         None,

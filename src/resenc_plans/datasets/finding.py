@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from resenc_plans.errors import bounded
 from resenc_plans.reprs import card
 
 Severity = Literal["error", "warning", "note"]
@@ -29,6 +30,9 @@ class Finding:
     """In a dataset; None where the finding is about the dataset as a whole."""
     path: Path | None = None
     """In a dataset: the file."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", bounded(self.message))
 
     def __repr__(self) -> str:
         place = (self.configuration, self.key, self.case, self.path)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
+from resenc_plans.datasets.bounds import MAX_EDGE, MAX_SPACING, MIN_SPACING
 from resenc_plans.errors import FingerprintError
 from resenc_plans.files import read_json, write_json
 from resenc_plans.reprs import call_of_model, card, listed, numbers
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset
 
 Number = Annotated[float, Field(strict=True)]
-Millimetres = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
-Voxels = Annotated[int, Field(strict=True, gt=0)]
+Millimetres = Annotated[float, Field(strict=True, ge=MIN_SPACING, le=MAX_SPACING)]
+Voxels = Annotated[int, Field(strict=True, gt=0, le=MAX_EDGE)]
 Fraction = Annotated[float, Field(strict=True, gt=0, le=1)]
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from resenc_plans.errors import ResencPlansError, WorkerError, WorkerStartError
-from resenc_plans.execution.cpus import usable_cpus
+from resenc_plans.execution.cpus import checked_workers, usable_cpus
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -88,7 +88,7 @@ def each_case(
         No worker process can be started.
     """
     if executor is None:
-        with ThreadPoolExecutor(workers or usable_cpus()) as threads:
+        with ThreadPoolExecutor(checked_workers(workers or usable_cpus())) as threads:
             return each_case(work, cases, name=name, executor=threads, on_case=on_case)
     results: dict[int, Result | CaseProblem] = {}
     with closing(as_cases_complete(work, cases, executor, name=name)) as outcomes:

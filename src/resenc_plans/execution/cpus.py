@@ -5,7 +5,12 @@ import math
 import os
 from pathlib import Path
 
+from resenc_plans.errors import UsageError, shown
 from resenc_plans.execution.cgroups import CGROUP, MEMBERSHIP, group_folders
+
+MAX_WORKERS = 1024
+"""On any machine."""
+WORKERS_PER_CPU, WORKERS_ANYWHERE = 4, 32
 
 
 def usable_cpus() -> int:
@@ -14,6 +19,25 @@ def usable_cpus() -> int:
     cpus = (os.cpu_count() or 1) if affinity is None else len(affinity(0))
     quota = cpu_quota()
     return cpus if quota is None else max(1, min(cpus, math.ceil(quota)))
+
+
+def checked_workers(workers: int) -> int:
+    """`workers`, where this machine can bear so many processes or threads.
+
+    Raises
+    ------
+    UsageError
+        They are fewer than one, or more than `MAX_WORKERS` or than four for each usable CPU; 32 are
+        allowed on any machine.
+    """
+    cpus = usable_cpus()
+    most = min(MAX_WORKERS, max(WORKERS_ANYWHERE, WORKERS_PER_CPU * cpus))
+    if not 1 <= workers <= most:
+        raise UsageError(
+            f"`workers=` {shown(workers)}: from 1 to {most} are possible here, where "
+            f"{cpus} CPUs may be used."
+        )
+    return workers
 
 
 def cpu_quota(cgroup: Path = CGROUP, membership: Path = MEMBERSHIP) -> float | None:

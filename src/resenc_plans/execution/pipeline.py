@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from resenc_plans.execution.cases import CaseProblem, problem
+from resenc_plans.execution.cpus import checked_workers
 
 Case = TypeVar("Case")
 Read = TypeVar("Read")
@@ -36,7 +37,8 @@ class Pipeline(Generic[Case, Read, Predicted]):
         begun are finished and the others are dropped.
         """
         writing: deque[tuple[Case, Future[None]]] = deque()
-        readers, writers = ThreadPoolExecutor(self.workers), ThreadPoolExecutor(self.workers)
+        workers = checked_workers(self.workers)
+        readers, writers = ThreadPoolExecutor(workers), ThreadPoolExecutor(workers)
         try:
             for case, future in self._read_ahead(readers, cases):
                 predicted = self._predict(case, future)

@@ -21,6 +21,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, ParamSpec, TypeVar
 
 from resenc_plans.errors import WorkerError, WorkerStartError
+from resenc_plans.execution.cpus import checked_workers
 from resenc_plans.execution.parents import end_with_parent
 
 P = ParamSpec("P")
@@ -53,7 +54,7 @@ class LocalWorkers(Executor):
 
     def __init__(self, processes: int, threads: int = 1) -> None:
         self._context = multiprocessing.get_context("spawn")
-        self._processes = processes
+        self._processes = checked_workers(processes)
         self._threads = threads
         self._waiting: deque[_Task] = deque()
         self._workers: list[_Worker] = []

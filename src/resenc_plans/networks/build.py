@@ -135,7 +135,12 @@ def _build_unet(
     except (ConfigurationError, NetworkError) as error:
         raise config.error(f"architecture.arch_kwargs.{error}") from None
     network = ResidualEncoderUNet if unet.kind == "residual" else PlainConvUNet
-    return network(unet, layers, input_channels, output_heads, deep_supervision=deep_supervision)
+    try:
+        return network(
+            unet, layers, input_channels, output_heads, deep_supervision=deep_supervision
+        )
+    except NetworkError as error:
+        raise NetworkError(f"{config.plans.source}: {config.name}: {error}") from None
 
 
 def _refuse_unknown_arguments(config: ResolvedConfiguration, arguments: UNetArguments) -> None:

@@ -142,7 +142,7 @@ def fit(
     Raises
     ------
     PlanningError
-        No patch is small enough for the memory target.
+        No patch is small enough for the memory target, or an axis has no voxel.
     """
     preset = budget.preset
     smallest_batch = preset.batch_size_2d if len(spacing) == 2 else MIN_BATCH_SIZE
@@ -150,6 +150,12 @@ def fit(
     is_image = all(limit <= size for size, limit in zip(initial, median_shape, strict=True))
     patch_limit: PatchLimit = "image size" if is_image else "initial size"
     start = [min(size, limit) for size, limit in zip(initial, median_shape, strict=True)]
+    if min(start) <= 0:
+        raise PlanningError(
+            f"At a spacing of {' x '.join(f'{size:g}' for size in spacing)} mm, images of "
+            f"{' x '.join(f'{size:g}' for size in median_shape)} voxels leave an axis without a "
+            "voxel. Give another target spacing, or correct the spacing in the images' headers."
+        )
     candidate = planned_network(spacing, start, preset)
     while not yardstick.fits(candidate, smallest_batch):
         patch_limit = "memory"

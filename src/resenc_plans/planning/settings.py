@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 
-from resenc_plans.errors import PlanningError
+from resenc_plans.datasets.bounds import MAX_SPACING, MIN_SPACING
+from resenc_plans.errors import PlanningError, shown
 from resenc_plans.files import fault_of_part
 from resenc_plans.planning.presets import Preset, find_preset, presets
 
@@ -66,10 +66,16 @@ class PlanningSettings:
                 "Give plans that are fitted to an estimate another name."
             )
         cap = preset.batch_cap if self.batch_cap is None else self.batch_cap
-        if not isfinite(cap) or cap <= 0:
-            raise PlanningError(f"The batch cap is {cap}: give a positive share, such as 0.05.")
+        if not 0 < cap <= MAX_BATCH_CAP:
+            raise PlanningError(
+                f"The batch cap is {shown(cap)}: give a positive share, such as 0.05."
+            )
         return Choices(preset, gpu_memory_gb, plans_name, cap, _checked_spacing(self.spacing))
 
+
+MAX_GPU_MEMORY_GB = 100_000
+MAX_BATCH_CAP = 1_000_000
+"""Share of the dataset's voxels: a batch may be larger than a small dataset."""
 
 STANDARD = PlanningSettings()
 """Nothing chosen: preset L, as nnU-Net plans it."""
@@ -87,9 +93,10 @@ class Choices:
 
 
 def _preset_and_target(key: str | None, gpu_memory_gb: float | None) -> tuple[Preset, float]:
-    if gpu_memory_gb is not None and not (isfinite(gpu_memory_gb) and gpu_memory_gb > 0):
+    if gpu_memory_gb is not None and not 0 < gpu_memory_gb <= MAX_GPU_MEMORY_GB:
         raise PlanningError(
-            f"The GPU memory target is {gpu_memory_gb}: give a positive number of GB, such as 24."
+            f"The GPU memory target is {shown(gpu_memory_gb)}: give a positive number of GB of at "
+            f"most {MAX_GPU_MEMORY_GB:,}, such as 24."
         )
     if key is None:
         key = "L" if gpu_memory_gb is None else "M"
@@ -127,9 +134,10 @@ def _plans_name(preset: Preset, target: float, name: str | None) -> str:
 def _checked_spacing(spacing: Sequence[float] | None) -> tuple[float, ...] | None:
     if spacing is None:
         return None
-    values = tuple(float(value) for value in spacing)
-    if len(values) != 3 or not all(isfinite(value) and value > 0 for value in values):
+    if len(spacing) != 3 or not all(MIN_SPACING <= value <= MAX_SPACING for value in spacing):
         raise PlanningError(
-            f"The target spacing is {values}: three positive numbers in mm are needed (z, y, x)."
+            f"The target spacing is {shown(tuple(spacing))}: three positive numbers in mm are "
+            f"needed (z, y, x), from {MIN_SPACING:g} to {MAX_SPACING:g}."
         )
-    return values
+    z, y, x = map(float, spacing)
+    return z, y, x

@@ -62,6 +62,9 @@ LAYER_NAMES: dict[str, dict[str, str]] = {
 }
 """For each argument that names a layer class: the names it may have, short and full."""
 
+MAX_STAGES = 20
+"""Stages of a U-Net that configurations can run with: each halves the image."""
+
 Count = Annotated[Integer, Field(ge=1)]
 PerStage = Count | tuple[Count, ...]
 PerStageAndAxis = Count | tuple[Count | tuple[Count, ...], ...]

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
-from resenc_plans.errors import ConfigurationError, PlansError, UsageError
+from resenc_plans.datasets.bounds import MAX_SPACING, MIN_SPACING
+from resenc_plans.errors import ConfigurationError, PlansError, UsageError, shown
 from resenc_plans.files import fault_of_part
 from resenc_plans.plans.architectures import LAYERS, architecture_kind, is_same_network
 from resenc_plans.plans.configuration import PREPROCESSING_KEYS, ResolvedConfiguration
@@ -179,8 +180,13 @@ def _check_spacing(config: ResolvedConfiguration, spacing: Any) -> None:
         raise ConfigurationError(
             f"{config.name}: spacing: {len(config.spacing)} numbers are needed, one per axis."
         )
-    if not all(isinstance(value, int | float) and 0 < value < float("inf") for value in spacing):
-        raise ConfigurationError(f"{config.name}: spacing: every value must be positive, in mm.")
+    if not all(
+        isinstance(value, int | float) and MIN_SPACING <= value <= MAX_SPACING for value in spacing
+    ):
+        raise ConfigurationError(
+            f"{config.name}: spacing is {shown(spacing)}: every value must be positive, "
+            f"in mm, from {MIN_SPACING:g} to {MAX_SPACING:g}."
+        )
 
 
 def _check_name(parent: ResolvedConfiguration, name: str, *, overwrite: bool) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from resenc_plans.datasets.finding import Finding
+from resenc_plans.errors import MAX_VALUE, shown
 from resenc_plans.plans.schema import schemas
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ _TYPES = {
     "number": "a number",
     "boolean": "true or false",
 }
-MAX_VALUE_LENGTH = 80
-
 _SENTENCES = {
     "missing": "is missing",
     "int_type": "must be an integer, not {value}",
@@ -53,11 +52,11 @@ def sentences(error: ValidationError) -> tuple[str, ...]:
         if text is None:
             text = detail["msg"].removeprefix("Value error, ")
             if place:
-                text = f"is not accepted: {text} (it is {_short(detail['input'])})"
+                text = f"is not accepted: {text} (it is {shown(detail['input'], 60)})"
         else:
-            text = text.format(value=_short(detail["input"]), **detail.get("ctx", {}))
+            text = text.format(value=shown(detail["input"], 60), **detail.get("ctx", {}))
         if place in texts and texts[place] != text:
-            text = f"has a wrong type or value: {_short(detail['input'])}"
+            text = f"has a wrong type or value: {shown(detail['input'], 60)}"
         texts[place] = text
     return tuple(f"{place} {text}" if place else text for place, text in texts.items())
 
@@ -73,13 +72,9 @@ def location(parts: tuple[Any, ...]) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         elif part not in _BRANCHES and "[" not in part:
-            text += f".{part}" if text else part
+            key = part if len(part) <= MAX_VALUE else f"{part[: MAX_VALUE - 3]}..."
+            text += f".{key}" if text else key
     return text
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def schema_faults(document: Any) -> tuple[Finding, ...]:
@@ -112,8 +107,7 @@ def _nearest(fault: "SchemaError") -> "Iterator[SchemaError]":
 
 def _in_words(alternatives: "list[SchemaError]") -> str:
     first = alternatives[0]
-    value = repr(first.instance)
-    value = value if len(value) <= MAX_VALUE_LENGTH else f"{value[:MAX_VALUE_LENGTH]}…"
+    value = shown(first.instance)
     if first.validator == "required":
         return "is missing"
     if first.validator == "minimum":

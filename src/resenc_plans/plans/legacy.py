@@ -12,8 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from resenc_plans.errors import ConfigurationError, InheritanceError
-from resenc_plans.plans.architectures import LAYERS, PLAIN_CONV_UNET, RESIDUAL_ENCODER_UNET
+from resenc_plans.errors import ConfigurationError, InheritanceError, shown
+from resenc_plans.plans.architectures import (
+    LAYERS,
+    MAX_STAGES,
+    PLAIN_CONV_UNET,
+    RESIDUAL_ENCODER_UNET,
+)
 from resenc_plans.plans.frozen import thaw
 from resenc_plans.plans.inheritance import INHERITS_FROM, inherit
 
@@ -126,10 +131,10 @@ def _ancestors_of_unchanged(written: Mapping[str, Any], rewritten: set[str]) -> 
 
 def _architecture(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     class_name = values["UNet_class_name"]
-    if class_name not in _ENCODERS:
+    if not isinstance(class_name, str) or class_name not in _ENCODERS:
         raise ConfigurationError(
-            f"{name}: UNet_class_name {class_name!r} is an old-format network that has no current "
-            f"form; nnU-Net converts {' and '.join(_ENCODERS)} only. "
+            f"{name}: UNet_class_name {shown(class_name)} is an old-format network that has no "
+            f"current form; nnU-Net converts {' and '.join(_ENCODERS)} only. "
             "Give the configuration an architecture of its own."
         )
     missing = [key for key in _NEEDED if key not in values]
@@ -143,18 +148,20 @@ def _architecture(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     base, maximum = values["UNet_base_num_features"], values["unet_max_num_features"]
     patch_size = values.get("patch_size")
     dim = len(patch_size) if isinstance(patch_size, list | tuple) else 0
-    if dim not in (2, 3) or not isinstance(per_stage, list):
+    stages = len(per_stage) if isinstance(per_stage, list | tuple) else 0
+    if dim not in (2, 3) or not 1 <= stages <= MAX_STAGES:
         raise ConfigurationError(
             f"{name}: an old-format configuration needs a patch_size of 2 or 3 numbers and a list "
-            "n_conv_per_stage_encoder."
+            f"n_conv_per_stage_encoder of at most {MAX_STAGES}."
         )
+    for key in ("UNet_base_num_features", "unet_max_num_features"):
+        if isinstance(values[key], bool) or not isinstance(values[key], int):
+            raise ConfigurationError(f"{name}: {key} must be an integer, not {shown(values[key])}.")
     return {
         "network_class_name": network,
         "arch_kwargs": {
-            "n_stages": len(per_stage),
-            "features_per_stage": [
-                min(base * 2**stage, maximum) for stage in range(len(per_stage))
-            ],
+            "n_stages": stages,
+            "features_per_stage": [min(base * 2**stage, maximum) for stage in range(stages)],
             "conv_op": f"torch.nn.modules.conv.Conv{dim}d",
             "kernel_sizes": thaw(values["conv_kernel_sizes"]),
             "strides": thaw(values["pool_op_kernel_sizes"]),

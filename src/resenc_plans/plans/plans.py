@@ -17,6 +17,7 @@ from resenc_plans.datasets.fingerprint import Fingerprint, IntensityProperties
 from resenc_plans.errors import ConfigurationError, DatasetError, FileError, PlansError
 from resenc_plans.files import read_json, write_json
 from resenc_plans.folders import DATASET_JSON, FINGERPRINT_JSON, SPLITS_JSON
+from resenc_plans.plans.bounds import number_faults
 from resenc_plans.plans.configuration import (
     Configuration,
     PlansDocument,
@@ -172,6 +173,9 @@ class Plans:
         except ValidationError as error:
             faults = "; ".join(sentences(error))
             raise ConfigurationError(f"{self.source}: {name}: {faults}.") from None
+        silly = "; ".join(number_faults(config, self._header))
+        if silly:
+            raise ConfigurationError(f"{self.source}: {name}: {silly}.")
         config._plans = self._header
         config._document = values
         return config

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from resenc_plans.datasets.bounds import MAX_SEED
 from resenc_plans.errors import FileError
+from resenc_plans.execution.cpus import MAX_WORKERS
 from resenc_plans.files import read_json
 from resenc_plans.reprs import call_of_model
 
@@ -19,9 +21,10 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 Precision = Literal["auto", "fp16", "bf16", "fp32"]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=100_000_000)]
+Minutes = Annotated[float, Field(gt=0, le=100_000_000)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Decay = Annotated[float, Field(ge=0)]
+Decay = Annotated[float, Field(ge=0, le=1e6)]
 
 
 class _Settings(BaseModel):
@@ -49,7 +52,7 @@ class AdamW(_Settings):
         0.999,
     )
     """Shares of the running means of gradients and of their squares that a step keeps."""
-    eps: Annotated[float, Field(gt=0)] = 1e-8
+    eps: Annotated[float, Field(gt=0, le=1)] = 1e-8
     """Added to the denominator; 1e-4 where gradients are in float16."""
     weight_decay: Decay = 0.01
     """Share of the weights that a step removes, times the learning rate."""
@@ -59,7 +62,7 @@ class PolynomialSchedule(_Settings):
     """The learning rate falls with (1 - epoch / epochs) to the power of `exponent`."""
 
     name: Literal["polynomial"] = "polynomial"
-    exponent: Annotated[float, Field(gt=0)] = 0.9
+    exponent: Annotated[float, Field(gt=0, le=1000)] = 0.9
     """nnU-Net's is 0.9."""
 
 
@@ -67,11 +70,11 @@ class CosineSchedule(_Settings):
     """The learning rate rises linearly for some epochs, then falls along half a cosine."""
 
     name: Literal["cosine"] = "cosine"
-    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    warmup_epochs: Annotated[int, Field(ge=0, le=100_000_000)] = 0
     """Epochs until `learning_rate` is reached."""
     warmup_start: Share = 0.0
     """The first epoch's learning rate as a share of `learning_rate`, where there is a warm-up."""
-    floor: Annotated[float, Field(ge=0)] = 0.0
+    floor: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """The lowest learning rate of the fall."""
 
 
@@ -89,7 +92,7 @@ class DiceFocalLoss(_Settings):
     """Dice and the focal loss (Lin et al. 2017), one class against the rest, added."""
 
     name: Literal["dice_focal"] = "dice_focal"
-    gamma: Annotated[float, Field(ge=0)] = 2.0
+    gamma: Annotated[float, Field(ge=0, le=1000)] = 2.0
     """The higher, the less voxels count that are already right."""
     squared_denominator: bool = False
     """Whether the Dice divides by sums of squares of prediction and truth."""
@@ -122,7 +125,7 @@ class TrainingSettings(_Settings):
     """Training batches per epoch."""
     validation_iterations: Count = 50
     """Batches from held-out cases after each epoch, for the pseudo Dice."""
-    learning_rate: Annotated[float, Field(gt=0)] = 0.01
+    learning_rate: Annotated[float, Field(gt=0, le=1e6)] = 0.01
     """Highest learning rate; without a warm-up that of the first epoch."""
     schedule: LearningRateSchedule = PolynomialSchedule()
     """How the learning rate changes from epoch to epoch."""
@@ -146,15 +149,15 @@ class TrainingSettings(_Settings):
     """Whether convolutions in fp32 may use TF32 on CUDA: faster, less exact, nnU-Net's default."""
     compile: bool | None = None
     """Whether torch.compile compiles the network. null: on CUDA, except under Windows."""
-    workers: Annotated[int, Field(ge=0)] | None = None
+    workers: Annotated[int, Field(ge=0, le=MAX_WORKERS)] | None = None
     """Processes that make batches. null: as many as CPUs allow; 0: the main process."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
     """Seed of the initial weights, patches and augmentation."""
     checkpoint_epochs: Count = 50
     """Epochs between checkpoints."""
-    checkpoint_minutes: Annotated[float, Field(gt=0)] = 30
+    checkpoint_minutes: Minutes = 30
     """Minutes after which a checkpoint is written even within `checkpoint_epochs`."""
-    max_minutes: Annotated[float, Field(gt=0)] | None = None
+    max_minutes: Minutes | None = None
     """Minutes after which a run ends with a checkpoint, to be resumed later."""
     tensorboard: bool = False
     """Whether curves are also written for TensorBoard (extra tensorboard)."""

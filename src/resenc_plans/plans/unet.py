@@ -29,6 +29,9 @@ BASIC_BLOCKS = ("BasicBlockD", f"{_BLOCKS}.BasicBlockD")
 BOTTLENECK_BLOCKS = ("BottleneckD", f"{_BLOCKS}.BottleneckD")
 """The names of a residual encoder's two kinds of blocks, short and full."""
 
+MAX_RATIO = 16
+"""Channels of a squeeze and excitation, relative to those of its block."""
+
 _RARE_IN_RESIDUAL = frozenset(
     {
         "block",
@@ -319,7 +322,7 @@ def _residual_blocks(extra: Mapping[str, Any], stages: int) -> ResidualBlocks:
             f"block is {block!r}: {BASIC_BLOCKS[-1]} or {BOTTLENECK_BLOCKS[-1]} is expected."
         )
     depth = _number(extra, "stochastic_depth_p", 0.0, 1)
-    ratio = _number(extra, "squeeze_excitation_reduction_ratio", 1 / 16, float("inf"))
+    ratio = _number(extra, "squeeze_excitation_reduction_ratio", 1 / 16, MAX_RATIO)
     return ResidualBlocks(channels, depth, ratio if extra.get("squeeze_excitation") else None)
 
 

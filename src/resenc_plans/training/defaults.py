@@ -10,7 +10,7 @@ from math import cos, pi
 import torch
 
 from resenc_plans.datasets.dataset import Dataset
-from resenc_plans.execution.cpus import usable_cpus
+from resenc_plans.execution.cpus import checked_workers, usable_cpus
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.training_settings import (
     DiceFocalLoss,
@@ -129,7 +129,7 @@ def default_batches(
     check_stored_cases(store, cases.all, config, dataset)
     previous = previous_predictions(config, dataset, cases.all, name)
     share = split_batch(config.batch_size, ranks.world, settings.oversampled_foreground)[ranks.rank]
-    workers = default_workers() if settings.workers is None else settings.workers
+    workers = batch_workers(settings)
     training = PatchSource(
         store=store,
         config=config,
@@ -152,6 +152,19 @@ def default_batches(
     ranks.wait()  # no rank fills the memory that another still looks at
     first, second = (replace(part, ahead=n) for part, n in zip(loaders, ahead, strict=True))
     return first, second
+
+
+def batch_workers(settings: TrainingSettings) -> int:
+    """The processes that make the training batches of one rank; 0: it makes them itself.
+
+    Raises
+    ------
+    UsageError
+        The settings ask for more than this machine can bear.
+    """
+    if settings.workers is None:
+        return default_workers()
+    return checked_workers(settings.workers) if settings.workers else 0
 
 
 def default_schedule(settings: TrainingSettings) -> Schedule:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from resenc_plans.profiling.trace import TraceCost
 
 _GIB = 2**30
+MAX_AT_ONCE = 500
+"""Configurations that are priced unless they are named: a table of more is none."""
 
 
 def cost(
@@ -77,6 +79,11 @@ def cost(
 
     plan = find_plans(plans, dataset)
     priced: dict[str, _Priced] = {}
+    if not configurations and len(plan.configurations) > MAX_AT_ONCE:
+        raise UsageError(
+            f"{plan.source}: has {len(plan.configurations)} configurations. Name those that are "
+            f"to be priced; more than {MAX_AT_ONCE} at once are not."
+        )
     for name in configurations or plan.configurations:
         try:
             priced[name] = _price(

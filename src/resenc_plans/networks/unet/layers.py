@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from resenc_plans.errors import ConfigurationError
+from resenc_plans.errors import ConfigurationError, NetworkError
 from resenc_plans.networks.imports import import_class, is_allowed
 from resenc_plans.plans.architectures import LAYER_NAMES
 from resenc_plans.plans.frozen import thaw
@@ -167,6 +167,12 @@ def layer_factory(operators: Operators, allow_import: Collection[str] = ()) -> L
 def _uninitialised(cls: type[nn.Module], *arguments: Any, **keywords: Any) -> nn.Module:
     layer = cls(*arguments, **keywords, device="meta")
     for name, parameter in layer.named_parameters(recurse=False):
-        values = torch.empty(parameter.shape, dtype=parameter.dtype)  # to_empty() imports sympy
+        try:
+            values = torch.empty(parameter.shape, dtype=parameter.dtype)  # to_empty() imports sympy
+        except RuntimeError:  # what torch raises where the system gives no memory
+            raise NetworkError(
+                f"a {cls.__name__} with weights of {'x'.join(map(str, parameter.shape))} does not "
+                "fit into memory. Use fewer features."
+            ) from None
         setattr(layer, name, nn.Parameter(values))
     return layer

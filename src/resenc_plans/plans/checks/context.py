@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from resenc_plans.datasets.dataset_json import DatasetJson
-from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.configuration import PROVENANCE, ResolvedConfiguration
 
 Violations = Iterator[tuple[str | None, str, str]]
 """What a check yields: configuration (None for the whole file), key, message."""
@@ -30,3 +30,9 @@ class CheckContext:
     fingerprint_digest: str | None
     check_network: CheckNetwork | None = None
     """Builds networks of classes that are known only where they can be imported."""
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """How the plans were made, as far as they say."""
+        written = self.document.get(PROVENANCE)
+        return written if isinstance(written, Mapping) else {}

@@ -156,7 +156,7 @@ def batch_within_dataset(context: CheckContext) -> Violations:
 
 def stale_fingerprint(context: CheckContext) -> Violations:
     """The fingerprint that the plans were made from is still the dataset's."""
-    recorded = context.document.get(PROVENANCE, {}).get("fingerprint_digest")
+    recorded = context.provenance.get("fingerprint_digest")
     now = context.fingerprint_digest
     if recorded and now and recorded != now:
         yield (

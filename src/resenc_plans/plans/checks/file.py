@@ -186,7 +186,7 @@ def _folded(key: str) -> str:
 
 def preset_target(context: CheckContext) -> Violations:
     """A preset's plans name promises the preset's memory target."""
-    target = context.document.get(PROVENANCE, {}).get("gpu_memory_gb")
+    target = context.provenance.get("gpu_memory_gb")
     name = context.document.get("plans_name")
     if target is not None and name in STANDARD_TARGETS and target != STANDARD_TARGETS[name]:
         yield (
