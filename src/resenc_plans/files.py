@@ -207,6 +207,16 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     return parse_json(text, str(path))
 
 
+def is_zip(path: str | os.PathLike[str]) -> bool:
+    """Whether a file ends as a zip archive does; what cannot be read is none."""
+    import zipfile
+
+    try:
+        return zipfile.is_zipfile(path)
+    except (OSError, zipfile.BadZipFile):  # Python's own test raises it on some damaged ends
+        return False
+
+
 def parse_json(text: str, source: str) -> Any:
     """Parse JSON as `read_json` does; `source` names it in messages.
 

@@ -1,5 +1,7 @@
+import contextlib
 import os
 import subprocess
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -135,3 +137,94 @@ def test_weights_of_another_architecture_are_refused() -> None:
         load_weights(network, wider.state_dict(), "x.pth")
     with pytest.raises(ModelError, match=r"it lacks .*and \d+ more; it has in addition"):
         load_weights(network, build_network(plain(), 1, 2).state_dict(), "x.pth")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("network_weights", [1]),
+        ("network_weights", {"a": 1}),
+        ("network_weights", {1: torch.zeros(1)}),
+        ("network_weights", {"a": torch.zeros(3, 3).to_sparse()}),
+        ("optimizer_state", 1),
+        ("grad_scaler_state", [1]),
+        ("logging", None),
+        ("_best_ema", "high"),
+        ("current_epoch", None),
+        ("current_epoch", -1),
+        ("current_epoch", 10**30),
+        ("init_args", [1]),
+        ("inference_allowed_mirroring_axes", 1),
+        ("inference_allowed_mirroring_axes", ["x"]),
+        ("inference_allowed_mirroring_axes", [7]),
+    ],
+)
+def test_values_of_another_kind_are_refused_with_their_key(
+    checkpoint: Checkpoint, tmp_path: Path, key: str, value: object
+) -> None:
+    save_checkpoint(tmp_path / "a.pth", checkpoint)
+    document = torch.load(tmp_path / "a.pth", weights_only=False)
+    torch.save({**document, key: value}, tmp_path / "a.pth")
+    with pytest.raises(ModelError, match=f"kind of {key}"):
+        load_checkpoint(tmp_path / "a.pth")
+
+
+def test_damaged_bytes_are_an_error_in_words_or_harmless(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.pth"
+    save_checkpoint(path, replace(checkpoint, network_weights={"a": torch.zeros(2)}))
+    whole = path.read_bytes()
+    pickled = whole.index(b"data.pkl") + len(b"data.pkl")
+    random = np.random.default_rng(0)
+    for trial in range(300):
+        damaged = bytearray(whole)
+        end = len(whole) if trial % 2 else pickled + 1500
+        for position in random.integers(pickled if end < len(whole) else 0, end, 1 + trial % 3):
+            damaged[position] = random.integers(256)
+        path.write_bytes(damaged)
+        with contextlib.suppress(ModelError):
+            load_checkpoint(path)
+
+
+@pytest.mark.parametrize("exception", [TypeError, KeyError, IndexError, SystemError, MemoryError])
+def test_whatever_torch_raises_on_a_file_names_the_file(
+    checkpoint: Checkpoint,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    exception: type[Exception],
+) -> None:
+    save_checkpoint(tmp_path / "a.pth", checkpoint)
+
+    def fail(*_: object, **__: object) -> None:
+        raise exception("deep inside")
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(ModelError, match=r"a\.pth: damaged"):
+        load_checkpoint(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda weight: weight.to(torch.complex64), "holds complex64"),
+        (lambda weight: weight.bool(), "holds bool"),
+        (lambda weight: weight.long(), "holds int64"),
+        (lambda weight: weight * float("nan"), "not finite"),
+        (lambda weight: weight / 0, "not finite"),
+    ],
+)
+def test_weights_of_another_kind_and_diverged_ones_are_refused(
+    change: Callable[[torch.Tensor], torch.Tensor], words: str
+) -> None:
+    network = build_network(plain(2), 1, 2)
+    weights = dict(network.state_dict())
+    name = next(iter(weights))
+    with pytest.raises(ModelError, match=words) as error:
+        load_weights(network, weights | {name: change(weights[name])}, "a.pth")
+    assert str(error.value).startswith(f"a.pth: {name} ")
+
+
+def test_half_precision_is_a_fraction_too() -> None:
+    network = build_network(plain(2), 1, 2)
+    load_weights(network, {k: v.half() for k, v in network.state_dict().items()}, "a.pth")

@@ -8,17 +8,18 @@ anything else is refused.
 import os
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from resenc_plans.errors import FileError, ModelError
-from resenc_plans.files import check_regular, replace_file
+from resenc_plans.files import check_regular, is_zip, replace_file
 from resenc_plans.safe_pickle import NUMPY_GLOBALS
 
 
@@ -57,6 +58,38 @@ _KEYS = {
 }
 """Keys of the file in nnU-Net's order, and the fields that hold them."""
 
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _is_weights(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str) and isinstance(weight, Tensor) and weight.layout == torch.strided
+        for name, weight in value.items()
+    )
+
+
+_KINDS: Mapping[str, Callable[[Any], bool]] = {
+    "network_weights": _is_weights,
+    "optimizer_state": lambda value: value is None or isinstance(value, Mapping),
+    "grad_scaler_state": lambda value: value is None or isinstance(value, Mapping),
+    "logging": lambda value: isinstance(value, Mapping),
+    "_best_ema": lambda value: value is None or isinstance(value, int | float | np.number),
+    "current_epoch": lambda value: _is_integer(value) and 0 <= value < MAX_EPOCH,
+    "init_args": lambda value: isinstance(value, Mapping),
+    "inference_allowed_mirroring_axes": lambda value: (
+        value is None
+        or (
+            isinstance(value, list | tuple)
+            and all(_is_integer(axis) and 0 <= axis < 3 for axis in value)
+        )
+    ),
+}
+"""Of keys of the file: whether a value is of the kind that nnU-Net saves."""
+
+MAX_EPOCH = 1_000_000_000
+
 _WRAPPERS = ("module.", "_orig_mod.")
 """Prefixes that DistributedDataParallel and torch.compile put before a parameter's name."""
 
@@ -81,7 +114,7 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
         check_regular(path)
     except FileError as error:
         raise ModelError(str(error)) from None
-    if not zipfile.is_zipfile(path):
+    if not is_zip(path):
         raise ModelError(f"{path}: damaged, or not a checkpoint (not a zip archive).")
     try:
         with safe_globals(_ALLOWED_GLOBALS):
@@ -94,13 +127,19 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
             f"{path}: not loaded, since it would call {', '.join(names)}. A checkpoint holds "
             "tensors, numbers and plain containers only; do not trust this file."
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # torch's reader raises anything on damaged bytes
         raise ModelError(f"{path}: damaged, or not a checkpoint ({_line(error)}).") from None
     missing = [key for key in _KEYS if key not in document] if isinstance(document, dict) else []
     if not isinstance(document, dict) or missing:
         raise ModelError(
             f"{path}: not a checkpoint of nnU-Net 2"
             + (f", it has no {', '.join(missing)}." if missing else ".")
+        )
+    wrong = [key for key, fits in _KINDS.items() if not fits(document[key])]
+    if wrong:
+        raise ModelError(
+            f"{path}: not a checkpoint of nnU-Net 2: the kind of {', '.join(wrong)} is not what it "
+            "saves."
         )
     fields = {attribute: document.pop(key) for key, attribute in _KEYS.items()}
     axes = fields["inference_allowed_mirroring_axes"]
@@ -140,7 +179,8 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str)
     Raises
     ------
     ModelError
-        Names or shapes differ: the checkpoint belongs to another architecture.
+        Names or shapes differ: the checkpoint belongs to another architecture. Or weights are of
+        another kind, such as complex numbers, or not finite.
     """
     bare = {_unwrapped(name): value for name, value in weights.items()}
     own = network.state_dict()
@@ -165,13 +205,35 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str)
             f"{source}: belongs to another architecture than the configuration's: "
             f"{'; '.join(faults)}. Use the plans that it was trained with."
         )
+    for name, value in bare.items():
+        if not _is_of_kind(value, own[name]):
+            raise ModelError(
+                f"{source}: {name} holds {_type(value)}, where the network has {_type(own[name])}. "
+                "Do not trust this file."
+            )
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise ModelError(
+                f"{source}: {name} has weights that are not finite, so the network predicts "
+                "nothing. Did the training diverge? Use an earlier checkpoint."
+            )
     network.load_state_dict(bare)
+
+
+def _is_of_kind(value: Tensor, own: Tensor) -> bool:
+    """Whether numbers can stand in for the network's: both fractions, or both integers or truth."""
+    if own.is_floating_point():
+        return value.is_floating_point()
+    return value.dtype == own.dtype
 
 
 def _unwrapped(name: str) -> str:
     for prefix in _WRAPPERS:
         name = name.removeprefix(prefix)
     return name
+
+
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _shape(tensor: Tensor) -> str:
@@ -182,7 +244,7 @@ def _refused(path: Path) -> list[str]:
     try:
         with safe_globals(_ALLOWED_GLOBALS):
             return sorted(get_unsafe_globals_in_checkpoint(path))
-    except (RuntimeError, ValueError, OSError, EOFError, pickle.UnpicklingError):
+    except Exception:  # as in loading
         return []
 
 

@@ -34,6 +34,8 @@ from resenc_plans.training.step import TrainingStep
 
 OWN_KEY = "resenc_plans"
 """The key of a checkpoint that holds what nnU-Net does not know."""
+_MOMENTA = {"momentum_buffer", "exp_avg", "exp_avg_sq"}
+"""What optimizers keep of each weight, in its shape."""
 HEADS = ".seg_layers."
 """Part of the names of the parameters that make logits, in nnU-Net's networks."""
 
@@ -129,24 +131,27 @@ def load_state(path: Path, run: RunIdentity, step: TrainingStep) -> TrainingStat
             "`pretrained=` to start from them."
         )
     _load_optimizer(step.optimizer, checkpoint.optimizer_state, path)
-    if step.scaler and checkpoint.grad_scaler_state:
-        step.scaler.load_state_dict(dict(checkpoint.grad_scaler_state))
-    own = checkpoint.extra.get(OWN_KEY, {})
-    if "random_state" in own:
-        torch.set_rng_state(own["random_state"])
-    if "cuda_random_state" in own and step.device.type == "cuda":
-        torch.cuda.set_rng_state(own["cuda_random_state"], step.device)
+    own = _own_state(checkpoint, path)
+    try:
+        if step.scaler and checkpoint.grad_scaler_state:
+            step.scaler.load_state_dict(dict(checkpoint.grad_scaler_state))
+        if "random_state" in own:
+            torch.set_rng_state(own["random_state"])
+        if "cuda_random_state" in own and step.device.type == "cuda":
+            torch.cuda.set_rng_state(own["cuda_random_state"], step.device)
+    except (KeyError, TypeError, RuntimeError) as error:  # of torch, on other tensors than its own
+        raise ModelError(f"{path}: its state of training is damaged ({error}).") from None
     try:
         epochs = from_logging(checkpoint.logging, checkpoint.current_epoch)
-    except (KeyError, IndexError) as error:
+        return TrainingState(
+            epochs,
+            checkpoint.best_ema,
+            int(own.get("iteration", 0)),
+            tuple(map(float, own.get("epoch_losses", ()))),
+            float(own.get("epoch_seconds", 0.0)),
+        )
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: its curves are incomplete ({error}).") from None
-    return TrainingState(
-        epochs,
-        checkpoint.best_ema,
-        int(own.get("iteration", 0)),
-        tuple(own.get("epoch_losses", ())),
-        float(own.get("epoch_seconds", 0.0)),
-    )
 
 
 def load_pretrained(network: nn.Module, path: Path) -> tuple[str, ...]:
@@ -197,7 +202,8 @@ def check_origin(path: Path, checkpoint: Checkpoint, run: RunIdentity) -> None:
             "the plans and the dataset that it was trained with, or `pretrained=` to start from "
             "its weights."
         )
-    before = checkpoint.extra.get(OWN_KEY, {}).get("settings", {})
+    before = _own_state(checkpoint, path).get("settings")
+    before = before if isinstance(before, Mapping) else {}
     now = run.settings.model_dump()
     for key in ("iterations", "seed"):
         if key in before and before[key] != now[key]:
@@ -207,12 +213,22 @@ def check_origin(path: Path, checkpoint: Checkpoint, run: RunIdentity) -> None:
             )
 
 
+def _own_state(checkpoint: Checkpoint, path: Path) -> Mapping[str, Any]:
+    """What our trainer puts into a checkpoint beside nnU-Net's keys."""
+    own = checkpoint.extra.get(OWN_KEY, {})
+    if not isinstance(own, Mapping):
+        raise ModelError(f"{path}: {OWN_KEY} is a {type(own).__name__}, not what training saves.")
+    return own
+
+
 def _load_optimizer(optimizer: Optimizer, state: Mapping[str, Any], path: Path) -> None:
     """Load momenta and learning rates; other options, such as weight decay, are this run's.
 
     Each of two kinds of optimizer has options that the other has not.
     """
-    own_groups, saved_groups = optimizer.state_dict()["param_groups"], state["param_groups"]
+    own_groups, saved_groups = optimizer.state_dict()["param_groups"], state.get("param_groups")
+    if not isinstance(saved_groups, list) or not all(isinstance(g, Mapping) for g in saved_groups):
+        raise ModelError(f"{path}: the state of its optimizer is damaged: it has no param_groups.")
     for own, saved in zip(own_groups, saved_groups, strict=False):
         foreign = set(saved) - set(own) - {"initial_lr"}
         if foreign and set(own) - set(saved):
@@ -221,14 +237,22 @@ def _load_optimizer(optimizer: Optimizer, state: Mapping[str, Any], path: Path) 
                 f"{', '.join(sorted(foreign))}. Resume with that, or use `pretrained=` to start "
                 "from its weights."
             )
-    groups = [
-        {key: saved[key] if key in ("params", "lr") else value for key, value in own.items()}
-        for own, saved in zip(own_groups, saved_groups, strict=False)
-    ]
     try:
+        groups = [
+            {key: saved[key] if key in ("params", "lr") else value for key, value in own.items()}
+            for own, saved in zip(own_groups, saved_groups, strict=False)
+        ]
         optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
     except ValueError as error:
         raise TrainingError(f"{path}: its optimizer is of other parameters ({error}).") from None
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:  # of torch, on other kinds
+        raise ModelError(f"{path}: the state of its optimizer is damaged ({error}).") from None
+    for parameter, momenta in optimizer.state.items():
+        for key in _MOMENTA & momenta.keys():
+            if momenta[key] is not None and getattr(momenta[key], "shape", None) != parameter.shape:
+                raise ModelError(
+                    f"{path}: the state of its optimizer is damaged: {key} of a weight."
+                )
 
 
 def _differences(arguments: Mapping[str, Any], run: RunIdentity) -> list[str]:

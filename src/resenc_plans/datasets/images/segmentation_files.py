@@ -1,7 +1,6 @@
 """A case's segmentation on disk: either complete or absent."""
 
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +10,7 @@ import numpy.typing as npt
 
 from resenc_plans.datasets.images.images import read_label, write_label
 from resenc_plans.errors import DatasetError, FileError
-from resenc_plans.files import part_of_path
+from resenc_plans.files import is_zip, part_of_path
 
 
 def segmentation_file(folder: Path, case: str, ending: str) -> Path:
@@ -59,7 +58,7 @@ def is_whole(path: Path, *, probabilities: bool) -> bool:
         return False
     if probabilities:
         npz = npz_of(path)
-        if not zipfile.is_zipfile(npz) or not npz.with_suffix(".pkl").is_file():
+        if not is_zip(npz) or not npz.with_suffix(".pkl").is_file():
             return False
     try:
         read_label(path)
