@@ -73,3 +73,12 @@ def test_damage_is_told(tmp_path: Path, content: bytes) -> None:
 def test_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="no such file"):
         load_pickle(tmp_path / "case.pkl")
+
+
+@pytest.mark.parametrize("kind", ["bytes", "bytearray"])
+def test_a_pickle_cannot_ask_for_memory(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "case.pkl"
+    path.write_bytes(f"c__builtin__\n{kind}\n(L100000000000L\ntR.".encode())
+
+    with pytest.raises(FileError, match="asks to load bytes"):
+        load_pickle(path)

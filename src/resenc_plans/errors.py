@@ -50,6 +50,11 @@ def shown(value: object, width: int = MAX_VALUE) -> str:
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception of another library says, for a message of ours: its first line, cut."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:200]
+
+
 def bounded(message: str) -> str:
     """A message of which no word and no line is endless, whatever a file holds: cut in the middle.
 

@@ -107,8 +107,29 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def _plain_bytes(*arguments: Any) -> bytes:
+    return bytes(*_checked_content(arguments))
+
+
+def _plain_bytearray(*arguments: Any) -> bytearray:
+    return bytearray(*_checked_content(arguments))
+
+
+def _checked_content(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Content of which a pickle holds every byte: a number would ask for any amount of memory."""
+    if arguments and not isinstance(arguments[0], bytes | bytearray | str | list | tuple):
+        raise _RefusedError("bytes that it does not hold")
+    return arguments
+
+
+_MADE_WITH_CARE: Mapping[type, Any] = {bytes: _plain_bytes, bytearray: _plain_bytearray}
+
 _PLAIN_GLOBALS: Globals = {
     ("collections", "OrderedDict"): OrderedDict,
     ("_codecs", "encode"): _encode,
-    **{(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in _PLAIN},
+    **{
+        (module, kind.__name__): _MADE_WITH_CARE.get(kind, kind)
+        for module in ("builtins", "__builtin__")
+        for kind in _PLAIN
+    },
 }

@@ -9,12 +9,11 @@ import os
 import secrets
 import shutil
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from resenc_plans.errors import FileError, ModelError
+from resenc_plans.errors import FileError, ModelError, first_line
 from resenc_plans.files import inside, open_regular, put_in_place, replace_file
 from resenc_plans.folders import (
     DATASET_JSON,
@@ -198,8 +197,12 @@ def _unpack(archive: Path, target: Path, max_bytes: int) -> None:
                     shutil.copyfileobj(packed, plain, 1 << 20)
     except FileError as error:
         raise ModelError(str(error)) from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise ModelError(f"{archive}: damaged, or not a zip archive ({error}).") from None
+    except (ModelError, OSError):
+        raise
+    except Exception as error:  # zipfile raises anything on damaged bytes
+        raise ModelError(
+            f"{archive}: damaged, or not a zip archive ({first_line(error)})."
+        ) from None
 
 
 def _parts(unpacked: Path) -> Iterator[Path]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from resenc_plans.errors import FileError, ModelError
+from resenc_plans.errors import FileError, ModelError, first_line
 from resenc_plans.files import check_regular, is_zip, replace_file
 from resenc_plans.safe_pickle import NUMPY_GLOBALS
 
@@ -122,13 +122,15 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
     except pickle.UnpicklingError as error:
         names = _refused(path)
         if not names:
-            raise ModelError(f"{path}: damaged, or not a checkpoint ({_line(error)}).") from None
+            raise ModelError(
+                f"{path}: damaged, or not a checkpoint ({first_line(error)})."
+            ) from None
         raise ModelError(
             f"{path}: not loaded, since it would call {', '.join(names)}. A checkpoint holds "
             "tensors, numbers and plain containers only; do not trust this file."
         ) from None
     except Exception as error:  # torch's reader raises anything on damaged bytes
-        raise ModelError(f"{path}: damaged, or not a checkpoint ({_line(error)}).") from None
+        raise ModelError(f"{path}: damaged, or not a checkpoint ({first_line(error)}).") from None
     missing = [key for key in _KEYS if key not in document] if isinstance(document, dict) else []
     if not isinstance(document, dict) or missing:
         raise ModelError(
@@ -162,7 +164,9 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
         try:
             torch.save(document | dict(checkpoint.extra), stream)
         except RuntimeError as error:  # torch's writer hides the system's error
-            raise FileError(f"{path}: not written ({_line(error)}). Is the disk full?") from error
+            raise FileError(
+                f"{path}: not written ({first_line(error)}). Is the disk full?"
+            ) from error
         stream.flush()
         with zipfile.ZipFile(stream.name) as archive:
             damaged = archive.testzip()
@@ -246,7 +250,3 @@ def _refused(path: Path) -> list[str]:
             return sorted(get_unsafe_globals_in_checkpoint(path))
     except Exception:  # as in loading
         return []
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:200]

@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from resenc_plans.datasets.labels import Region
-from resenc_plans.errors import FileError
+from resenc_plans.errors import FileError, shown
 from resenc_plans.files import read_json
 from resenc_plans.safe_pickle import load_pickle
 
@@ -83,15 +83,16 @@ def _plain(step: LabelGroup) -> LabelGroup:
 
 
 def _step(function: Any, arguments: Any, path: Path) -> LabelGroup:
-    if function != FUNCTION:
-        raise FileError(f"{path}: names the function {function!r}, only {FUNCTION} is known.")
+    if not isinstance(function, str) or function != FUNCTION:
+        raise FileError(f"{path}: names the function {shown(function)}, only {FUNCTION} is known.")
     if not isinstance(arguments, dict) or set(arguments) - {_ARGUMENT, "background_label"}:
         raise FileError(f"{path}: the arguments of {FUNCTION} must be {_ARGUMENT} alone.")
-    if arguments.get("background_label", 0) != 0:
+    background = _python_integers(arguments.get("background_label", 0))
+    if not isinstance(background, int) or background != 0:
         raise FileError(f"{path}: background_label must be 0.")
     step = _python_integers(arguments.get(_ARGUMENT))
     if not _is_step(step):
-        raise FileError(f"{path}: {_ARGUMENT} is {step!r}, labels or regions were expected.")
+        raise FileError(f"{path}: {_ARGUMENT} is {shown(step)}, labels or regions were expected.")
     return step
 
 
@@ -101,8 +102,10 @@ def _is_step(value: Any) -> TypeGuard[LabelGroup]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _python_integers(value: Any) -> Any:
-    """nnU-Net's pickles hold NumPy's integers."""
+def _python_integers(value: Any, levels: int = 3) -> Any:
+    """nnU-Net's pickles hold NumPy's integers. Labels lie in regions, and these in lists."""
     if isinstance(value, list | tuple):
-        return type(value)(_python_integers(part) for part in value)
+        if not levels:
+            return None
+        return type(value)(_python_integers(part, levels - 1) for part in value)
     return int(value) if isinstance(value, np.integer) else value

@@ -4,7 +4,6 @@ nnU-Net keeps them in `<results of the previous stage>/predicted_next_stage/<con
 `<case>.b2nd` (or, by older versions, `<case>.npz`) per case, on the grid of the next stage.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from resenc_plans.datasets.dataset import Dataset
-from resenc_plans.errors import ModelError
+from resenc_plans.errors import FileError, ModelError, first_line
+from resenc_plans.files import open_regular
 from resenc_plans.plans.configuration import ResolvedConfiguration
-from resenc_plans.preprocessing.store.case_store import case_file, write_labels
+from resenc_plans.preprocessing.store.case_store import case_file, open_array, write_labels
 from resenc_plans.runs.model_folder import ModelFolder
 
-_SUFFIX, _FORMER_SUFFIX = ".b2nd", ".npz"
+_SUFFIX, _REMEDY = "Predict this case again."
+_FORMER_SUFFIX = ".b2nd", ".npz"
 
 
 @dataclass(frozen=True)
@@ -91,16 +92,11 @@ def open_prediction(folder: Path, case: str, shape: Sequence[int]) -> Prediction
     if path is None:
         raise ModelError(f"{folder}: has no prediction of the previous stage for {case}.")
     try:
-        if path.suffix == _FORMER_SUFFIX:
-            with np.load(path, allow_pickle=False) as archive:
-                labels = archive["seg"]
-        else:
-            import blosc2
-
-            mapping: dict[str, Any] = {} if os.name == "nt" else {"mmap_mode": "r"}
-            labels = blosc2.open(str(path), mode="r", dparams={"nthreads": 1}, **mapping)
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise ModelError(f"{path}: damaged ({error}). Predict this case again.") from None
+        labels: Any = (
+            _labels_of_archive(path) if path.suffix == _FORMER_SUFFIX else open_array(path, _REMEDY)
+        )
+    except FileError as error:
+        raise ModelError(str(error)) from None
     if tuple(labels.shape) == (1, *shape):
         labels = labels[0]
     if tuple(labels.shape) != tuple(shape):
@@ -120,6 +116,17 @@ def write_prediction(folder: Path, case: str, labels: npt.NDArray[Any]) -> None:
         The file cannot be written.
     """
     write_labels(case_file(folder, case, _SUFFIX), labels)
+
+
+def _labels_of_archive(path: Path) -> npt.NDArray[Any]:
+    try:
+        with open_regular(path) as stream, np.load(stream, allow_pickle=False) as archive:
+            labels: npt.NDArray[Any] = archive["seg"]
+    except FileError:
+        raise
+    except Exception as error:  # NumPy and zipfile raise anything on damaged bytes
+        raise FileError(f"{path}: damaged ({first_line(error)}). {_REMEDY}") from None
+    return labels
 
 
 def _prediction(folder: Path, case: str) -> Path | None:

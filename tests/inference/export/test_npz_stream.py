@@ -3,6 +3,8 @@
 import shutil
 import subprocess
 import zipfile
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +75,32 @@ def test_what_holds_no_numbers_is_refused(tmp_path: Path) -> None:
         ArrayReader(tmp_path / "objects.npz", "values")
     with pytest.raises(FileError, match="no such file"):
         ArrayReader(tmp_path / "nowhere.npz", "values")
+
+
+def test_damaged_bytes_are_an_error_in_words_or_other_values(tmp_path: Path) -> None:
+    path = tmp_path / "array.npz"
+    with write_npz(path, "values", (2, 30), np.float32) as array:
+        array.write(np.arange(60, dtype=np.float32))
+    whole = path.read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for position in random.integers(0, len(whole), 2):
+            damaged[position] = random.integers(256)
+        path.write_bytes(damaged)
+        with suppress(FileError), ArrayReader(path, "values") as reader:
+            reader.read(60)
+
+
+@pytest.mark.parametrize("shape", [(10**12,), (-1,), (2**62, 2**62)])
+def test_an_array_that_claims_more_than_the_file_holds_is_refused(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    header = BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f4", "fortran_order": False, "shape": shape}
+    )
+    with zipfile.ZipFile(tmp_path / "array.npz", "w") as archive:
+        archive.writestr("values.npy", header.getvalue())
+    with pytest.raises(FileError, match="too few"):
+        ArrayReader(tmp_path / "array.npz", "values")

@@ -33,8 +33,8 @@ def test_a_patch_is_read_from_its_blocks_only(tmp_path: Path) -> None:
 
     image = CaseStore(tmp_path)["case_1"].image
 
-    assert isinstance(image, blosc2.NDArray)
-    assert tuple(image.blocks) == (1, 16, 16, 16)
+    in_file = blosc2.open(str(tmp_path / "case_1.b2nd"), mode="r")
+    assert tuple(in_file.blocks) == (1, 16, 16, 16)
     np.testing.assert_array_equal(image[:, 3:19, 8:9, 60:], stored.image[:, 3:19, 8:9, 60:])
 
 
@@ -170,3 +170,36 @@ def test_a_case_is_a_file_of_its_store(tmp_path: Path, name: str) -> None:
     with pytest.raises(FileError, match="cannot name a file"):
         write_case(store, name, case(), PATCH)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("exception", [RuntimeError, OverflowError, SyntaxError, MemoryError])
+def test_whatever_blosc2_raises_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exception: type[Exception]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise exception("deep inside")
+
+    write_case(tmp_path, "case_1", case(), PATCH)
+    image, _ = CaseStore(tmp_path).arrays("case_1")
+    monkeypatch.setattr(blosc2.NDArray, "__getitem__", fail)
+    with pytest.raises(FileError, match=r"case_1\.b2nd: cannot be read \(deep inside"):
+        image[:, :2]
+    monkeypatch.setattr(blosc2, "open", fail)
+    with pytest.raises(FileError, match=r"case_1\.b2nd: cannot be opened \(deep inside"):
+        CaseStore(tmp_path).arrays("case_1")
+
+
+def test_an_array_larger_than_any_case_is_not_opened(tmp_path: Path) -> None:
+    write_case(tmp_path, "case_1", case(), PATCH)
+    (tmp_path / "case_1.b2nd").unlink()
+    blosc2.zeros((1, 2**20, 2**20, 2), np.float32, urlpath=str(tmp_path / "case_1.b2nd"))
+    with pytest.raises(FileError, match=r"case_1\.b2nd: cannot be opened"):
+        CaseStore(tmp_path)["case_1"]
+
+
+@pytest.mark.parametrize("places", [{1: "x"}, {1: np.zeros((3, 3), int)}, {1: np.ones((2, 4))}])
+def test_class_locations_of_another_kind_are_named(tmp_path: Path, places: object) -> None:
+    write_case(tmp_path, "case_1", case(), PATCH)
+    (tmp_path / "case_1.pkl").write_bytes(pickle.dumps({"class_locations": places}))
+    with pytest.raises(FileError, match=r"case_1\.pkl: has no class_locations"):
+        CaseStore(tmp_path).class_locations("case_1")

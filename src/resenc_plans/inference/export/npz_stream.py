@@ -2,18 +2,18 @@
 
 import os
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from math import prod
 from pathlib import Path
 from typing import IO, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from resenc_plans.errors import FileError
+from resenc_plans.errors import FileError, first_line, shown
 from resenc_plans.files import check_regular, replace_file
 
 Array = npt.NDArray[Any]
@@ -84,8 +84,10 @@ class ArrayReader:
         try:
             check_regular(self.path)
             self._archive = zipfile.ZipFile(self.path)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise FileError(f"{self.path}: damaged, or no .npz file: {error}") from None
+        except FileError:
+            raise
+        except Exception as error:  # zipfile raises anything on damaged bytes
+            raise FileError(f"{self.path}: damaged, or no .npz file: {first_line(error)}") from None
         try:
             self._member = self._archive.open(f"{key}.npy")
             version = np.lib.format.read_magic(self._member)
@@ -96,10 +98,17 @@ class ArrayReader:
         except KeyError:
             self._archive.close()
             raise FileError(f"{self.path}: has no array {key!r}.") from None
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # zipfile and NumPy raise anything on damaged bytes
             self._archive.close()
-            raise FileError(f"{self.path}: damaged, or no .npz file: {error}") from None
+            raise FileError(f"{self.path}: damaged, or no .npz file: {first_line(error)}") from None
         self.shape, self._fortran_order, self.dtype = header
+        held = self._archive.getinfo(f"{key}.npy").file_size
+        if min(self.shape, default=0) < 0 or prod(self.shape) * self.dtype.itemsize > held:
+            self._archive.close()
+            raise FileError(
+                f"{self.path}: damaged: {key!r} has the shape {shown(self.shape)}, for which its "
+                f"{held} bytes are too few."
+            )
         if self.dtype.kind not in "fiu":
             self._archive.close()
             raise FileError(f"{self.path}: {key!r} holds {self.dtype}, not numbers.")
@@ -133,8 +142,8 @@ class ArrayReader:
     def _bytes(self, size: int) -> bytes:
         try:
             buffer = self._member.read(size)
-        except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise FileError(f"{self.path}: damaged: {error}") from None
+        except Exception as error:  # zipfile raises anything on damaged bytes
+            raise FileError(f"{self.path}: damaged: {first_line(error)}") from None
         if len(buffer) < size:
             raise FileError(f"{self.path}: ends too early. Was it truncated?")
         return buffer

@@ -11,15 +11,15 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, Protocol
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
-from resenc_plans.errors import FileError, PreprocessingError
-from resenc_plans.files import part_of_path
+from resenc_plans.errors import FileError, PreprocessingError, first_line, shown
+from resenc_plans.files import check_regular, open_regular, part_of_path
 from resenc_plans.preprocessing.case import StoredCase
 from resenc_plans.preprocessing.class_locations import ClassLocations
 from resenc_plans.preprocessing.store.layout import store_layout
@@ -27,6 +27,8 @@ from resenc_plans.safe_pickle import dump_pickle, load_pickle
 
 IMAGE, LABELS, PROPERTIES = ".b2nd", "_seg.b2nd", ".pkl"
 SUFFIXES = (IMAGE, LABELS, PROPERTIES)
+MAX_VOXELS = 2**38
+"""Of a stored case; a CT of the whole body has 2^30."""
 
 OWN_FOLDER = ".resenc-plans"
 """Within the store: the manifest, and files that are being written. nnU-Net looks at files only."""
@@ -62,6 +64,63 @@ class LazyArray(Protocol):
     def __getitem__(self, item: Any, /) -> Any:
         """The part of the array, as a NumPy array."""
         ...
+
+
+class StoredArray:
+    """A blosc2 file, of which a slice reads the blocks that it touches; its errors name the file.
+
+    blosc2 keeps no checksum of what it compresses. Of a block whose bytes have changed it either
+    finds that they cannot be decompressed, or returns other values: that is found by a check of the
+    store, which compares digests of whole files.
+    """
+
+    def __init__(self, path: Path, array: Any, remedy: str) -> None:
+        self.path = path
+        self._remedy = remedy
+        self.shape: tuple[int, ...] = tuple(array.shape)
+        self.dtype: np.dtype[Any] = np.dtype(array.dtype)
+        self._array = array
+
+    def __getitem__(self, item: Any, /) -> Any:
+        """The part of the array, as a NumPy array.
+
+        Raises
+        ------
+        FileError
+            It cannot be decompressed, or does not fit into memory.
+        """
+        try:
+            return self._array[item]
+        except Exception as error:  # blosc2 raises anything on damaged bytes
+            raise FileError(
+                f"{self.path}: cannot be read ({first_line(error)}). {self._remedy} A check of "
+                "the stored cases finds all that are damaged."
+            ) from None
+
+
+def open_array(path: Path, remedy: str = "Preprocess the case again.") -> StoredArray:
+    """Open a blosc2 file, reading its header only; `remedy` is what to do about a damaged one.
+
+    Raises
+    ------
+    FileError
+        It is missing, is damaged, holds no numbers, or claims to be larger than any case.
+    """
+    import blosc2
+
+    check_regular(path)
+    mapping: dict[str, Any] = {} if os.name == "nt" else {"mmap_mode": "r"}
+    try:
+        array = blosc2.open(str(path), mode="r", dparams={"nthreads": 1}, **mapping)
+        stored = StoredArray(path, array, remedy)
+    except Exception as error:  # blosc2 raises anything on damaged bytes
+        raise FileError(f"{path}: cannot be opened ({first_line(error)}). {remedy}") from None
+    if stored.dtype.kind not in "fiu" or prod(stored.shape) > MAX_VOXELS:
+        raise FileError(
+            f"{path}: cannot be opened: {shown(stored.shape)} values of {stored.dtype} are no "
+            f"case. {remedy}"
+        )
+    return stored
 
 
 @dataclass(frozen=True)
@@ -139,7 +198,7 @@ class CaseStore:
                 f"{self.folder}: has no image of {name}. Preprocess the case again."
             )
         if case_file(self.folder, name, IMAGE).is_file():
-            image, labels = (_open_blosc2(case_file(self.folder, name, s)) for s in (IMAGE, LABELS))
+            image, labels = (open_array(case_file(self.folder, name, s)) for s in (IMAGE, LABELS))
             return image, labels
         return _open_numpy(self.folder, name)
 
@@ -166,10 +225,10 @@ class CaseStore:
             They cannot be read, or the case was stored without them.
         """
         locations = self.properties(name).get("class_locations")
-        if not isinstance(locations, dict):
+        if not isinstance(locations, dict) or not all(map(_is_places, locations.values())):
             raise FileError(
-                f"{case_file(self.folder, name, PROPERTIES)}: has no class_locations, so the "
-                "case was stored without labels. Preprocess it again, with its labels."
+                f"{case_file(self.folder, name, PROPERTIES)}: has no class_locations that can "
+                "be used: was the case stored without labels? Preprocess it again, with its labels."
             )
         return locations
 
@@ -286,16 +345,14 @@ def _write_blosc2(
         packed(array, packings[best], urlpath=str(path))
 
 
-def _open_blosc2(path: Path) -> LazyArray:
-    import blosc2
-
-    mapping: dict[str, Any] = {} if os.name == "nt" else {"mmap_mode": "r"}
-    try:
-        array: LazyArray = blosc2.open(str(path), mode="r", dparams={"nthreads": 1}, **mapping)
-    except (OSError, RuntimeError) as error:
-        reason = "is missing" if not path.exists() else f"cannot be opened ({error})"
-        raise FileError(f"{path}: {reason}. Preprocess the case again.") from None
-    return array
+def _is_places(value: Any) -> bool:
+    """Whether a class's voxels are what can be drawn from: rows of four indices, or none."""
+    places = np.asarray(value) if isinstance(value, list | tuple) else value
+    if not isinstance(places, np.ndarray):
+        return False
+    return places.size == 0 or (
+        places.ndim == 2 and places.shape[1] == 4 and places.dtype.kind in "iu"
+    )
 
 
 def _open_numpy(folder: Path, name: str) -> tuple[LazyArray, LazyArray]:
@@ -308,10 +365,13 @@ def _open_numpy(folder: Path, name: str) -> tuple[LazyArray, LazyArray]:
             if unpacked.is_file():
                 parts[key] = np.load(unpacked, mmap_mode="r", allow_pickle=False)
             else:
-                with archive.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+                with open_regular(archive) as stream, np.load(stream, allow_pickle=False) as arrays:
                     parts[key] = arrays[key]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise FileError(f"{archive}: damaged ({error}). Preprocess the case again.") from None
+    except FileError:
+        raise
+    except Exception as error:  # NumPy and zipfile raise anything on damaged bytes
+        reason = first_line(error)
+        raise FileError(f"{archive}: damaged ({reason}). Preprocess the case again.") from None
     return parts["data"], parts["seg"]
 
 

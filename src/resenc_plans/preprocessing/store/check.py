@@ -11,6 +11,7 @@ from resenc_plans.preprocessing.store.case_store import CaseStore, LazyArray
 from resenc_plans.preprocessing.store.manifest import FileRecord, Manifest, ManifestEntry
 
 PLANES_AT_ONCE = 64
+MAX_BYTES_AT_ONCE = 256 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,9 @@ def _compare(path: Path, record: FileRecord) -> None:
 
 def _decompress(array: LazyArray, where: str) -> None:
     """Read all of an array, some planes at a time."""
-    try:
-        for z in range(0, array.shape[1], PLANES_AT_ONCE):
-            array[:, z : z + PLANES_AT_ONCE]
-    except (OSError, RuntimeError, ValueError) as error:
-        raise FileError(f"{where}: cannot be decompressed ({error}).") from None
+    if len(array.shape) != 4:
+        raise FileError(f"{where}: has the shape {array.shape}, not (channels, z, y, x).")
+    plane = array.shape[0] * array.shape[2] * array.shape[3] * array.dtype.itemsize
+    planes = max(1, min(PLANES_AT_ONCE, MAX_BYTES_AT_ONCE // max(1, plane)))
+    for z in range(0, array.shape[1], planes):
+        array[:, z : z + planes]
