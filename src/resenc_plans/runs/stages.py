@@ -19,8 +19,8 @@ from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.preprocessing.store.case_store import case_file, open_array, write_labels
 from resenc_plans.runs.model_folder import ModelFolder
 
-_SUFFIX, _REMEDY = "Predict this case again."
-_FORMER_SUFFIX = ".b2nd", ".npz"
+_SUFFIX, _FORMER_SUFFIX = ".b2nd", ".npz"
+_REMEDY = "Predict this case again."
 
 
 @dataclass(frozen=True)
