@@ -44,6 +44,8 @@ def test_nnunet_s_spellings_are_understood(run: Callable[..., Done], dataset: Pa
         (["--gpu-memory", "80", "--name", "nnUNetResEncUNetMPlans"], "stands for 8 GB"),
         (["--gpu-memory", "0", "--name", "x"], "positive number of GB"),
         (["--gpu-memory", "nan", "--name", "x"], "positive number of GB"),
+        (["--gpu-memory", "80MB", "--name", "x"], "positive number of GB"),
+        (["--fit", "all"], "positive number of GB"),
         (["--gpu-memory", "0.001", "--name", "x"], "too small"),
         (["--preset", "XXL"], "Did you mean XL"),
         (["--spacing", "1,1"], "three positive numbers"),
@@ -242,3 +244,72 @@ def test_plans_are_the_same_from_the_command_line_and_from_python(
     fingerprint = Fingerprint.load(dataset / "dataset_fingerprint.json")
     plan = create_plans(fingerprint, Dataset.load(str(dataset)), preset="L")
     assert Plans.load(dataset / "nnUNetResEncUNetLPlans.json") == plan
+
+
+@pytest.mark.parametrize("memory", ["80GB", "80 gb", "80GiB", "80G"])
+def test_a_memory_may_have_its_unit(run: Callable[..., Done], dataset: Path, memory: str) -> None:
+    assert run("create", "--gpu-memory", memory, "--name", "Mine").code == 0
+    assert document(dataset / "Mine.json")["resenc_plans"]["gpu_memory_gb"] == 80
+
+
+def test_a_fingerprint_beside_dataset_json_is_enough(
+    run: Callable[..., Done], dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "preprocessed").mkdir()
+    monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path / "preprocessed"))
+    assert run("create", "-d", dataset).code == 0
+    written = tmp_path / "preprocessed" / dataset.name
+    assert sorted(path.name for path in written.iterdir()) == [
+        "dataset.json", "dataset_fingerprint.json", "nnUNetResEncUNetLPlans.json",
+    ]  # fmt: skip
+    fingerprint = "dataset_fingerprint.json"
+    assert document(written / fingerprint) == document(dataset / fingerprint)
+
+
+def test_plans_with_data_of_their_own_share_no_folder(
+    run: Callable[..., Done], dataset: Path
+) -> None:
+    coarse = ("create", "--preset", "M", "--spacing", "2,2,2", "--name")
+    done = run(*coarse, "Shared")
+    assert "--own-data gives them folders of their own" in " ".join(done.err.split())
+    done = run(*coarse, "Apart", "--own-data")
+    assert "share" not in done.err
+    assert Plans.load(dataset / "Apart.json").resolve("2d").data_identifier == "Apart_2d"
+    assert Plans.load(dataset / "Apart.json").resolve("3d_fullres").data_identifier == (
+        "Apart_3d_fullres"
+    )
+
+
+def test_a_configuration_that_equals_that_of_other_plans_is_named(
+    run: Callable[..., Done], dataset: Path
+) -> None:
+    assert "equal" not in run("create", "--preset", "M").out
+    done = run("create", "--preset", "M", "--name", "Again", "--own-data")
+    assert "2d, 3d_fullres equal those of nnUNetResEncUNetMPlans" in done.out
+    assert "equal" not in run("create", "--preset", "M", "--name", "Again", "--own-data").err
+    (dataset / "Again.json").unlink()
+    assert "equal" not in run("create", "--preset", "default").out
+
+
+def test_plans_are_written_before_anything_is_printed(
+    run: Callable[..., Done], dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*_: object, **__: object) -> None:
+        raise RuntimeError("closed")
+
+    monkeypatch.setattr("resenc_plans.cli.commands.create.print_configurations", closed)
+    with pytest.raises(RuntimeError, match="closed"):
+        run("create")
+    assert (dataset / "nnUNetResEncUNetLPlans.json").is_file()
+
+
+def test_create_may_preprocess_too(
+    run: Callable[..., Done], phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path))
+    done = run("create", "-d", phantom, "--preset", "M", "--preprocess")
+    assert done.code == 0
+    folder = tmp_path / phantom.name
+    assert len(list((folder / "nnUNetPlans_3d_fullres").glob("*.pkl"))) == 3
+    assert len(list((folder / "nnUNetPlans_2d").glob("*.pkl"))) == 3
+    assert (folder / "gt_segmentations").is_dir()

@@ -35,6 +35,7 @@ from resenc_plans.cli.commands.train import train
 from resenc_plans.cli.commands.upgrade import upgrade
 from resenc_plans.cli.commands.validate import validate
 from resenc_plans.cli.commands.verify import verify
+from resenc_plans.cli.options import with_options
 from resenc_plans.cli.render import note
 from resenc_plans.errors import ResencPlansError
 
@@ -135,6 +136,4 @@ def _with_options(message: str) -> str:
     """A message of the library with the command's options in place of parameters (`name=`)."""
     commands = typer.main.get_group(app).commands
     names = [argument for argument in sys.argv[1:] if argument in commands]
-    for parameter in commands[names[0]].params if names else ():
-        message = message.replace(f"`{parameter.name}=`", parameter.opts[0])
-    return message
+    return with_options(message, commands[names[0]].params) if names else message

@@ -1,8 +1,10 @@
 """Options that several commands share, so that each means one thing everywhere."""
 
+import re
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -166,6 +168,29 @@ def parse_numbers(text: str, kind: type[int] | type[float], option: str) -> tupl
             f"{'128x128x96' if kind is int else '1.0,0.8,0.8'}."
         )
     return numbers
+
+
+def parse_gigabytes(text: str, option: str) -> float:
+    """The GB of `80`, `80GB` or `79.6 GiB`, which nvidia-smi and nnU-Net do not tell apart.
+
+    >>> parse_gigabytes("80", "--gpu-memory"), parse_gigabytes("23.7 GiB", "--fit")
+    (80.0, 23.7)
+    """
+    number = re.sub(r"\s*gi?b?$", "", text.strip(), flags=re.IGNORECASE)
+    try:
+        gigabytes = float(number)
+    except ValueError:
+        gigabytes = 0.0
+    if not 0 < gigabytes < float("inf"):
+        raise UsageError(f"{option} {text!r}: a positive number of GB is needed, such as 24.")
+    return gigabytes
+
+
+def with_options(message: str, parameters: Iterable[Any]) -> str:
+    """A message of the library with a command's options in place of parameters (`name=`)."""
+    for parameter in parameters:
+        message = message.replace(f"`{parameter.name}=`", parameter.opts[0])
+    return message
 
 
 def required_dataset(dataset: str | None) -> str:

@@ -154,7 +154,12 @@ def plan_dataset(
         None if settings.fit_gb is None else EstimatedMemory.for_dataset(settings.fit_gb, described)
     )
     planned = _Planning(
-        fingerprint, described, budget, choices.plans_name, memory or FeatureMapCount(budget)
+        fingerprint,
+        described,
+        budget,
+        choices.plans_name,
+        memory or FeatureMapCount(budget),
+        own_data=settings.own_data,
     )
     document = planned.document(
         dataset_name=dataset_name,
@@ -167,6 +172,7 @@ def plan_dataset(
     if provenance:
         document[PROVENANCE] = {
             "version": __version__,
+            "dataset": dataset_name,
             "preset": choices.preset.key,
             "gpu_memory_gb": choices.gpu_memory_gb,
             "batch_cap": choices.batch_cap,
@@ -195,7 +201,10 @@ class _Planning:
         budget: Budget,
         plans_name: str,
         yardstick: Yardstick,
+        *,
+        own_data: bool,
     ) -> None:
+        self.own_data = own_data
         self.yardstick = yardstick
         self.fingerprint = fingerprint
         self.budget = budget
@@ -328,9 +337,12 @@ class _Planning:
         *,
         batch_dice: bool,
     ) -> dict[str, Any]:
+        identifier = f"{self.plans_name}_{name}"
+        if not self.own_data:
+            identifier = self.budget.preset.data_identifier(self.plans_name, name)
         return configuration_document(
             network,
-            data_identifier=self.budget.preset.data_identifier(self.plans_name, name),
+            data_identifier=identifier,
             spacing=spacing,
             median_shape=shape,
             schemes=self.schemes,
@@ -353,11 +365,12 @@ def _warnings(settings: PlanningSettings, choices: Choices) -> tuple[str, ...]:
             f"{preset.key}'s {preset.gpu_memory_gb:g} GB. nnU-Net's target is a "
             "proxy, not what nvidia-smi will show."
         )
-    if choices.spacing is not None and preset.shares_default_data:
+    if choices.spacing is not None and preset.shares_default_data and not settings.own_data:
         warnings.append(
             "These plans share the folders nnUNetPlans_2d and nnUNetPlans_3d_fullres with other "
             "plans of the dataset, as in nnU-Net: preprocess again before you train, and "
-            "other plans again before you go back to them."
+            "other plans again before you go back to them. `own_data=` gives them folders of their "
+            "own."
         )
     return tuple(warnings)
 

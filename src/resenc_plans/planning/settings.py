@@ -31,6 +31,9 @@ class PlanningSettings:
         Whether the coarsest axis comes first.
     batch_cap
         Share of the dataset's voxels that one batch may cover.
+    own_data
+        Whether every configuration has preprocessed cases of its own, in <plans>_<configuration>.
+        In nnU-Net, the presets M, L and XL share those of the default preset.
     """
 
     preset: str | None = None
@@ -40,6 +43,7 @@ class PlanningSettings:
     spacing: Sequence[float] | None = None
     transpose: bool = True
     batch_cap: float | None = None
+    own_data: bool = False
 
     def choose(self) -> "Choices":
         """The choices that follow from the settings.

@@ -73,7 +73,7 @@ class PlansDiff:
         return {"cost": str(self.cost), "changes": rows}
 
 
-_FREE_KEYS = {
+FREE_KEYS = {
     "inherits_from",
     "data_identifier",
     "resampling_fn_probabilities",
@@ -121,7 +121,7 @@ def _cost_of(key: str) -> Cost:
     top = key.partition(".")[0]
     if top in PREPROCESSING_KEYS:
         return Cost.PREPROCESS
-    return Cost.NOTHING if top in _FREE_KEYS else Cost.TRAIN
+    return Cost.NOTHING if top in FREE_KEYS else Cost.TRAIN
 
 
 def _file_keys(document: Mapping[str, Any]) -> dict[str, Any]:

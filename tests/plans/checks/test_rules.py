@@ -161,6 +161,10 @@ def test_a_changed_fingerprint_is_noticed(shared: Path) -> None:
     content[PROVENANCE]["fingerprint_digest"] = "0" * 64
     found = Plans.from_dict(content).validate_rules(fingerprint=fingerprint)
     assert [f.rule for f in found] == ["P107"]
+    assert "Plan the dataset again" in found[0].message
+    content[PROVENANCE]["dataset"] = "Dataset501_BrainMR"
+    (moved,) = Plans.from_dict(content).validate_rules(fingerprint=fingerprint)
+    assert "made for Dataset501_BrainMR and moved to Dataset004_Hippocampus" in moved.message
 
 
 def test_errors_come_first() -> None:

@@ -6,17 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from resenc_plans.cli.commands.preprocess import preprocess_cases
 from resenc_plans.cli.options import (
     DatasetOption,
     DryRunOption,
     OutputOption,
     OverwriteOption,
     WorkersOption,
+    parse_gigabytes,
     parse_numbers,
+    with_options,
 )
 from resenc_plans.cli.plans_table import print_configurations
-from resenc_plans.cli.render import note, say
+from resenc_plans.cli.render import end_with, note, say
 from resenc_plans.errors import PlanningError
+from resenc_plans.folders import FINGERPRINT_JSON
 from resenc_plans.reprs import numbers
 
 if TYPE_CHECKING:
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 
 
 def create(
+    context: typer.Context,
     dataset: DatasetOption = None,
     preset: Annotated[
         str | None,
@@ -40,7 +45,7 @@ def create(
         ),
     ] = None,
     gpu_memory_gb: Annotated[
-        float | None,
+        str | None,
         typer.Option(
             "--gpu-memory",
             "-gpu_memory_target",
@@ -87,6 +92,17 @@ def create(
             show_default=False,
         ),
     ] = None,
+    own_data: Annotated[
+        bool,
+        typer.Option(
+            "--own-data",
+            help="Keep these plans' preprocessed cases apart from those of other plans.",
+        ),
+    ] = False,
+    preprocess_too: Annotated[
+        bool,
+        typer.Option("--preprocess", help="Preprocess all planned configurations afterwards."),
+    ] = False,
     provenance: Annotated[
         bool,
         typer.Option(
@@ -111,36 +127,40 @@ def create(
 
     settings = PlanningSettings(
         preset=preset,
-        gpu_memory_gb=gpu_memory_gb,
+        gpu_memory_gb=(
+            None if gpu_memory_gb is None else parse_gigabytes(gpu_memory_gb, "--gpu-memory")
+        ),
         fit_gb=_memory_to_fit(fit_gb),
         name=name,
         spacing=parse_numbers(spacing, float, "--spacing") if spacing else None,
         transpose=transpose,
         batch_cap=batch_cap,
+        own_data=own_data,
     )
     scope = find_scope(dataset)
     data = scope.dataset()
-    fingerprint, is_new = _fingerprint(scope, workers)
+    fingerprint, is_new = _fingerprint(scope, data, workers)
     result = plan_dataset(fingerprint, data, settings, provenance=provenance)
     _refuse_errors(result.plans, data)
     for warning in result.warnings:
-        note(warning)
+        note(with_options(warning, context.command.params))
     if settings.fit_gb is not None:
         unfitted = replace(settings, fit_gb=None, name=None)
         _compare_with_preset(result, plan_dataset(fingerprint, data, unfitted))
     target = _target(scope, output, result.plans.name)
-    print_configurations(
-        [result.plans.resolve(name) for name in result.plans.configurations],
-        data.labels,
-        data.json.num_training,
-        result.fits,
-    )
-    for remark in result.remarks:
-        say(remark)
     replanning = replan(target, result.plans)
+    is_written = not dry_run and (overwrite or replanning.harmless)
+    if is_written:
+        scope.preprocessed.mkdir(parents=True, exist_ok=True)
+        if is_new:
+            fingerprint.save(scope.fingerprint)
+        if scope.raw is not None:
+            copy_dataset_json(scope.raw, scope.preprocessed)
+        save_plans(result.plans, target, overwrite=overwrite)
+    _print(result, data, target)
     if replanning.retained:
         say(f"Kept from {target.name}: {', '.join(replanning.retained)}.")
-    if not (overwrite or dry_run):
+    if not (is_written or dry_run):
         replanning.refuse_losses()
     if not replanning.harmless:
         note(replanning.describe())
@@ -150,28 +170,50 @@ def create(
         say(f"Would write {target} (--dry-run).")
         return
     if is_new:
-        scope.preprocessed.mkdir(parents=True, exist_ok=True)
-        fingerprint.save(scope.fingerprint)
         say(f"Wrote {scope.fingerprint}.")
-    if scope.raw is not None:
-        copy_dataset_json(scope.raw, scope.preprocessed)
-    save_plans(result.plans, target, overwrite=overwrite)
     say(f"Wrote {target}.")
+    if preprocess_too:
+        from resenc_plans.plans.plans import Plans
+
+        planned = list(result.plans.configurations)
+        end_with(preprocess_cases(scope, data, Plans.load(target), planned, workers=workers))
 
 
-def _fingerprint(scope: "Scope", workers: int | None) -> "tuple[Fingerprint, bool]":
-    """The dataset's fingerprint, and whether it had to be extracted."""
+def _print(result: "PlanningResult", dataset: "Dataset", target: Path) -> None:
+    """What was planned, why, and which other plans beside the file have the same."""
+    from resenc_plans.plans.twins import twins
+
+    print_configurations(
+        [result.plans.resolve(name) for name in result.plans.configurations],
+        dataset.labels,
+        dataset.json.num_training,
+        result.fits,
+    )
+    for remark in (*result.remarks, *(str(twin) for twin in twins(result.plans, target))):
+        say(remark)
+
+
+def _fingerprint(
+    scope: "Scope", dataset: "Dataset", workers: int | None
+) -> "tuple[Fingerprint, bool]":
+    """The dataset's fingerprint, and whether it is yet to be written beside the plans.
+
+    Where there are no images, the one beside dataset.json suffices.
+    """
     from resenc_plans.datasets.fingerprint import Fingerprint
 
     if scope.fingerprint.is_file():
         fingerprint = Fingerprint.load(scope.fingerprint)
-        cases = len(scope.dataset().cases)
+        cases = len(dataset.cases)
         if cases and cases != len(fingerprint.spacings):
             note(
                 f"{scope.fingerprint} is of {len(fingerprint.spacings)} cases, the dataset has "
                 f"{cases}. Extract it again: resenc-plans fingerprint --overwrite."
             )
         return fingerprint, False
+    beside = dataset.folder / FINGERPRINT_JSON
+    if not dataset.cases and beside.is_file():
+        return Fingerprint.load(beside), True
     from resenc_plans.cli.commands.fingerprint import extract_fingerprint
 
     return extract_fingerprint(scope, workers), True
@@ -210,15 +252,7 @@ def _memory_to_fit(text: str | None) -> float | None:
         from resenc_plans.execution.memory import installed_gpu_memory
 
         return installed_gpu_memory()
-    try:
-        memory = float(text.upper().removesuffix("GB"))
-    except ValueError:
-        memory = 0.0
-    if not 0 < memory < float("inf"):
-        raise PlanningError(
-            f"--fit {text!r}: a positive number of GB is needed, such as 24, or auto."
-        )
-    return memory
+    return parse_gigabytes(text, "--fit")
 
 
 def _compare_with_preset(result: "PlanningResult", preset: "PlanningResult") -> None:

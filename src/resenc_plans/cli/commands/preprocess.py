@@ -13,9 +13,13 @@ from resenc_plans.cli.render import end_with, note, say
 from resenc_plans.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from resenc_plans.cli.scope import Scope
     from resenc_plans.datasets.dataset import Dataset
     from resenc_plans.execution.cases import CaseProblem
     from resenc_plans.plans.configuration import ResolvedConfiguration
+    from resenc_plans.plans.plans import Plans
 
 
 def preprocess(
@@ -56,15 +60,40 @@ def preprocess(
     time. Exit code 1 if a case failed. Example: resenc-plans preprocess -d 4 -c 3d_fullres
     """
     from resenc_plans.cli.scope import find_plans, find_scope
+
+    scope = find_scope(dataset)
+    names = [*(configurations or []), *(more_configurations or [])]
+    problems = preprocess_cases(
+        scope,
+        scope.dataset(),
+        find_plans(plans, dataset),
+        names,
+        workers=workers,
+        dask=dask,
+        force=force,
+        check=check,
+    )
+    end_with(problems)
+
+
+def preprocess_cases(
+    scope: "Scope",
+    data: "Dataset",
+    plan: "Plans",
+    names: "Sequence[str]",
+    *,
+    workers: int | None = None,
+    dask: str | None = None,
+    force: bool = False,
+    check: bool = False,
+) -> "list[CaseProblem]":
+    """Preprocess the cases of configurations, or check those that are stored; what failed."""
     from resenc_plans.files import inside
     from resenc_plans.preprocessing.ground_truth import copy_ground_truth, outdated_copies
     from resenc_plans.preprocessing.preprocessor import with_own_data
     from resenc_plans.preprocessing.store.folder import store_folder
 
-    scope = find_scope(dataset)
-    data, plan = scope.dataset(), find_plans(plans, dataset)
     problems: list[CaseProblem] = []
-    names = [*(configurations or []), *(more_configurations or [])]
     folders = {
         config: store_folder(scope.preprocessed, config) for config in with_own_data(plan, names)
     }
@@ -80,7 +109,7 @@ def preprocess(
         )
     if not check:
         copy_ground_truth(data, scope.preprocessed)
-    end_with(problems)
+    return problems
 
 
 def _preprocess(

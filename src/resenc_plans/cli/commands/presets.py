@@ -7,6 +7,7 @@ import typer
 from resenc_plans.cli.options import (
     Format,
     FormatOption,
+    parse_gigabytes,
 )
 from resenc_plans.cli.render import note, print_json, print_table, say
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def presets(
     vram_gb: Annotated[
-        float | None,
+        str | None,
         typer.Option(
             "--vram",
             metavar="GB",
@@ -39,7 +40,8 @@ def presets(
     from resenc_plans.planning.published import match_budget, published_results
 
     if vram_gb is not None or hours is not None:
-        matches = match_budget(vram_gb, hours)
+        memory = None if vram_gb is None else parse_gigabytes(vram_gb, "--vram")
+        matches = match_budget(memory, hours)
         if format is Format.JSON:
             print_json([asdict(match) | {"distance": match.distance} for match in matches])
         else:

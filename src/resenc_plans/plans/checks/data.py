@@ -158,7 +158,17 @@ def stale_fingerprint(context: CheckContext) -> Violations:
     """The fingerprint that the plans were made from is still the dataset's."""
     recorded = context.provenance.get("fingerprint_digest")
     now = context.fingerprint_digest
-    if recorded and now and recorded != now:
+    source = context.document.get(PROVENANCE, {}).get("dataset")
+    target = context.document.get("dataset_name")
+    if recorded and now and recorded != now and source not in (None, target):
+        yield (
+            None,
+            PROVENANCE,
+            f"these plans were made for {source} and moved to {target}: spacing, sizes and "
+            "intensities are those of the former. Plan the dataset anew unless that is intended, "
+            "as for fine-tuning.",
+        )
+    elif recorded and now and recorded != now:
         yield (
             None,
             PROVENANCE,
