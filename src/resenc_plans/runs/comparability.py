@@ -103,7 +103,7 @@ class RunComparison:
             key = f"{one.rule} {one.severity}" if one.is_known else "not known"
             rows.setdefault(key, []).append(one.message if one.is_known else one.subject)
         return card(
-            f"{names}: {'comparable' if self.is_comparable else 'not comparable'}",
+            f"RunComparison{'' if self.is_comparable else ', not comparable'}: {names}",
             {key: "; ".join(texts) for key, texts in rows.items()},
         )
 
