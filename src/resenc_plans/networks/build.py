@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Collection
 from difflib import get_close_matches
+from functools import partial
 from typing import cast
 
 from torch import nn
 
 from resenc_plans.errors import ConfigurationError, NetworkError
 from resenc_plans.networks.arguments import call_network, refuse_determined
+from resenc_plans.networks.baselines.mednext import MedNeXt
 from resenc_plans.networks.baselines.monai import register_monai
 from resenc_plans.networks.baselines.stunet import STUNet
 from resenc_plans.networks.imports import import_class, is_allowed
@@ -97,15 +99,20 @@ def build_network(
     )
 
 
-def build_stunet(
-    config: ResolvedConfiguration, input_channels: int, output_heads: int, deep_supervision: bool
+def _build_baseline(
+    network: Callable[..., nn.Module],
+    config: ResolvedConfiguration,
+    input_channels: int,
+    output_heads: int,
+    deep_supervision: bool,
 ) -> nn.Module:
-    """STU-Net; `arch_kwargs` are `variant` (S, B, L, H) and, if not 2 throughout, `strides`."""
+    """A network of `networks.baselines`; `arch_kwargs` are its other arguments."""
     if config.dim != 3:
-        raise config.error("STU-Net is three-dimensional, but patch_size has two axes.")
+        name = config.architecture.network_class_name.rpartition(".")[2]
+        raise config.error(f"{name} is three-dimensional, but patch_size has two axes.")
     return call_network(
         config,
-        STUNet,
+        network,
         thaw(config.architecture.arch_kwargs),
         input_channels=input_channels,
         num_classes=output_heads,
@@ -113,8 +120,11 @@ def build_stunet(
     )
 
 
-register_architecture("STUNet", build_stunet)
-register_architecture("resenc_plans.networks.baselines.stunet.STUNet", build_stunet)
+BASELINES = "resenc_plans.networks.baselines"
+
+register_architecture("STUNet", partial(_build_baseline, STUNet))
+register_architecture(f"{BASELINES}.stunet.STUNet", partial(_build_baseline, STUNet))
+register_architecture(f"{BASELINES}.mednext.MedNeXt", partial(_build_baseline, MedNeXt))
 register_monai()
 
 

@@ -20,6 +20,9 @@ Scales = tuple[tuple[float, ...], ...]
 STUNET_STRIDES = (1, 2, 2, 2, 2, 2)
 """Strides with which STU-Net's six stages begin by default."""
 
+MEDNEXT_STRIDES = (1, 2, 2, 2, 2, 1)
+"""Strides of MedNeXt's five stages, and of its bottleneck's output, which nnU-Net counts too."""
+
 
 @dataclass(frozen=True)
 class Resolutions:
@@ -184,6 +187,7 @@ _MONAI = "monai.networks.nets."
 _RESOLUTIONS: dict[str, FindResolutions] = {
     "STUNet": _stunet,
     "resenc_plans.networks.baselines.stunet.STUNet": _stunet,
+    "resenc_plans.networks.baselines.mednext.MedNeXt": _mednext_variant,
     f"{_MONAI}SwinUNETR": _swin_unetr,
     f"{_MONAI}SegResNet": _segresnet,
     f"{_MONAI}SegResNetDS": _segresnet_ds,

@@ -7,10 +7,10 @@ middle of an epoch, bit for bit.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from resenc_plans.datasets.dataset import Dataset
@@ -72,6 +72,14 @@ class TrainingState:
     """Their losses."""
     epoch_seconds: float
     """Time that the current epoch has taken so far, without pauses between runs."""
+
+
+@runtime_checkable
+class Adapts(Protocol):
+    """A network that can start from the weights of a somewhat different one."""
+
+    def adapted(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The weights in this network's shapes, where it knows how."""
 
 
 def save_state(path: Path, state: TrainingState, run: RunIdentity, step: TrainingStep) -> None:
@@ -158,7 +166,8 @@ def load_pretrained(network: nn.Module, path: Path) -> tuple[str, ...]:
     """Put a checkpoint's weights into a network; returns the names of heads that were not changed.
 
     Heads keep their initial weights where their shapes differ, since another dataset has other
-    labels.
+    labels. A network with the method `adapted` makes its own of the weights first, as MedNeXt does
+    with smaller kernels.
 
     Raises
     ------
@@ -166,6 +175,8 @@ def load_pretrained(network: nn.Module, path: Path) -> tuple[str, ...]:
         The file is not a checkpoint, or anything but heads differs.
     """
     weights = dict(load_checkpoint(path).network_weights)
+    if isinstance(network, Adapts):
+        weights = network.adapted(weights)
     own = network.state_dict()
     skipped = tuple(
         name
