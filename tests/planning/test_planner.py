@@ -7,13 +7,65 @@ from typing import Any
 
 import pytest
 
-from resenc_plans.errors import PlanningError
+from resenc_plans import create_plans
+from resenc_plans.errors import DatasetError, FingerprintError, PlanningError
 from resenc_plans.files import to_json_text
 from resenc_plans.planning.planner import plan_dataset
 from resenc_plans.planning.presets import find_preset
 from resenc_plans.planning.settings import PlanningSettings
+from tests.planning.requests import DATASET, fingerprint
 
 SYNTHETIC = "Dataset999_Synthetic"
+
+
+def test_without_preset_and_target_it_is_the_recommended_l() -> None:
+    plan = create_plans(fingerprint(), DATASET)
+    assert plan.name == "nnUNetResEncUNetLPlans"
+
+
+def test_a_target_alone_is_m_scaled() -> None:
+    plan = create_plans(fingerprint(), DATASET, gpu_memory_gb=80, name="Plans_80G")
+    assert plan.document.experiment_planner_used == "nnUNetPlannerResEncM"
+    patch = plan.resolve("3d_fullres").patch_size
+    small = create_plans(fingerprint(), DATASET, preset="M").resolve("3d_fullres").patch_size
+    assert math.prod(patch) >= math.prod(small)
+
+
+def test_the_cap_limits_the_batch() -> None:
+    capped = create_plans(fingerprint(), DATASET, preset="M", batch_cap=0.05)
+    open_ = create_plans(fingerprint(), DATASET, preset="M")
+    assert capped.resolve("2d").batch_size < open_.resolve("2d").batch_size
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"preset": "huge"}, PlanningError, "There is no preset"),
+        ({"preset": "nnUNetPlannerResEncLL"}, PlanningError, "Did you mean L"),
+        ({"gpu_memory_gb": 12}, PlanningError, "Plans_12G"),
+        ({"gpu_memory_gb": -1, "name": "x"}, PlanningError, "positive number of GB"),
+        ({"preset": "L", "name": "nnUNetResEncUNetXLPlans"}, PlanningError, "stands for 40 GB"),
+        ({"preset": "M", "name": "nnUNetPlans"}, PlanningError, "stands for preset default"),
+        ({"spacing": (1, 1)}, PlanningError, "three positive numbers"),
+        ({"spacing": (1, 1, math.nan)}, PlanningError, "three positive numbers"),
+        ({"spacing": (1, 1, 10**400)}, PlanningError, "three positive numbers"),
+        ({"spacing": (1, 1, 1e-300)}, PlanningError, "three positive numbers"),
+        ({"spacing": (1e6, 1, 1e6)}, PlanningError, "axis without a voxel"),
+        ({"gpu_memory_gb": 10**400, "name": "x"}, PlanningError, "positive number of GB"),
+        ({"batch_cap": 10**400}, PlanningError, "positive share"),
+        ({"batch_cap": 0.0}, PlanningError, "positive share"),
+        ({"fingerprint": fingerprint(channels=2)}, PlanningError, "has 2 channels"),
+        ({"fingerprint": {}}, FingerprintError, "spacings"),
+        ({"fingerprint": fingerprint(cases=0)}, FingerprintError, "spacings"),
+        ({"dataset": {}}, DatasetError, "labels"),
+    ],
+)
+def test_impossible_requests_say_what_to_do(
+    arguments: dict[str, Any], error: type[BaseException], words: str
+) -> None:
+    request = {"fingerprint": fingerprint(), "dataset": DATASET} | arguments
+    with pytest.raises(error, match=words):
+        create_plans(request.pop("fingerprint"), request.pop("dataset"), **request)
 
 
 def planned(
