@@ -1,10 +1,16 @@
 import gzip
+import struct
+import tracemalloc
+import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import DTypeLike
 
+from resenc_plans.datasets.images import nifti
+from resenc_plans.datasets.images.images import read_file
 from resenc_plans.datasets.images.nifti import scan
 from resenc_plans.errors import DatasetError
 from tests.datasets.made import image_array, write_image
@@ -63,3 +69,47 @@ def test_values_that_itk_turns_into_zeros_are_told(
         array[29 - len(kinds), 29, 29] = value
         write_image(tmp_path / f"a{ending}", array)
         assert scan(tmp_path / f"a{ending}") == kinds
+
+
+@pytest.mark.parametrize("offset", [float("nan"), float("inf"), -1.0, 1e30])
+def test_an_offset_that_no_file_has_is_an_error(
+    whole: bytes, tmp_path: Path, offset: float
+) -> None:
+    damaged = whole[:108] + struct.pack("<f", offset) + whole[112:]
+    (tmp_path / "a.nii").write_bytes(damaged)
+    with pytest.raises(DatasetError, match="not a NIfTI file"):
+        nifti.read(tmp_path / "a.nii")
+
+
+def test_few_bytes_that_stand_for_many_are_not_unpacked(
+    whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = whole[:40] + struct.pack("<8h", 3, 2000, 2000, 2000, 1, 1, 1, 1) + whole[56:352]
+    packer = zlib.compressobj(1, wbits=zlib.MAX_WBITS | 16)
+    zeros = bytes(1 << 20)
+    content = packer.compress(header) + b"".join(packer.compress(zeros) for _ in range(3000))
+    (tmp_path / "a.nii.gz").write_bytes(content + packer.flush())
+    monkeypatch.setattr(nifti, "free_memory", lambda: 1 << 30)
+    with pytest.raises(DatasetError, match=r"voxels take .* but 1\.0 GiB of memory are free"):
+        nifti.read(tmp_path / "a.nii.gz")
+
+
+def test_what_follows_the_voxels_is_not_kept(whole: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.nii").write_bytes(whole + bytes(50_000_000))
+    tracemalloc.start()
+    nifti.read(tmp_path / "a.nii")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000
+
+
+def test_damaged_headers_are_an_error_in_words_or_an_image(whole: bytes, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for trial in range(400):
+        damaged = bytearray(whole)
+        for position in random.integers(0, 352, 1 + trial % 3):
+            damaged[position] = random.integers(256)
+        (tmp_path / "a.nii").write_bytes(damaged)
+        for reader in ("SimpleITKIO", "NibabelIOWithReorient"):
+            with suppress(DatasetError):
+                read_file(tmp_path / "a.nii", reader)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from resenc_plans.datasets.images import readers
 from resenc_plans.datasets.images.itk import ItkImage, simpleitk
+from resenc_plans.errors import DatasetError, first_line
 
 RAS = "RAS"
 
@@ -97,7 +98,22 @@ def image_properties(reader: str, original: ItkImage, oriented: ItkImage) -> dic
 
 
 def geometry_from_properties(properties: Mapping[str, Any]) -> tuple[Geometry, str | None]:
-    """The geometry of the array, and the orientation code to turn it to for writing, if any."""
+    """The geometry of the array, and the orientation code to turn it to for writing, if any.
+
+    Raises
+    ------
+    DatasetError
+        They are not what a reader keeps, perhaps since they come from a damaged file.
+    """
+    try:
+        return _geometry_of(properties)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise DatasetError(
+            f"The properties of the image do not say where it lies ({first_line(error)})."
+        ) from None
+
+
+def _geometry_of(properties: Mapping[str, Any]) -> tuple[Geometry, str | None]:
     if "sitk_stuff" in properties:
         stuff = properties["sitk_stuff"]
         geometry = Geometry(

@@ -4,12 +4,14 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resenc_plans.datasets.bounds import MAX_SPACING, MIN_SPACING
 from resenc_plans.datasets.images import geometry, itk, nifti, plain_images, readers
 from resenc_plans.errors import DatasetError, FileError
 from resenc_plans.files import check_regular
@@ -260,16 +262,26 @@ def _reader_of(path: Path) -> str:
 
 
 def _read_with_simpleitk(path: Path, reader: str) -> Image:
+    try:
+        image = _with_simpleitk(path, reader)
+    except RuntimeError as error:  # what ITK raises
+        raise DatasetError(f"{path}: unreadable: {_reason(error)}") from None
+    if not all(MIN_SPACING <= size <= MAX_SPACING for size in image.spacing):
+        raise DatasetError(
+            f"{path}: has the spacing {image.spacing} mm (z, y, x), which no image has. Correct "
+            "its header."
+        )
+    return image
+
+
+def _with_simpleitk(path: Path, reader: str) -> Image:
     is_nifti = path.name.lower().endswith(nifti.NIFTI_ENDINGS)
     sitk = itk.simpleitk()
     lost: frozenset[str] = frozenset()
-    try:
-        if is_nifti:
-            original, lost = _read_nifti(path)
-        else:
-            original = itk.read_whole(path)
-    except RuntimeError as error:
-        raise DatasetError(f"{path}: unreadable: {_reason(error)}") from None
+    if is_nifti:
+        original, lost = _read_nifti(path)
+    else:
+        original = itk.read_whole(path)
     if original.GetNumberOfComponentsPerPixel() > 1:
         raise DatasetError(
             f"{path}: has {original.GetNumberOfComponentsPerPixel()} values per voxel. "
@@ -302,7 +314,8 @@ def _read_nifti(path: Path) -> tuple[itk.ItkImage, frozenset[str]]:
     voxels, as_stored = nifti.read(path)
     lost = frozenset(nifti.not_finite(voxels))
     reader = itk.read_header(path, nifti.ITK_READER)
-    if not as_stored or reader.GetNumberOfComponents() > 1:
+    is_as_large = prod(reader.GetSize()) == len(voxels)
+    if not as_stored or not is_as_large or reader.GetNumberOfComponents() > 1:
         return itk.read_voxels(reader), lost
     array = voxels.reshape(reader.GetSize()[::-1])
     array = array.astype(array.dtype.newbyteorder("="), copy=False)

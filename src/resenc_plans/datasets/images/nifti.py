@@ -4,18 +4,21 @@ SimpleITK reads the missing voxels of a truncated file as zeros, and replaces Na
 zero, without an error.
 """
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resenc_plans.errors import DatasetError
+from resenc_plans.errors import DatasetError, FileError
+from resenc_plans.execution.memory import free_memory
+from resenc_plans.files import open_regular
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 ITK_READER = "NiftiImageIO"
@@ -24,6 +27,13 @@ ITK_READER = "NiftiImageIO"
 _INPUT_CHUNK = 1 << 18
 _OUTPUT_CHUNK = 1 << 22
 _GZIP_MAGIC = b"\x1f\x8b"
+_MAX_GZIP_RATIO = 1100
+"""Bytes that a byte of gzip may stand for: 1032, and some to spare."""
+_LONGEST_HEADER = 540
+_MAX_OFFSET = 1 << 40
+_MAX_SURPLUS = 1 << 28
+"""Bytes after the last voxel that are looked at; other programs leave a few."""
+_MIN_CHECKED_BYTES = 1 << 29
 _BYTES_PER_VOXEL = {
     2: 1, 4: 2, 8: 4, 16: 4, 32: 8, 64: 8, 128: 3, 256: 1,
     512: 2, 768: 4, 1024: 8, 1280: 8, 1536: 16, 1792: 16, 2048: 32, 2304: 4,
@@ -72,18 +82,20 @@ def read(path: Path) -> tuple[NDArray[Any], bool]:
         The file is truncated, its gzip data are damaged, or it has no NIfTI header.
     """
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             compressed = stream.read(2) == _GZIP_MAGIC
-        content = b"".join(_decompressed(path)) if compressed else path.read_bytes()
+            stream.seek(0)
+            pieces = _decompressed(stream) if compressed else _pieces(stream)
+            size = os.fstat(stream.fileno()).st_size * (_MAX_GZIP_RATIO if compressed else 1)
+            header, content = _up_to_last_voxel(pieces, size, path)
+    except FileError as error:
+        raise DatasetError(str(error)) from None
     except OSError as error:
         raise DatasetError(f"{path}: unreadable: {error.strerror or error}.") from None
     except zlib.error as error:
         raise DatasetError(
             f"{path}: the gzip data are damaged ({error}). Copy it again from its source."
         ) from None
-    header = _parse(content)
-    if header is None:
-        raise DatasetError(f"{path}: unreadable: not a NIfTI file.")
     if len(content) < header.end:
         unpacked = " after decompression" if compressed else ""
         raise DatasetError(
@@ -103,20 +115,64 @@ def not_finite(values: NDArray[Any]) -> Iterator[str]:
             yield "infinite"
 
 
-def _decompressed(path: Path) -> Iterator[bytes]:
+def _up_to_last_voxel(pieces: Iterator[bytes], size: int, path: Path) -> tuple[_Header, bytes]:
+    """The header, and the content as far as it is needed, of a file of at most `size` bytes.
+
+    What follows is read too, so that a damaged end is found, but neither kept nor read for ever.
+    """
+    header = None
+    kept: list[bytes] = []
+    length = surplus = 0
+    for piece in pieces:
+        if header is None or length < header.end:
+            kept.append(piece)
+            length += len(piece)
+        else:
+            surplus += len(piece)
+            if surplus > _MAX_SURPLUS:
+                break
+        if header is None and length >= _LONGEST_HEADER:
+            kept = [b"".join(kept)]
+            header = _parse(kept[0])
+            if header is None:
+                break
+            _check_memory(min(header.end, size), path)
+    content = b"".join(kept)
+    header = header or _parse(content)
+    if header is None:
+        raise DatasetError(f"{path}: unreadable: not a NIfTI file.")
+    return header, content
+
+
+def _check_memory(needed: int, path: Path) -> None:
+    """Refuse what does not fit into memory: few bytes of gzip may stand for any number of zeros."""
+    free = free_memory() if needed > _MIN_CHECKED_BYTES else None
+    if free is not None and needed > free:
+        raise DatasetError(
+            f"{path}: its voxels take {needed / 2**30:,.1f} GiB, but {free / 2**30:,.1f} GiB of "
+            "memory are free."
+        )
+
+
+def _pieces(stream: BinaryIO) -> Iterator[bytes]:
+    """The content of a file in pieces."""
+    while data := stream.read(_OUTPUT_CHUNK):
+        yield data
+
+
+def _decompressed(stream: BinaryIO) -> Iterator[bytes]:
     """The content in pieces; what follows the last gzip member is ignored, as by gzread."""
-    with path.open("rb") as stream:
-        inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        data = stream.read(_INPUT_CHUNK)
-        while data:
-            yield inflate.decompress(data, _OUTPUT_CHUNK)
-            if inflate.eof:
-                data = inflate.unused_data + stream.read(_INPUT_CHUNK)
-                if not data.startswith(_GZIP_MAGIC):
-                    return
-                inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
-            else:
-                data = inflate.unconsumed_tail or stream.read(_INPUT_CHUNK)
+    inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    data = stream.read(_INPUT_CHUNK)
+    while data:
+        yield inflate.decompress(data, _OUTPUT_CHUNK)
+        if inflate.eof:
+            data = inflate.unused_data + stream.read(_INPUT_CHUNK)
+            if not data.startswith(_GZIP_MAGIC):
+                return
+            inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        else:
+            data = inflate.unconsumed_tail or stream.read(_INPUT_CHUNK)
 
 
 def _parse(header: bytes) -> _Header | None:
@@ -138,6 +194,8 @@ def _parse(header: bytes) -> _Header | None:
             scaling = struct.unpack_from(f"{order}2d", header, 176)
         else:
             continue
+        if not 1 <= dimensions[0] <= 7 or not 0 <= offset < _MAX_OFFSET:
+            return None
         start = max(int(offset), int(header_size))
         voxels: int = prod(max(1, size) for size in dimensions[1 : 1 + dimensions[0]])
         dtype = np.dtype(f"{order}{_NUMBERS.get(code, 'u1')}")
