@@ -1,3 +1,4 @@
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -110,3 +111,15 @@ class _Itself:
 
     def take(self, indices: np.ndarray) -> np.ndarray:
         return indices
+
+
+def test_the_memory_of_many_cases_is_that_of_their_draws() -> None:
+    cases = [[np.arange(64, dtype=np.int16) + case, np.ones(64, np.int16)] for case in range(2000)]
+    kept = [case_intensities(case, 500) for case in cases]
+    with ThreadPoolExecutor(2) as threads:
+        intensity_properties(kept[:2], 500, threads)
+        tracemalloc.start()
+        intensity_properties(kept, 500, threads)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 60_000_000

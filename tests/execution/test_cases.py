@@ -1,6 +1,6 @@
 import logging
 import threading
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 
 from resenc_plans.errors import DatasetError, WorkerError, WorkerStartError
-from resenc_plans.execution.cases import CaseProblem, as_cases_complete, each_case, separate
+from resenc_plans.execution.cases import (
+    MAX_AT_ONCE,
+    CaseProblem,
+    as_cases_complete,
+    each_case,
+    separate,
+)
 
 
 @dataclass(frozen=True)
@@ -122,3 +128,30 @@ def test_an_interrupt_drops_the_cases_that_have_not_begun() -> None:
     with pytest.raises(KeyboardInterrupt):
         each_case(work, CASES * 50, workers=1, on_case=interrupt)
     assert len(begun) < 5
+
+
+def test_any_number_of_cases_is_handed_out_a_part_at_a_time() -> None:
+    executor = _Counting()
+    outcomes = as_cases_complete(abs, range(3 * MAX_AT_ONCE), executor)
+    seen = {outcome.index for outcome in outcomes}
+    assert seen == set(range(3 * MAX_AT_ONCE))
+    assert executor.most == MAX_AT_ONCE
+
+
+class _Counting(Executor):
+    """Works when the last of the cases it may have has come; counts those that wait."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Future[int], int]] = []
+        self.most = 0
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[int] = Future()
+        assert not kwargs
+        self.waiting.append((future, args[0]))
+        self.most = max(self.most, len(self.waiting))
+        if len(self.waiting) == MAX_AT_ONCE:
+            while self.waiting:
+                done, value = self.waiting.pop()
+                done.set_result(fn(value))
+        return future

@@ -10,6 +10,7 @@ an array.
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import cache
 from itertools import repeat
 from typing import Any
 
@@ -24,6 +25,7 @@ SAMPLES_PER_DATASET = 10e7
 _SEED = 1234
 _SUMMED_AT_ONCE = 1 << 16
 _DRAWN_AT_ONCE = 1 << 16
+_SHARED_NUMBERS = 1 << 17
 _RAW_BOUND = 1 << 32
 _QUANTILES = (0.005, 0.5, 0.995)
 _STATISTICS = ("max", "mean", "median", "min", "percentile_00_5", "percentile_99_5", "std")
@@ -43,29 +45,68 @@ class Draws:
     """
 
     def __init__(self, seed: int, bound: int) -> None:
-        self._random = np.random.RandomState(seed)
+        self._seed = seed
         self._bound = bound
         self._mask = np.uint32((1 << (bound - 1).bit_length()) - 1)
-        self._spare = np.empty(0, dtype=np.intp)
+        self._raw_per_draw = (int(self._mask) + 1) / bound
+        self._position = 0
+        self._random: np.random.RandomState | None = None
+        self._unread = np.empty(0, dtype=np.uint32)
 
     def choose_into(self, values: NDArray[Any], out: NDArray[Any]) -> None:
         """Fill `out` with draws from `values`, of which there are `bound`, with replacement."""
         filled = 0
         while filled < len(out):
-            if not len(self._spare):
-                self._spare = self._block()
-            indices = self._spare[: len(out) - filled]
+            missing = len(out) - filled
+            masked = self._next(int(missing * self._raw_per_draw * 1.01) + 16)
+            if self._bound <= self._mask:
+                accepted = np.flatnonzero(masked < self._bound)
+                if len(accepted) > missing:
+                    self._put_back(masked[accepted[missing - 1] + 1 :])
+                    accepted = accepted[:missing]
+                indices = masked.take(accepted).astype(np.intp)
+            else:
+                self._put_back(masked[missing:])
+                indices = masked[:missing].astype(np.intp)
             out[filled : filled + len(indices)] = values.take(indices)
-            self._spare = self._spare[len(indices) :]
             filled += len(indices)
 
-    def _block(self) -> NDArray[np.intp]:
-        raw = self._random.randint(0, _RAW_BOUND, size=_DRAWN_AT_ONCE, dtype=np.uint32)
+    def _next(self, count: int) -> NDArray[np.uint32]:
+        """Some of the raw numbers that come next, masked."""
+        first, state = _beginning(self._seed)
+        if self._position < len(first):
+            raw = first[self._position : self._position + count]
+            self._position += len(raw)
+            return raw & self._mask
+        if len(self._unread):
+            unread, self._unread = self._unread, self._unread[:0]
+            return unread
+        if self._random is None:
+            self._random = np.random.RandomState(0)
+            self._random.set_state(state)
+        raw = _raw_numbers(self._random, min(count, _DRAWN_AT_ONCE))
         raw &= self._mask
-        indices = raw.astype(np.intp)
-        if self._bound > self._mask:
-            return indices
-        return indices.take(np.flatnonzero(raw < self._bound))
+        return raw
+
+    def _put_back(self, masked: NDArray[np.uint32]) -> None:
+        if self._random is None:
+            self._position -= len(masked)
+        else:
+            self._unread = masked.copy()
+
+
+@cache
+def _beginning(seed: int) -> tuple[NDArray[np.uint32], Any]:
+    """The raw numbers that a seed begins with, the same for all cases, and the state after them.
+
+    All draws of a case of a large dataset are among them, so that it needs no generator of its own.
+    """
+    random = np.random.RandomState(seed)
+    return _raw_numbers(random, _SHARED_NUMBERS), random.get_state(legacy=False)
+
+
+def _raw_numbers(random: np.random.RandomState, count: int) -> NDArray[np.uint32]:
+    return random.randint(0, _RAW_BOUND, size=count, dtype=np.uint32)
 
 
 @dataclass(frozen=True)

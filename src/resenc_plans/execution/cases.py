@@ -8,10 +8,11 @@ from concurrent.futures import (
     Executor,
     Future,
     ThreadPoolExecutor,
-    as_completed,
 )
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
+from itertools import islice
+from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 from resenc_plans.errors import ResencPlansError, WorkerError, WorkerStartError
@@ -19,6 +20,9 @@ from resenc_plans.execution.cpus import checked_workers, usable_cpus
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+MAX_AT_ONCE = 1000
+"""Cases that are with an executor at a time: more than any cluster works on at once."""
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[str], object]]]
 """How a job of several steps shows its progress: it is called with a step and its number of cases,
@@ -109,8 +113,10 @@ def as_cases_complete(
 ) -> Generator[CaseOutcome[Result]]:
     """Yield the outcome of each case as soon as it is known, in any order.
 
-    With `retry_lost`, cases whose worker died or ran out of memory are tried once more when all
-    others are done, one at a time. Closing the generator cancels the cases that have not begun.
+    No more than `MAX_AT_ONCE` cases are with the executor, and no result is kept, so that any
+    number of cases takes as much memory as these. With `retry_lost`, cases whose worker died or ran
+    out of memory are tried once more when all others are done, one at a time. Closing the generator
+    cancels the cases that have not begun.
 
     Raises
     ------
@@ -118,12 +124,19 @@ def as_cases_complete(
         No worker process can be started.
     """
     futures: dict[Future[Result], int] = {}
+    done: SimpleQueue[Future[Result]] = SimpleQueue()
+    waiting = iter(enumerate(cases))
     lost: list[int] = []
     try:
-        for index, case in enumerate(cases):
-            futures[_submit(executor, work, case)] = index
-        for future in as_completed(futures):
-            index = futures[future]
+        while True:
+            for index, case in islice(waiting, MAX_AT_ONCE - len(futures)):
+                future = _submit(executor, work, case)
+                futures[future] = index
+                future.add_done_callback(done.put)
+            if not futures:
+                break
+            future = done.get()
+            index = futures.pop(future)
             error = _error_of(future)
             if error is None:
                 yield CaseOutcome(index, future.result())
