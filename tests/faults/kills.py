@@ -1,0 +1,309 @@
+"""Kill commands at moments spread over their whole course, run them again, and compare.
+
+    python -m tests.faults.kills preprocess|train|ranks|predict [--count N] [--seed S]
+    python -m tests.faults.kills report
+
+A command runs undisturbed first. Then it is killed by SIGKILL again and again, each time in a new
+folder, and run a second time. What it leaves has to be equal to the undisturbed run's, file by
+file, with nothing more and no process left over. Each kill appends a line to `--totals`, so that
+runs add up; `report` prints the sums. Another seed gives other moments. Linux only.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tests.faults import marked_processes
+from tests.faults.results import differences, folders_of, results_of
+from tests.faults.victims import (
+    FREQUENT,
+    RARE,
+    Job,
+    Prediction,
+    Preprocessing,
+    Toys,
+    Training,
+    Victim,
+    ranks,
+    two_ranks,
+)
+
+ROOT = Path(__file__).parent.parent.parent
+TOTALS = ROOT / "build" / "kills.jsonl"
+
+VICTIMS: dict[str, tuple[int, Callable[[Toys], list[Victim]]]] = {
+    "preprocess": (100, lambda toys: [Preprocessing(toys)]),
+    "train": (50, lambda toys: [Training(toys, FREQUENT), Training(toys, RARE)]),
+    "ranks": (20, lambda toys: [two_ranks(toys)]),
+    "predict": (20, lambda toys: [Prediction(toys)]),
+}
+"""By name: how many kills, and the variants among which they alternate."""
+CASES = 40
+
+SECONDS_TO_END = 10.0
+"""Within which everything has to end after a kill."""
+SECONDS_OF_ONE_RUN = 300.0
+"""After which a command is taken to hang."""
+SECONDS_BETWEEN_LOOKS = 0.002
+MAX_TRIES = 4
+"""How often a moment is tried again, a little earlier, when the command has ended before it."""
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One line of the totals."""
+
+    kind: str
+    commit: str
+    seed: int
+    number: int
+    moment: float
+    """Share of the course at which it was planned."""
+    target: str
+    """Who was killed."""
+    phase: str
+    partial: bool
+    """Whether some of the results were there, but not all."""
+    seconds_to_end: float
+    left_over: int
+    """Processes that still ran after `SECONDS_TO_END`."""
+    differences: list[str]
+    """How the rerun's results differ from the undisturbed run's."""
+    failure: str | None
+    """Why there is no rerun to compare."""
+
+    @property
+    def is_well(self) -> bool:
+        """Whether everything that is promised was so."""
+        return not (self.left_over or self.differences or self.failure)
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """What a run leaves that nobody kills, and how far its progress goes until its last write."""
+
+    files: dict[str, str]
+    folders: set[str]
+    length: float
+
+
+class Campaign:
+    """Kills of one kind of command, in a folder for their data."""
+
+    def __init__(self, kind: str, folder: Path, cases: int) -> None:
+        self.toys = Toys(folder / "toys", cases)
+        self.toys.make()
+        self.folder = folder
+        self.victims = VICTIMS[kind][1](self.toys)
+        self.references = [self._undisturbed(victim) for victim in self.victims]
+
+    def run(self, count: int, seed: int) -> Iterator[Kill]:
+        """Kill so many times, at one moment in each of `count` equal parts of the course."""
+        moments = random.Random(seed)
+        numbers = list(range(count))
+        moments.shuffle(numbers)
+        for turn, number in enumerate(numbers):
+            which = turn // 2 % len(self.victims)
+            victim, reference = self.victims[which], self.references[which]
+            share = (number + moments.random()) / count
+            target = victim.targets[turn % len(victim.targets)]
+            for _ in range(MAX_TRIES):
+                kill = self._kill(victim, reference, share, target, seed=seed, number=number)
+                if kill is not None:
+                    yield kill
+                    break
+                share *= 0.97
+            else:
+                print(f"{victim.kind} {number}: ended before {share:.0%} of its course", flush=True)
+
+    def _undisturbed(self, victim: Victim) -> Undisturbed:
+        place = self._new_place(victim)
+        with started(victim, place, self.toys.raw, again=False) as job:
+            samples = list(samples_of(victim, job))
+        if job.process.returncode != 0:
+            raise RuntimeError(f"{victim.kind}, undisturbed: {job.output.read_text()}")
+        last = max(path.stat().st_mtime for path in (place, *place.rglob("*")))
+        length = max(progress for at, progress in samples if at <= last)
+        result = Undisturbed(results_of(place), folders_of(place), length)
+        shutil.rmtree(place)
+        return result
+
+    def _kill(
+        self,
+        victim: Victim,
+        reference: Undisturbed,
+        share: float,
+        target: str,
+        *,
+        seed: int,
+        number: int,
+    ) -> Kill | None:
+        """One kill, and the rerun; None if the command had ended before."""
+        place = self._new_place(victim)
+        moment = share * reference.length
+        with started(victim, place, self.toys.raw, again=False) as job:
+            if not any(progress >= moment for _, progress in samples_of(victim, job)):
+                return None
+            target = hit(job, target)
+            begun = time.monotonic()
+            left = marked_processes.wait_until_gone(job.token, SECONDS_TO_END)
+            seconds = time.monotonic() - begun
+        phase, partial = victim.phase(place)
+        failure, found = None, []
+        with started(victim, place, self.toys.raw, again=True) as job:
+            try:
+                code = job.process.wait(SECONDS_OF_ONE_RUN)
+            except subprocess.TimeoutExpired:
+                failure = "the rerun hangs"
+            else:
+                if code != 0:
+                    last_line = job.output.read_text().strip().splitlines()[-3:]
+                    failure = f"the rerun ends with {code}: {' '.join(last_line)}"
+            left += marked_processes.wait_until_gone(job.token, SECONDS_TO_END)
+        if failure is None:
+            found = differences(reference.files, results_of(place))
+            found += [f"{name} is left over" for name in folders_of(place) - reference.folders]
+        kill = Kill(
+            kind=victim.kind,
+            commit=commit(),
+            seed=seed,
+            number=number,
+            moment=round(share, 4),
+            target=target,
+            phase=phase,
+            partial=partial,
+            seconds_to_end=round(seconds, 2),
+            left_over=len(left),
+            differences=found,
+            failure=failure,
+        )
+        if kill.is_well:
+            shutil.rmtree(place)
+        return kill
+
+    def _new_place(self, victim: Victim) -> Path:
+        place = self.folder / f"{victim.kind}-{secrets.token_hex(4)}"
+        victim.prepare(place)
+        return place
+
+
+@contextlib.contextmanager
+def started(victim: Victim, place: Path, raw: Path, *, again: bool) -> Iterator[Job]:
+    """A command that has been started, and of which nothing is left after the block."""
+    job = Job(victim.command(place, again=again), place, raw, secrets.token_hex(8))
+    try:
+        yield job
+    finally:
+        marked_processes.kill(job.token)
+        job.process.wait()
+
+
+def samples_of(victim: Victim, job: Job) -> Iterator[tuple[float, float]]:
+    """Time and progress, from the first write until the command ends."""
+    while job.process.poll() is None:
+        progress = victim.progress(job)
+        if progress is not None:
+            yield time.time(), progress
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def hit(job: Job, target: str) -> str:
+    """Kill by SIGKILL; who was hit: the parent where there is no such rank any more."""
+    if target == "group":
+        os.killpg(job.process.pid, signal.SIGKILL)
+        return target
+    if target.startswith("rank "):
+        pid = ranks(job).get(target.removeprefix("rank "))
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+            job.process.wait(SECONDS_OF_ONE_RUN)
+            return target
+        target = "parent"
+    job.process.kill()
+    job.process.wait()
+    return target
+
+
+def commit() -> str:
+    """The commit that is checked out; with -dirty where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+
+def table(kills: Sequence[Kill]) -> Iterator[str]:
+    """The sums, as lines of Markdown, and what was not as promised."""
+    yield "| command | killed | kills | with some results | rerun equal | processes left over | longest end |"
+    yield "|---|---|---|---|---|---|---|"
+    for kind in VICTIMS:
+        ours = [kill for kill in kills if kill.kind == kind]
+        if ours:
+            yield _row(kind, ours)
+    for kind in VICTIMS:
+        phases = Counter(kill.phase for kill in kills if kill.kind == kind)
+        if phases:
+            yield f"{kind}: {', '.join(f'{name} {count}' for name, count in phases.most_common())}"
+    for kill in kills:
+        if not kill.is_well:
+            yield f"NOT WELL: {json.dumps(asdict(kill))}"
+
+
+def _row(kind: str, kills: Sequence[Kill]) -> str:
+    targets = Counter(kill.target for kill in kills)
+    cells: Iterable[object] = (
+        kind,
+        ", ".join(f"{name} {count}" for name, count in sorted(targets.items())),
+        len(kills),
+        sum(kill.partial for kill in kills),
+        sum(kill.failure is None and not kill.differences for kill in kills),
+        sum(kill.left_over for kill in kills),
+        f"{max(kill.seconds_to_end for kill in kills):.1f} s",
+    )
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line says; the number of kills after which something was wrong."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("kind", choices=(*VICTIMS, "report"))
+    parser.add_argument("--count", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cases", type=int, default=CASES)
+    parser.add_argument("--totals", type=Path, default=TOTALS)
+    chosen = parser.parse_args(arguments)
+    totals: Path = chosen.totals
+    if chosen.kind == "report":
+        lines = totals.read_text(encoding="utf-8").splitlines() if totals.is_file() else []
+        print("\n".join(table([Kill(**json.loads(line)) for line in lines])))
+        return 0
+    totals.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="kills-"))
+    wrong = 0
+    for kill in Campaign(chosen.kind, folder, chosen.cases).run(
+        chosen.count or VICTIMS[chosen.kind][0], chosen.seed
+    ):
+        with totals.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(asdict(kill)) + "\n")
+        wrong += not kill.is_well
+        print(json.dumps(asdict(kill)), flush=True)
+    if wrong:
+        print(f"{wrong} kills went wrong; their folders are in {folder}", flush=True)
+    else:
+        shutil.rmtree(folder)
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(min(main(), 1))
