@@ -10,12 +10,13 @@ import stat
 import sys
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from resenc_plans.errors import FileError, shown
+from resenc_plans.execution.unfinished import unfinished_file
 
 MAX_JSON_BYTES = 128 * 1024**2
 """A fingerprint of 100,000 cases takes about 20 MB; anything above this is not ours."""
@@ -274,7 +275,8 @@ def write_json(path: str | os.PathLike[str], document: Any, *, follow_links: boo
 def replace_file(path: str | os.PathLike[str], *, follow_links: bool = False) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path` that takes its place when the block ends well.
 
-    When the block fails, or the machine does, the old file is untouched. Permissions of an existing
+    When the block fails, or the machine does, the old file is untouched; what a killed process left
+    is removed when the next one writes to the folder. Permissions of an existing
     file are kept. A symbolic link is replaced by the file, so that nothing is written where a link
     leads, which may have come with somebody else's folder; with `follow_links` the file behind it
     is replaced.
@@ -286,21 +288,18 @@ def replace_file(path: str | os.PathLike[str], *, follow_links: bool = False) ->
     """
     path = Path(path)
     target = path.resolve() if follow_links else path
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        with temporary.open("xb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        if target.exists() and not target.is_symlink():
-            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
-        temporary.replace(target)
-        _sync_folder(target.parent)
+        with unfinished_file(target.parent) as temporary:
+            with temporary.open("r+b") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            if target.exists() and not target.is_symlink():
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+            temporary.replace(target)
+            _sync_folder(target.parent)
     except OSError as error:
         raise FileError(_why_not_written(path, error)) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def put_in_place(new: Path, target: Path) -> None:
@@ -325,15 +324,6 @@ def put_in_place(new: Path, target: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
     else:
         old.unlink()
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Remove the temporary files of `replace_file` after its process was killed.
-
-    No other process may be writing to the folder.
-    """
-    for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
 
 
 class _DuplicateKeyError(ValueError):

@@ -245,8 +245,17 @@ def commit() -> str:
 
 def table(kills: Sequence[Kill]) -> Iterator[str]:
     """The sums, as lines of Markdown, and what was not as promised."""
-    yield "| command | killed | kills | with some results | rerun equal | processes left over | longest end |"
-    yield "|---|---|---|---|---|---|---|"
+    heads = (
+        "command",
+        "killed",
+        "kills",
+        "some results",
+        "rerun equal",
+        "left over",
+        "longest end",
+    )
+    yield f"| {' | '.join(heads)} |"
+    yield "|---" * len(heads) + "|"
     for kind in VICTIMS:
         ours = [kill for kill in kills if kill.kind == kind]
         if ours:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from resenc_plans.inference.folder import ARGUMENTS_JSON
 from resenc_plans.preprocessing.store.manifest import MANIFEST
 from resenc_plans.runs.run_cost import COST_JSON
 from resenc_plans.runs.run_folder import METRICS, PROGRESS_PNG, TRAINING_LOG
@@ -42,12 +43,13 @@ def digest(path: Path, folder: Path) -> str:
         return "not compared"
     readers: dict[str, Callable[[Path], Any]] = {
         MANIFEST: _manifest,
+        ARGUMENTS_JSON: lambda path: json.loads(path.read_text()) | {"overwrite": None},
         METRICS: lambda path: [json.loads(line) for line in path.read_text().splitlines()],
     }
     if path.suffix == ".pth":
         return _digest_of_checkpoint(path)
     if path.name in readers:
-        text = json.dumps(_timeless(readers[path.name](path)))
+        text = json.dumps(_without_times(readers[path.name](path)))
     elif path.suffix == ".json":
         text = path.read_text(encoding="utf-8")
     else:
@@ -81,7 +83,7 @@ def _digest_of_checkpoint(path: Path) -> str:
     from resenc_plans.runs.checkpoint import load_checkpoint
 
     seen = hashlib.sha256()
-    _add(seen, _timeless(vars(load_checkpoint(path))))
+    _add(seen, _without_times(vars(load_checkpoint(path))))
     return seen.hexdigest()
 
 
@@ -98,15 +100,18 @@ def _add(seen: Any, value: Any) -> None:
             _add(seen, part)
     elif isinstance(value, torch.Tensor):
         seen.update(f"{value.dtype} {tuple(value.shape)}".encode())
-        seen.update(value.contiguous().view(torch.uint8).numpy().tobytes() if value.dim() else
-                    repr(value.item()).encode())
+        seen.update(
+            value.contiguous().view(torch.uint8).numpy().tobytes()
+            if value.dim()
+            else repr(value.item()).encode()
+        )
     else:
         seen.update(repr(value).encode())
 
 
-def _timeless(value: Any) -> Any:
+def _without_times(value: Any) -> Any:
     if hasattr(value, "items"):
-        return {key: _timeless(part) for key, part in value.items() if key not in TIMES}
+        return {key: _without_times(part) for key, part in value.items() if key not in TIMES}
     if isinstance(value, list | tuple):
-        return [_timeless(part) for part in value]
+        return [_without_times(part) for part in value]
     return value

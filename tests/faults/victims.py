@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -23,7 +24,7 @@ DATASET = "Dataset900_Made"
 SMALL = {"n_blocks_per_stage": [1, 1], "features_per_stage": [4, 8]}
 TRAINING = {
     "epochs": 3,
-    "iterations": 8,
+    "iterations": 12,
     "validation_iterations": 4,
     "precision": "fp32",
     "workers": 1,
@@ -74,15 +75,18 @@ class Job:
 class Victim(Protocol):
     """A kind of command."""
 
-    kind: str
-    """Its name in the totals."""
-    targets: tuple[str, ...]
-    """Who is killed, in turn."""
+    @property
+    def kind(self) -> str:
+        """Its name in the totals."""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Who is killed, in turn."""
 
     def prepare(self, place: Path) -> None:
         """Put into a new folder what the command needs."""
 
-    def command(self, place: Path, *, again: bool) -> list[str]:
+    def command(self, place: Path, /, *, again: bool) -> list[str]:
         """Its arguments; `again` continues what was killed."""
 
     def progress(self, job: Job) -> float | None:
@@ -112,7 +116,7 @@ class Toys:
     def make(self) -> None:
         """Write the raw dataset and its plans."""
         make_dataset(self.raw, cases=self.cases)
-        document = plans(patch_size=[8, 16, 16], batch_size=4)
+        document = plans(patch_size=[16, 24, 24], batch_size=4)
         document["configurations"]["3d_fullres"]["architecture"] = {
             "network_class_name": RESIDUAL_ENCODER_UNET,
             "arch_kwargs": unet_arguments(3, 2, **SMALL),
@@ -150,8 +154,9 @@ class Preprocessing:
         """See `Victim`."""
         shutil.copytree(self.toys.plans, place / "preprocessed" / DATASET)
 
-    def command(self, place: Path, *, again: bool) -> list[str]:
+    def command(self, _: Path, /, *, again: bool) -> list[str]:
         """See `Victim`."""
+        del again  # it continues in any case
         return ["preprocess", "-d", "900", "--workers", "2"]
 
     def progress(self, job: Job) -> float | None:
@@ -172,9 +177,11 @@ class Preprocessing:
         if files:
             self.seconds_to_first_case.append(now - job.begun)
             return share + files
-        return share * min(1.0, (now - job.begun) / self.seconds_to_first_case[0]) if (
-            self.seconds_to_first_case
-        ) else 0.0
+        return (
+            share * min(1.0, (now - job.begun) / self.seconds_to_first_case[0])
+            if (self.seconds_to_first_case)
+            else 0.0
+        )
 
     def phase(self, place: Path) -> tuple[str, bool]:
         """See `Victim`."""
@@ -197,7 +204,7 @@ class Training:
     """
 
     toys: Toys
-    settings: dict[str, float]
+    settings: Mapping[str, float]
     """What differs from `TRAINING`."""
     kind: str = "train"
     options: tuple[str, ...] = ()
@@ -208,9 +215,9 @@ class Training:
         stored = self.toys.prerequisite(Preprocessing(self.toys), "stored")
         shutil.copytree(stored / "preprocessed", place / "preprocessed")
         (place / "results").mkdir()
-        (place / "settings.json").write_text(json.dumps(TRAINING | self.settings))
+        (place / "settings.json").write_text(json.dumps({**TRAINING, **self.settings}))
 
-    def command(self, place: Path, *, again: bool) -> list[str]:
+    def command(self, place: Path, /, *, again: bool) -> list[str]:
         """See `Victim`."""
         settings = ["--settings", str(place / "settings.json"), "--device", "cpu"]
         resume = ["--resume"] if again else []
@@ -270,7 +277,7 @@ class Prediction:
         self._trained()
         place.mkdir()
 
-    def command(self, place: Path, *, again: bool) -> list[str]:
+    def command(self, place: Path, /, *, again: bool) -> list[str]:
         """See `Victim`."""
         [model] = (self._trained() / "results").glob("*/*")
         images = self.toys.raw / DATASET / "imagesTr"

@@ -326,7 +326,7 @@ def test_a_fold_that_another_training_writes_to_is_refused_and_left_alone(
     trainer = Trainer(config, dataset, 0, SHORT)
     with trainer.folder.locked():
         trainer.folder.path.mkdir()
-        unfinished = trainer.folder.path / ".0123.tmp"
+        unfinished = trainer.folder.path / ".0123456789abcdef01234567.tmp"
         unfinished.touch()
         with pytest.raises(LockedError, match=f"process {os.getpid()} on host"):
             Trainer(config, dataset, 0, SHORT).fit()

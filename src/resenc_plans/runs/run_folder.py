@@ -12,11 +12,11 @@ from typing import Any
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import FileError
 from resenc_plans.execution.locks import lock
+from resenc_plans.execution.unfinished import remove_unfinished
 from resenc_plans.files import (
     inside,
     parse_json,
     part_of_path,
-    remove_unfinished,
     replace_file,
     write_json,
 )
@@ -158,7 +158,7 @@ class RunFolder:
             inside(self.model, path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            remove_unfinished(self.path)
+            remove_unfinished(self.path, sole=True)
             write_json(self.model / PLANS_JSON, config.plans.to_dict())
             write_json(self.model / DATASET_JSON, dataset.json.to_dict())
             if config.plans.path is not None:

@@ -3,13 +3,13 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy.typing as npt
 
 from resenc_plans.datasets.images.images import read_label, write_label
 from resenc_plans.errors import DatasetError, FileError
+from resenc_plans.execution.unfinished import unfinished_folder
 from resenc_plans.files import is_zip, part_of_path
 
 
@@ -38,13 +38,13 @@ def write_segmentation(
     """
     path = Path(path)
     try:
-        with TemporaryDirectory(prefix=".writing-", dir=path.parent) as staging:
-            staged = Path(staging) / path.name
+        with unfinished_folder(path.parent) as staging:
+            staged = staging / path.name
             try:
                 write_label(labels, staged, properties)
             except DatasetError as error:
                 raise DatasetError(str(error).replace(str(staged), str(path))) from None
-            others = [other for other in Path(staging).iterdir() if other != staged]
+            others = [other for other in staging.iterdir() if other != staged]
             for file in (*others, staged):
                 _sync(file)
                 file.replace(path.parent / file.name)

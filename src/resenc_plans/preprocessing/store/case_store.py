@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from resenc_plans.errors import FileError, PreprocessingError, first_line, shown
+from resenc_plans.execution.unfinished import unfinished_folder
 from resenc_plans.files import check_regular, open_regular, part_of_path
 from resenc_plans.preprocessing.case import StoredCase
 from resenc_plans.preprocessing.class_locations import ClassLocations
@@ -286,15 +287,14 @@ def write_labels(path: Path, labels: npt.NDArray[Any]) -> None:
     """
     import blosc2
 
-    staged = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.b2nd")
+    packing = {"codec": blosc2.Codec.ZSTD, "clevel": LABEL_PACKINGS[0].level}
     try:
-        packing = {"codec": blosc2.Codec.ZSTD, "clevel": LABEL_PACKINGS[0].level}
-        blosc2.asarray(np.ascontiguousarray(labels), urlpath=str(staged), cparams=packing)
-        staged.replace(path)
+        with unfinished_folder(path.parent) as staging:
+            staged = staging / "labels.b2nd"
+            blosc2.asarray(np.ascontiguousarray(labels), urlpath=str(staged), cparams=packing)
+            staged.replace(path)
     except (OSError, RuntimeError) as error:
         raise FileError(f"{path}: not written: {error}. Is the disk full?") from error
-    finally:
-        staged.unlink(missing_ok=True)
 
 
 def _publish(staged: Mapping[str, Path], final: Mapping[str, Path]) -> tuple[Path, ...]:
