@@ -24,6 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from tests.faults import marked_processes
@@ -92,23 +93,51 @@ class Kill:
 
 
 @dataclass(frozen=True)
+class Course:
+    """How a command goes on: the seconds and weights from each milestone to the next.
+
+    A run's place in it follows from its milestones, and between them from the clock, so that it
+    does not matter how busy the machine is.
+    """
+
+    seconds: tuple[float, ...]
+    weights: tuple[float, ...]
+
+    @classmethod
+    def of(cls, victim: Victim, samples: Sequence[tuple[float, int]], end: float) -> "Course":
+        """That of a run which was seen at these times to have come to these milestones."""
+        reached = [
+            next(at for at, milestone in samples if milestone >= number)
+            for number in range(max(milestone for _, milestone in samples) + 1)
+        ]
+        pairs = pairwise([*reached, max(end, reached[-1])])
+        seconds = tuple(later - earlier for earlier, later in pairs)
+        weights = tuple(victim.weight(number, spent) for number, spent in enumerate(seconds))
+        return cls(seconds, weights)
+
+    def share(self, milestone: int, since: float) -> float:
+        """How much is done, so many seconds after a milestone."""
+        number = min(milestone, len(self.weights) - 1)
+        part = min(1.0, since / self.seconds[number]) if self.seconds[number] > 0 else 1.0
+        return (sum(self.weights[:number]) + part * self.weights[number]) / sum(self.weights)
+
+
+@dataclass(frozen=True)
 class Undisturbed:
-    """What a run leaves that nobody kills, and how far its progress goes until its last write."""
+    """What a run leaves that nobody kills, and its course until its last write."""
 
     files: dict[str, str]
     folders: set[str]
-    length: float
+    course: Course
 
 
 class Campaign:
     """Kills of one kind of command, in a folder for their data."""
 
-    def __init__(self, kind: str, folder: Path, cases: int) -> None:
-        self.toys = Toys(folder / "toys", cases)
-        self.toys.make()
-        self.folder = folder
-        self.victims = VICTIMS[kind][1](self.toys)
-        self.references = [self._undisturbed(victim) for victim in self.victims]
+    def __init__(self, kind: str, toys: Toys, folder: Path) -> None:
+        self.toys, self.folder = toys, folder
+        self.victims = VICTIMS[kind][1](toys)
+        self._references: dict[int, Undisturbed] = {}
 
     def run(self, count: int, seed: int) -> Iterator[Kill]:
         """Kill so many times, at one moment in each of `count` equal parts of the course."""
@@ -117,7 +146,10 @@ class Campaign:
         moments.shuffle(numbers)
         for turn, number in enumerate(numbers):
             which = turn // 2 % len(self.victims)
-            victim, reference = self.victims[which], self.references[which]
+            victim = self.victims[which]
+            if which not in self._references:
+                self._references[which] = self._undisturbed(victim)
+            reference = self._references[which]
             share = (number + moments.random()) / count
             target = victim.targets[turn % len(victim.targets)]
             for _ in range(MAX_TRIES):
@@ -132,12 +164,12 @@ class Campaign:
     def _undisturbed(self, victim: Victim) -> Undisturbed:
         place = self._new_place(victim)
         with started(victim, place, self.toys.raw, again=False) as job:
-            samples = list(samples_of(victim, job))
+            samples = list(milestones_of(victim, job))
         if job.process.returncode != 0:
             raise RuntimeError(f"{victim.kind}, undisturbed: {job.output.read_text()}")
         last = max(path.stat().st_mtime for path in (place, *place.rglob("*")))
-        length = max(progress for at, progress in samples if at <= last)
-        result = Undisturbed(results_of(place), folders_of(place), length)
+        course = Course.of(victim, samples, last)
+        result = Undisturbed(results_of(place), folders_of(place), course)
         shutil.rmtree(place)
         return result
 
@@ -153,9 +185,8 @@ class Campaign:
     ) -> Kill | None:
         """One kill, and the rerun; None if the command had ended before."""
         place = self._new_place(victim)
-        moment = share * reference.length
         with started(victim, place, self.toys.raw, again=False) as job:
-            if not any(progress >= moment for _, progress in samples_of(victim, job)):
+            if not comes_to(share, reference.course, milestones_of(victim, job)):
                 return None
             target = hit(job, target)
             begun = time.monotonic()
@@ -211,13 +242,24 @@ def started(victim: Victim, place: Path, raw: Path, *, again: bool) -> Iterator[
         job.process.wait()
 
 
-def samples_of(victim: Victim, job: Job) -> Iterator[tuple[float, float]]:
-    """Time and progress, from the first write until the command ends."""
+def milestones_of(victim: Victim, job: Job) -> Iterator[tuple[float, int]]:
+    """Time and milestone, from the first write until the command ends."""
     while job.process.poll() is None:
-        progress = victim.progress(job)
-        if progress is not None:
-            yield time.time(), progress
+        milestone = victim.milestone(job.place)
+        if milestone is not None:
+            yield time.time(), milestone
         time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def comes_to(share: float, course: Course, milestones: Iterator[tuple[float, int]]) -> bool:
+    """Wait until a command has come to a part of its course; False if it ends before."""
+    last, since = -1, 0.0
+    for at, milestone in milestones:
+        if milestone > last:
+            last, since = milestone, at
+        if course.share(last, at - since) >= share:
+            return True
+    return False
 
 
 def hit(job: Job, target: str) -> str:
@@ -285,6 +327,7 @@ def _row(kind: str, kills: Sequence[Kill]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line says; the number of kills after which something was wrong."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started ends as well
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("kind", choices=(*VICTIMS, "report"))
     parser.add_argument("--count", type=int)
@@ -300,9 +343,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     totals.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="kills-"))
     wrong = 0
-    for kill in Campaign(chosen.kind, folder, chosen.cases).run(
-        chosen.count or VICTIMS[chosen.kind][0], chosen.seed
-    ):
+    toys = Toys(folder / "toys", chosen.cases)
+    toys.make()
+    count = chosen.count or VICTIMS[chosen.kind][0]
+    for kill in Campaign(chosen.kind, toys, folder).run(count, chosen.seed):
         with totals.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(asdict(kill)) + "\n")
         wrong += not kill.is_well

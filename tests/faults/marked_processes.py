@@ -8,8 +8,6 @@ from pathlib import Path
 
 MARK = "RESENC_PLANS_KILLS_MARK"
 
-_TICKS = os.sysconf("SC_CLK_TCK")
-
 
 def find(token: str) -> list[int]:
     """The pids of all processes with this mark, in order; those that have ended have none."""
@@ -27,14 +25,11 @@ def value_of(pid: int, variable: str) -> str | None:
 
 def parent_of(pid: int) -> int:
     """The pid of a process's parent; 0 where the process has ended."""
-    fields = _status(pid)
-    return int(fields[1]) if fields else 0
-
-
-def cpu_seconds(pid: int) -> float:
-    """What a process has computed so far, in all its threads; 0 where it is gone."""
-    fields = _status(pid)
-    return (int(fields[11]) + int(fields[12])) / _TICKS if fields else 0.0
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    return int(text.rpartition(")")[2].split()[1])
 
 
 def wait_until_gone(token: str, seconds: float) -> list[int]:
@@ -57,12 +52,3 @@ def _environment(pid: int) -> list[bytes]:
         return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return []
-
-
-def _status(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the name, from the state on."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    return text.rpartition(")")[2].split()

@@ -5,13 +5,19 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from resenc_plans.folders import FINAL_CHECKPOINT, LATEST_CHECKPOINT, SUMMARY_JSON
+from resenc_plans.folders import (
+    BEST_CHECKPOINT,
+    FINAL_CHECKPOINT,
+    GROUND_TRUTH,
+    LATEST_CHECKPOINT,
+    SUMMARY_JSON,
+    VALIDATION,
+)
 from resenc_plans.plans.architectures import RESIDUAL_ENCODER_UNET
 from resenc_plans.preprocessing.store.case_store import IMAGE, LABELS, OWN_FOLDER
 from resenc_plans.runs.run_folder import METRICS
@@ -44,8 +50,6 @@ class Job:
     raw: Path
     token: str
     process: subprocess.Popen[bytes] = field(init=False)
-    begun: float | None = None
-    """When it was first seen to have written."""
 
     def __post_init__(self) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("nnUNet_")} | {
@@ -89,8 +93,11 @@ class Victim(Protocol):
     def command(self, place: Path, /, *, again: bool) -> list[str]:
         """Its arguments; `again` continues what was killed."""
 
-    def progress(self, job: Job) -> float | None:
-        """A number that grows from the first write on; None before it."""
+    def milestone(self, place: Path) -> int | None:
+        """How many of its files are there, of those that stay; None before the first write."""
+
+    def weight(self, milestone: int, /, seconds: float) -> float:
+        """How much of the course it is from a milestone to the next, which took so long."""
 
     def phase(self, place: Path) -> tuple[str, bool]:
         """Where a command was killed, and whether some of its results were there, but not all."""
@@ -141,12 +148,11 @@ class Toys:
 class Preprocessing:
     """`preprocess` in two worker processes.
 
-    Its progress is counted in files, since starting the workers takes longer than the cases. The
-    time until the first case counts as much as a tenth of the files.
+    Of its course, the time until the first case is a tenth, and the other files are equal parts,
+    since starting the workers takes longer than the cases.
     """
 
     toys: Toys
-    seconds_to_first_case: list[float] = field(default_factory=list)
     kind: str = "preprocess"
     targets: tuple[str, ...] = ("group", "main process")
 
@@ -159,29 +165,23 @@ class Preprocessing:
         del again  # it continues in any case
         return ["preprocess", "-d", "900", "--workers", "2"]
 
-    def progress(self, job: Job) -> float | None:
+    def milestone(self, place: Path) -> int | None:
         """See `Victim`."""
-        store = self._store(job.place)
+        store = self._store(place)
         if not (store / OWN_FOLDER).is_dir():
             return None
-        now = time.monotonic()
-        job.begun = job.begun or now
-        copies = store.parent / "gt_segmentations"
-        files = sum(
+        copies = store.parent / GROUND_TRUTH
+        return sum(
             not entry.name.startswith(".")
             for folder in (store, copies)
             if folder.is_dir()
             for entry in os.scandir(folder)
         )
-        share = 4 * self.toys.cases / 10
-        if files:
-            self.seconds_to_first_case.append(now - job.begun)
-            return share + files
-        return (
-            share * min(1.0, (now - job.begun) / self.seconds_to_first_case[0])
-            if (self.seconds_to_first_case)
-            else 0.0
-        )
+
+    def weight(self, milestone: int, /, seconds: float) -> float:
+        """See `Victim`."""
+        del seconds
+        return 1.0 if milestone else 4 * self.toys.cases / 10
 
     def phase(self, place: Path) -> tuple[str, bool]:
         """See `Victim`."""
@@ -198,10 +198,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Training:
-    """`train` in one process, with one that loads data, and the final validation.
-
-    Its progress is the time that the process which writes has computed.
-    """
+    """`train` in one process, with one that loads data, and the final validation."""
 
     toys: Toys
     settings: Mapping[str, float]
@@ -223,13 +220,22 @@ class Training:
         resume = ["--resume"] if again else []
         return ["train", "900", "3d_fullres", "0", *settings, *self.options, *resume]
 
-    def progress(self, job: Job) -> float | None:
+    def milestone(self, place: Path) -> int | None:
         """See `Victim`."""
-        if not any((job.place / "results").iterdir()):
+        fold = next((place / "results").glob("*/*/fold_0"), None)
+        if fold is None:
             return None
-        computed = marked_processes.cpu_seconds(writer(job))
-        job.begun = computed if job.begun is None else job.begun
-        return computed - job.begun
+        checkpoints = (LATEST_CHECKPOINT, BEST_CHECKPOINT)
+        has_begun = any((fold / name).is_file() for name in checkpoints)
+        metrics, validation = fold / METRICS, fold / VALIDATION
+        epochs = metrics.read_bytes().count(b"\n") if metrics.is_file() else 0
+        is_trained = (fold / FINAL_CHECKPOINT).is_file()
+        validated = len(list(validation.glob("[!.]*"))) if is_trained else 0
+        return (has_begun or is_trained) + epochs + is_trained + validated
+
+    def weight(self, _: int, /, seconds: float) -> float:
+        """See `Victim`."""
+        return seconds
 
     def phase(self, place: Path) -> tuple[str, bool]:
         """See `Victim`."""
@@ -237,7 +243,7 @@ class Training:
         if fold is None:
             return "before the first epoch", False
         if (fold / FINAL_CHECKPOINT).is_file():
-            is_done = (fold / "validation" / SUMMARY_JSON).is_file()
+            is_done = (fold / VALIDATION / SUMMARY_JSON).is_file()
             return ("end" if is_done else "final validation"), True
         if list(fold.glob(".*.tmp")):
             return "writing a file", True
@@ -263,10 +269,7 @@ def two_ranks(toys: Toys) -> Training:
 
 @dataclass(frozen=True)
 class Prediction:
-    """`predict` of all cases, with probabilities, continued by `--continue`.
-
-    Its progress is the time that it has computed.
-    """
+    """`predict` of all cases, with probabilities, continued by `--continue`."""
 
     toys: Toys
     kind: str = "predict"
@@ -285,13 +288,14 @@ class Prediction:
         options = ["--device", "cpu", "--precision", "fp32", "--probabilities"]
         return ["predict", *paths, *options, *(["--continue"] if again else [])]
 
-    def progress(self, job: Job) -> float | None:
+    def milestone(self, place: Path) -> int | None:
         """See `Victim`."""
-        if not (job.place / "predicted").is_dir():
-            return None
-        computed = marked_processes.cpu_seconds(job.process.pid)
-        job.begun = computed if job.begun is None else job.begun
-        return computed - job.begun
+        folder = place / "predicted"
+        return len(list(folder.glob("[!.]*"))) if folder.is_dir() else None
+
+    def weight(self, _: int, /, seconds: float) -> float:
+        """See `Victim`."""
+        return seconds
 
     def phase(self, place: Path) -> tuple[str, bool]:
         """See `Victim`."""
@@ -302,11 +306,6 @@ class Prediction:
 
     def _trained(self) -> Path:
         return self.toys.prerequisite(Training(self.toys, RARE), "trained")
-
-
-def writer(job: Job) -> int:
-    """The pid of the process of a training that writes files: the first rank, or the only one."""
-    return ranks(job).get("0", job.process.pid)
 
 
 def ranks(job: Job) -> dict[str, int]:
