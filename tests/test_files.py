@@ -254,3 +254,13 @@ def test_no_message_is_endless_and_its_end_stays() -> None:
         assert len(message) < 2500
         assert message.endswith("is unknown. Remove it.\nSecond line.")
     assert str(FileError("\n".join(["case_001: damaged."] * 1000))).count("\n") == 999
+
+
+@pytest.mark.parametrize("text", ['{"a": 1,\n}', '{"a": [1, 2, ]}'])
+def test_a_comma_too_many_is_called_one(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "dataset.json"
+    path.write_text(text)
+    with pytest.raises(
+        FileError, match=r"line \d, column \d+: there is a comma before []}]\. Remove"
+    ):
+        read_json(path)

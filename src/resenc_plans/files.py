@@ -241,7 +241,7 @@ def parse_json(text: str, source: str) -> Any:
         hint = " The file ends too early: was it truncated?" if truncated else ""
         raise FileError(
             f"{source}: not valid JSON at line {error.lineno}, column {error.colno}: "
-            f"{error.msg.removesuffix(' at')}.{hint}"
+            f"{_in_words(error)}.{hint}"
         ) from None
     except _DuplicateKeyError as error:
         raise FileError(
@@ -258,6 +258,14 @@ def parse_json(text: str, source: str) -> Any:
     if levels > MAX_JSON_DEPTH:
         raise FileError(f"{source}: nested too deeply, more than {MAX_JSON_DEPTH} levels.")
     return document
+
+
+def _in_words(error: json.JSONDecodeError) -> str:
+    """What is wrong there; before Python 3.13, its own message does not speak of the comma."""
+    before = error.doc[: error.pos].rstrip()
+    if error.doc[error.pos : error.pos + 1] in ("}", "]") and before.endswith(","):
+        return f"there is a comma before {error.doc[error.pos]}. Remove it"
+    return error.msg.removesuffix(" at")
 
 
 def to_json_text(document: Any) -> str:

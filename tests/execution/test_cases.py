@@ -16,6 +16,7 @@ from resenc_plans.execution.cases import (
     as_cases_complete,
     each_case,
     separate,
+    together,
 )
 
 
@@ -155,3 +156,13 @@ class _Counting(Executor):
                 done, value = self.waiting.pop()
                 done.set_result(fn(value))
         return future
+
+
+def test_many_problems_of_one_kind_are_one_and_few_stay_as_they_are() -> None:
+    many = [CaseProblem(f"case_{n}", f"/x/case_{n}_0000.nii.gz: is empty.") for n in range(60)]
+    few = [CaseProblem(f"other_{n}", "is damaged.") for n in range(3)]
+    merged = together([*few, *many])
+    assert merged[:3] == few
+    assert merged[3:] == [
+        CaseProblem("case_0, case_1, case_2 and 57 more", "/x/CASE_0000.nii.gz: is empty.")
+    ]

@@ -245,3 +245,16 @@ def test_dask_workers_share_the_cases(shared: Path, tmp_path: Path) -> None:
             for folder in (tmp_path / "predicted", shared / "oracle/predictions/plain")
         )
         assert np.count_nonzero(ours != theirs) == 0
+
+
+def test_a_folder_of_segmentations_is_refused_in_one_sentence(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    folder = tmp_path / "labelsTr"
+    folder.mkdir()
+    for number in range(60):
+        (folder / f"case_{number:02}.nii.gz").touch()
+    with pytest.raises(FileError, match="none of 60 files has a channel number") as caught:
+        predict_folder(predictor, folder, tmp_path / "out")
+    assert "case_00.nii.gz, case_01.nii.gz, case_02.nii.gz and 57 more" in str(caught.value)
+    assert not (tmp_path / "out").exists()

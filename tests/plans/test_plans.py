@@ -308,3 +308,13 @@ def test_old_residual_encoder_plans_name_a_class_that_exists() -> None:
     architecture = Plans.from_dict(content).resolve("old").architecture
     assert architecture.network_class_name == (CONFIGURATION["architecture"]["network_class_name"])
     assert architecture.arch_kwargs.n_blocks_per_stage == (2, 2, 2)
+
+
+@pytest.mark.parametrize("name", ["3d_lowres", "3d_cascade_fullres"])
+def test_a_configuration_that_the_planner_left_out_has_a_reason(name: str) -> None:
+    content = document()
+    with pytest.raises(InheritanceError, match="less than 25% of the median image; here it covers"):
+        Plans.from_dict(content).resolve(name)
+    content["configurations"]["3d_fullres"]["median_image_size_in_voxels"] = [900, 900, 900]
+    with pytest.raises(InheritanceError, match="2 times fewer voxels than 3d_fullres"):
+        Plans.from_dict(content).resolve(name)

@@ -75,9 +75,11 @@ def print_table(
 
 
 def end_with(problems: "Sequence[CaseProblem]") -> None:
-    """Print the cases that failed, if any, and exit with code 1."""
+    """Print the cases that failed, if any, those for one reason together; exit with code 1."""
     if problems:
-        rows = [[problem.case, problem.reason] for problem in problems]
+        from resenc_plans.execution.cases import together
+
+        rows = [[problem.case, problem.reason] for problem in together(problems)]
         print_table(["case", "why"], rows, fixed=1)
         raise typer.Exit(1)
 

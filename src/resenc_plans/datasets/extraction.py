@@ -23,7 +23,7 @@ from resenc_plans.datasets.intensities import (
     intensity_properties,
 )
 from resenc_plans.errors import DatasetError, FingerprintError
-from resenc_plans.execution.cases import CaseProblem, each_case, separate
+from resenc_plans.execution.cases import CaseProblem, each_case, separate, together
 from resenc_plans.execution.cpus import usable_cpus
 
 
@@ -92,13 +92,13 @@ def fingerprint_case(case: Case, reader: str, channels: int, samples: int) -> Ca
         A file is unreadable, or the files do not fit together.
     """
     if not case.images or case.label is None:
-        raise DatasetError(f"Case {case.name}: has no image, or no label.")
+        raise DatasetError("The case has no image, or no label.")
     images = [read_file(path, reader) for path in case.images]
     check_same_grid(images, case.images)
     volumes = [_single_precision(volume) for image in images for volume in image.array]
     if len(volumes) != channels:
         raise DatasetError(
-            f"Case {case.name}: has {len(volumes)} channels, but dataset.json names {channels}."
+            f"The case has {len(volumes)} channels, but dataset.json names {channels}."
         )
     label = read_label(case.label, reader)
     if label.array.shape[1:] != volumes[0].shape:
@@ -143,7 +143,7 @@ def _undamaged(
 ) -> tuple[CaseFingerprint, ...]:
     cases, problems = separate(outcomes)
     if problems:
-        lines = "".join(f"\n  {problem}" for problem in problems)
+        lines = "".join(f"\n  {problem}" for problem in together(problems))
         raise FingerprintError(
             f"{dataset.folder}: {len(problems)} of {len(outcomes)} cases are damaged, so there is "
             f"no fingerprint. Repair or remove them:{lines}"

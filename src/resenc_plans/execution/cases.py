@@ -1,6 +1,7 @@
 """The same work for every case, on any executor, so that one failure stops no other."""
 
 import logging
+import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import (
     BrokenExecutor,
@@ -17,6 +18,7 @@ from typing import Generic, TypeVar
 
 from resenc_plans.errors import ResencPlansError, WorkerError, WorkerStartError
 from resenc_plans.execution.cpus import checked_workers, usable_cpus
+from resenc_plans.reprs import listed
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,6 +31,9 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[str], object]]]
 and the context's value with the name of each finished case."""
 
 logger = logging.getLogger(__name__)
+
+MAX_ALIKE = 3
+"""Cases that a message names one by one."""
 
 
 @contextmanager
@@ -47,6 +52,28 @@ class CaseProblem:
 
     def __str__(self) -> str:
         return f"{self.case}: {self.reason}"
+
+
+def together(problems: Iterable[CaseProblem]) -> list[CaseProblem]:
+    """Problems of many cases with the same reason as one, in the order of the first of each.
+
+    A reason that names its case names `CASE` instead.
+
+    >>> problems = [CaseProblem(f"c{n}", f"c{n}.png: is empty") for n in range(9)]
+    >>> [str(one) for one in together(problems)]
+    ['c0, c1, c2 and 6 more: CASE.png: is empty']
+    """
+    groups: dict[str, list[CaseProblem]] = {}
+    for problem in problems:
+        own = rf"(?<![^\W_]){re.escape(problem.case)}(?![^\W_])"
+        groups.setdefault(re.sub(own, "CASE", problem.reason), []).append(problem)
+    merged: list[CaseProblem] = []
+    for reason, group in groups.items():
+        if len(group) <= MAX_ALIKE:
+            merged += group
+        else:
+            merged.append(CaseProblem(listed((one.case for one in group), MAX_ALIKE), reason))
+    return merged
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from resenc_plans.datasets.dataset import file_names
 from resenc_plans.datasets.images.images import Image, read_channels, read_label
 from resenc_plans.datasets.images.segmentation_files import segmentation_file
 from resenc_plans.errors import DatasetError, FileError, PredictionError
+from resenc_plans.reprs import listed
 
 _CHANNEL = re.compile(r"_\d{4}")
 _CHANNEL_LENGTH = len("_0000")
@@ -26,13 +27,14 @@ class InputCase:
 def find_cases(folder: Path, file_ending: str) -> tuple[InputCase, ...]:
     """The cases of a folder by name, as nnU-Net finds them: CASE_0000.nii.gz, CASE_0001.nii.gz.
 
-    A file without a channel number makes a case without images, under the file's own name. A broken
-    link is a channel that cannot be read, so that no case is lost silently.
+    A file without a channel number makes a case without images, under the file's own name, unless
+    no file has one. A broken link is a channel that cannot be read, so that no case is lost
+    silently.
 
     Raises
     ------
     FileError
-        There is no such folder, or no file has this ending.
+        There is no such folder, or no file has this ending, or none has a channel number.
     """
     if not folder.is_dir():
         raise FileError(f"{folder}: no such folder. It should hold the images to segment.")
@@ -51,6 +53,12 @@ def find_cases(folder: Path, file_ending: str) -> tuple[InputCase, ...]:
             images.setdefault(stem[:-_CHANNEL_LENGTH], []).append(folder / file)
         else:
             images.setdefault(file, [])
+    if not any(images.values()):
+        raise FileError(
+            f"{folder}: none of {len(files)} files has a channel number ({listed(files, 3)}). "
+            f"Rename them so that they end like case_0000{file_ending}. If they are segmentations, "
+            "as in labelsTr, name the folder of the images instead."
+        )
     end = -len(file_ending)
     return tuple(
         InputCase(name, tuple(paths), tuple(path.name[:end][-4:] for path in paths))

@@ -24,14 +24,11 @@ from resenc_plans.planning.settings import STANDARD, Choices, PlanningSettings
 from resenc_plans.planning.spacing import axis_order, resampled_median_shape, target_spacing
 from resenc_plans.plans.configuration import PROVENANCE
 from resenc_plans.plans.plans import Plans
+from resenc_plans.plans.topology import LOWRES_THRESHOLD, MIN_LOWRES_GAIN
 
 logger = logging.getLogger(__name__)
 
-LOWRES_THRESHOLD = 0.25
-"""3d_lowres is planned where a patch covers less of the median image than this."""
 LOWRES_STEP = 1.03
-MIN_LOWRES_GAIN = 2
-"""3d_lowres is dropped where it has not at least this many times fewer voxels."""
 
 
 @dataclass(frozen=True)

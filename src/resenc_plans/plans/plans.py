@@ -167,7 +167,7 @@ class Plans:
         try:
             values = modernize(name, inherit(self._document["configurations"], name))
         except PlansError as error:
-            raise type(error)(f"{self.source}: {error}") from None
+            raise type(error)(f"{self.source}: {error}{self._why_absent(name)}") from None
         try:
             config = ResolvedConfiguration.model_validate({**values, "name": name})
         except ValidationError as error:
@@ -370,6 +370,22 @@ class Plans:
             return self._header.dataset()
         except (DatasetError, FileError):
             return None
+
+    def _why_absent(self, name: str) -> str:
+        """What is known of why the planner left out a configuration, as one more sentence."""
+        from resenc_plans.plans.topology import why_no_lowres
+
+        usual = ("3d_lowres", "3d_cascade_fullres")
+        if (
+            name not in usual
+            or name in self.configurations
+            or "3d_fullres" not in self.configurations
+        ):
+            return ""
+        try:
+            return f" {why_no_lowres(self.resolve('3d_fullres'))}"
+        except PlansError:
+            return ""
 
     def _resolutions(self) -> dict[str, ResolvedConfiguration | PlansError]:
         """Each configuration as it runs, or why it does not resolve."""

@@ -20,6 +20,11 @@ MIN_EDGE = 4
 MIN_BATCH_SIZE = 2
 """The smallest batch that nnU-Net plans."""
 
+LOWRES_THRESHOLD = 0.25
+"""3d_lowres is planned where a patch covers less of the median image than this."""
+MIN_LOWRES_GAIN = 2
+"""3d_lowres is dropped where it has not at least this many times fewer voxels."""
+
 BASE_FEATURES = 32
 MAX_FEATURES = {2: 512, 3: 320}
 """Features of the first stage, doubled from stage to stage up to the maximum for 2 or 3 axes."""
@@ -27,6 +32,17 @@ MAX_FEATURES = {2: 512, 3: 320}
 
 Sizes = tuple[tuple[int, ...], ...]
 """One number per stage and axis, highest resolution first."""
+
+
+def why_no_lowres(fullres: ResolvedConfiguration) -> str:
+    """Why plans with this 3d_fullres have no 3d_lowres, and so no cascade."""
+    share = prod(fullres.patch_size) / prod(fullres.median_image_size_in_voxels)
+    if share >= LOWRES_THRESHOLD:
+        return (
+            f"nnU-Net plans 3d_lowres where a patch of 3d_fullres covers less than "
+            f"{LOWRES_THRESHOLD:.0%} of the median image; here it covers {share:.0%}."
+        )
+    return f"nnU-Net plans 3d_lowres where it has {MIN_LOWRES_GAIN} times fewer voxels than 3d_fullres."
 
 
 def strides_and_kernels(

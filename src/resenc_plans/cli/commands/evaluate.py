@@ -187,9 +187,11 @@ def _print_surfaces(surfaces: "SurfaceSummary", task: "EvaluationTask") -> None:
 
 def _report_problems(evaluation: "Evaluation", partial: bool) -> None:
     """Name what failed; exit code 1 for cases without figures."""
-    for problem in evaluation.not_drawn:
+    from resenc_plans.execution.cases import together
+
+    for problem in together(evaluation.not_drawn):
         note(f"{problem.case}: is not drawn. {problem.reason}")
-    for problem in evaluation.problems:
+    for problem in together(evaluation.problems):
         note(f"{problem.case}: not evaluated. {problem.reason}", style="red")
     if evaluation.summary is None:
         note("No case could be evaluated, so no summary was written.", style="red")

@@ -1,6 +1,7 @@
 """The command verify: check a raw dataset."""
 
-from typing import TYPE_CHECKING
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,6 +16,8 @@ from resenc_plans.cli.progress import case_progress
 from resenc_plans.cli.render import print_json, print_table, say, styled
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from resenc_plans.datasets.finding import Finding
 
 
@@ -39,19 +42,23 @@ def verify(
     if format is Format.JSON:
         print_json([_as_json(finding) for finding in findings])
     elif findings:
-        print_table(
-            ["severity", "check", "case", "what"],
-            [
-                [styled(f.severity, _STYLES[f.severity]), f.rule, f.case or "(dataset)", f.message]
-                for f in findings
-            ],
-        )
+        print_table(["severity", "check", "case", "what"], _rows(findings))
     if format is Format.TABLE:
         counts = {s: sum(f.severity == s for f in findings) for s in _STYLES}
         summary = ", ".join(f"{count} {s}s" for s, count in counts.items() if count)
         say(f"{data.name}: {len(data.cases)} cases, {summary or 'no findings'}.")
     if any(finding.severity == "error" for finding in findings):
         raise typer.Exit(1)
+
+
+def _rows(findings: "Sequence[Finding]") -> "Iterator[list[Any]]":
+    """A line for each finding; cases with the same one share a line."""
+    from resenc_plans.execution.cases import CaseProblem, together
+
+    for (severity, rule), group in groupby(findings, key=lambda f: (f.severity, f.rule)):
+        alike = together(CaseProblem(f.case or "(dataset)", f.message) for f in group)
+        for one in alike:
+            yield [styled(severity, _STYLES[severity]), rule, one.case, one.reason]
 
 
 def _as_json(finding: "Finding") -> dict[str, str | None]:
