@@ -42,7 +42,10 @@ def why_no_lowres(fullres: ResolvedConfiguration) -> str:
             f"nnU-Net plans 3d_lowres where a patch of 3d_fullres covers less than "
             f"{LOWRES_THRESHOLD:.0%} of the median image; here it covers {share:.0%}."
         )
-    return f"nnU-Net plans 3d_lowres where it has {MIN_LOWRES_GAIN} times fewer voxels than 3d_fullres."
+    return (
+        f"nnU-Net plans 3d_lowres where it has at least {MIN_LOWRES_GAIN} times fewer voxels than "
+        "3d_fullres."
+    )
 
 
 def strides_and_kernels(

@@ -1,13 +1,16 @@
 """Whether configurations, preprocessed data and dataset.json belong together."""
 
 from difflib import get_close_matches
-from math import prod
 
 from resenc_plans.plans.checks.context import CheckContext, Violations
 from resenc_plans.plans.configuration import PREPROCESSING_KEYS, PROVENANCE, dataset_share
 from resenc_plans.plans.inheritance import INHERITS_FROM, inherit
 from resenc_plans.plans.legacy import INTENSITIES, modernize
 from resenc_plans.plans.topology import MIN_BATCH_SIZE
+
+CAPPED_PLANNER = "ResEncUNetPlanner"
+BATCH_CAPS = {"ExperimentPlanner": 0.05, CAPPED_PLANNER: 0.05}
+"""The share of the dataset's voxels at which a planner's batch stops; others take up to all."""
 
 NORMALIZATIONS = (
     "CTNormalization",
@@ -115,24 +118,45 @@ def small_batch(context: CheckContext) -> Violations:
 
 
 def large_batch(context: CheckContext) -> Violations:
-    """One batch that covers more than 5% of the dataset's voxels is worth a note."""
+    """A batch that somebody chose, beyond the share of the dataset at which a planner stops.
+
+    What the plans' own planner has sized is no finding. Where its preset has no such limit, that
+    is the batch of any configuration but those that somebody derived.
+    """
     cases = context.dataset.num_training if context.dataset else None
     if not cases:
         return
-    written = context.document["configurations"]
+    planner = str(context.document.get("experiment_planner_used"))
+    recorded = context.document.get(PROVENANCE, {}).get("batch_cap")
+    cap = BATCH_CAPS.get(planner) if recorded is None else recorded
     for name, config in context.resolved.items():
-        voxels = prod(config.median_image_size_in_voxels) * cases
-        is_inherited = not written[name].keys() & {"batch_size", "patch_size"}
-        if voxels <= 0 or config.dim < 3 or is_inherited:
+        share = dataset_share(config, cases)
+        if share is None or share > 1 or not _is_chosen(context, name, cases, cap):
             continue
-        share = prod(config.patch_size) * config.batch_size / voxels
-        if share > 0.05:
+        limit = cap if isinstance(cap, float) and cap < 1 else BATCH_CAPS[CAPPED_PLANNER]
+        if share > limit:
+            meant = planner if limit == cap else f"nnU-Net's {CAPPED_PLANNER}"
+            other = "" if limit == cap else f"; {planner}, which these plans name, does not"
             yield (
                 name,
                 "batch_size",
-                f"one batch covers {share:.0%} of the voxels of {cases} cases; nnU-Net's ResEnc "
-                "planner stops at 5% (the presets M, L and XL do not).",
+                f"is {config.batch_size}, which covers {share:.0%} of the voxels of {cases} "
+                f"cases. {meant} stops at {limit:.0%}{other}.",
             )
+
+
+def _is_chosen(context: CheckContext, name: str, cases: int, cap: object) -> bool:
+    """Whether somebody, not a planner, made a configuration's share of the dataset what it is."""
+    written, config = context.document["configurations"][name], context.resolved[name]
+    share = dataset_share(config, cases) or 0
+    parent = context.resolved.get(written.get(INHERITS_FROM))
+    if parent is not None:
+        chosen = written.keys() & {"batch_size", "patch_size", "spacing"}
+        return bool(chosen) and share > (dataset_share(parent, cases) or 0)
+    if not isinstance(cap, float) or cap >= 1:
+        return False
+    planned = max(MIN_BATCH_SIZE, round(cap / share * config.batch_size))
+    return config.batch_size > planned + 1
 
 
 def batch_within_dataset(context: CheckContext) -> Violations:

@@ -47,7 +47,7 @@ RULES: tuple[Rule, ...] = (
     Rule("P109", "warning", "normalisations are ones that nnU-Net has", data.normalizations),
     Rule("P110", "warning", "the patch is not larger than the image", network.patch_within_image),
     Rule("P111", "warning", "a batch is not larger than the dataset", data.batch_within_dataset),
-    Rule("P201", "note", "one batch covers at most 5% of the dataset", data.large_batch),
+    Rule("P201", "note", "a batch is no larger a share than planners take", data.large_batch),
     Rule("P202", "note", "every key is one that nnU-Net reads", file.extra_keys),
     Rule("P203", "note", "the format is the current one", file.old_format),
 )
