@@ -43,5 +43,6 @@ def test_notes_stand_where_they_were_said_in_a_log() -> None:
         stderr=subprocess.STDOUT,
         text=True,
         check=True,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"},
     )
     assert done.stdout.split() == ["first", "second", "third"]
