@@ -51,6 +51,7 @@ OutputOption = Annotated[
     Path | None,
     typer.Option("-o", "--output", help="Where to write.", show_default=False),
 ]
+RequiredOutputOption = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Print what would be written, write nothing.")
 ]

@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from resenc_plans.cli.options import WorkersOption
+from resenc_plans.cli.options import RequiredOutputOption, WorkersOption
 from resenc_plans.cli.progress import case_progress
 from resenc_plans.cli.render import end_with, say
 from resenc_plans.errors import UsageError
 
 
 def ensemble(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write.")],
+    output: RequiredOutputOption,
     folders: Annotated[
         list[Path] | None,
         typer.Argument(metavar="FOLDER...", help="Folders of probabilities.", show_default=False),

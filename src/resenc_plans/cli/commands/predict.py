@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resenc_plans.cli.options import AllowImportOption
+from resenc_plans.cli.options import AllowImportOption, RequiredOutputOption
 from resenc_plans.cli.progress import case_progress, prediction_progress
 from resenc_plans.cli.render import end_with, note, say
 from resenc_plans.errors import FileError, ModelError, UsageError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def predict(
     inputs: Annotated[Path, typer.Option("-i", "--input", help="Folder of images.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write.")],
+    output: RequiredOutputOption,
     model: Annotated[
         Path | None,
         typer.Option("-m", "--model", help="Folder of the trained model.", show_default=False),
