@@ -5,8 +5,7 @@ import pytest
 from resenc_plans import create_plans
 from resenc_plans.errors import PlanningError
 from resenc_plans.planning import presets as table
-from resenc_plans.planning.presets import find_preset, presets, register_preset
-from resenc_plans.plans.checks.file import STANDARD_TARGETS
+from resenc_plans.planning.presets import find_preset, register_preset
 from tests.planning.requests import DATASET, fingerprint
 
 
@@ -22,7 +21,3 @@ def test_a_registered_preset_plans(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plan.resolve("3d_fullres").patch_size == same.resolve("3d_fullres").patch_size
     with pytest.raises(PlanningError, match="already"):
         register_preset(mine)
-
-
-def test_names_and_targets_of_presets_agree_with_the_rules() -> None:
-    assert {p.plans_name: p.gpu_memory_gb for p in presets()} == STANDARD_TARGETS

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Literal
 
 from resenc_plans.errors import PlanningError
+from resenc_plans.plans.nnunet_planners import NNUNET_PLANNERS
 from resenc_plans.reprs import call
 
 
@@ -54,19 +55,17 @@ class Preset:
 def _residual(
     key: str,
     *,
-    planner: str,
-    plans_name: str,
-    gpu_memory_gb: float,
     reference_count_2d: int,
     reference_count_3d: int,
     batch_cap: float,
 ) -> Preset:
+    planner = NNUNET_PLANNERS[key]
     return Preset(
         key=key,
-        planner=planner,
-        plans_name=plans_name,
-        gpu_memory_gb=gpu_memory_gb,
-        reference_gb=gpu_memory_gb,
+        planner=planner.class_name,
+        plans_name=planner.plans_name,
+        gpu_memory_gb=planner.gpu_memory_gb,
+        reference_gb=planner.gpu_memory_gb,
         reference_count_2d=reference_count_2d,
         reference_count_3d=reference_count_3d,
         batch_cap=batch_cap,
@@ -78,15 +77,16 @@ def _residual(
     )
 
 
+_DEFAULT = NNUNET_PLANNERS["default"]
 _PRESETS: dict[str, Preset] = {
     preset.key: preset
     for preset in (
         Preset(
             key="default",
-            planner="ExperimentPlanner",
-            plans_name="nnUNetPlans",
-            gpu_memory_gb=8,
-            reference_gb=8,
+            planner=_DEFAULT.class_name,
+            plans_name=_DEFAULT.plans_name,
+            gpu_memory_gb=_DEFAULT.gpu_memory_gb,
+            reference_gb=_DEFAULT.gpu_memory_gb,
             reference_count_2d=85_000_000,
             reference_count_3d=560_000_000,
             batch_cap=0.05,
@@ -98,36 +98,24 @@ _PRESETS: dict[str, Preset] = {
         ),
         _residual(
             "resenc",
-            planner="ResEncUNetPlanner",
-            plans_name="nnUNetResEncUNetPlans",
-            gpu_memory_gb=8,
             reference_count_2d=135_000_000,
             reference_count_3d=680_000_000,
             batch_cap=0.05,
         ),
         _residual(
             "M",
-            planner="nnUNetPlannerResEncM",
-            plans_name="nnUNetResEncUNetMPlans",
-            gpu_memory_gb=8,
             reference_count_2d=135_000_000,
             reference_count_3d=680_000_000,
             batch_cap=1,
         ),
         _residual(
             "L",
-            planner="nnUNetPlannerResEncL",
-            plans_name="nnUNetResEncUNetLPlans",
-            gpu_memory_gb=24,
             reference_count_2d=380_000_000,
             reference_count_3d=2_100_000_000,
             batch_cap=1,
         ),
         _residual(
             "XL",
-            planner="nnUNetPlannerResEncXL",
-            plans_name="nnUNetResEncUNetXLPlans",
-            gpu_memory_gb=40,
             reference_count_2d=560_000_000,
             reference_count_3d=3_600_000_000,
             batch_cap=1,

@@ -7,15 +7,7 @@ from resenc_plans.plans.checks.context import CheckContext, Violations
 from resenc_plans.plans.configuration import PROVENANCE, Configuration, PlansDocument
 from resenc_plans.plans.inheritance import INHERITS_FROM
 from resenc_plans.plans.legacy import OLD_INTENSITIES, OLD_KEYS
-
-STANDARD_TARGETS: dict[str, int] = {
-    "nnUNetPlans": 8,
-    "nnUNetResEncUNetPlans": 8,
-    "nnUNetResEncUNetMPlans": 8,
-    "nnUNetResEncUNetLPlans": 24,
-    "nnUNetResEncUNetXLPlans": 40,
-}
-"""The GPU memory target (GB, as nnU-Net counts it) that each preset's plans name stands for."""
+from resenc_plans.plans.nnunet_planners import NNUNET_PLANNERS
 
 FILE_KEYS = {*PlansDocument.model_fields, OLD_INTENSITIES, PROVENANCE, "$schema"}
 CONFIGURATION_KEYS = {*Configuration.model_fields, *OLD_KEYS}
@@ -188,10 +180,11 @@ def preset_target(context: CheckContext) -> Violations:
     """A preset's plans name promises the preset's memory target."""
     target = context.provenance.get("gpu_memory_gb")
     name = context.document.get("plans_name")
-    if target is not None and name in STANDARD_TARGETS and target != STANDARD_TARGETS[name]:
+    standard = {p.plans_name: p.gpu_memory_gb for p in NNUNET_PLANNERS.values()}
+    if target is not None and name in standard and target != standard[name]:
         yield (
             None,
             "plans_name",
-            f"is {name}, which stands for {STANDARD_TARGETS[name]} GB, but these plans are for "
+            f"is {name}, which stands for {standard[name]} GB, but these plans are for "
             f"{target} GB. Give them a name of their own, such as nnUNetResEncUNetPlans_{target}G.",
         )

@@ -1,0 +1,23 @@
+"""nnU-Net's planners: the names that plans files bear, and the memory that each stands for."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class NnunetPlanner:
+    """A planner of nnU-Net 2.8.1."""
+
+    class_name: str
+    plans_name: str
+    gpu_memory_gb: int
+    """Its GPU memory target, as nnU-Net counts it."""
+
+
+NNUNET_PLANNERS: dict[str, NnunetPlanner] = {
+    "default": NnunetPlanner("ExperimentPlanner", "nnUNetPlans", 8),
+    "resenc": NnunetPlanner("ResEncUNetPlanner", "nnUNetResEncUNetPlans", 8),
+    "M": NnunetPlanner("nnUNetPlannerResEncM", "nnUNetResEncUNetMPlans", 8),
+    "L": NnunetPlanner("nnUNetPlannerResEncL", "nnUNetResEncUNetLPlans", 24),
+    "XL": NnunetPlanner("nnUNetPlannerResEncXL", "nnUNetResEncUNetXLPlans", 40),
+}
+"""By the key of the preset that plans as they do."""
