@@ -5,7 +5,7 @@ from pathlib import Path
 
 from resenc_plans.cli.logs import configure_logging
 from resenc_plans.cli.render import note
-from resenc_plans.cli.training_run import TrainingJob, run_job
+from resenc_plans.cli.training_job import TrainingJob, run_job
 from resenc_plans.errors import ResencPlansError
 from resenc_plans.execution.parents import end_with_parent
 from resenc_plans.execution.signals import INTERRUPTED

@@ -8,7 +8,7 @@ import typer
 
 from resenc_plans.cli.options import AllowImportOption, PlansOption
 from resenc_plans.cli.render import note, print_table
-from resenc_plans.cli.training_run import (
+from resenc_plans.cli.training_job import (
     TrainingJob,
     is_first,
     run_job,
