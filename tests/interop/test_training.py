@@ -16,6 +16,7 @@ from resenc_plans.inference.predictor import Predictor
 from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.checkpoint import load_checkpoint
+from resenc_plans.runs.run_facts import FoldFacts
 from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.training.batches.augmentation import (
     plane_wise,
@@ -234,6 +235,17 @@ def test_nnunet_predicts_with_our_checkpoint_and_goes_on_from_it(
     assert float(theirs.split()[1]) == pytest.approx(total)
     assert "from epoch 1" in said
     assert "Training done" in said
+
+    (path.parent / "run.json").unlink()
+    facts = FoldFacts.of(RunFolder(model, 0), config.to_dict(), dataset.json.file_ending)
+    assert facts.settings == {
+        "epochs": 2,
+        "iterations": 2,
+        "learning_rate": 0.01,
+        "optimizer.weight_decay": 3e-5,
+        "deep_supervision": True,
+    }
+    assert facts.mirroring == "all axes"
 
     newer = load_checkpoint(path)
     assert newer.current_epoch == 2
