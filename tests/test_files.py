@@ -1,7 +1,11 @@
 """Files are written whole or not at all, and never outside of their folder."""
 
+import errno
 import os
+import resource
 from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
@@ -9,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resenc_plans.errors import FileError, shown
+from resenc_plans.execution.changes import changes
 from resenc_plans.files import (
     MAX_JSON_VALUES,
     MAX_PART_BYTES,
+    append,
     check_regular,
     fault_of_part,
     inside,
@@ -22,7 +28,10 @@ from resenc_plans.files import (
     read_bytes,
     read_json,
     replace_file,
+    replace_folder,
+    why_not_written,
     write_json,
+    writing,
 )
 from resenc_plans.safe_pickle import load_pickle
 
@@ -264,3 +273,59 @@ def test_a_comma_too_many_is_called_one(tmp_path: Path, text: str) -> None:
         FileError, match=r"line \d, column \d+: there is a comma before []}]\. Remove"
     ):
         read_json(path)
+
+
+def test_what_cannot_be_read_is_not_taken_for_what_cannot_be_written(tmp_path: Path) -> None:
+    denied = partial(OSError, errno.EACCES, "Permission denied")
+    source = str(tmp_path / "weights")
+    message = why_not_written(tmp_path / "model.zip", denied(source))
+    assert f"model.zip: not written, since {source} cannot be read" in message
+    message = why_not_written(tmp_path / "model.zip", denied(str(tmp_path / ".1234.tmp")))
+    assert "model.zip: not written, no permission to write there" in message
+
+
+def write_by_a_library(path: Path, unfinished: Path, fault: str) -> None:
+    """As ITK and blosc2 do it, which say that something failed, but not what."""
+    with writing(path, unfinished):
+        raise RuntimeError(fault)
+
+
+def write_to_a_stream(path: Path) -> None:
+    """As torch does it."""
+    with replace_file(path) as stream:
+        with suppress(OSError):
+            stream.write(bytes(10**6))
+        raise RuntimeError("unexpected pos")
+
+
+def test_the_reason_that_a_library_hides_is_found(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    image, unfinished = tmp_path / "image", tmp_path / "unfinished"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(FileError, match="image: not written, it is larger than"):
+            write_by_a_library(image, unfinished, "ERROR in compression")
+        with pytest.raises(FileError, match="weights: not written, it is larger than"):
+            write_to_a_stream(tmp_path / "weights")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with pytest.raises(RuntimeError, match="its own fault"):
+        write_by_a_library(image, unfinished, "its own fault")
+
+
+def fail_within(context: AbstractContextManager[object]) -> None:
+    with pytest.raises(KeyError), context:
+        raise KeyError
+
+
+def test_only_what_is_in_its_place_counts_as_a_change(tmp_path: Path) -> None:
+    before = changes()
+    fail_within(replace_file(tmp_path / "file"))
+    fail_within(replace_folder(tmp_path / "folder"))
+    assert changes() == before
+    assert not list(tmp_path.iterdir())
+    write_json(tmp_path / "file", {})
+    append(tmp_path / "file", b" ")
+    with replace_folder(tmp_path / "folder") as folder:
+        (folder / "file").touch()
+    assert changes() == before + 3

@@ -35,9 +35,9 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "_expand: self.folder.absolute() / os.path.expandvars(path)": READ,
     },
     "datasets/demo.py": {
-        "write_phantom: folder / 'imagesTr' / f'{case}_{channel:04d}.nii.gz'": OURS,
-        "write_phantom: folder / 'labelsTr' / f'{case}.nii.gz'": OURS,
-        "write_phantom: folder / name": OURS,
+        "write_phantom: new / 'imagesTr' / f'{case}_{channel:04d}.nii.gz'": OURS,
+        "write_phantom: new / 'labelsTr' / f'{case}.nii.gz'": OURS,
+        "write_phantom: new / name": OURS,
     },
     "datasets/images/plain_images.py": {
         "_stack_spacing: path.with_name(f'{stem}.json')": READ,

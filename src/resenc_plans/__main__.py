@@ -2,7 +2,7 @@
 
 import sys
 
-from resenc_plans.execution.signals import INTERRUPTED
+from resenc_plans.execution.exit_codes import ExitCode
 
 
 def main() -> None:
@@ -12,7 +12,7 @@ def main() -> None:
 
         run()
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        sys.exit(ExitCode.INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Read JSON safely; write files completely or not at all, and never outside of their folder."""
 
 import errno
+import io
 import json
 import os
 import re
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from resenc_plans.errors import FileError, shown
-from resenc_plans.execution.unfinished import unfinished_file
+from resenc_plans.execution.changes import note_change
+from resenc_plans.execution.unfinished import unfinished_file, unfinished_folder
 
 MAX_JSON_BYTES = 128 * 1024**2
 """A fingerprint of 100,000 cases takes about 20 MB; anything above this is not ours."""
@@ -29,6 +31,9 @@ MAX_PART_BYTES = 200
 """Of a file's or a folder's name; most systems allow 255, and nnU-Net adds to names."""
 
 _CONTAINERS = (dict, list)
+_FULL = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT") if hasattr(errno, name)}
+_PROBE = 1 << 20
+"""Bytes that are written to find out why a library could not write."""
 
 _NUMBERED = (f"{port}{number}" for port in ("COM", "LPT") for number in "123456789¹²³")
 _DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", *_NUMBERED}
@@ -296,18 +301,113 @@ def replace_file(path: str | os.PathLike[str], *, follow_links: bool = False) ->
     """
     path = Path(path)
     target = path.resolve() if follow_links else path
+    raw: _Output | None = None
     try:
         with unfinished_file(target.parent) as temporary:
-            with temporary.open("r+b") as stream:
+            raw = _Output(temporary, "r+")
+            with io.BufferedWriter(raw) as stream:
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
             if target.exists() and not target.is_symlink():
                 temporary.chmod(stat.S_IMODE(target.stat().st_mode))
-            temporary.replace(target)
+            move(temporary, target)
             _sync_folder(target.parent)
+    except Exception as error:
+        reason = error if raw is None or raw.fault is None else raw.fault
+        if not isinstance(reason, OSError):
+            raise
+        raise FileError(why_not_written(path, reason)) from error
+
+
+class _Output(io.FileIO):
+    """A file that knows why it could not be written; libraries that write to it may not say."""
+
+    fault: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write what fits."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.fault = error
+            raise
+
+
+@contextmanager
+def writing(path: Path, unfinished: Path | None = None) -> Iterator[None]:
+    """Raise as a FileError why the block, or a library in it, cannot write to `path`.
+
+    Libraries in C hide the system's reason; it is found out by their `unfinished` file.
+
+    Raises
+    ------
+    FileError
+        The block failed since the disk is full, or for want of permission, or the like.
+    """
+    try:
+        yield
     except OSError as error:
-        raise FileError(_why_not_written(path, error)) from error
+        raise FileError(why_not_written(path, error)) from error
+    except Exception as error:
+        reason = None if unfinished is None else _fault_of_disk(unfinished)
+        if reason is None:
+            raise
+        raise FileError(why_not_written(path, reason)) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, where it does not exist.
+
+    Raises
+    ------
+    FileError
+        It cannot be made.
+    """
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def append(path: Path, data: bytes) -> None:
+    """Write `data` at the end of a file.
+
+    Raises
+    ------
+    FileError
+        It cannot be written, or only in part.
+    """
+    with writing(path), path.open("ab") as stream:
+        note_change()
+        stream.write(data)
+
+
+def move(old: Path, new: Path) -> None:
+    """Rename a file or folder to `new`, where a file is replaced.
+
+    Raises
+    ------
+    OSError
+        It cannot be renamed; nothing has changed.
+    """
+    old.replace(new)
+    note_change()
+
+
+@contextmanager
+def replace_folder(target: Path) -> Iterator[Path]:
+    """Yield a new folder that takes the place of `target` when the block ends well.
+
+    Raises
+    ------
+    FileError
+        It cannot be written; what was there before is unchanged.
+    """
+    with writing(target), unfinished_folder(target.parent) as folder:
+        try:
+            yield folder
+        except FileError as error:
+            raise FileError(str(error).replace(str(folder), str(target))) from error
+        put_in_place(folder, target)
 
 
 def put_in_place(new: Path, target: Path) -> None:
@@ -320,6 +420,7 @@ def put_in_place(new: Path, target: Path) -> None:
     """
     if not (target.exists() or target.is_symlink()):
         new.rename(target)
+        note_change()
         return
     old = target.with_name(f".{secrets.token_hex(8)}.old")
     target.rename(old)
@@ -328,10 +429,40 @@ def put_in_place(new: Path, target: Path) -> None:
     except OSError:
         old.rename(target)
         raise
+    note_change()
     if old.is_dir() and not old.is_symlink():
         shutil.rmtree(old, ignore_errors=True)
     else:
         old.unlink()
+
+
+def why_not_written(path: Path, error: OSError) -> str:
+    """A message for people: what was not written, what the system says, and what to do.
+
+    A fault of another file, which was to be read, is told as that.
+    """
+    if error.errno in _FULL:
+        return (
+            f"{path}: not written, the disk is full ({error.strerror}). Make room there, or write "
+            "to another disk. What was there before is unchanged."
+        )
+    if error.errno == errno.EFBIG:
+        return (
+            f"{path}: not written, it is larger than this process may write ({error.strerror}). "
+            "Raise the limit, see `ulimit -f`. What was there before is unchanged."
+        )
+    if error.filename is not None and not _is_about(Path(os.fsdecode(error.filename)), path):
+        return f"{path}: not written, since {error.filename} cannot be read: {error.strerror}."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return (
+            f"{path}: not written, no permission to write there ({error.strerror}). Change the "
+            "folder's permissions, or write to another."
+        )
+    if error.errno == errno.ENOENT:
+        return f"{path}: not written, the folder {path.parent} does not exist."
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return f"{path}: not written, since a part of this path is a file and not a folder."
+    return f"{path}: not written: {error.strerror or error}."
 
 
 class _DuplicateKeyError(ValueError):
@@ -383,11 +514,21 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _why_not_written(path: Path, error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return f"{path}: not written, the disk is full. The old file is unchanged."
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{path}: not written, no permission to write in {path.parent}."
-    if error.errno == errno.ENOENT:
-        return f"{path}: not written, the folder {path.parent} does not exist."
-    return f"{path}: not written: {error.strerror or error}."
+def _is_about(named: Path, path: Path) -> bool:
+    """Whether a file is `path`, a folder that it lies in, or what is hidden beside it meanwhile."""
+    for target in (path, path.resolve()):
+        if target.is_relative_to(named):
+            return True
+        if named.is_relative_to(target.parent):
+            return any(part[0] == "." for part in named.relative_to(target.parent).parts)
+    return False
+
+
+def _fault_of_disk(unfinished: Path) -> OSError | None:
+    """What the system says when a file that a library could not finish is written on."""
+    try:
+        with unfinished.open("ab") as stream:
+            stream.write(bytes(_PROBE))
+    except OSError as error:
+        return error
+    return None

@@ -26,7 +26,7 @@ def test_results_that_cannot_be_replaced_stay(
         return rename(path, to)
 
     monkeypatch.setattr(Path, "rename", failing)
-    with pytest.raises(OSError, match="the disk is gone"):
+    with pytest.raises(FileError, match=r"crossval_results_folds_0_1: .*the disk is gone"):
         merge_folds(model, references, ("0", "1"))
     assert sorted(path.name for path in target.iterdir()) == before
     assert not list(model.folder.glob(".*"))

@@ -17,9 +17,9 @@ import torch
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from resenc_plans.errors import ResencPlansError
+from resenc_plans.execution.exit_codes import ExitCode
 from resenc_plans.runs.checkpoint import load_checkpoint
 from resenc_plans.training.launch import check_gpus, end_of
-from resenc_plans.training.ranks import LOST
 from tests.networks.configurations import unet_arguments
 
 pytestmark = pytest.mark.slow
@@ -230,10 +230,10 @@ def test_when_a_rank_fails_all_end_and_its_error_is_told(preprocessed: Path) -> 
 @pytest.mark.parametrize(
     ("codes", "end"),
     [
-        ([LOST, -9], (1, "Rank 1 (process 1) was killed by SIGKILL")),
+        ([ExitCode.LOST, -9], (1, "Rank 1 (process 1) was killed by SIGKILL")),
         ([1, -15], (1, "Rank 0 (process 0) failed with exit code 1")),
-        ([-15, -11, LOST], (1, "Rank 1 (process 1) was killed by SIGSEGV")),
-        ([LOST, LOST], (1, None)),
+        ([-15, -11, ExitCode.LOST], (1, "Rank 1 (process 1) was killed by SIGSEGV")),
+        ([ExitCode.LOST, ExitCode.LOST], (1, None)),
         ([75, -15], (75, None)),
         ([-15, -15], (75, None)),
     ],

@@ -1,11 +1,6 @@
-"""The command line: one app, and the one place where errors become messages and exit codes.
-
-Exit codes: 0 success; 1 the command ran and reports faults; 2 it could not run and wrote nothing;
-130 it was interrupted.
-"""
+"""The command line: one app of all commands."""
 
 import sys
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -35,9 +30,8 @@ from resenc_plans.cli.commands.train import train
 from resenc_plans.cli.commands.upgrade import upgrade
 from resenc_plans.cli.commands.validate import validate
 from resenc_plans.cli.commands.verify import verify
+from resenc_plans.cli.ending import exit_code_of
 from resenc_plans.cli.options import with_options
-from resenc_plans.cli.render import note
-from resenc_plans.errors import ResencPlansError
 
 app = typer.Typer(
     name="resenc-plans",
@@ -117,19 +111,7 @@ for command in (
 
 def main() -> None:
     """Run the command line; every expected error becomes one message on stderr."""
-    if isinstance(sys.stdout, TextIOWrapper):  # Names of files may be in no encoding at all.
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        app()
-    except ResencPlansError as error:
-        import logging
-
-        logging.getLogger(__name__).debug("The command failed.", exc_info=True)
-        note(f"Error: {_with_options(str(error))}", style="bold red")
-        sys.exit(2)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
+    sys.exit(exit_code_of(app, said=_with_options))
 
 
 def _with_options(message: str) -> str:

@@ -18,6 +18,19 @@ class StderrHandler(logging.Handler):
         note(text, style=_STYLES.get(record.levelno, "bold red"))
 
 
+def log_file() -> Path | None:
+    """The file that keeps what is logged, if there is one."""
+    handlers = logging.getLogger("resenc_plans").handlers
+    files = [Path(h.baseFilename) for h in handlers if isinstance(h, logging.FileHandler)]
+    return files[0] if files else None
+
+
+def shows_details() -> bool:
+    """Whether tracebacks are shown on stderr."""
+    handlers = logging.getLogger("resenc_plans").handlers
+    return any(isinstance(h, StderrHandler) and h.level <= logging.DEBUG for h in handlers)
+
+
 def configure_logging(*, verbose: bool = False, log_file: Path | None = None) -> None:
     """Show warnings, with `verbose` everything with tracebacks; keep everything in `log_file`.
 

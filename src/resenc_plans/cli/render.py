@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from resenc_plans.execution.exit_codes import ExitCode
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -81,7 +83,7 @@ def end_with(problems: "Sequence[CaseProblem]") -> None:
 
         rows = [[problem.case, problem.reason] for problem in together(problems)]
         print_table(["case", "why"], rows, fixed=1)
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def print_json(value: Any) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from resenc_plans.cli.render import note, say
 from resenc_plans.errors import ResencPlansError
+from resenc_plans.execution.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset
@@ -72,7 +73,7 @@ def is_first() -> bool:
     return os.environ.get(_RANK, "0") == "0"
 
 
-def run_job(job: TrainingJob) -> int:
+def run_job(job: TrainingJob) -> ExitCode:
     """Train, and predict and score the held-out cases; the exit code.
 
     Exit code 1 if a held-out case failed, or, among several processes, if this one did.
@@ -80,10 +81,9 @@ def run_job(job: TrainingJob) -> int:
     from resenc_plans.cli.training_preview import print_task
     from resenc_plans.cli.training_progress import shown_progress
     from resenc_plans.datasets.dataset import Dataset
-    from resenc_plans.execution.signals import STOPPED
     from resenc_plans.plans.plans import Plans
     from resenc_plans.plans.training_settings import TrainingSettings
-    from resenc_plans.training.ranks import LOST, is_lost_connection
+    from resenc_plans.training.ranks import is_lost_connection
     from resenc_plans.workflows.train_fold import train_fold
 
     config = Plans.load(job.plans).resolve(job.configuration)
@@ -121,27 +121,27 @@ def run_job(job: TrainingJob) -> int:
                 raise
             if isinstance(error, RuntimeError) and is_lost_connection(error):
                 note(f"Rank {os.environ[_RANK]} has lost another rank and ends.")
-                return LOST
+                return ExitCode.LOST
             is_expected = isinstance(error, ResencPlansError)
             text = str(error) if is_expected else f"{type(error).__name__}: {error}"
             rank = f"Rank {os.environ[_RANK]} of {world()}"
             note(f"Error: {rank}: {text}", style="bold red")
             if is_expected:
-                return 1
+                return ExitCode.FAILED
             raise
     if not is_first():
-        return 0
+        return ExitCode.DONE
     result = trained.training
     if not result.is_complete:
         note(f"Stopped, since {result.reason}. Continue with --resume from {result.checkpoint}.")
-        return STOPPED
+        return ExitCode.STOPPED
     say(f"Trained {settings.epochs} epochs: {result.checkpoint}")
-    return _validate(job, config, dataset, trained.folder) if job.validation else 0
+    return _validate(job, config, dataset, trained.folder) if job.validation else ExitCode.DONE
 
 
 def _validate(
     job: TrainingJob, config: "ResolvedConfiguration", dataset: "Dataset", folder: "RunFolder"
-) -> int:
+) -> ExitCode:
     from resenc_plans.folders import SUMMARY_JSON
     from resenc_plans.plans.training_settings import TrainingSettings
     from resenc_plans.workflows.held_out import validate_held_out
@@ -167,4 +167,4 @@ def _validate(
         say(f"Predictions for {stage.name}: {stage.folder}")
     for problem in problems:
         note(f"{problem.case}: {problem.reason}")
-    return 1 if problems else 0
+    return ExitCode.FAILED if problems else ExitCode.DONE

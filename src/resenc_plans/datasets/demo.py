@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resenc_plans.errors import DatasetError
-from resenc_plans.files import write_json
+from resenc_plans.files import make_folder, replace_folder, write_json, writing
 from resenc_plans.folders import DATASET_JSON
 
 if TYPE_CHECKING:
@@ -30,22 +30,26 @@ def write_phantom(folder: str | Path, cases: int = 8, seed: int = 0) -> Path:
     ------
     DatasetError
         The folder exists and is not empty.
+    FileError
+        It cannot be written to.
     """
     import numpy as np
 
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise DatasetError(f"{folder}: is not empty. Choose a new folder for the phantom.")
-    for name in ("imagesTr", "labelsTr"):
-        (folder / name).mkdir(parents=True)
+    make_folder(folder.parent)
     random = np.random.default_rng(seed)
-    for number in range(cases):
-        case = f"phantom_{number:03d}"
-        images, label = _case(random)
-        for channel, image in enumerate(images):
-            _write(image, folder / "imagesTr" / f"{case}_{channel:04d}.nii.gz")
-        _write(label, folder / "labelsTr" / f"{case}.nii.gz")
-    write_json(folder / DATASET_JSON, DESCRIPTION | {"numTraining": cases})
+    with replace_folder(folder) as new:
+        for name in ("imagesTr", "labelsTr"):
+            make_folder(new / name)
+        for number in range(cases):
+            case = f"phantom_{number:03d}"
+            images, label = _case(random)
+            for channel, image in enumerate(images):
+                _write(image, new / "imagesTr" / f"{case}_{channel:04d}.nii.gz")
+            _write(label, new / "labelsTr" / f"{case}.nii.gz")
+        write_json(new / DATASET_JSON, DESCRIPTION | {"numTraining": cases})
     return folder
 
 
@@ -91,6 +95,9 @@ def _ellipsoid(
 def _write(array: "NDArray[np.generic]", path: Path) -> None:
     import SimpleITK as sitk  # noqa: N813
 
+    from resenc_plans.datasets.images.images import write_itk_image
+
     image = sitk.GetImageFromArray(array)
     image.SetSpacing(SPACING[::-1])  # type: ignore[no-untyped-call]
-    sitk.WriteImage(image, str(path))
+    with writing(path, path):
+        write_itk_image(image, path)

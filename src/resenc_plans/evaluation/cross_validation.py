@@ -1,9 +1,7 @@
 """The segmentations of all folds of a model, or of an ensemble of two, in one folder."""
 
-import secrets
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from resenc_plans.datasets.dataset import file_names
@@ -16,7 +14,7 @@ from resenc_plans.evaluation.summary import Summary
 from resenc_plans.evaluation.task import find_task
 from resenc_plans.execution.cases import CaseProblem, each_case, separate
 from resenc_plans.execution.cpus import usable_cpus
-from resenc_plans.files import inside, part_of_path, put_in_place
+from resenc_plans.files import inside, make_folder, part_of_path, replace_folder
 from resenc_plans.folders import DATASET_JSON, ENSEMBLES, PLANS_JSON, SUMMARY_JSON
 from resenc_plans.runs.model_folder import ModelFolder
 
@@ -37,7 +35,7 @@ def merge_folds(
     """
     files = _validation_files(model, folds, _dataset_json(model).file_ending)
     target = inside(model.folder.parent, model.cross_validation(folds))
-    with _replaced_folder(target) as folder:
+    with replace_folder(target) as folder:
         _copy_descriptions(model, folder)
         for path in files.values():
             shutil.copy(path, folder)
@@ -88,8 +86,8 @@ def merge_ensemble(
             "them, so they cannot be averaged."
         )
     target = _ensemble_folder(first, second, folds)
-    target.parent.mkdir(exist_ok=True)
-    with _replaced_folder(target) as folder:
+    make_folder(target.parent)
+    with replace_folder(target) as folder:
         _copy_descriptions(first, folder)
 
         def average(name: str) -> None:
@@ -168,15 +166,3 @@ def _raise_problems(target: Path, done: str, problems: Sequence[CaseProblem]) ->
     if problems:
         reasons = "\n".join(map(str, problems))
         raise EvaluationError(f"{target.name}: not all cases can be {done}.\n{reasons}")
-
-
-@contextmanager
-def _replaced_folder(target: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `target` when the block succeeds."""
-    folder = target.with_name(f".{secrets.token_hex(4)}-new")
-    folder.mkdir()
-    try:
-        yield folder
-        put_in_place(folder, target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -12,7 +12,7 @@ from resenc_plans.errors import EvaluationError
 from resenc_plans.evaluation.evaluate import Evaluation, compare_folders
 from resenc_plans.evaluation.task import EvaluationTask
 from resenc_plans.execution.cases import CaseProblem
-from resenc_plans.files import inside
+from resenc_plans.files import inside, make_folder
 from resenc_plans.folders import DATASET_JSON, SUMMARY_JSON
 from resenc_plans.runs.run_folder import RunFolder
 
@@ -78,7 +78,7 @@ def validate_fold(
     dataset_json = DatasetJson.load(Path(model_folder) / DATASET_JSON)
     target = inside(Path(model_folder), RunFolder(Path(model_folder), fold).validation)
     files = [segmentation_file(target, case, dataset_json.file_ending) for case in cases]
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     for file in files:
         file.unlink(missing_ok=True)
     failed = predictor.predict_cases(cases, target, probabilities=probabilities)

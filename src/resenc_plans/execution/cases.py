@@ -168,7 +168,7 @@ def as_cases_complete(
             if error is None:
                 yield CaseOutcome(index, future.result())
                 continue
-            will_be_retried = retry_lost and _is_loss(error)
+            will_be_retried = retry_lost and is_loss(error)
             if will_be_retried:
                 lost.append(index)
             yield CaseOutcome(index, problem(name(cases[index]), error), will_be_retried)
@@ -212,6 +212,12 @@ def problem(case: str, error: BaseException) -> CaseProblem:
     return CaseProblem(case, f"{type(error).__name__}: {error}")
 
 
+def is_loss(error: BaseException) -> bool:
+    """Whether the worker failed rather than the case; Dask's KilledWorker goes by its name."""
+    losses = WorkerError, MemoryError, BrokenExecutor
+    return isinstance(error, losses) or type(error).__name__ == "KilledWorker"
+
+
 def _submit(executor: Executor, work: Callable[[Item], Result], case: Item) -> Future[Result]:
     try:
         return executor.submit(work, case)
@@ -232,9 +238,3 @@ def _error_of(future: Future[Result]) -> BaseException | None:
     ):
         raise error
     return error
-
-
-def _is_loss(error: BaseException) -> bool:
-    """Whether the worker failed rather than the case; Dask's KilledWorker goes by its name."""
-    losses = WorkerError, MemoryError, BrokenExecutor
-    return isinstance(error, losses) or type(error).__name__ == "KilledWorker"

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from resenc_plans.errors import FileError, LockedError
-from resenc_plans.files import parse_json, part_of_path
+from resenc_plans.files import parse_json, part_of_path, why_not_written
 
 SECONDS_BETWEEN_SIGNS = 30
 """How often a holder touches its lock."""
@@ -136,7 +136,7 @@ def lock(path: Path, folder: Path) -> Iterator[None]:
     try:
         _acquire(path, folder, holder)
     except OSError as error:
-        raise FileError(f"{path}: cannot be written: {error.strerror}.") from None
+        raise FileError(why_not_written(path, error)) from error
     released = threading.Event()
     signs = threading.Thread(target=_give_signs, args=(path, holder, released), daemon=True)
     signs.start()

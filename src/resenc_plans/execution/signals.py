@@ -8,20 +8,22 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from resenc_plans.execution.exit_codes import ExitCode
+
 STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name)
 )
-STOPPED = 75
-"""Exit code of a run that was stopped and can be resumed (EX_TEMPFAIL of sysexits.h)."""
-INTERRUPTED = 130
-"""Exit code after Ctrl-C (128 + SIGINT)."""
 
 _SECONDS_OF_ONE_REQUEST = 1
 
 
+class Terminated(SystemExit):
+    """SIGTERM, where `raise_on_termination` has made an exception of it."""
+
+
 @contextmanager
 def raise_on_termination() -> Iterator[None]:
-    """Within the block, SIGTERM raises SystemExit(143) where it would end the process.
+    """Within the block, SIGTERM raises `Terminated`, exit code 143, where it would end the process.
 
     What has begun is then cleaned up as after Ctrl-C. Outside the main thread, where signals cannot
     be handled, and where SIGTERM already has a handler, nothing changes.
@@ -38,8 +40,8 @@ def raise_on_termination() -> Iterator[None]:
 
 
 def _raise(signum: int, frame: FrameType | None) -> None:
-    del frame
-    raise SystemExit(128 + signum)
+    del signum, frame
+    raise Terminated(ExitCode.TERMINATED)
 
 
 class StopRequest:

@@ -21,7 +21,7 @@ from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import FileError, PredictionError
 from resenc_plans.execution.cases import CaseProblem, each_case, separate
 from resenc_plans.execution.cpus import usable_cpus
-from resenc_plans.files import replace_file
+from resenc_plans.files import make_folder, replace_file
 from resenc_plans.folders import DATASET_JSON
 from resenc_plans.inference.export.npz_stream import ArrayReader, write_npz
 from resenc_plans.inference.export.probabilities import ARRAY_NAME
@@ -89,7 +89,7 @@ def ensemble_folders(
     labels = Labels.from_dataset(dataset)
     output = Path(output)
     targets = {case: segmentation_file(output, case, dataset.file_ending) for case in cases}
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     if any(path.resolve() == output.resolve() for path in paths):
         raise FileError(f"{output}: is one of the folders to be averaged. Name another output.")
     with source.open("rb") as original, replace_file(output / DATASET_JSON) as copy:

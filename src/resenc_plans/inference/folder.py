@@ -18,10 +18,11 @@ from resenc_plans.datasets.images.segmentation_files import (
     segmentation_file,
     write_segmentation,
 )
-from resenc_plans.errors import FileError, PredictionError
-from resenc_plans.execution.cases import CaseProblem
+from resenc_plans.errors import FileError, PredictionError, ResencPlansError, WorkerError
+from resenc_plans.execution.cases import CaseProblem, is_loss
+from resenc_plans.execution.changes import note_change
 from resenc_plans.execution.pipeline import Pipeline
-from resenc_plans.files import write_json
+from resenc_plans.files import make_folder, write_json
 from resenc_plans.folders import DATASET_JSON, PLANS_JSON
 from resenc_plans.inference.export.case import export_case
 from resenc_plans.inference.export.probabilities import write_probabilities
@@ -206,13 +207,23 @@ def predict_on(executor: Executor, job: PredictionJob, parts: int) -> Prediction
     ------
     ResencPlansError
         As `Predictor.from_folder` and `predict_folder`; parts that have not begun are cancelled.
+    WorkerError
+        A worker is gone, perhaps with cases of its part.
     """
     futures = [executor.submit(job.run, (number, parts)) for number in range(1, parts + 1)]
+    reports = []
     try:
-        reports = [future.result() for future in as_completed(futures)]
-    except BaseException:
+        for future in as_completed(futures):
+            reports.append(future.result())
+            note_change()
+    except BaseException as error:
         for future in futures:
             future.cancel()
+        if is_loss(error) and not isinstance(error, ResencPlansError):
+            raise WorkerError(
+                f"{job.output}: a worker was lost, perhaps for lack of memory ({error}). Cases "
+                "that are written stay, and can be skipped when you predict again."
+            ) from error
         raise
     return PredictionReport(
         tuple(sorted(case for report in reports for case in report.written)),
@@ -252,10 +263,7 @@ def _write_run_files(
     previous: Path | None,
 ) -> None:
     """Create the output folder, with the three files that nnU-Net puts into it."""
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{target}: cannot be created: {error.strerror}.") from None
+    make_folder(target)
     write_json(target / PLANS_JSON, predictor.model.plan.to_dict())
     write_json(target / DATASET_JSON, predictor.model.dataset.to_dict())
     write_json(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resenc_plans.errors import PlanningError
-from resenc_plans.files import replace_file
+from resenc_plans.files import make_folder, replace_file
 from resenc_plans.folders import DATASET_JSON
 from resenc_plans.plans.configuration import PROVENANCE
 from resenc_plans.plans.diff import ABSENT, Change
@@ -144,7 +144,7 @@ def save_plans(
     replanning = replan(path, plans)
     if not overwrite:
         replanning.refuse_losses()
-    replanning.path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(replanning.path.parent)
     replanning.plans.save(replanning.path)
     return replanning
 

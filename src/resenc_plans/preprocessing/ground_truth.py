@@ -7,7 +7,7 @@ from pathlib import Path
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.images.segmentation_files import segmentation_file
 from resenc_plans.errors import DatasetError, FileError
-from resenc_plans.files import inside, open_regular, replace_file
+from resenc_plans.files import inside, make_folder, open_regular, replace_file
 from resenc_plans.folders import GROUND_TRUTH
 
 
@@ -46,10 +46,7 @@ def copy_ground_truth(dataset: Dataset, preprocessed: str | os.PathLike[str]) ->
     """
     outdated = outdated_copies(dataset, preprocessed)
     folder = Path(preprocessed) / GROUND_TRUTH
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{folder}: cannot be created: {error.strerror}.") from None
+    make_folder(folder)
     for label, copy in outdated:
         try:
             source = open_regular(label)

@@ -260,8 +260,9 @@ def _case_name(task: CaseTask) -> str:
 
 
 def _with_path(problem: CaseProblem, task: CaseTask) -> CaseProblem:
-    """The problem, with the path of the case where its reason names none of its files."""
-    if not task.inputs or any(str(path) in problem.reason for path in task.inputs):
+    """The problem, with the path of the case where its reason names no file, read or written."""
+    named = (*task.inputs, task.folder)
+    if not task.inputs or any(str(path) in problem.reason for path in named):
         return problem
     return CaseProblem(problem.case, f"{task.inputs[0]}: {problem.reason}")
 

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from resenc_plans.cost.calibration import PUBLISHED, Calibration
 from resenc_plans.errors import FileError
-from resenc_plans.files import read_json, write_json
+from resenc_plans.files import make_folder, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def add_measurement(path: Path, measured: Measured) -> tuple[Measured, ...]:
     """Append a measurement to the file; an older one of the same step on the same GPU goes."""
     others = [other for other in load_measurements(path) if _step(other) != _step(measured)]
     measurements = (*others, measured)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_json(path, [asdict(one) for one in measurements])
     return measurements
 

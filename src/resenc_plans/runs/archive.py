@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resenc_plans.errors import FileError, ModelError, first_line
-from resenc_plans.files import inside, open_regular, put_in_place, replace_file
+from resenc_plans.files import inside, open_regular, put_in_place, replace_file, why_not_written
 from resenc_plans.folders import (
     DATASET_JSON,
     ENSEMBLES,
@@ -118,6 +118,8 @@ def import_model(
     ModelError
         The archive is damaged, refused (the message says what and why), or a model of this name
         already exists and `overwrite` is not set.
+    FileError
+        The results folder cannot be written to.
     """
     results = Path(results)
     if not results.is_dir():
@@ -130,9 +132,9 @@ def import_model(
         parts = list(_parts(unpacked))
         _install(parts, unpacked, results, overwrite)
     except OSError as error:
-        raise ModelError(
-            f"{os.fspath(archive)}: not installed: {error.strerror or error}."
-        ) from None
+        raise FileError(
+            f"{os.fspath(archive)}: not installed. {why_not_written(results, error)}"
+        ) from error
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
     return tuple(results / model for model in models)

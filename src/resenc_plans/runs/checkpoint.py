@@ -163,10 +163,8 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
     with replace_file(path) as stream:
         try:
             torch.save(document | dict(checkpoint.extra), stream)
-        except RuntimeError as error:  # torch's writer hides the system's error
-            raise FileError(
-                f"{path}: not written ({first_line(error)}). Is the disk full?"
-            ) from error
+        except RuntimeError as error:
+            raise FileError(f"{path}: not written: {first_line(error)}.") from error
         stream.flush()
         with zipfile.ZipFile(stream.name) as archive:
             damaged = archive.testzip()

@@ -14,7 +14,10 @@ from resenc_plans.errors import FileError
 from resenc_plans.execution.locks import lock
 from resenc_plans.execution.unfinished import remove_unfinished
 from resenc_plans.files import (
+    append,
     inside,
+    make_folder,
+    move,
     parse_json,
     part_of_path,
     replace_file,
@@ -68,10 +71,7 @@ class RunFolder:
         FileError
             The model's folder cannot be made or written to.
         """
-        try:
-            self.model.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileError(f"{self.model}: cannot be created: {error.strerror}.") from None
+        make_folder(self.model)
         with lock(self.model / part_of_path(f".{self.path.name}.lock", "fold"), self.path):
             yield
 
@@ -156,18 +156,15 @@ class RunFolder:
         """
         for path in (self.path, self.path / TRAINING_LOG, self.path / METRICS):
             inside(self.model, path)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            remove_unfinished(self.path, sole=True)
-            write_json(self.model / PLANS_JSON, config.plans.to_dict())
-            write_json(self.model / DATASET_JSON, dataset.json.to_dict())
-            if config.plans.path is not None:
-                fingerprint = config.plans.folder / FINGERPRINT_JSON
-                if fingerprint.is_file():
-                    with replace_file(self.model / FINGERPRINT_JSON) as stream:
-                        stream.write(fingerprint.read_bytes())
-        except OSError as error:
-            raise FileError(f"{self.path}: cannot be written to: {error.strerror}.") from None
+        make_folder(self.path)
+        remove_unfinished(self.path, sole=True)
+        write_json(self.model / PLANS_JSON, config.plans.to_dict())
+        write_json(self.model / DATASET_JSON, dataset.json.to_dict())
+        if config.plans.path is not None:
+            fingerprint = config.plans.folder / FINGERPRINT_JSON
+            if fingerprint.is_file():
+                with replace_file(self.model / FINGERPRINT_JSON) as stream:
+                    stream.write(fingerprint.read_bytes())
 
     def write_debug(self, facts: Mapping[str, Any]) -> None:
         """debug.json: what a person may want to know of a run later, as strings."""
@@ -175,19 +172,18 @@ class RunFolder:
 
     def log(self, line: str) -> None:
         """Append a line to training_log.txt."""
-        with (self.path / TRAINING_LOG).open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
+        append(self.path / TRAINING_LOG, f"{line}\n".encode())
 
     def record(self, figures: Mapping[str, Any]) -> None:
         """Append an object to metrics.jsonl; values that are not finite become null."""
-        with (self.path / METRICS).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(_finite(figures), allow_nan=False) + "\n")
+        line = json.dumps(_finite(figures), allow_nan=False)
+        append(self.path / METRICS, f"{line}\n".encode())
 
 
 def _move(old: Path, new: Path) -> None:
+    make_folder(new.parent)
     try:
-        new.parent.mkdir(parents=True, exist_ok=True)
-        old.replace(new)
+        move(old, new)
     except OSError as error:
         raise FileError(f"{old}: cannot be moved to {new}: {error.strerror}.") from None
 

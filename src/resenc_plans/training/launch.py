@@ -14,9 +14,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from resenc_plans.errors import DeviceError
-from resenc_plans.execution.signals import STOP_SIGNALS, STOPPED
+from resenc_plans.execution.exit_codes import ExitCode
+from resenc_plans.execution.signals import STOP_SIGNALS
 from resenc_plans.networks.device import find_device
-from resenc_plans.training.ranks import LOST
 
 _SECONDS_TO_STOP = 600
 """How long processes have for their batch and the checkpoint, when they are asked to stop."""
@@ -28,8 +28,8 @@ _SECONDS_OF_ONE_FAULT = 5
 class End:
     """How processes ended."""
 
-    code: int
-    """0: all are done. STOPPED: they were asked to stop, and can be resumed. 1: one failed."""
+    code: ExitCode
+    """FAILED: one of them did."""
     reason: str | None = None
 
 
@@ -74,9 +74,9 @@ def launch(processes: int, module: str, *arguments: str) -> End:
         return end_of(error.failures)
     except SignalException as error:
         if error.sigval in STOP_SIGNALS:
-            return End(STOPPED)
-        return End(1, f"{error.sigval.name} was received.")
-    return End(0)
+            return End(ExitCode.STOPPED)
+        return End(ExitCode.FAILED, f"{error.sigval.name} was received.")
+    return End(ExitCode.DONE)
 
 
 def end_of(failures: Mapping[int, ProcessFailure]) -> End:
@@ -85,18 +85,19 @@ def end_of(failures: Mapping[int, ProcessFailure]) -> End:
     Those that were ended by the launcher, or ended for the loss of another, are not the cause.
     """
     codes = {failure.exitcode for failure in failures.values()}
-    if STOPPED in codes:
-        return End(STOPPED)
+    if ExitCode.STOPPED in codes:
+        return End(ExitCode.STOPPED)
     first = min((failure.timestamp for failure in failures.values()), default=0)
     causes = [
         f"rank {rank} (process {failure.pid}) {_what_happened(failure.exitcode)}"
         for rank, failure in sorted(failures.items(), key=lambda item: item[1].timestamp)
-        if failure.exitcode not in (LOST, -signal.SIGTERM) and not _is_end(failure, first)
+        if failure.exitcode not in (ExitCode.LOST, -signal.SIGTERM) and not _is_end(failure, first)
     ]
     if not causes:
-        return End(STOPPED if codes == {-signal.SIGTERM} else 1)
+        return End(ExitCode.STOPPED if codes == {-signal.SIGTERM} else ExitCode.FAILED)
     text = ", ".join(causes)
-    return End(1, f"{text[0].upper()}{text[1:]}; all were ended.")
+    code = ExitCode.FAULT if ExitCode.FAULT in codes else ExitCode.FAILED
+    return End(code, f"{text[0].upper()}{text[1:]}; all were ended.")
 
 
 def _is_end(failure: ProcessFailure, first: int) -> bool:

@@ -15,8 +15,6 @@ from resenc_plans.errors import ConfigurationError, DeviceError
 from resenc_plans.execution.signals import StopRequest
 from resenc_plans.networks.device import find_device
 
-LOST = 76
-"""Exit code of a process that ends because another one ended."""
 OTHER_RANK_STOPS = "another rank was asked to stop"
 _SECONDS_TO_RELEASE = 0.3
 

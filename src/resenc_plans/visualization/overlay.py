@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from resenc_plans.datasets.dataset import case_of_file
 from resenc_plans.datasets.images.images import check_same_grid, read_image, read_label
-from resenc_plans.errors import DatasetError, FileError
+from resenc_plans.errors import DatasetError
 from resenc_plans.execution.cases import CaseProblem, each_case, separate
-from resenc_plans.files import part_of_path, replace_file
+from resenc_plans.files import make_folder, part_of_path, replace_file
 from resenc_plans.visualization.viewing import (
     SIDES,
     ViewOrientation,
@@ -184,10 +184,7 @@ def draw_overlays(
         The folder for the pictures cannot be made.
     """
     target = Path(target)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{target}: cannot be made: {error.strerror}.") from None
+    make_folder(target)
 
     def draw(file: Path) -> None:
         case = case_of_file(file.name)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy.typing as npt
 
 from resenc_plans.errors import FileError, PreprocessingError
-from resenc_plans.files import inside
+from resenc_plans.files import inside, make_folder
 from resenc_plans.inference.export.labels import export_labels
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.preprocessing.store.case_store import CaseStore
@@ -80,9 +80,6 @@ def next_stages(predictor: Predictor, preprocessed: Path) -> tuple[NextStage, ..
         config = model.plan.resolve(name)
         grids = CaseStore(store_folder(preprocessed, config))
         folder = inside(model.folder, ModelFolder(model.folder).next_stage(name))
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileError(f"{folder}: cannot be made: {error.strerror}.") from None
+        make_folder(folder)
         stages.append(NextStage(name, folder, grids))
     return tuple(stages)

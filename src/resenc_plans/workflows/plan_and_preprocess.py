@@ -7,7 +7,7 @@ from pathlib import Path
 
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.fingerprint import Fingerprint
-from resenc_plans.files import inside, part_of_path
+from resenc_plans.files import inside, make_folder, part_of_path
 from resenc_plans.folders import FINGERPRINT_JSON, PREPROCESSED, environment_folder
 from resenc_plans.planning.planner import plan_dataset
 from resenc_plans.planning.replanning import copy_dataset_json, save_plans
@@ -79,7 +79,7 @@ def plan_and_preprocess(
         As `Fingerprint.extract` and `Preprocessor.run`.
     """
     folder = preprocessed or _default_folder(dataset)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / FINGERPRINT_JSON
     if path.is_file():
         fingerprint = Fingerprint.load(path)

@@ -121,6 +121,7 @@ def create(
     Example: resenc-plans create --gpu-memory 80 --name Plans_80G
     """
     from resenc_plans.cli.scope import find_scope
+    from resenc_plans.files import make_folder
     from resenc_plans.planning.planner import plan_dataset
     from resenc_plans.planning.replanning import copy_dataset_json, replan, save_plans
     from resenc_plans.planning.settings import PlanningSettings
@@ -151,7 +152,7 @@ def create(
     replanning = replan(target, result.plans)
     is_written = not dry_run and (overwrite or replanning.harmless)
     if is_written:
-        scope.preprocessed.mkdir(parents=True, exist_ok=True)
+        make_folder(scope.preprocessed)
         if is_new:
             fingerprint.save(scope.fingerprint)
         if scope.raw is not None:

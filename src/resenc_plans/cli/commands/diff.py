@@ -10,6 +10,7 @@ from resenc_plans.cli.options import (
     FormatOption,
 )
 from resenc_plans.cli.render import print_diff, print_json
+from resenc_plans.execution.exit_codes import ExitCode
 
 
 def diff(
@@ -33,4 +34,4 @@ def diff(
     else:
         print_diff(differences)
     if differences:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)

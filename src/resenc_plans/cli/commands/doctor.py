@@ -8,6 +8,7 @@ import typer
 
 from resenc_plans.cli.options import Format, FormatOption
 from resenc_plans.cli.render import print_json, print_table, say, styled
+from resenc_plans.execution.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from resenc_plans.profiling.doctor import MachineReport
@@ -41,7 +42,7 @@ def doctor(format: FormatOption = Format.TABLE) -> None:
         else:
             say("No findings.")
     if report.has_errors:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _as_json(report: "MachineReport") -> dict[str, object]:

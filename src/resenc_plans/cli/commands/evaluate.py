@@ -17,6 +17,7 @@ from resenc_plans.cli.options import (
 )
 from resenc_plans.cli.progress import case_progress
 from resenc_plans.cli.render import note, print_json, print_table, say
+from resenc_plans.execution.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from resenc_plans.evaluation.evaluate import Evaluation
@@ -199,4 +200,4 @@ def _report_problems(evaluation: "Evaluation", partial: bool) -> None:
         names = ", ".join(evaluation.missing[:5]) + (" …" if evaluation.missing[5:] else "")
         note(f"{len(evaluation.missing)} of the references have no prediction: {names}")
     if evaluation.problems or (evaluation.missing and not partial):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)

@@ -29,6 +29,7 @@ def fingerprint(
     Example: resenc-plans fingerprint -d 4
     """
     from resenc_plans.cli.scope import find_scope
+    from resenc_plans.files import make_folder
 
     scope = find_scope(dataset)
     target = output or scope.fingerprint
@@ -36,7 +37,7 @@ def fingerprint(
         say(f"{target} exists already; --overwrite replaces it.")
         return
     extracted = extract_fingerprint(scope, workers)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     extracted.save(target)
     say(f"Wrote {target} ({len(extracted.spacings)} cases).")
 

@@ -14,6 +14,7 @@ from resenc_plans.cli.options import (
 from resenc_plans.cli.progress import case_progress
 from resenc_plans.cli.render import note, print_table, say, styled
 from resenc_plans.errors import UsageError
+from resenc_plans.execution.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from resenc_plans.evaluation.postprocessing.postprocess import Determination
@@ -81,7 +82,7 @@ def postprocess(
     for problem in problems:
         note(f"{problem.case}: failed. {problem.reason}", style="red")
     if problems:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _print_trials(determination: "Determination") -> None:

@@ -9,6 +9,7 @@ import typer
 from resenc_plans.cli.options import AllowImportOption, RequiredOutputOption
 from resenc_plans.cli.progress import case_progress, prediction_progress
 from resenc_plans.cli.render import end_with, note, say
+from resenc_plans.cli.stopping import resumable
 from resenc_plans.errors import FileError, ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -123,7 +124,8 @@ def predict(
 ) -> None:
     """Segment a folder of images with a trained model, as nnUNetv2_predict does.
 
-    The model was trained by nnU-Net 2 or by train. Exit code 1 if a case failed.
+    The model was trained by nnU-Net 2 or by train. Exit code 1 if a case failed, 75 if the run was
+    stopped; --continue does the rest.
     Example: resenc-plans predict -i imagesTs -o predicted -d 4 -c 3d_fullres -f 0 1 2
     """
     from resenc_plans.inference.folder import PredictionJob, predict_folder
@@ -150,31 +152,32 @@ def predict(
         skip_existing=proceed,
         workers=workers,
     )
-    if dask is not None:
-        if _part(part) != (1, 1):
-            raise UsageError("--dask shares the cases itself; omit --part.")
-        job = PredictionJob(
-            folder.absolute(),
-            inputs.absolute(),
-            output.absolute(),
-            folds=fold_names,
-            settings=settings,
-            previous_stage=None if previous_stage is None else previous_stage.absolute(),
-        )
-        report = _predict_on_cluster(dask, job)
-    else:
-        predictor = Predictor.from_folder(folder, fold_names, settings=settings)
-        if fold_names is None and len(predictor.model.weights) > 1:
-            note(f"Averages {len(predictor.model.weights)} folds; -f chooses among them.")
-        with prediction_progress() as on_progress:
-            report = predict_folder(
-                predictor,
-                inputs,
-                output,
-                previous_stage=previous_stage,
-                part=_part(part),
-                on_progress=on_progress,
+    with resumable("Cases that are written stay. With --continue, the others are predicted."):
+        if dask is not None:
+            if _part(part) != (1, 1):
+                raise UsageError("--dask shares the cases itself; omit --part.")
+            job = PredictionJob(
+                folder.absolute(),
+                inputs.absolute(),
+                output.absolute(),
+                folds=fold_names,
+                settings=settings,
+                previous_stage=None if previous_stage is None else previous_stage.absolute(),
             )
+            report = _predict_on_cluster(dask, job)
+        else:
+            predictor = Predictor.from_folder(folder, fold_names, settings=settings)
+            if fold_names is None and len(predictor.model.weights) > 1:
+                note(f"Averages {len(predictor.model.weights)} folds; -f chooses among them.")
+            with prediction_progress() as on_progress:
+                report = predict_folder(
+                    predictor,
+                    inputs,
+                    output,
+                    previous_stage=previous_stage,
+                    part=_part(part),
+                    on_progress=on_progress,
+                )
     if overlay is not None:
         _draw_overlays(folder, inputs, output, overlay, [*report.written, *report.skipped])
     _finish(report, output)

@@ -10,7 +10,8 @@ import typer
 from resenc_plans.cli.options import DatasetOption, PlansOption, WorkersOption
 from resenc_plans.cli.progress import case_progress
 from resenc_plans.cli.render import end_with, note, say
-from resenc_plans.errors import UsageError
+from resenc_plans.cli.stopping import resumable
+from resenc_plans.errors import ResencPlansError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,8 +57,9 @@ def preprocess(
 ) -> None:
     """Crop, normalise, resample and store every case, as nnU-Net 2.8.1 does.
 
-    Only cases that are missing or out of date are preprocessed; a run may be interrupted at any
-    time. Exit code 1 if a case failed. Example: resenc-plans preprocess -d 4 -c 3d_fullres
+    Only cases that are missing or out of date are preprocessed; a run may be stopped at any time,
+    with exit code 75. Exit code 1 if a case failed.
+    Example: resenc-plans preprocess -d 4 -c 3d_fullres
     """
     from resenc_plans.cli.scope import find_plans, find_scope
 
@@ -88,7 +90,9 @@ def preprocess_cases(
     check: bool = False,
 ) -> "list[CaseProblem]":
     """Preprocess the cases of configurations, or check those that are stored; what failed."""
+    from resenc_plans.execution.cases import CaseProblem
     from resenc_plans.files import inside
+    from resenc_plans.folders import GROUND_TRUTH
     from resenc_plans.preprocessing.ground_truth import copy_ground_truth, outdated_copies
     from resenc_plans.preprocessing.preprocessor import with_own_data
     from resenc_plans.preprocessing.store.folder import store_folder
@@ -101,14 +105,17 @@ def preprocess_cases(
         for folder in folders.values():
             inside(scope.preprocessed, folder)
         outdated_copies(data, scope.preprocessed)  # whatever is wrong with them, before any work
-    for config, folder in folders.items():
-        problems += (
-            _check(folder)
-            if check
-            else _preprocess(data, config, folder, workers=workers, dask=dask, force=force)
-        )
-    if not check:
-        copy_ground_truth(data, scope.preprocessed)
+    if check:
+        for folder in folders.values():
+            problems += _check(folder)
+        return problems
+    with resumable("Cases that are stored stay. Run the same command again for the others."):
+        for config, folder in folders.items():
+            problems += _preprocess(data, config, folder, workers=workers, dask=dask, force=force)
+        try:
+            copy_ground_truth(data, scope.preprocessed)
+        except ResencPlansError as error:
+            problems.append(CaseProblem(GROUND_TRUTH, str(error)))
     return problems
 
 
@@ -121,9 +128,10 @@ def _preprocess(
     dask: str | None,
     force: bool,
 ) -> "list[CaseProblem]":
+    from resenc_plans.files import make_folder
     from resenc_plans.preprocessing import PreprocessingProgress, Preprocessor
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     with case_progress(config.name, len(data.cases)) as on_case, _cluster(dask) as executor:
 
         def report(event: PreprocessingProgress) -> None:

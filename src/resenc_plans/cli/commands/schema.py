@@ -29,7 +29,7 @@ def schema(
 
     Example: resenc-plans schema plans
     """
-    from resenc_plans.files import part_of_path, replace_file
+    from resenc_plans.files import make_folder, part_of_path, replace_file
     from resenc_plans.plans.schema import schemas
 
     known = schemas()
@@ -38,7 +38,7 @@ def schema(
     if output is None:
         print_json(known[str(name)])
         return
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     for key in known if name is None else (name,):
         with replace_file(output / part_of_path(key, "schema", ending=".schema.json")) as stream:
             stream.write((json.dumps(known[key], indent=2) + "\n").encode())

@@ -114,6 +114,10 @@ def _show_network(plan: "Plans", name: str, plot: Path | None, *, table: bool) -
     config = plan.resolve(name)
     labels = config.plans.labels()
     channels, heads = input_channels(config, labels), labels.num_heads
+    if plot:
+        from resenc_plans.visualization.network import draw_network
+
+        draw_network(config, channels, heads, plot)
     if table:
         from resenc_plans.cost.stages import network_stages
 
@@ -137,9 +141,6 @@ def _show_network(plan: "Plans", name: str, plot: Path | None, *, table: bool) -
         total = sum(stage.parameters for stage in stages)
         say(f"{total:,} parameters with {channels} input channels and {heads} output heads.")
     if plot:
-        from resenc_plans.visualization.network import draw_network
-
-        draw_network(config, channels, heads, plot)
         say(f"Wrote {plot}.")
 
 

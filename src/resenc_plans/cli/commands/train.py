@@ -8,6 +8,7 @@ import typer
 
 from resenc_plans.cli.options import AllowImportOption, PlansOption
 from resenc_plans.cli.render import note, print_table
+from resenc_plans.cli.stopping import resumable
 from resenc_plans.cli.training_job import (
     TrainingJob,
     is_first,
@@ -16,6 +17,7 @@ from resenc_plans.cli.training_job import (
     world,
 )
 from resenc_plans.errors import DeviceError, UsageError
+from resenc_plans.execution.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from resenc_plans.plans.configuration import ResolvedConfiguration
@@ -200,12 +202,16 @@ def train(
         verbose=options["verbose"],
         log_file=None if options["log_file"] is None else str(options["log_file"]),
     )
-    code = run_job(job) if gpus == 1 or is_rank else _run_on_gpus(job, gpus)
-    if code != 0:
+    if is_rank:
+        code = run_job(job)
+    else:
+        with resumable("Continue with --resume."):
+            code = run_job(job) if gpus == 1 else _run_on_gpus(job, gpus)
+    if code is not ExitCode.DONE:
         raise typer.Exit(code)
 
 
-def _run_on_gpus(job: TrainingJob, gpus: int) -> int:
+def _run_on_gpus(job: TrainingJob, gpus: int) -> ExitCode:
     """Train in several processes on this machine; the exit code."""
     from resenc_plans.training.launch import check_gpus, launch
 

@@ -10,6 +10,7 @@ from resenc_plans.cli.options import (
     PlansOption,
 )
 from resenc_plans.cli.render import note, say
+from resenc_plans.execution.exit_codes import ExitCode
 
 
 def upgrade(
@@ -28,17 +29,19 @@ def upgrade(
 
     plan = find_plans(plans, dataset)
     report = plan.upgrade()
+    target = None
+    if report.changed and not dry_run:
+        target = output_of(plan, output, overwrite=overwrite)
+        plan.save(target)
     for line in report.changed:
         say(line)
     for line in report.unchanged:
         note(f"Not rewritten: {line}")
     if not report.changed:
         say(f"{plan.source}: nothing to upgrade.")
-    elif dry_run:
+    elif target is None:
         say("Nothing was written (--dry-run).")
     else:
-        target = output_of(plan, output, overwrite=overwrite)
-        plan.save(target)
         say(f"Wrote {target}.")
     if report.unchanged:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)

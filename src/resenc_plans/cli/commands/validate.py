@@ -8,6 +8,7 @@ import typer
 from resenc_plans.cli.options import AllowImportOption, DatasetOption, ReviewFormat
 from resenc_plans.cli.render import print_json, print_table, say, styled
 from resenc_plans.errors import DatasetError, PlansError
+from resenc_plans.execution.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset
@@ -57,9 +58,9 @@ def validate(
         _print(findings)
     together = [finding for group in findings.values() for finding in group]
     if any(finding.rule == UNREADABLE_RULE for finding in together):
-        raise typer.Exit(2)
+        raise typer.Exit(ExitCode.NOTHING_DONE)
     if any(finding.severity == "error" for finding in together):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _dataset(dataset: str | None) -> "Dataset | None":

@@ -14,6 +14,7 @@ from resenc_plans.cli.options import (
 )
 from resenc_plans.cli.progress import case_progress
 from resenc_plans.cli.render import print_json, print_table, say, styled
+from resenc_plans.execution.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,7 +49,7 @@ def verify(
         summary = ", ".join(f"{count} {s}s" for s, count in counts.items() if count)
         say(f"{data.name}: {len(data.cases)} cases, {summary or 'no findings'}.")
     if any(finding.severity == "error" for finding in findings):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _rows(findings: "Sequence[Finding]") -> "Iterator[list[Any]]":

@@ -190,12 +190,23 @@ def write_label(array: Array, path: str | os.PathLike[str], properties: Mapping[
     place.apply_to(image)
     if orientation is not None:
         image = sitk.DICOMOrient(image, orientation)
+    write_itk_image(image, path)
+
+
+def write_itk_image(image: Any, path: Path) -> None:
+    """Write an image of SimpleITK, whole.
+
+    Raises
+    ------
+    DatasetError
+        The file cannot be written, or was written in part, of which ITK says nothing.
+    """
     try:
-        sitk.WriteImage(image, itk.itk_name(path), useCompression=True)
+        itk.simpleitk().WriteImage(image, itk.itk_name(path), useCompression=True)
     except RuntimeError as error:
         raise DatasetError(f"{path}: cannot be written: {_reason(error)}") from None
     if not _is_whole(path, image):
-        raise DatasetError(f"{path}: only written in part. Is the disk full?")
+        raise DatasetError(f"{path}: only written in part.")
 
 
 def can_read(path: Path, reader: str) -> bool:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy.typing as npt
 
 from resenc_plans.datasets.images.images import read_label, write_label
-from resenc_plans.errors import DatasetError, FileError
+from resenc_plans.errors import DatasetError
 from resenc_plans.execution.unfinished import unfinished_folder
-from resenc_plans.files import is_zip, part_of_path
+from resenc_plans.files import is_zip, move, part_of_path, writing
 
 
 def segmentation_file(folder: Path, case: str, ending: str) -> Path:
@@ -34,22 +34,21 @@ def write_segmentation(
     DatasetError
         It cannot be written in this format.
     FileError
-        The folder does not exist or is not writable. An existing file is unchanged.
+        The folder does not exist or is not writable, or the disk is full. An existing file is
+        unchanged.
     """
     path = Path(path)
-    try:
-        with unfinished_folder(path.parent) as staging:
-            staged = staging / path.name
-            try:
+    with writing(path), unfinished_folder(path.parent) as staging:
+        staged = staging / path.name
+        try:
+            with writing(path, staged):
                 write_label(labels, staged, properties)
-            except DatasetError as error:
-                raise DatasetError(str(error).replace(str(staged), str(path))) from None
-            others = [other for other in staging.iterdir() if other != staged]
-            for file in (*others, staged):
-                _sync(file)
-                file.replace(path.parent / file.name)
-    except OSError as error:
-        raise FileError(f"{path}: not written: {error.strerror or error}.") from error
+        except DatasetError as error:
+            raise DatasetError(str(error).replace(str(staged), str(path))) from None
+        others = [other for other in staging.iterdir() if other != staged]
+        for file in (*others, staged):
+            _sync(file)
+            move(file, path.parent / file.name)
 
 
 def is_whole(path: Path, *, probabilities: bool) -> bool:

@@ -20,7 +20,7 @@ from resenc_plans.evaluation.summary import CaseMetrics, Summary
 from resenc_plans.evaluation.task import EvaluationTask, find_task, prediction_names, read_pair
 from resenc_plans.execution.cases import CaseProblem, Progress, each_case, no_progress, separate
 from resenc_plans.execution.cpus import usable_cpus
-from resenc_plans.files import inside, replace_file, write_json
+from resenc_plans.files import inside, make_folder, replace_file, write_json
 from resenc_plans.folders import POSTPROCESSING_JSON, POSTPROCESSING_PKL, SUMMARY_JSON
 from resenc_plans.reprs import call, card, listed
 from resenc_plans.runs.postprocessing_files import (
@@ -283,7 +283,7 @@ def apply_postprocessing(
     names = prediction_names(predictions, file_ending)
     folder = Path(output)
     _check_target(folder, predictions)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
 
     def apply(name: str) -> None:
         image = read_label(Path(predictions) / name, reader)

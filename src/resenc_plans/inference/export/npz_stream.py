@@ -119,6 +119,7 @@ class ArrayReader:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._member.close()  # or the file stays open where the array was not read to its end
         self._archive.close()
 
     def read(self, count: int) -> Array:

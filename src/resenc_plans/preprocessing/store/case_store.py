@@ -8,7 +8,6 @@ reads just the same. Older folders have `<case>.npz`, or unpacked `<case>.npy` a
 
 import os
 import secrets
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -20,7 +19,7 @@ import numpy.typing as npt
 
 from resenc_plans.errors import FileError, PreprocessingError, first_line, shown
 from resenc_plans.execution.unfinished import unfinished_folder
-from resenc_plans.files import check_regular, open_regular, part_of_path
+from resenc_plans.files import check_regular, make_folder, move, open_regular, part_of_path, writing
 from resenc_plans.preprocessing.case import StoredCase
 from resenc_plans.preprocessing.class_locations import ClassLocations
 from resenc_plans.preprocessing.store.layout import store_layout
@@ -265,13 +264,15 @@ def write_case(
     token = secrets.token_hex(4)
     staged = {suffix: staging / part_of_path(token, "case", ending=suffix) for suffix in SUFFIXES}
     try:
-        staging.mkdir(parents=True, exist_ok=True)
-        _write_blosc2(staged[IMAGE], case.image, patch_size, IMAGE_PACKINGS)
-        _write_blosc2(staged[LABELS], case.labels, patch_size, LABEL_PACKINGS)
-        staged[PROPERTIES].write_bytes(dump_pickle(case.properties))
-        return _publish(staged, final)
-    except (OSError, RuntimeError) as error:
-        raise FileError(_why_not_stored(folder, name, error)) from error
+        make_folder(staging)
+        with writing(final[IMAGE], staged[IMAGE]):
+            _write_blosc2(staged[IMAGE], case.image, patch_size, IMAGE_PACKINGS)
+        with writing(final[LABELS], staged[LABELS]):
+            _write_blosc2(staged[LABELS], case.labels, patch_size, LABEL_PACKINGS)
+        with writing(final[PROPERTIES]):
+            staged[PROPERTIES].write_bytes(dump_pickle(case.properties))
+        with writing(final[IMAGE]):
+            return _publish(staged, final)
     finally:
         for path in staged.values():
             path.unlink(missing_ok=True)
@@ -288,20 +289,18 @@ def write_labels(path: Path, labels: npt.NDArray[Any]) -> None:
     import blosc2
 
     packing = {"codec": blosc2.Codec.ZSTD, "clevel": LABEL_PACKINGS[0].level}
-    try:
-        with unfinished_folder(path.parent) as staging:
-            staged = staging / "labels.b2nd"
+    with writing(path), unfinished_folder(path.parent) as staging:
+        staged = staging / "labels.b2nd"
+        with writing(path, staged):
             blosc2.asarray(np.ascontiguousarray(labels), urlpath=str(staged), cparams=packing)
-            staged.replace(path)
-    except (OSError, RuntimeError) as error:
-        raise FileError(f"{path}: not written: {error}. Is the disk full?") from error
+        move(staged, path)
 
 
 def _publish(staged: Mapping[str, Path], final: Mapping[str, Path]) -> tuple[Path, ...]:
     """Move staged files to their places, so that a case with an image is always complete."""
     final[IMAGE].unlink(missing_ok=True)
     for suffix in (LABELS, PROPERTIES, IMAGE):
-        staged[suffix].replace(final[suffix])
+        move(staged[suffix], final[suffix])
     return tuple(final[suffix] for suffix in SUFFIXES)
 
 
@@ -373,14 +372,3 @@ def _open_numpy(folder: Path, name: str) -> tuple[LazyArray, LazyArray]:
         reason = first_line(error)
         raise FileError(f"{archive}: damaged ({reason}). Preprocess the case again.") from None
     return parts["data"], parts["seg"]
-
-
-def _why_not_stored(folder: Path, name: str, error: Exception) -> str:
-    if isinstance(error, PermissionError):
-        return f"Case {name}: not stored, no permission to write in {folder}."
-    free = shutil.disk_usage(folder).free if folder.is_dir() else 0
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return (
-        f"Case {name}: not stored in {folder}: {reason} ({free / 1e6:.0f} MB free on this disk). "
-        "Is the disk full?"
-    )

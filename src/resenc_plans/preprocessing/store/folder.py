@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from resenc_plans.errors import FileError
+from resenc_plans.execution.changes import note_change
 from resenc_plans.execution.locks import lock
-from resenc_plans.files import inside, part_of_path
+from resenc_plans.files import inside, make_folder, part_of_path
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.preprocessing.store.case_store import OWN_FOLDER, STAGING, SUFFIXES, case_file
 from resenc_plans.preprocessing.store.manifest import MANIFEST
@@ -43,10 +44,7 @@ def open_for_writing(folder: str | os.PathLike[str]) -> Iterator[Path]:
     folder = Path(folder).absolute()
     for path in (OWN_FOLDER, f"{OWN_FOLDER}/{STAGING}", f"{OWN_FOLDER}/{MANIFEST}"):
         inside(folder, folder / path)
-    try:
-        (folder / OWN_FOLDER).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{folder}: cannot be created: {error.strerror}.") from None
+    make_folder(folder / OWN_FOLDER)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise FileError(f"{folder}: no permission to write to it.")
     with lock(folder / OWN_FOLDER / _LOCK, folder):
@@ -62,11 +60,14 @@ def remove_case(folder: Path, name: str) -> None:
     for suffix in (*SUFFIXES, *_OLDER_SUFFIXES):
         path = case_file(folder, name, suffix)
         try:
-            path.unlink(missing_ok=True)
+            path.unlink()
+        except FileNotFoundError:
+            continue
         except OSError as error:
             raise FileError(
                 f"{path}: is out of date, but cannot be removed: {error.strerror}."
             ) from None
+        note_change()
 
 
 def _clear_staging(folder: Path) -> None:

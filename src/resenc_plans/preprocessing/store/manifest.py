@@ -14,7 +14,14 @@ from typing import Any, get_args
 
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.errors import FileError
-from resenc_plans.files import fault_of_part, open_regular, parse_json, replace_file
+from resenc_plans.files import (
+    append,
+    fault_of_part,
+    make_folder,
+    open_regular,
+    parse_json,
+    replace_file,
+)
 from resenc_plans.plans.configuration import PREPROCESSING_KEYS, ResolvedConfiguration
 from resenc_plans.preprocessing.resampling.labels import LabelRule
 from resenc_plans.preprocessing.store.case_store import OWN_FOLDER
@@ -107,17 +114,13 @@ class Manifest:
 
     def write(self, entries: Iterable[ManifestEntry]) -> None:
         """Replace the manifest, whole or not at all."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         with replace_file(self.path) as stream:
             stream.write(b"".join(_line(entry) for entry in entries))
 
     def append(self, entry: ManifestEntry) -> None:
         """Add a case that has just been stored."""
-        try:
-            with self.path.open("ab") as stream:
-                stream.write(b"\n" + _line(entry))
-        except OSError as error:
-            raise FileError(f"{self.path}: cannot be written: {error.strerror}.") from None
+        append(self.path, b"\n" + _line(entry))
 
 
 def recipe_digest(config: ResolvedConfiguration, dataset_json: DatasetJson, rule: LabelRule) -> str:
