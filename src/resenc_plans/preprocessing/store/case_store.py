@@ -108,6 +108,8 @@ def open_array(path: Path, remedy: str = "Preprocess the case again.") -> Stored
     """
     import blosc2
 
+    if not path.exists():
+        raise FileError(f"{path}: is missing. {remedy}")
     check_regular(path)
     mapping: dict[str, Any] = {} if os.name == "nt" else {"mmap_mode": "r"}
     try:
