@@ -59,7 +59,7 @@ def bounded(message: str) -> str:
     """A message of which no word and no line is endless, whatever a file holds: cut in the middle.
 
     >>> len(bounded("The key " + "x" * 10**6 + " is unknown."))
-    628
+    620
     """
     lines = []
     for line in message.split("\n"):

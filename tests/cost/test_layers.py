@@ -28,7 +28,7 @@ def test_a_contradiction_is_named_with_configuration_and_key(
 
 @pytest.mark.parametrize(("channels", "heads"), [(0, 2), (1, 0), (1, -1), (True, 2)])
 def test_a_network_without_channels_or_heads_is_refused(channels: int, heads: int) -> None:
-    with pytest.raises(ConfigurationError, match="a positive integer is needed"):
+    with pytest.raises(ConfigurationError, match="an integer from 1 to 65,536 is needed"):
         estimate_cost(residual(), channels, heads)
 
 

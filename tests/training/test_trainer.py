@@ -556,7 +556,7 @@ def test_missing_or_damaged_data_is_found_before_the_first_batch(
     with pytest.raises(FileError, match=rf"{case.name}.*Preprocess the case again"):
         Trainer(config, dataset, 0, SHORT)
     case.unlink()
-    with pytest.raises(FileError, match="is missing"):
+    with pytest.raises(FileError, match=rf"{case.name}: is missing\. Preprocess the case again"):
         Trainer(config, dataset, 0, SHORT)
     for path in store.glob("phantom_1*"):
         path.unlink()

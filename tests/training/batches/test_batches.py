@@ -182,7 +182,7 @@ def test_a_case_whose_blocks_are_damaged_is_named(source: PatchSource) -> None:
     content[middle] = bytes(len(content[middle]))
     path.write_bytes(content)
     for workers in (0, 1):
-        with pytest.raises(FileError, match=f"{case} cannot be read"):
+        with pytest.raises(FileError, match=f"{case}.b2nd: cannot be read"):
             batches(replace(source, cases=(case,)), 0, 5, workers)
 
 

@@ -182,7 +182,7 @@ def stale_fingerprint(context: CheckContext) -> Violations:
     """The fingerprint that the plans were made from is still the dataset's."""
     recorded = context.provenance.get("fingerprint_digest")
     now = context.fingerprint_digest
-    source = context.document.get(PROVENANCE, {}).get("dataset")
+    source = context.provenance.get("dataset")
     target = context.document.get("dataset_name")
     if recorded and now and recorded != now and source not in (None, target):
         yield (
