@@ -20,7 +20,7 @@ import torch.distributed as dist
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
-from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.plans.training_settings import AdamW, DiceFocalLoss, TrainingSettings
 from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.training import ranks as ranks_module
 from resenc_plans.training import step as step_module
@@ -37,6 +37,7 @@ from tests.stand_in import NAME, register_stand_in
 SETTINGS = TrainingSettings(
     epochs=1, iterations=3, validation_iterations=3, workers=0, precision="fp32"
 )
+OTHERS = SETTINGS.model_copy(update={"optimizer": AdamW(), "loss": DiceFocalLoss()})
 LABELS: dict[str, Any] = {"background": 0, "a": 1, "b": 2}
 REGIONS: dict[str, Any] = {"background": 0, "whole": [1, 2], "core": 2}
 IGNORED = {"ignore": 3}
@@ -67,6 +68,7 @@ def count(
     folder: Path,
     labels: dict[str, Any],
     *,
+    settings: TrainingSettings = SETTINGS,
     scaled: bool = False,
     world: int = 1,
 ) -> dict[str, dict[str, int]]:
@@ -84,14 +86,14 @@ def count(
         before = waits.counts.copy()
 
     trainer = Trainer(
-        *(config, dataset, 0, SETTINGS),
+        *(config, dataset, 0, settings),
         run_folder=RunFolder(folder / "counted", 0),
         name="Counted",
         overwrite=True,
         ranks=ranks,
         loss=default_loss(
             config,
-            SETTINGS,
+            settings,
             ranks,
             regions=dataset.labels.has_regions,
             ignore_label=dataset.labels.ignore_label,
@@ -167,6 +169,9 @@ def main(folder: Path) -> None:
         "labels": count(config, folder, LABELS),
         "scaled labels": count(config, folder, LABELS, scaled=True),
         "ignored labels": count(config, folder, LABELS | IGNORED),
+        "ignored labels with others' optimizer and loss": count(
+            *(config, folder, LABELS | IGNORED), settings=OTHERS
+        ),
         "ignored regions": count(config, folder, REGIONS | IGNORED),
     }
     pretend_ranks()

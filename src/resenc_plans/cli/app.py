@@ -31,7 +31,8 @@ from resenc_plans.cli.commands.upgrade import upgrade
 from resenc_plans.cli.commands.validate import validate
 from resenc_plans.cli.commands.verify import verify
 from resenc_plans.cli.ending import exit_code_of
-from resenc_plans.cli.options import with_options
+from resenc_plans.cli.options import option_names, with_options
+from resenc_plans.cli.training_job import rank_prefix
 
 app = typer.Typer(
     name="resenc-plans",
@@ -115,7 +116,8 @@ def main() -> None:
 
 
 def _with_options(message: str) -> str:
-    """A message of the library with the command's options in place of parameters (`name=`)."""
+    """A message of the library as a user of the command needs it, who may run several ranks."""
     commands = typer.main.get_group(app).commands
     names = [argument for argument in sys.argv[1:] if argument in commands]
-    return with_options(message, commands[names[0]].params) if names else message
+    options = option_names(commands[names[0]].params) if names else {}
+    return rank_prefix() + with_options(message, options)

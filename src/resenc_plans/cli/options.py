@@ -1,10 +1,10 @@
 """Options that several commands share, so that each means one thing everywhere."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Protocol
 
 import typer
 
@@ -187,13 +187,6 @@ def parse_gigabytes(text: str, option: str) -> float:
     return gigabytes
 
 
-def with_options(message: str, parameters: Iterable[Any]) -> str:
-    """A message of the library with a command's options in place of parameters (`name=`)."""
-    for parameter in parameters:
-        message = message.replace(f"`{parameter.name}=`", parameter.opts[0])
-    return message
-
-
 def required_dataset(dataset: str | None) -> str:
     """The dataset of `-d`, without which there are no models to choose among.
 
@@ -237,3 +230,31 @@ def parse_labels(labels: list[str] | None) -> tuple[int, ...]:
             f"-l {(bad or labels[0])!r}: label values are whole numbers, such as 1,2,3."
         )
     return tuple(map(int, values))
+
+
+class Parameter(Protocol):
+    """An option or an argument of a command, as Click has it."""
+
+    @property
+    def name(self) -> str | None:
+        """That of the function's parameter."""
+
+    @property
+    def opts(self) -> Sequence[str]:
+        """How it is written, in full first."""
+
+
+def option_names(parameters: Iterable[Parameter]) -> dict[str, str]:
+    """How a user writes the options of a command, by parameter."""
+    return {parameter.name: parameter.opts[0] for parameter in parameters if parameter.name}
+
+
+def with_options(message: str, names: Mapping[str, str]) -> str:
+    """A message of the library with a command's options in place of parameters (`name=`).
+
+    >>> with_options("Begin anew (`overwrite=`).", {"overwrite": "--overwrite"})
+    'Begin anew (--overwrite).'
+    """
+    for parameter, option in names.items():
+        message = message.replace(f"`{parameter}=`", option)
+    return message

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from resenc_plans.cli.options import with_options
 from resenc_plans.cli.render import note, say
 from resenc_plans.errors import ResencPlansError
 from resenc_plans.execution.exit_codes import ExitCode
@@ -40,6 +41,8 @@ class TrainingJob:
     validation: bool
     probabilities: bool
     allow_import: tuple[str, ...]
+    options: dict[str, str]
+    """The command's options by parameter, for what errors say."""
     verbose: bool
     log_file: str | None
 
@@ -73,6 +76,11 @@ def is_first() -> bool:
     return os.environ.get(_RANK, "0") == "0"
 
 
+def rank_prefix() -> str:
+    """Which of the processes that train together this is, before its errors; else nothing."""
+    return f"Rank {os.environ[_RANK]} of {world()}: " if world() > 1 else ""
+
+
 def run_job(job: TrainingJob) -> ExitCode:
     """Train, and predict and score the held-out cases; the exit code.
 
@@ -86,18 +94,17 @@ def run_job(job: TrainingJob) -> ExitCode:
     from resenc_plans.training.ranks import is_lost_connection
     from resenc_plans.workflows.train_fold import train_fold
 
-    config = Plans.load(job.plans).resolve(job.configuration)
-    dataset = Dataset.load(job.dataset)
     settings = TrainingSettings.model_validate(job.settings)
 
     def announce(trainer: "Trainer") -> None:
         assert trainer.cases is not None, "its batches are of stored cases"
         print_task(config, job.fold, trainer.cases, settings)
-        kind = str(trainer.precision or "float32").removeprefix("torch.")
-        say(f"Device: {trainer.device}, {kind}. Results: {trainer.folder.path}")
+        say(f"Device: {trainer.device}, {trainer.record.precision}. Results: {trainer.folder.path}")
 
     with shown_progress(settings.epochs) as on_progress:
         try:
+            config = Plans.load(job.plans).resolve(job.configuration)
+            dataset = Dataset.load(job.dataset)
             trained = train_fold(
                 config,
                 dataset,
@@ -124,8 +131,8 @@ def run_job(job: TrainingJob) -> ExitCode:
                 return ExitCode.LOST
             is_expected = isinstance(error, ResencPlansError)
             text = str(error) if is_expected else f"{type(error).__name__}: {error}"
-            rank = f"Rank {os.environ[_RANK]} of {world()}"
-            note(f"Error: {rank}: {text}", style="bold red")
+            text = with_options(text, job.options)
+            note(f"Error: {rank_prefix()}{text}", style="bold red")
             if is_expected:
                 return ExitCode.FAILED
             raise

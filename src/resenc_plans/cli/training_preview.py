@@ -44,19 +44,23 @@ def print_preview(
     settings: "TrainingSettings",
     *,
     gpus: int,
+    device: str | None,
     name: str | None,
+    allow_differences: bool,
     allow_import: tuple[str, ...],
     allow_missing_cases: bool,
 ) -> None:
     """Print what would be trained.
 
-    A network that cannot be built or does not take its patch, and missing or damaged data are
-    errors as in training.
+    Other settings than those of the model's other folds, a network that cannot be built or does not
+    take its patch, and missing or damaged data are errors as in training.
     """
     from resenc_plans.cli.measurement import calibration_in_use
     from resenc_plans.cost.estimate import estimate_cost
     from resenc_plans.networks.check import check_network
+    from resenc_plans.networks.device import find_device
     from resenc_plans.plans.configuration import input_channels
+    from resenc_plans.runs.beginning import refuse_other_settings
     from resenc_plans.runs.folds import stored_fold
     from resenc_plans.runs.stages import previous_predictions
     from resenc_plans.runs.stored_cases import (
@@ -64,8 +68,10 @@ def print_preview(
         open_store,
     )
     from resenc_plans.training.defaults import batch_workers, default_run_folder
+    from resenc_plans.training.trainer import run_record
 
     batch_workers(settings)
+    folder = default_run_folder(config, dataset, fold, name)
     channels, heads = input_channels(config, dataset.labels), dataset.labels.num_heads
     checked = check_network(
         config,
@@ -78,6 +84,9 @@ def print_preview(
     cases = stored_fold(
         *(config, dataset, store, fold), allow_missing_cases=allow_missing_cases, write=False
     )
+    if not allow_differences:
+        record = run_record(name, config, settings, find_device(device))
+        refuse_other_settings(folder, record, cases)
     check_stored_cases(store, cases.all, config, dataset)
     previous_predictions(config, dataset, cases.all, name)
     for text in cases.notes:
@@ -112,4 +121,4 @@ def print_preview(
             share = settings.epochs * settings.iterations / _STANDARD_ITERATIONS
             low, high = cost.hours.low * share, cost.hours.high * share
             say(f"Time: {low:.2g} to {high:.2g} hours on that GPU.")
-    say(f"Results: {default_run_folder(config, dataset, fold, name).path}")
+    say(f"Results: {folder.path}")

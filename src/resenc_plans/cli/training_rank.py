@@ -6,7 +6,7 @@ from pathlib import Path
 
 from resenc_plans.cli.ending import exit_code_of
 from resenc_plans.cli.logs import configure_logging
-from resenc_plans.cli.training_job import TrainingJob, run_job
+from resenc_plans.cli.training_job import TrainingJob, rank_prefix, run_job
 from resenc_plans.execution.exit_codes import ExitCode
 from resenc_plans.execution.parents import end_with_parent
 
@@ -24,4 +24,4 @@ def main(path: Path) -> ExitCode:
 
 if __name__ == "__main__":
     end_with_parent(int(sys.argv[2]))
-    sys.exit(exit_code_of(partial(main, Path(sys.argv[1]))))
+    sys.exit(exit_code_of(partial(main, Path(sys.argv[1])), said=rank_prefix().__add__))

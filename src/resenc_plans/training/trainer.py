@@ -8,11 +8,12 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
+from types import MappingProxyType
 from typing import TypedDict
 
 import torch
@@ -204,8 +205,7 @@ class Trainer:
         self.precision = training_precision(settings, self.device)
         self.folder = run_folder or default_run_folder(config, dataset, fold, name)
         self.overwrite = overwrite
-        kind = str(self.precision or torch.float32).removeprefix("torch.")
-        self.record = RunRecord.of(name, config, settings, kind, parts)
+        self.record = run_record(name, config, settings, self.device, parts)
         self.cases: FoldCases | None = None
         """Those of the fold; None where the caller makes all batches."""
         if training_batches is None or validation_batches is None:
@@ -572,6 +572,27 @@ class Trainer:
             "network": type(self.network).__name__,
         }
         return Records.open(self.folder, self.run, facts, epochs_done=len(self.epochs))
+
+
+def run_record(
+    name: str | None,
+    config: ResolvedConfiguration,
+    settings: TrainingSettings,
+    device: torch.device,
+    parts: Mapping[str, object] = MappingProxyType({}),
+) -> RunRecord:
+    """What a training on a device would record of itself; for the parameters see `Trainer`.
+
+    Raises
+    ------
+    UsageError
+        There are parts, and no name, or it is nnU-Net's.
+    DeviceError
+        The device cannot train in this precision.
+    """
+    precision = training_precision(settings, device) or torch.float32
+    kind = str(precision).removeprefix("torch.")
+    return RunRecord.of(_required_name(name, parts), config, settings, kind, parts)
 
 
 def _required_name(name: str | None, own: Collection[str]) -> str:

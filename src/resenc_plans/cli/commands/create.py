@@ -15,6 +15,7 @@ from resenc_plans.cli.options import (
     WorkersOption,
     parse_gigabytes,
     parse_numbers,
+    option_names,
     with_options,
 )
 from resenc_plans.cli.plans_table import print_configurations
@@ -144,7 +145,7 @@ def create(
     result = plan_dataset(fingerprint, data, settings, provenance=provenance)
     _refuse_errors(result.plans, data)
     for warning in result.warnings:
-        note(with_options(warning, context.command.params))
+        note(with_options(warning, option_names(context.command.params)))
     if settings.fit_gb is not None:
         unfitted = replace(settings, fit_gb=None, name=None)
         _compare_with_preset(result, plan_dataset(fingerprint, data, unfitted))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resenc_plans.cli.options import AllowImportOption, PlansOption
+from resenc_plans.cli.options import AllowImportOption, PlansOption, option_names
 from resenc_plans.cli.render import note, print_table
 from resenc_plans.cli.stopping import resumable
 from resenc_plans.cli.training_job import (
@@ -177,7 +177,9 @@ def train(
             chosen_fold,
             resolved,
             gpus=gpus,
+            device=device,
             name=name,
+            allow_differences=allow_differences,
             allow_import=tuple(allow_import or ()),
             allow_missing_cases=allow_missing_cases,
         )
@@ -199,6 +201,7 @@ def train(
         validation=validation,
         probabilities=probabilities,
         allow_import=tuple(allow_import or ()),
+        options=option_names(context.command.params),
         verbose=options["verbose"],
         log_file=None if options["log_file"] is None else str(options["log_file"]),
     )

@@ -1,0 +1,117 @@
+"""What the command `train` adds to a training: its preview, its messages, one process after it."""
+
+import json
+import sys
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resenc_plans.cli import training_rank
+from resenc_plans.cli.app import main
+from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.errors import TrainingError
+from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.training import launch
+from resenc_plans.training.trainer import Trainer
+from resenc_plans.workflows import held_out, train_fold
+
+ONCE = TrainingSettings(
+    epochs=1, iterations=1, validation_iterations=1, workers=0, precision="fp32", compile=False
+)
+
+
+@pytest.fixture
+def command(
+    config: ResolvedConfiguration,
+    dataset: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> list[str]:
+    """`train` for the configuration `tiny`, without the fold."""
+    settings = tmp_path / "settings.json"
+    settings.write_text(ONCE.model_dump_json())
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "of the user"))
+    options = ["-p", str(config.plans.path), "--settings", str(settings), "--device", "cpu"]
+    return ["resenc-plans", "train", str(dataset.folder), "tiny", *options]
+
+
+def ends(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", list(arguments))
+    with pytest.raises(SystemExit) as end:
+        main()
+    return int(end.value.code or 0)
+
+
+def test_a_dry_run_refuses_other_settings_as_the_run_does(
+    config: ResolvedConfiguration,
+    dataset: Dataset,
+    command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Trainer(config, dataset, 0, ONCE, device="cpu").fit()
+    other = [*command, "1", "--no-validation", "--iterations", "2"]
+    messages = []
+    for option in ((), ("--dry-run",)):
+        assert ends(monkeypatch, *other, *option) == 2
+        messages.append(" ".join(capsys.readouterr().err.split()))
+    assert "iterations 1, now 2. " in messages[0]
+    assert messages[0] == messages[1]
+    for allowed in ([*other, "--allow-differences"], [*other, "--name", "Longer"]):
+        assert ends(monkeypatch, *allowed, "--dry-run") == 0
+    assert ends(monkeypatch, *command, "1", "--dry-run") == 0
+
+
+def test_the_trainer_is_gone_before_the_command_validates(
+    command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainers: list[weakref.ref[Trainer]] = []
+
+    class Watched(Trainer):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            trainers.append(weakref.ref(self))
+
+    def validate(*_: object, **__: object) -> None:
+        raise TrainingError(f"Alive: {[reference() for reference in trainers]}")
+
+    monkeypatch.setattr(train_fold, "Trainer", Watched)
+    monkeypatch.setattr(held_out, "validate_held_out", validate)
+    monkeypatch.setattr(sys, "argv", [*command, "0"])
+    said: list[str] = []
+    monkeypatch.setattr("resenc_plans.cli.app.note", lambda text, **_: said.append(text))
+    with pytest.raises(SystemExit):
+        main()
+    assert said == ["Error: Alive: [None]"]
+
+
+@pytest.mark.parametrize("starter", ["torchrun", "--gpus"])
+def test_the_error_of_a_rank_names_it_and_the_options(
+    starter: str,
+    command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise TrainingError("Other weights (`pretrained=`), or begin anew (`overwrite=`).")
+
+    def launched(processes: int, module: str, path: str) -> launch.End:
+        assert (processes, module) == (2, training_rank.__name__)
+        monkeypatch.setenv("RANK", "1")
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        assert json.loads(Path(path).read_text())["fold"] == 0
+        return launch.End(training_rank.main(Path(path)))
+
+    monkeypatch.setattr(train_fold, "train_fold", refuse)
+    monkeypatch.setattr(launch, "launch", launched)
+    if starter == "torchrun":
+        monkeypatch.setenv("RANK", "1")
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        assert ends(monkeypatch, *command, "0") == 1
+    else:
+        assert ends(monkeypatch, *command, "0", "--gpus", "2") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert said == "Error: Rank 1 of 2: Other weights (--pretrained), or begin anew (--overwrite)."
