@@ -11,6 +11,7 @@ import torch
 from resenc_plans import MachineReport, examine_machine
 from resenc_plans.profiling import doctor
 from tests.execution.test_gpus import GPU, PROCESSES, nvidia_smi
+from tests.gpu import pretend_gpus
 
 __all__ = ["nvidia_smi"]
 
@@ -134,6 +135,22 @@ def test_a_convolution_that_fails_is_reported(monkeypatch: pytest.MonkeyPatch) -
     [finding] = [f for f in report.findings if f.rule == "convolution"]
     assert "CUDNN_STATUS_NOT_INITIALIZED" in finding.message
     assert "more" not in finding.message
+
+
+def test_a_gpu_that_does_not_answer_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("CUDA unknown error - this may be due to an environment\nmore")
+
+    pretend_gpus(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "get_device_name", fail)
+    monkeypatch.setattr(torch.cuda, "current_device", fail)
+    monkeypatch.setattr(torch.backends.cudnn, "version", fail)
+    report = examine_machine()
+    assert report.torch is not None
+    assert report.torch.sees_gpus == ("no answer",)
+    assert report.torch.cudnn is None
+    [finding] = [f for f in report.findings if f.rule == "convolution"]
+    assert "CUDA unknown error" in finding.message
 
 
 def test_json_holds_what_the_call_returns() -> None:

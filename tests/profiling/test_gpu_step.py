@@ -2,7 +2,10 @@ import pytest
 import torch
 
 from resenc_plans.errors import DeviceError
+from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.profiling.gpu_step import CudaGpu, measure_configuration
+from resenc_plans.training.batches.source import Batch
+from resenc_plans.training.step import Outcome, TrainingStep, image_type
 from tests.networks.configurations import residual
 
 
@@ -45,6 +48,39 @@ def test_steps_run_between_the_beginning_and_the_end_of_the_clock(regions: bool)
     sizes = (found.allocated_bytes, found.reserved_bytes, found.used_bytes)
     assert sizes == (3 * 2**30, 4 * 2**30, 5 * 2**30)
     assert found.seconds_per_step > 0
+
+
+@pytest.mark.parametrize(
+    ("training", "compiled"),
+    [(None, 0), (TrainingSettings(compile=True), 2), (TrainingSettings(deep_supervision=False), 0)],
+)
+def test_the_step_is_that_of_a_training(
+    training: TrainingSettings | None, compiled: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    images: list[torch.Tensor] = []
+    outputs: list[int] = []
+
+    def compiling(what: object) -> object:
+        made.append(what)
+        return what
+
+    evaluate = TrainingStep.evaluate
+
+    def evaluating(self: TrainingStep, batch: Batch) -> Outcome:
+        outcome = evaluate(self, batch)
+        images.append(batch.images)
+        outputs.append(len(outcome.logits))
+        return outcome
+
+    monkeypatch.setattr(torch, "compile", compiling)
+    monkeypatch.setattr(TrainingStep, "evaluate", evaluating)
+    config = residual(n_stages=4).model_copy(update={"training": training})
+    measure_configuration(config, 1, 2, PretendedGpu())
+    assert len(made) == compiled  # the network, and the sums of the Dice
+    settings = training or TrainingSettings()
+    assert images[0].dtype == image_type(config, settings, PretendedGpu.device)
+    assert outputs[0] == (3 if settings.deep_supervision else 1)
 
 
 def test_too_little_memory_is_a_message_with_a_smaller_batch() -> None:

@@ -20,6 +20,7 @@ from resenc_plans.workflows import train_fold as train_fold_module
 from resenc_plans.workflows.held_out import validate_held_out
 from resenc_plans.workflows.train_fold import prediction_settings, train_fold
 from tests.gpu import NO_KERNEL, pretend_gpus
+from tests.inference.images import noise, write_image
 from tests.inference.models import write_model
 
 FIRST = torch.device("cuda", 0)
@@ -84,6 +85,34 @@ def test_the_command_reaches_the_first_kernel(
     monkeypatch.chdir(preprocessed)
     command = ["train", ".", "tiny", "0", "-p", "nnUNetResEncUNetMPlans.json", "--workers", "0"]
     monkeypatch.setattr(sys, "argv", ["resenc-plans", *command, *options])
+    with pytest.raises(AssertionError, match=NO_KERNEL):
+        main()
+
+
+@pytest.mark.parametrize("options", [(), ("--device", "cuda"), ("--device", "cuda:0")])
+def test_the_command_predict_reaches_the_first_kernel(
+    tmp_path: Path, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_model(tmp_path / "Dataset007_Made" / "nnUNetTrainer__made__tested")
+    images = tmp_path / "images"
+    images.mkdir()
+    write_image(images / "one_0000.nii.gz", noise())
+    pretend_gpus(monkeypatch)
+    command = ["predict", "-i", str(images), "-o", str(tmp_path / "out"), "-m", str(model)]
+    monkeypatch.setattr(sys, "argv", ["resenc-plans", *command, *options])
+    with pytest.raises(AssertionError, match=NO_KERNEL):
+        main()
+
+
+def test_the_command_cost_reaches_the_first_kernel(
+    preprocessed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pretend_gpus(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "get_device_name", str)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: None)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
+    monkeypatch.chdir(preprocessed)
+    monkeypatch.setattr(sys, "argv", ["resenc-plans", "cost", "tiny", "--measure"])
     with pytest.raises(AssertionError, match=NO_KERNEL):
         main()
 

@@ -188,15 +188,24 @@ def _import_torch(findings: list[Finding]) -> ModuleType | None:
 
 
 def _build_of(torch: ModuleType) -> TorchBuild:
-    cudnn = torch.backends.cudnn.version()
+    try:
+        cudnn = torch.backends.cudnn.version()
+    except RuntimeError:  # another version than torch was built with; the convolution says which
+        cudnn = None
     return TorchBuild(
         version=torch.__version__,
         cuda=torch.version.cuda,
         cudnn=None if cudnn is None else cudnn_name(cudnn),
-        sees_gpus=tuple(
-            torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())
-        ),
+        sees_gpus=tuple(_gpu_name(torch, number) for number in range(torch.cuda.device_count())),
     )
+
+
+def _gpu_name(torch: ModuleType, number: int) -> str:
+    """As torch names it; a GPU that is counted may still not start."""
+    try:
+        return str(torch.cuda.get_device_name(number))
+    except RuntimeError:
+        return "no answer"
 
 
 def _about_torch(

@@ -20,7 +20,7 @@ from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.profiling.trace import background
 from resenc_plans.training.defaults import default_loss
 from resenc_plans.training.ranks import Ranks
-from resenc_plans.training.step import TrainingStep
+from resenc_plans.training.step import TrainingStep, image_type, is_compiled
 
 WARM_UP, TIMED = 3, 5
 """Steps before and while time is taken; the first ones choose algorithms and make momentum."""
@@ -119,9 +119,17 @@ def measure_configuration(
     """
     gpu.start()
     try:
-        network = build_network(config, input_channels, output_heads, allow_import=allow_import)
+        settings = config.training or TrainingSettings()
+        network = build_network(
+            config,
+            input_channels,
+            output_heads,
+            settings.deep_supervision,
+            allow_import=allow_import,
+        )
         shape = (config.batch_size, input_channels, *config.patch_size)
-        images = torch.randn(shape, device=gpu.device)
+        kind = image_type(config, settings, gpu.device)
+        images = torch.randn(shape, device=gpu.device).to(kind)
         return _measure(config, network, images, output_heads, gpu, regions=regions)
     except torch.OutOfMemoryError as error:
         raise DeviceError(
@@ -143,7 +151,7 @@ def _measure(
     settings = config.training or TrainingSettings()
     step = TrainingStep.of(
         network,
-        default_loss(config, settings, regions=regions),
+        default_loss(config, settings, regions=regions, compiled=is_compiled(settings, gpu.device)),
         settings,
         Ranks(0, 1, gpu.device),
         dim=config.dim,
