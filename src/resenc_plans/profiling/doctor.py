@@ -188,16 +188,22 @@ def _import_torch(findings: list[Finding]) -> ModuleType | None:
 
 
 def _build_of(torch: ModuleType) -> TorchBuild:
-    try:
-        cudnn = torch.backends.cudnn.version()
-    except RuntimeError:  # another version than torch was built with; the convolution says which
-        cudnn = None
+    cudnn = _cudnn_version(torch)
     return TorchBuild(
         version=torch.__version__,
         cuda=torch.version.cuda,
         cudnn=None if cudnn is None else cudnn_name(cudnn),
         sees_gpus=tuple(_gpu_name(torch, number) for number in range(torch.cuda.device_count())),
     )
+
+
+def _cudnn_version(torch: ModuleType) -> int | None:
+    """As torch counts it; None where there is none, or another than torch was built with."""
+    try:
+        version: int | None = torch.backends.cudnn.version()
+    except RuntimeError:
+        return None
+    return version
 
 
 def _gpu_name(torch: ModuleType, number: int) -> str:
@@ -211,7 +217,7 @@ def _gpu_name(torch: ModuleType, number: int) -> str:
 def _about_torch(
     torch: ModuleType, build: TorchBuild, gpus: tuple[InstalledGpu, ...] | None
 ) -> Iterator[Finding]:
-    slow = slow_convolutions(torch.__version__, torch.backends.cudnn.version())
+    slow = slow_convolutions(torch.__version__, _cudnn_version(torch))
     if slow is not None:
         yield Finding("slow-convolutions", "warning", slow)
     if build.sees_gpus:

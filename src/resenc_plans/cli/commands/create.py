@@ -13,9 +13,9 @@ from resenc_plans.cli.options import (
     OutputOption,
     OverwriteOption,
     WorkersOption,
+    option_names,
     parse_gigabytes,
     parse_numbers,
-    option_names,
     with_options,
 )
 from resenc_plans.cli.plans_table import print_configurations
