@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     only = [word for name in ONLY for word in ("--only", name)]
     tests = ["--tests", str(ROOT / "tests" / "networks" / "test_cudnn.py")]
     folders = ["--data", str(folder / "data"), "--output", str(folder)]
-    first_hour("measure", *PARTS, "--toy", *only, *tests, *folders)
+    first_hour("measure", *PARTS, "--toy", "--minutes", "60", *only, *tests, *folders)
     return folder
 
 

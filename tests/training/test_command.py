@@ -66,7 +66,7 @@ def test_a_dry_run_refuses_other_settings_as_the_run_does(
 
 
 def test_the_trainer_is_gone_before_the_command_validates(
-    command: list[str], monkeypatch: pytest.MonkeyPatch
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trainers: list[weakref.ref[Trainer]] = []
 
@@ -80,12 +80,8 @@ def test_the_trainer_is_gone_before_the_command_validates(
 
     monkeypatch.setattr(train_fold, "Trainer", Watched)
     monkeypatch.setattr(held_out, "validate_held_out", validate)
-    monkeypatch.setattr(sys, "argv", [*command, "0"])
-    said: list[str] = []
-    monkeypatch.setattr("resenc_plans.cli.app.note", lambda text, **_: said.append(text))
-    with pytest.raises(SystemExit):
-        main()
-    assert said == ["Error: Alive: [None]"]
+    assert ends(monkeypatch, *command, "0") != 0
+    assert "Error: Alive: [None]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("starter", ["torchrun", "--gpus"])

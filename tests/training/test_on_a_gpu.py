@@ -10,6 +10,7 @@ import torch
 from resenc_plans.cli.app import main
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import DeviceError
+from resenc_plans.execution.exit_codes import ExitCode
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.plans.configuration import ResolvedConfiguration
@@ -78,20 +79,29 @@ def test_train_fold_reaches_the_first_kernel(
 
 @pytest.mark.parametrize("options", [(), ("--device", "cuda"), ("--device", "cuda:0")])
 def test_the_command_reaches_the_first_kernel(
-    preprocessed: Path, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    preprocessed: Path,
+    options: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     pretend_gpus(monkeypatch)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
     monkeypatch.chdir(preprocessed)
     command = ["train", ".", "tiny", "0", "-p", "nnUNetResEncUNetMPlans.json", "--workers", "0"]
     monkeypatch.setattr(sys, "argv", ["resenc-plans", *command, *options])
-    with pytest.raises(AssertionError, match=NO_KERNEL):
+    with pytest.raises(SystemExit) as end:
         main()
+    assert end.value.code == ExitCode.FAULT
+    assert NO_KERNEL in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("options", [(), ("--device", "cuda"), ("--device", "cuda:0")])
 def test_the_command_predict_reaches_the_first_kernel(
-    tmp_path: Path, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    options: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     model = write_model(tmp_path / "Dataset007_Made" / "nnUNetTrainer__made__tested")
     images = tmp_path / "images"
@@ -100,12 +110,17 @@ def test_the_command_predict_reaches_the_first_kernel(
     pretend_gpus(monkeypatch)
     command = ["predict", "-i", str(images), "-o", str(tmp_path / "out"), "-m", str(model)]
     monkeypatch.setattr(sys, "argv", ["resenc-plans", *command, *options])
-    with pytest.raises(AssertionError, match=NO_KERNEL):
+    with pytest.raises(SystemExit) as end:
         main()
+    assert end.value.code == ExitCode.FAULT
+    assert NO_KERNEL in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_command_cost_reaches_the_first_kernel(
-    preprocessed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    preprocessed: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     pretend_gpus(monkeypatch)
     monkeypatch.setattr(torch.cuda, "get_device_name", str)
@@ -113,8 +128,10 @@ def test_the_command_cost_reaches_the_first_kernel(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
     monkeypatch.chdir(preprocessed)
     monkeypatch.setattr(sys, "argv", ["resenc-plans", "cost", "tiny", "--measure"])
-    with pytest.raises(AssertionError, match=NO_KERNEL):
+    with pytest.raises(SystemExit) as end:
         main()
+    assert end.value.code == ExitCode.FAULT
+    assert NO_KERNEL in " ".join(capsys.readouterr().err.split())
 
 
 @NAMES
