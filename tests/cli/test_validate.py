@@ -44,3 +44,23 @@ def test_sarif_names_rule_file_and_line(run: Callable[..., Done], here: Path) ->
     region = result["locations"][0]["physicalLocation"]["region"]
     line = (here / f"{NAME}.json").read_text().splitlines()[region["startLine"] - 1]
     assert "batchsize" in line
+
+
+def test_one_plans_file_is_chosen_as_in_other_commands(
+    run: Callable[..., Done], here: Path
+) -> None:
+    Plans.from_dict(plans_document() | {"plans_name": "other"}).save(here / "other.json")
+    assert run("validate", "-p", "other").out == "other.json: no findings.\n"
+    assert run("validate", "other.json", "-p", "other").code == 2
+
+
+def test_other_files_are_checked_as_what_they_are(run: Callable[..., Done], here: Path) -> None:
+    (here / "dataset.json").write_text('{"labels": {"background": 0}, "file_ending": ".nii"}')
+    (here / "foreign.json").write_text('{"answer": 42}')
+    done = run("validate", f"{NAME}.json", "foreign.json")
+    assert done.code == 2, "the dataset.json beside the plans is not usable"
+    done = run("validate", "dataset.json", "foreign.json", "--format", "json")
+    assert done.code == 1
+    rows = {row["file"]: (row["rule"], row["key"]) for row in json.loads(done.out)}
+    assert rows == {"dataset.json": ("S001", "channel_names"), "foreign.json": ("S002", "")}
+    assert run("validate", "foreign.json").code == 0

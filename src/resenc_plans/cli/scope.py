@@ -73,6 +73,17 @@ def relative_to_cwd(path: Path) -> Path:
 def find_plans(plans: str | None, dataset: str | None = None) -> Plans:
     """The plans that `-p` names, or the only ones in scope.
 
+    Raises
+    ------
+    FileError, PlansError
+        As `path_of_plans`, or the file is not one of plans.
+    """
+    return Plans.load(path_of_plans(plans, dataset))
+
+
+def path_of_plans(plans: str | None, dataset: str | None = None) -> Path:
+    """The file of the plans that `-p` names, or of the only ones in scope.
+
     `-p` is a path, or the name of plans in the current folder or the dataset's. Without it, the
     current folder and the folder with the plans of its dataset must hold exactly one plans file.
 
@@ -86,13 +97,13 @@ def find_plans(plans: str | None, dataset: str | None = None) -> Plans:
     if plans is not None:
         for path in (Path(plans), Path(f"{plans}.json")):
             if path.is_file():
-                return Plans.load(path)
+                return path
         if Path(plans).suffix == ".json" and len(Path(plans).parts) > 1:
             raise FileError(f"{plans}: no such file.")
     folders = _folders(dataset)
     files = list(dict.fromkeys(path for folder in folders for path in plans_files(folder)))
     if plans is not None:
-        return Plans.load(_file_of_name(plans, files))
+        return _file_of_name(plans, files)
     if len(files) > 1:
         paths = "\n  ".join(map(str, files))
         raise PlansError(f"Several plans files are in scope:\n  {paths}\nChoose one with --plans.")
@@ -101,7 +112,7 @@ def find_plans(plans: str | None, dataset: str | None = None) -> Plans:
             f"No plans file in {' or '.join(str(folder.resolve()) for folder in folders)}. "
             "Make one with `resenc-plans create`, or name one with --plans."
         )
-    return Plans.load(files[0])
+    return files[0]
 
 
 def _file_of_name(plans: str, files: list[Path]) -> Path:

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from resenc_plans.datasets.bounds import MAX_CASES, MAX_LABEL
+from resenc_plans.datasets.document_kind import DATASET, kind_of
 from resenc_plans.errors import DatasetError, shown
 from resenc_plans.files import read_json
 from resenc_plans.reprs import call_of_model, card, listed
@@ -201,11 +202,8 @@ def _fault_of_another_format(document: Mapping[str, Any]) -> str | None:
             "and name the image files CASE_0000 and so on "
             "(nnUNetv2_convert_MSD_dataset does all of it)."
         )
-    if "configurations" in document:
-        return "this is a plans file, not a dataset.json."
-    if "shapes_after_crop" in document:
-        return "this is a dataset fingerprint, not a dataset.json."
-    return None
+    kind = kind_of(document)
+    return None if kind in (None, DATASET) else f"this is a {kind}, not a dataset.json."
 
 
 def _describe(error: ValidationError) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from resenc_plans.datasets.dataset import case_of_file
 from resenc_plans.datasets.labels import Region
-from resenc_plans.errors import FileError
+from resenc_plans.errors import FileError, shown
 from resenc_plans.evaluation.metrics import METRICS, Metrics
 from resenc_plans.files import read_json, write_json
 from resenc_plans.reprs import card
@@ -53,20 +53,34 @@ class Summary:
         FileError
             The file cannot be read, or is not a summary.
         """
-        document = read_json(path)
-        try:
-            cases = tuple(
+        return cls.from_dict(read_json(path), os.fspath(path))
+
+    @classmethod
+    def from_dict(cls, document: Any, source: str = "summary.json") -> Self:
+        """A summary from its document; `source` names it in messages.
+
+        Raises
+        ------
+        FileError
+            A key is missing or has a value of another kind; the message names it.
+        """
+        reader = _Reader(source)
+        cases = []
+        for number, entry in enumerate(reader.value(document, "metric_per_case", list)):
+            place = f"metric_per_case[{number}]."
+            metrics = reader.value(entry, "metrics", dict, place)
+            cases.append(
                 CaseMetrics(
-                    entry["prediction_file"],
-                    entry["reference_file"],
-                    {region_of_key(key): dict(m) for key, m in entry["metrics"].items()},
+                    reader.value(entry, "prediction_file", str, place),
+                    reader.value(entry, "reference_file", str, place),
+                    {
+                        reader.region(key): reader.metrics(metrics, key, f"{place}metrics.")
+                        for key in metrics
+                    },
                 )
-                for entry in document["metric_per_case"]
             )
-            regions = tuple(region_of_key(key) for key in document["mean"])
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise FileError(f"{os.fspath(path)}: not a summary.json of an evaluation.") from None
-        return cls(cases, regions)
+        mean = reader.value(document, "mean", dict)
+        return cls(tuple(cases), tuple(map(reader.region, mean)))
 
     @cached_property
     def mean(self) -> dict[Region, Metrics]:
@@ -123,6 +137,35 @@ class Summary:
             The file cannot be written; an earlier one is unchanged.
         """
         write_json(path, self.to_dict())
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Takes a document apart, and names the key that does not fit."""
+
+    source: str
+
+    def value(self, holder: Any, key: str, kind: Any, place: str = "") -> Any:
+        value = holder.get(key) if isinstance(holder, dict) else None
+        if isinstance(value, kind) and not isinstance(value, bool):
+            return value
+        fault = "is missing" if value is None else f"is {shown(value)}"
+        raise self._error(f"{place}{key} {fault}")
+
+    def metrics(self, holder: dict[str, Any], key: str, place: str) -> dict[str, float]:
+        metrics = self.value(holder, key, dict, place)
+        for name in METRICS:
+            self.value(metrics, name, (int, float), f"{place}{key}.")
+        return dict(metrics)
+
+    def region(self, key: str) -> Region:
+        try:
+            return region_of_key(key)
+        except ValueError:
+            raise self._error(f"{shown(key)} is neither a label nor a region") from None
+
+    def _error(self, fault: str) -> FileError:
+        return FileError(f"{self.source}: not a summary.json of an evaluation: {fault}.")
 
 
 def region_of_key(key: str) -> Region:

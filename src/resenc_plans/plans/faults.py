@@ -45,6 +45,20 @@ _BRANCHES = {"residual", "plain", "other", "int", "float", "constrained-int"}
 
 def sentences(error: ValidationError) -> tuple[str, ...]:
     """One sentence per fault, `key.key[index] is ...`; the members of a union give one."""
+    texts = _texts(error)
+    return tuple(f"{place} {text}" if place else text for place, text in texts.items())
+
+
+def model_faults(error: ValidationError) -> tuple[Finding, ...]:
+    """One finding per fault, with its key."""
+    texts = _texts(error)
+    return tuple(
+        Finding(SCHEMA_RULE, "error", f"{text}.", key=place) for place, text in texts.items()
+    )
+
+
+def _texts(error: ValidationError) -> dict[str, str]:
+    """What is wrong, by place."""
     texts: dict[str, str] = {}
     for detail in error.errors(include_url=False):
         place = location(detail["loc"])
@@ -58,7 +72,13 @@ def sentences(error: ValidationError) -> tuple[str, ...]:
         if place in texts and texts[place] != text:
             text = f"has a wrong type or value: {shown(detail['input'], 60)}"
         texts[place] = text
-    return tuple(f"{place} {text}" if place else text for place, text in texts.items())
+    # Where an entry is at fault, Pydantic also finds that its list has too few.
+    inner = tuple(texts)
+    return {
+        place: text
+        for place, text in texts.items()
+        if not any(other.startswith((f"{place}[", f"{place}.")) for other in inner if place)
+    }
 
 
 def location(parts: tuple[Any, ...]) -> str:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.dataset_json import DatasetJson
+from resenc_plans.datasets.document_kind import PLANS, PLANS_OF_NNUNET_1, kind_of
 from resenc_plans.datasets.finding import Finding
 from resenc_plans.datasets.fingerprint import Fingerprint, IntensityProperties
 from resenc_plans.errors import ConfigurationError, DatasetError, FileError, PlansError
@@ -498,13 +499,9 @@ def _typed(document: Any, source: str) -> PlansDocument:
 
 def _kind(document: Any) -> str:
     """What a JSON document that is not a plans file seems to be."""
-    if isinstance(document, dict):
-        if "shapes_after_crop" in document:
-            return "It looks like a dataset fingerprint."
-        if "labels" in document or "channel_names" in document:
-            return "It looks like a dataset.json."
-        if "plans_per_stage" in document:
-            return "It looks like plans of nnU-Net 1, which have to be planned again."
-    if isinstance(document, list) and document and isinstance(document[0], dict):
-        return "It looks like a splits_final.json."
+    kind = kind_of(document)
+    if kind == PLANS_OF_NNUNET_1:
+        return "It looks like plans of nnU-Net 1, which have to be planned again."
+    if kind not in (None, PLANS):
+        return f"It looks like a {kind}."
     return "Give the path of a file that a planner wrote, such as nnUNetResEncUNetLPlans.json."

@@ -221,7 +221,10 @@ class TrainingSettings(_Settings):
         try:
             return cls.model_validate(read_json(path))
         except ValidationError as error:
-            faults = "; ".join(_in_words(fault) for fault in error.errors())
+            faults = "; ".join(
+                f"{key or 'the file'}{' ' if what.startswith('is ') else ': '}{what}"
+                for key, what in setting_faults(error)
+            )
             raise FileError(f"{path}: not training settings: {faults}.") from None
 
     def __repr__(self) -> str:
@@ -231,9 +234,14 @@ class TrainingSettings(_Settings):
         return repr(self)
 
 
-def _in_words(fault: "ErrorDetails") -> str:
-    name = ".".join(map(str, fault["loc"])) or "the file"
+def setting_faults(error: ValidationError) -> tuple[tuple[str, str], ...]:
+    """Each fault of settings: the setting, empty for the file, and what is wrong with it."""
+    return tuple(_in_words(fault) for fault in error.errors(include_url=False))
+
+
+def _in_words(fault: "ErrorDetails") -> tuple[str, str]:
+    name = ".".join(map(str, fault["loc"]))
     if fault["type"] != "extra_forbidden":
-        return f"{name}: {fault['msg']}"
+        return name, fault["msg"].removeprefix("Value error, ")
     close = difflib.get_close_matches(name, TrainingSettings.model_fields, 1)
-    return f"{name} is unknown{f', did you mean {close[0]}?' if close else ''}"
+    return name, f"is unknown{f', did you mean {close[0]}?' if close else ''}"

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resenc_plans.cli.options import AllowImportOption, DatasetOption, ReviewFormat
+from resenc_plans.cli.options import AllowImportOption, DatasetOption, PlansOption, ReviewFormat
 from resenc_plans.cli.render import print_json, print_table, say, styled
-from resenc_plans.errors import DatasetError, PlansError
+from resenc_plans.errors import DatasetError, PlansError, UsageError
 from resenc_plans.execution.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -21,27 +21,34 @@ def validate(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Plans files. Default: those in the current folder, else the dataset's.",
+            help="JSON files: plans, dataset.json, fingerprint, splits, summary.json, settings. "
+            "Default: the plans in the current folder, else the dataset's.",
             show_default=False,
         ),
     ] = None,
+    plans: PlansOption = None,
     dataset: DatasetOption = None,
     allow_import: AllowImportOption = None,
     format: Annotated[
         ReviewFormat, typer.Option("--format", help="Table, JSON, or SARIF for code review.")
     ] = ReviewFormat.TABLE,
 ) -> None:
-    """Check plans files: the JSON Schema first, then the rules beyond it.
+    """Check plans: the JSON Schema first, then the rules beyond it; and nnU-Net's other JSON files.
 
-    The dataset.json and the fingerprint beside a file are used. Exit code 1 if there is an error,
+    The dataset.json and the fingerprint beside plans are used. Exit code 1 if there is an error,
     2 if a file cannot be read. Example: resenc-plans validate
     """
     from resenc_plans.cli.network_check import network_check
-    from resenc_plans.cli.scope import find_scope
-    from resenc_plans.plans.checks.plans_file import UNREADABLE_RULE, check_plans_file
+    from resenc_plans.cli.scope import find_scope, path_of_plans
+    from resenc_plans.plans.checks.plans_file import UNREADABLE_RULE
     from resenc_plans.plans.checks.sarif import to_sarif
     from resenc_plans.plans.plans import plans_files
+    from resenc_plans.workflows.check_file import check_file
 
+    if files and plans is not None:
+        raise UsageError("Give files or --plans, not both.")
+    if plans is not None:
+        files = [path_of_plans(plans, dataset)]
     if not files:
         files = plans_files(Path()) if dataset is None else []
         files = files or plans_files(find_scope(dataset).preprocessed)
@@ -49,7 +56,7 @@ def validate(
             raise PlansError("No plans files found. Name the files to validate.")
     described = _dataset(dataset)
     check = network_check(allow_import)
-    findings = {file: check_plans_file(file, described, check_network=check) for file in files}
+    findings = {file: check_file(file, described, check_network=check) for file in files}
     if format is ReviewFormat.JSON:
         print_json([_as_json(file, finding) for file in files for finding in findings[file]])
     elif format is ReviewFormat.SARIF:

@@ -13,6 +13,7 @@ from resenc_plans.plans.faults import SCHEMA_RULE, schema_faults
 from resenc_plans.plans.plans import Plans
 
 UNREADABLE_RULE = "S000"
+FOREIGN_RULE = "S002"
 
 
 def check_plans_file(
@@ -40,8 +41,12 @@ def check_plans_file(
         plan = Plans.from_dict(document, path=file)
     except PlansError as error:
         return tuple(faults) or (Finding(SCHEMA_RULE, "error", _without(file, error)),)
-    beside = file.parent / FINGERPRINT_JSON
-    fingerprint = Fingerprint.load(beside) if beside.is_file() else None
+    fingerprint = None
+    if (file.parent / FINGERPRINT_JSON).is_file():
+        try:
+            fingerprint = Fingerprint.load(file.parent / FINGERPRINT_JSON)
+        except ResencPlansError as error:
+            faults.append(Finding(UNREADABLE_RULE, "error", str(error), key=FINGERPRINT_JSON))
     findings = plan.validate_rules(dataset, fingerprint=fingerprint, check_network=check_network)
     return (*faults, *findings)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from resenc_plans import __version__
 from resenc_plans.datasets.finding import Finding
-from resenc_plans.plans.checks.plans_file import UNREADABLE_RULE
+from resenc_plans.plans.checks.plans_file import FOREIGN_RULE, UNREADABLE_RULE
 from resenc_plans.plans.checks.rules import RULES
 from resenc_plans.plans.faults import SCHEMA_RULE
 
@@ -14,7 +14,11 @@ from resenc_plans.plans.faults import SCHEMA_RULE
 def to_sarif(findings: Mapping[Path, Sequence[Finding]]) -> dict[str, Any]:
     """The findings by plans file, each with the line on which its key or configuration begins."""
     titles = {rule.id: rule.title for rule in RULES}
-    titles |= {UNREADABLE_RULE: "the file can be read", SCHEMA_RULE: "the file fits the schema"}
+    titles |= {
+        UNREADABLE_RULE: "the file can be read",
+        SCHEMA_RULE: "the file fits the schema",
+        FOREIGN_RULE: "the file is one of those that are checked",
+    }
     driver = {
         "name": "resenc-plans",
         "version": __version__,
