@@ -77,6 +77,11 @@ def test_a_configuration_that_cannot_be_priced_leaves_the_others(
     assert done.code == 0
     assert "broken: omitted." in done.err
     assert run("cost", "broken").code == 2
+    done = run("cost", "broken", "3d_fullres")
+    assert done.code == 1
+    assert "broken: omitted." in done.err
+    assert "\n3d_fullres\t" in done.out
+    assert run("cost", "3d_fullres", "nothing").code == 2
 
 
 def test_another_network_is_traced_and_worded_as_a_floor(
@@ -200,8 +205,10 @@ def test_a_network_of_the_users_own_is_traced_once_its_module_is_allowed(
     assert "--allow-import" in refused.err
     done = run("cost", "own", "--allow-import", "mylab_nets")
     assert done.code == 0, done.err
-    assert "own: 0.0 M parameters" in done.out
-    assert "at least" in done.out
+    training, prediction = [line for line in done.out.splitlines() if line.startswith("own\t")]
+    assert training.split("\t")[:4] == ["own", "0.0 M", "-", "at least 0.05"]
+    assert prediction.split("\t")[2] == "-"
+    assert prediction.split("\t")[3] != "-"
     whole, part = [
         json.loads(run(*arguments).out)["own"]["activation_bytes"]
         for arguments in (

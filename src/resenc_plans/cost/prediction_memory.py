@@ -30,6 +30,36 @@ class InferenceCost:
     export_bytes: int
 
 
+@dataclass(frozen=True)
+class HostCost:
+    """What of `InferenceCost` does not depend on the network: shapes, and main memory in bytes."""
+
+    shape: tuple[int, ...]
+    image_shape: tuple[int, ...]
+    host_bytes: int
+    export_bytes: int
+
+
+def host_cost(
+    config: ResolvedConfiguration, input_channels: int, heads: int, *, regions: bool = False
+) -> HostCost:
+    """The main memory for a case of the median shape, with any network.
+
+    Raises
+    ------
+    ConfigurationError
+        The median shape has another number of axes than the patch.
+    """
+    shape, image_shape = _shapes(config)
+    voxels = _covered_voxels(config, shape)
+    return HostCost(
+        shape,
+        image_shape,
+        4 * input_channels * voxels + 2 * heads * voxels,
+        _export(heads, prod(shape), prod(image_shape), shape != image_shape, regions),
+    )
+
+
 def inference_cost(
     config: ResolvedConfiguration, layers: SizedLayers, *, regions: bool = False
 ) -> InferenceCost:
@@ -40,15 +70,9 @@ def inference_cost(
     ConfigurationError
         The median shape has another number of axes than the patch.
     """
-    shape, image_shape = _shapes(config)
-    padding = len(shape) - config.dim
-    if padding not in (0, 1):
-        raise config.error(
-            f"median_image_size_in_voxels has {len(shape)} axes, patch_size has {config.dim}."
-        )
-    patch = (1,) * padding + config.patch_size
-    voxels = prod(max(size, edge) for size, edge in zip(shape, patch, strict=True))
-    heads, patch_voxels = layers.output_heads, prod(patch)
+    heads, patch_voxels = layers.output_heads, prod(config.patch_size)
+    host = host_cost(config, layers.input_channels, heads, regions=regions)
+    voxels = _covered_voxels(config, host.shape)
     image = 4 * layers.input_channels * voxels
     results = 2 * heads * voxels + 2 * voxels
     tiles = 3 * 2 * heads * patch_voxels + 2 * 4 * layers.input_channels * patch_voxels
@@ -56,12 +80,23 @@ def inference_cost(
     at_a_patch = inference_peak(layers) + tiles + 2 * patch_voxels
     finite_check = weights + 3 * heads * voxels
     return InferenceCost(
-        shape,
-        image_shape,
+        host.shape,
+        host.image_shape,
         image + results + max(at_a_patch, finite_check),
-        image + 2 * heads * voxels,
-        _export(heads, prod(shape), prod(image_shape), shape != image_shape, regions),
+        host.host_bytes,
+        host.export_bytes,
     )
+
+
+def _covered_voxels(config: ResolvedConfiguration, shape: tuple[int, ...]) -> int:
+    """Of a case that is padded to at least a patch."""
+    padding = len(shape) - config.dim
+    if padding not in (0, 1):
+        raise config.error(
+            f"median_image_size_in_voxels has {len(shape)} axes, patch_size has {config.dim}."
+        )
+    patch = (1,) * padding + config.patch_size
+    return prod(max(size, edge) for size, edge in zip(shape, patch, strict=True))
 
 
 def _export(heads: int, voxels: int, image_voxels: int, resampled: bool, regions: bool) -> int:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -29,6 +29,15 @@ _NEEDS_VALUES = (
 
 
 @dataclass(frozen=True)
+class NetworkPart:
+    """A module directly below a network: its name, its class, and how many parameters it has."""
+
+    name: str
+    kind: str
+    parameters: int
+
+
+@dataclass(frozen=True)
 class CheckedNetwork:
     """What a network is like that can be built.
 
@@ -38,6 +47,7 @@ class CheckedNetwork:
 
     parameters: int
     outputs: tuple[tuple[int, ...], ...] | None
+    parts: tuple["NetworkPart", ...]
 
 
 def check_network(
@@ -81,20 +91,28 @@ def check_network(
     )
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     network = without_memory(build, fake).train()
-    parameters = sum(parameter.numel() for parameter in network.parameters())
+    parameters = _count(network)
+    parts = tuple(
+        NetworkPart(name, type(part).__name__, _count(part))
+        for name, part in network.named_children()
+    )
     try:
         with fake, torch.no_grad():
             outputs = network(torch.zeros(config.batch_size, input_channels, *config.patch_size))
     except _NEEDS_VALUES as error:
         logger.debug("The network needs values to run", exc_info=error)
-        return CheckedNetwork(parameters, None)
+        return CheckedNetwork(parameters, None, parts)
     except (RuntimeError, ValueError, TypeError, LookupError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
         raise config.error(
             f"architecture: the network does not run on a patch of {_sizes(config.patch_size)} "
             f"with {input_channels} channels: {reason}."
         ) from error
-    return CheckedNetwork(parameters, _sizes_of_outputs(config, outputs, output_heads))
+    return CheckedNetwork(parameters, _sizes_of_outputs(config, outputs, output_heads), parts)
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _sizes_of_outputs(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from resenc_plans.cost.calibration import Range
     from resenc_plans.cost.estimate import Cost
     from resenc_plans.plans.configuration import ResolvedConfiguration
+    from resenc_plans.plans.plans import Plans
     from resenc_plans.profiling.trace import TraceCost
 
 _GIB = 2**30
@@ -84,24 +85,42 @@ def cost(
             f"{plan.source}: has {len(plan.configurations)} configurations. Name those that are "
             f"to be priced; more than {MAX_AT_ONCE} at once are not."
         )
-    for name in configurations or plan.configurations:
+    configs = _resolved(plan, configurations)
+    failures: list[ResencPlansError] = []
+    for name, config in configs.items():
         try:
             priced[name] = _price(
-                _network(plan.resolve(name), input_channels, heads, regions),
-                gpus,
-                allow_import or (),
+                _network(config, input_channels, heads, regions), gpus, allow_import or ()
             )
         except ResencPlansError as error:
-            if configurations:
-                raise
+            failures.append(error)
             note(f"{name}: omitted. {error}")
+    if configurations and not priced:
+        raise failures[0]
     if measure:
         measure_networks(_measurable(priced.values(), gpus))
     if format is Format.JSON:
         print_json({name: asdict(one.cost) for name, one in priced.items()})
-        return
-    _print({name: one.cost for name, one in priced.items()})
-    _print_workers(dataset, [one.network.config for one in priced.values()])
+    else:
+        _print(priced)
+        _print_workers(dataset, [one.network.config for one in priced.values()])
+    if configurations and failures:
+        raise typer.Exit(1)
+
+
+def _resolved(
+    plan: "Plans", configurations: Sequence[str] | None
+) -> "dict[str, ResolvedConfiguration]":
+    """The configurations that are named, or all that resolve."""
+    if configurations:
+        return {name: plan.resolve(name) for name in configurations}
+    resolved = {}
+    for name in plan.configurations:
+        try:
+            resolved[name] = plan.resolve(name)
+        except ResencPlansError as error:
+            note(f"{name}: omitted. {error}")
+    return resolved
 
 
 @dataclass(frozen=True)
@@ -178,29 +197,44 @@ def _print_workers(dataset: str | None, configs: "Sequence[ResolvedConfiguration
     )
 
 
-def _print(costs: "dict[str, Cost | TraceCost]") -> None:
-    from resenc_plans.cost.estimate import Cost
-
-    estimates = {name: value for name, value in costs.items() if isinstance(value, Cost)}
-    if estimates:
-        _print_estimates(estimates)
-    for name, value in costs.items():
-        if not isinstance(value, Cost):
-            say(
-                f"{name}: {value.parameters / 1e6:.1f} M parameters, {value.flops / 1e12:.3g} "
-                f"TFLOP per step, at least {_gib(value.peak_bytes)} GiB of GPU memory in training "
-                "(tensors of one step on one GPU, traced; CUDA and its libraries need more)."
-            )
-
-
-def _print_estimates(costs: "dict[str, Cost]") -> None:
+def _print(priced: "dict[str, _Priced]") -> None:
+    if not priced:
+        return
     print_table(
         ["configuration", "parameters", "batch", "memory (GB)", "hours", "step", "TFLOP"],
-        [_training_row(name, value) for name, value in costs.items()],
+        [_training_row(name, one.cost) for name, one in priced.items()],
         title="Training",
         fixed=7,
     )
-    first = next(iter(costs.values()))
+    _explain_training([one.cost for one in priced.values()])
+    print_table(
+        ["configuration", "median case", "GPU (GiB)", "main memory (GiB)", "export (GiB)"],
+        [_inference_row(name, one) for name, one in priced.items()],
+        title="Prediction",
+        fixed=5,
+    )
+    say(
+        "Tensors and arrays only, as in nnU-Net 2.8.1; Python and CUDA need more. "
+        "All figures are estimates."
+    )
+
+
+def _explain_training(costs: "Sequence[Cost | TraceCost]") -> None:
+    from resenc_plans.cost.estimate import Cost
+
+    estimates = [cost for cost in costs if isinstance(cost, Cost)]
+    if estimates:
+        _explain_estimates(estimates)
+    if len(estimates) < len(costs):
+        say(
+            "At least: GiB of the tensors of one step on one GPU, traced; CUDA and its libraries "
+            "need more. Hours, and the GPU memory of prediction, are known only of nnU-Net's "
+            "U-Nets."
+        )
+
+
+def _explain_estimates(costs: "Sequence[Cost]") -> None:
+    first = costs[0]
     calibration = first.calibration
     per = "" if first.gpus == 1 else " Per GPU."
     say(
@@ -212,43 +246,45 @@ def _print_estimates(costs: "dict[str, Cost]") -> None:
             "Hours: the standard 1000 epochs on that GPU. Step: the time of a training step, in "
             "steps of the default preset."
         )
-    if not all(value.hours for value in costs.values()):
+    if not all(cost.hours for cost in costs):
         say(
             "A dash: the network, its size or the number of GPUs is unlike those of the "
             "calibration. Except for small networks, the range of memory is wider then."
         )
-    print_table(
-        ["configuration", "median case", "GPU (GiB)", "main memory (GiB)", "export (GiB)"],
-        [_inference_row(name, value) for name, value in costs.items()],
-        title="Prediction",
-        fixed=5,
-    )
-    say(
-        "Tensors and arrays only, as in nnU-Net 2.8.1; Python and CUDA need more. "
-        "All figures are estimates."
-    )
 
 
-def _training_row(name: str, value: "Cost") -> Sequence[Any]:
+def _training_row(name: str, cost: "Cost | TraceCost") -> Sequence[Any]:
+    from resenc_plans.cost.estimate import Cost
+
+    parameters, arithmetic = f"{cost.parameters / 1e6:.1f} M", f"{cost.flops / 1e12:.3g}"
+    if not isinstance(cost, Cost):
+        return [name, parameters, "-", f"at least {_gib(cost.peak_bytes)}", "-", "-", arithmetic]
     return [
         name,
-        f"{value.parameters / 1e6:.1f} M",
-        value.batch_size_per_gpu,
-        _memory(value.gpu_memory_gb),
-        _hours(value.hours) if value.hours else "-",
-        f"{value.relative_time:.2g}x" if value.relative_time else "-",
-        f"{value.flops / 1e12:.3g}",
+        parameters,
+        cost.batch_size_per_gpu,
+        _memory(cost.gpu_memory_gb),
+        _hours(cost.hours) if cost.hours else "-",
+        f"{cost.relative_time:.2g}x" if cost.relative_time else "-",
+        arithmetic,
     ]
 
 
-def _inference_row(name: str, value: "Cost") -> Sequence[Any]:
-    inference = value.inference
+def _inference_row(name: str, one: "_Priced") -> Sequence[Any]:
+    from resenc_plans.cost.estimate import Cost
+    from resenc_plans.cost.prediction_memory import host_cost
+
+    network = one.network
+    known = one.cost.inference if isinstance(one.cost, Cost) else None
+    host = known or host_cost(
+        network.config, network.input_channels, network.heads, regions=network.regions
+    )
     return [
         name,
-        numbers(inference.shape),
-        _gib(inference.device_bytes),
-        _gib(inference.host_bytes),
-        _gib(inference.export_bytes),
+        numbers(host.shape),
+        "-" if known is None else _gib(known.device_bytes),
+        _gib(host.host_bytes),
+        _gib(host.export_bytes),
     ]
 
 

@@ -1,17 +1,19 @@
 """The command that shows what plans say."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resenc_plans.cli.options import DatasetOption, PlansOption
-from resenc_plans.cli.render import print_table, say, short_json, styled
-from resenc_plans.errors import PlansError, UsageError
+from resenc_plans.cli.options import AllowImportOption, DatasetOption, PlansOption
+from resenc_plans.cli.render import note, print_table, say, short_json, styled
+from resenc_plans.errors import ConfigurationError, PlansError, UsageError
+from resenc_plans.execution.exit_codes import ExitCode
 from resenc_plans.reprs import numbers
 
 if TYPE_CHECKING:
+    from resenc_plans.plans.configuration import ResolvedConfiguration
     from resenc_plans.plans.plans import Plans
 
 
@@ -28,6 +30,7 @@ def show(
             metavar="FILE", help="Draw the network into an .svg or .png.", show_default=False
         ),
     ] = None,
+    allow_import: AllowImportOption = None,
 ) -> None:
     """An overview of the plans, or one configuration with where each value comes from.
 
@@ -39,7 +42,7 @@ def show(
     if network or plot:
         if configuration is None:
             raise UsageError("--network and --plot need a configuration: show 3d_fullres.")
-        _show_network(plan, configuration, plot, table=network)
+        _show_network(plan, configuration, plot, table=network, allow_import=allow_import or ())
     elif configuration is None:
         _show_overview(plan)
     else:
@@ -108,40 +111,78 @@ def _show_configuration(plan: "Plans", name: str) -> None:
     print_table(["key", "value", "from"], rows, fixed=1)
 
 
-def _show_network(plan: "Plans", name: str, plot: Path | None, *, table: bool) -> None:
+def _show_network(
+    plan: "Plans", name: str, plot: Path | None, *, table: bool, allow_import: Sequence[str]
+) -> None:
+    from resenc_plans.plans.architectures import OtherArchitecture
     from resenc_plans.plans.configuration import input_channels
 
     config = plan.resolve(name)
     labels = config.plans.labels()
     channels, heads = input_channels(config, labels), labels.num_heads
+    undrawn = None
     if plot:
         from resenc_plans.visualization.network import draw_network
 
-        draw_network(config, channels, heads, plot)
-    if table:
-        from resenc_plans.cost.stages import network_stages
-
-        stages = network_stages(config, channels, heads)
-        print_table(
-            ["stage", "level", "resolution", "features", "depth", "kernel", "stride", "parameters"],
-            [
-                [
-                    stage.part,
-                    str(stage.level),
-                    numbers(stage.shape),
-                    str(stage.features),
-                    str(stage.depth),
-                    numbers(stage.kernel_size),
-                    numbers(stage.stride),
-                    f"{stage.parameters:,}",
-                ]
-                for stage in stages
-            ],
-        )
-        total = sum(stage.parameters for stage in stages)
-        say(f"{total:,} parameters with {channels} input channels and {heads} output heads.")
+        try:
+            draw_network(config, channels, heads, plot)
+        except ConfigurationError as error:
+            if not table:
+                raise
+            undrawn = error
+    if table and isinstance(config.architecture, OtherArchitecture):
+        _print_parts(config, channels, heads, allow_import)
+    elif table:
+        _print_stages(config, channels, heads)
+    if undrawn is not None:
+        note(f"{plot}: not drawn. {undrawn}")
+        raise typer.Exit(ExitCode.FAILED)
     if plot:
         say(f"Wrote {plot}.")
+
+
+def _print_stages(config: "ResolvedConfiguration", channels: int, heads: int) -> None:
+    from resenc_plans.cost.stages import network_stages
+
+    stages = network_stages(config, channels, heads)
+    print_table(
+        ["stage", "level", "resolution", "features", "depth", "kernel", "stride", "parameters"],
+        [
+            [
+                stage.part,
+                str(stage.level),
+                numbers(stage.shape),
+                str(stage.features),
+                str(stage.depth),
+                numbers(stage.kernel_size),
+                numbers(stage.stride),
+                f"{stage.parameters:,}",
+            ]
+            for stage in stages
+        ],
+    )
+    _say_total(sum(stage.parameters for stage in stages), channels, heads)
+
+
+def _print_parts(
+    config: "ResolvedConfiguration", channels: int, heads: int, allow_import: Sequence[str]
+) -> None:
+    """Of a network without stages: its modules, and the sizes of its outputs."""
+    from resenc_plans.networks.check import check_network
+
+    network = check_network(config, channels, heads, allow_import=allow_import)
+    print_table(
+        ["part", "class", "parameters"],
+        [[part.name, part.kind, f"{part.parameters:,}"] for part in network.parts],
+    )
+    _say_total(network.parameters, channels, heads)
+    if network.outputs is not None:
+        say(f"Outputs in training: {', '.join(map(numbers, network.outputs))} voxels.")
+    note("Stages are not shown: they are known of nnU-Net's U-Nets only.")
+
+
+def _say_total(parameters: int, channels: int, heads: int) -> None:
+    say(f"{parameters:,} parameters with {channels} input channels and {heads} output heads.")
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
