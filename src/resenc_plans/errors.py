@@ -27,7 +27,9 @@ can catch all of them at once and the command line can print them in one place::
 A message says what is wrong, where (file, configuration, key, case) and what to do.
 """
 
-from typing import NoReturn
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NoReturn, Self
 
 MAX_VALUE = 80
 """Characters of a name or a value in a message."""
@@ -76,8 +78,28 @@ def _cut(text: str, length: int) -> str:
     return f"{text[: length - end - 3]} … {text[-end:]}"
 
 
+@dataclass(frozen=True)
+class Remedy:
+    """A command that mends what an error is about, as far as the error knows it."""
+
+    command: Literal["preprocess"]
+    configuration: str
+    plans: Path | None
+    """Their file."""
+
+
 class ResencPlansError(Exception):
-    """The base of every error that resenc-plans raises on purpose."""
+    """The base of every error that resenc-plans raises on purpose.
+
+    The command line prints `remedy` as a line that can be pasted.
+    """
+
+    remedy: Remedy | None = None
+
+    def with_remedy(self, remedy: Remedy) -> Self:
+        """The error, with what to run against it."""
+        self.remedy = remedy
+        return self
 
     def __init__(self, message: str = "") -> None:
         super().__init__(bounded(message))

@@ -1,5 +1,7 @@
 """The command train, before anything is trained."""
 
+import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,9 +9,11 @@ import pytest
 
 from tests.cli.conftest import Done
 
+Run = Callable[..., Done]
+
 
 def test_results_beside_the_plans_are_announced(
-    run: Callable[..., Done], dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run("create", "--preset", "M").code == 0
     done = run("train", ".", "3d_fullres", "0", "--dry-run")
@@ -18,3 +22,38 @@ def test_results_beside_the_plans_are_announced(
     (tmp_path / "results").mkdir()
     monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
     assert "nnUNet_results is not set" not in run("train", ".", "3d_fullres", "0", "--dry-run").err
+
+
+def last_command(done: Done) -> list[str]:
+    """The command that an error proposes, as a shell reads it."""
+    lines = done.err.splitlines()
+    assert lines[-2] == "Run:"
+    return shlex.split(lines[-1])
+
+
+def test_what_is_not_preprocessed_comes_with_the_whole_command(
+    run: Run, phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It works from any folder, and next to other plans."""
+    folder = tmp_path / "a folder" / phantom.name
+    shutil.copytree(phantom, folder)
+    for name in ("Own", "Other"):
+        assert run("create", "-d", folder, "--preset", "M", "--name", name).code == 0
+    done = run("train", folder, "2d", "0", "-p", "Own")
+    assert done.code == 2
+    command = last_command(done)
+    assert command[:4] == ["resenc-plans", "preprocess", "-c", "2d"]
+    assert run(*command[1:], "--workers", "1").code == 0
+    (next(folder.glob("nnUNetPlans_2d/*.pkl"))).unlink()
+    assert last_command(run("train", folder, "2d", "all", "-p", "Own")) == command
+
+
+def test_the_command_names_a_dataset_in_its_usual_place_by_name(
+    run: Run, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path))
+    assert run("create", "--preset", "M").code == 0
+    monkeypatch.chdir("/")
+    done = run("train", dataset.name, "2d", "0", "--dry-run")
+    expected = f"preprocess -c 2d -d {dataset.name} -p nnUNetResEncUNetMPlans"
+    assert last_command(done) == ["resenc-plans", *expected.split()]

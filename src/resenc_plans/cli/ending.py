@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from resenc_plans.cli.render import note
+from resenc_plans.cli.render import note, print_commands
 from resenc_plans.cli.streams import lasting_streams
 from resenc_plans.errors import ResencPlansError, WorkerError, WorkerStartError
 from resenc_plans.execution.changes import changes
@@ -57,6 +57,10 @@ def _tell(error: Exception, said: Callable[[str], str], *, is_changed: bool) -> 
         return ExitCode.FAULT
     _logger().debug("The command failed.", exc_info=error)
     note(f"Error: {said(message)}", style=_ERROR)
+    if isinstance(error, ResencPlansError) and error.remedy is not None:
+        from resenc_plans.cli.scope import command_of
+
+        print_commands(f"Run:\n{command_of(error.remedy)}", error=True)
     is_loss = isinstance(error, WorkerError) and not isinstance(error, WorkerStartError)
     return ExitCode.FAILED if is_changed or is_loss else ExitCode.NOTHING_DONE
 

@@ -1,12 +1,13 @@
 """Which dataset and which plans a command is about, from its options and the current folder."""
 
+import shlex
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 from resenc_plans.cli.render import note
 from resenc_plans.datasets.dataset import Dataset
-from resenc_plans.errors import DatasetError, FileError, PlansError, UsageError
+from resenc_plans.errors import DatasetError, FileError, PlansError, Remedy, UsageError
 from resenc_plans.files import part_of_path
 from resenc_plans.folders import (
     DATASET_JSON,
@@ -110,9 +111,13 @@ def path_of_plans(plans: str | None, dataset: str | None = None) -> Path:
     if not files:
         raise PlansError(
             f"No plans file in {' or '.join(str(folder.resolve()) for folder in folders)}. "
-            "Make one with `resenc-plans create`, or name one with --plans."
+            f"Make one with `{_creation(dataset)}`, or name one with --plans."
         )
     return files[0]
+
+
+def _creation(dataset: str | None) -> str:
+    return shlex.join(["resenc-plans", "create", *(["-d", dataset] if dataset else [])])
 
 
 def _file_of_name(plans: str, files: list[Path]) -> Path:
@@ -128,6 +133,21 @@ def _file_of_name(plans: str, files: list[Path]) -> Path:
             f"Plans {plans!r}: not found. In scope: {', '.join(stems) or 'none'}.{hint}"
         )
     return named[0]
+
+
+def command_of(remedy: Remedy) -> str:
+    """A remedy as a command, on one line that can be pasted."""
+    words = ["resenc-plans", remedy.command, "-c", remedy.configuration]
+    if remedy.plans is not None:
+        folder = remedy.plans.parent
+        root = environment_folder(PREPROCESSED)
+        is_usual = root is not None and folder.resolve().parent == root.resolve()
+        if is_usual or (folder / DATASET_JSON).is_file():
+            dataset = folder.name if is_usual else str(relative_to_cwd(folder.absolute()))
+            words += ["-d", dataset, "-p", remedy.plans.stem]
+        else:
+            words += ["-p", str(remedy.plans)]
+    return shlex.join(words)
 
 
 def note_results_beside_plans(plan: Plans) -> None:

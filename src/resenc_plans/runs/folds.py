@@ -17,6 +17,7 @@ from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.preprocessing.store.case_store import CaseStore
 from resenc_plans.reprs import listed
 from resenc_plans.runs.dataset_cases import DatasetCases, dataset_cases
+from resenc_plans.runs.stored_cases import mended_by_preprocessing
 
 ALL = "all"
 FOLDS = 5
@@ -126,9 +127,10 @@ def stored_fold(
     if missing or unnamed:
         lack = _lack(store, missing, unnamed, len(names) + unnamed)
         if not allow_missing_cases:
-            raise PreprocessingError(
-                f"{lack} Preprocess them, or train without them (`allow_missing_cases=`)."
-            )
+            with mended_by_preprocessing(config):
+                raise PreprocessingError(
+                    f"{lack} Preprocess them, or train without them (`allow_missing_cases=`)."
+                )
     used = FoldCases(
         train=tuple(name for name in split.train if name in stored),
         val=tuple(name for name in split.val if name in stored),

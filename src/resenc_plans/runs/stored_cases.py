@@ -1,9 +1,11 @@
 """The stored cases that a configuration is trained on: where they lie, and whether they fit."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from resenc_plans.datasets.dataset import Dataset
-from resenc_plans.errors import PreprocessingError
+from resenc_plans.errors import FileError, PreprocessingError, Remedy
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.preprocessing.store.case_store import PROPERTIES, CaseStore, case_file
 from resenc_plans.preprocessing.store.folder import store_folder
@@ -20,7 +22,18 @@ def open_store(config: ResolvedConfiguration) -> CaseStore:
     PlansError
         The plans were never saved.
     """
-    return CaseStore(store_folder(config.plans.folder, config))
+    folder = store_folder(config.plans.folder, config)
+    with mended_by_preprocessing(config):
+        return CaseStore(folder)
+
+
+@contextmanager
+def mended_by_preprocessing(config: ResolvedConfiguration) -> Iterator[None]:
+    """Add to what goes wrong with stored cases that they have to be preprocessed."""
+    try:
+        yield
+    except (FileError, PreprocessingError) as error:
+        raise error.with_remedy(Remedy("preprocess", config.name, config.plans.path)) from None
 
 
 def check_stored_cases(
@@ -39,6 +52,13 @@ def check_stored_cases(
         A case was preprocessed by other plans or labels, has other channels than the plans, image
         and labels differ in shape, or the properties are damaged.
     """
+    with mended_by_preprocessing(config):
+        _check_all(store, cases, config, dataset)
+
+
+def _check_all(
+    store: CaseStore, cases: tuple[str, ...], config: ResolvedConfiguration, dataset: Dataset
+) -> None:
     stale = stale_cases(store.folder, cases, config, dataset.json)
     if stale:
         raise PreprocessingError(
