@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -313,3 +314,18 @@ def test_create_may_preprocess_too(
     assert len(list((folder / "nnUNetPlans_3d_fullres").glob("*.pkl"))) == 3
     assert len(list((folder / "nnUNetPlans_2d").glob("*.pkl"))) == 3
     assert (folder / "gt_segmentations").is_dir()
+
+
+def test_a_fingerprint_of_other_cases_comes_with_the_command_that_makes_it_anew(
+    run: Callable[..., Done], phantom: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / phantom.name
+    shutil.copytree(phantom, folder)
+    path = folder / "dataset_fingerprint.json"
+    content = json.loads(path.read_text())
+    for key in ("spacings", "shapes_after_crop"):
+        content[key] = content[key][:1]
+    path.write_text(json.dumps(content))
+    done = run("create", "-d", folder)
+    line = next(line for line in done.err.splitlines() if line.startswith("resenc-plans"))
+    assert line == f"resenc-plans fingerprint -d {folder} --overwrite"

@@ -12,7 +12,7 @@ from resenc_plans.errors import DatasetError, FileError, PreprocessingError
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing.store.case_store import CaseStore
-from resenc_plans.runs.folds import FoldCases, fold_cases, is_random, stored_fold
+from resenc_plans.runs.folds import FoldCases, count_folds, fold_cases, is_random, stored_fold
 from tests.networks.configurations import residual
 
 DATASET = Dataset(
@@ -69,6 +69,7 @@ def test_a_fold_beyond_those_of_the_split_is_known_to_be_random(
     assert [is_random(tmp_path, fold) for fold in (0, 4, 5, "all")] == [False, False, True, False]
     (tmp_path / "splits_final.json").write_text(json.dumps([{"train": ["a"], "val": ["f"]}]))
     assert is_random(tmp_path, 1)
+    assert count_folds(tmp_path) == 1
 
 
 def test_for_fewer_cases_than_folds_the_message_says_what_to_do(

@@ -129,9 +129,10 @@ def say(message: str, style: str | None = None) -> None:
     console().print(message, style=style, markup=False)
 
 
-def print_commands(text: str) -> None:
-    """Commands to be pasted into a shell, on stdout: as they are, however narrow the terminal."""
-    sys.stdout.write(text.rstrip("\n") + "\n")
+def print_commands(text: str, *, error: bool = False) -> None:
+    """Commands to be pasted into a shell: as they are, however narrow the terminal."""
+    stream = sys.stderr if error else sys.stdout
+    stream.write(text.rstrip("\n") + "\n")
 
 
 def note(message: str, style: str = "yellow") -> None:

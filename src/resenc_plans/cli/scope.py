@@ -139,15 +139,19 @@ def command_of(remedy: Remedy) -> str:
     """A remedy as a command, on one line that can be pasted."""
     words = ["resenc-plans", remedy.command, "-c", remedy.configuration]
     if remedy.plans is not None:
-        folder = remedy.plans.parent
-        root = environment_folder(PREPROCESSED)
-        is_usual = root is not None and folder.resolve().parent == root.resolve()
-        if is_usual or (folder / DATASET_JSON).is_file():
-            dataset = folder.name if is_usual else str(relative_to_cwd(folder.absolute()))
-            words += ["-d", dataset, "-p", remedy.plans.stem]
-        else:
-            words += ["-p", str(remedy.plans)]
+        option = dataset_option(remedy.plans.parent)
+        words += [*option, "-p", remedy.plans.stem if option else str(remedy.plans)]
     return shlex.join(words)
+
+
+def dataset_option(folder: Path) -> list[str]:
+    """The option -d for a dataset's folder; none where it is not the folder of one."""
+    roots = (environment_folder(variable) for variable in (PREPROCESSED, RAW))
+    if any(root is not None and folder.resolve().parent == root.resolve() for root in roots):
+        return ["-d", folder.resolve().name]
+    if (folder / DATASET_JSON).is_file():
+        return ["-d", str(relative_to_cwd(folder.absolute()))]
+    return []
 
 
 def note_results_beside_plans(plan: Plans) -> None:

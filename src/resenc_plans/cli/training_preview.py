@@ -22,14 +22,18 @@ def print_task(
     settings: "TrainingSettings",
 ) -> None:
     """Print which data is trained on, and what network."""
-    from resenc_plans.runs.folds import ALL, is_random
+    from resenc_plans.runs.folds import ALL, count_folds, is_random
     from resenc_plans.runs.stored_cases import open_store
 
     store = open_store(config)
     held_out = "and the same" if fold == ALL else len(cases.val)
     say(f"Data: {store.folder}, {len(cases.train)} cases to train on, {held_out} held out.")
     if is_random(config.plans.folder, fold):
-        note(f"Fold {fold} is beyond those of the split, so its cases are drawn at random, 80:20.")
+        folds = count_folds(config.plans.folder)
+        note(
+            f"Fold {fold} is beyond the {folds} folds of the split (0 to {folds - 1}), so its "
+            "cases are drawn at random, 80:20, as nnU-Net does."
+        )
     network = config.architecture.network_class_name.rpartition(".")[2]
     say(
         f"Network: {network}, patch {numbers(config.patch_size)}, batch {config.batch_size}; "

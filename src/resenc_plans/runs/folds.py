@@ -190,8 +190,13 @@ def fold_cases(
 
 def is_random(preprocessed: Path, fold: int | str) -> bool:
     """Whether a fold is beyond those of splits_final.json, hence a random split."""
+    return isinstance(fold, int) and fold >= count_folds(preprocessed)
+
+
+def count_folds(preprocessed: Path) -> int:
+    """The folds of splits_final.json, or those that nnU-Net makes where there is none."""
     path = preprocessed / SPLITS_JSON
-    return isinstance(fold, int) and fold >= (len(load_splits(path)) if path.is_file() else FOLDS)
+    return len(load_splits(path)) if path.is_file() else FOLDS
 
 
 def left_out_of_one(one: FoldCases, other: FoldCases) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The command create: plan a dataset."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,7 +20,7 @@ from resenc_plans.cli.options import (
     with_options,
 )
 from resenc_plans.cli.plans_table import print_configurations
-from resenc_plans.cli.render import end_with, note, say
+from resenc_plans.cli.render import end_with, note, print_commands, say
 from resenc_plans.errors import PlanningError
 from resenc_plans.folders import FINGERPRINT_JSON
 from resenc_plans.reprs import numbers
@@ -202,6 +203,7 @@ def _fingerprint(
 
     Where there are no images, the one beside dataset.json suffices.
     """
+    from resenc_plans.cli.scope import dataset_option
     from resenc_plans.datasets.fingerprint import Fingerprint
 
     if scope.fingerprint.is_file():
@@ -210,8 +212,10 @@ def _fingerprint(
         if cases and cases != len(fingerprint.spacings):
             note(
                 f"{scope.fingerprint} is of {len(fingerprint.spacings)} cases, the dataset has "
-                f"{cases}. Extract it again: resenc-plans fingerprint --overwrite."
+                f"{cases}. Extract it again:"
             )
+            command = ["resenc-plans", "fingerprint", *dataset_option(dataset.folder)]
+            print_commands(shlex.join([*command, "--overwrite"]), error=True)
         return fingerprint, False
     beside = dataset.folder / FINGERPRINT_JSON
     if not dataset.cases and beside.is_file():
