@@ -16,6 +16,7 @@ from resenc_plans.cli.options import (
 )
 from resenc_plans.cli.render import note, print_json, print_table, say
 from resenc_plans.errors import ResencPlansError, UsageError
+from resenc_plans.execution.exit_codes import ExitCode
 from resenc_plans.reprs import numbers
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def cost(
         _print(priced)
         _print_workers(dataset, [one.network.config for one in priced.values()])
     if configurations and failures:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _resolved(
