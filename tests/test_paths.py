@@ -26,7 +26,7 @@ CHECKED = "has been checked where it was read"
 
 EXCEPTIONS: dict[str, dict[str, str]] = {
     "cli/scope.py": {
-        "find_plans: Path(f'{plans}.json')": READ,
+        "path_of_plans: Path(f'{plans}.json')": READ,
         "output_of: output / own.name": "the name of the plans' file, in a folder that was named",
     },
     "datasets/dataset.py": {
