@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from resenc_plans.datasets.images.images import read_image, read_label
-from resenc_plans.errors import FileError, PredictionError
+from resenc_plans.errors import FileError, PredictionError, WorkerError
 from resenc_plans.execution.dask import dask_executor, worker_count
 from resenc_plans.inference.folder import PredictionJob, predict_folder, predict_on
 from resenc_plans.inference.predictor import Predictor
@@ -212,6 +212,23 @@ def test_parts_on_an_executor_give_what_one_run_gives(
             read_label(tmp_path / folder / f"{case}.nii.gz").array for folder in ("one", "parts")
         )
         np.testing.assert_array_equal(one, parts)
+
+
+def test_a_lost_worker_of_a_part_is_told_as_that(
+    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exit code of a WorkerError says that something may have been done."""
+
+    def lose(*_: object) -> None:
+        raise BrokenExecutor("a process was terminated abruptly")
+
+    monkeypatch.setattr(PredictionJob, "run", lose)
+    job = PredictionJob(tmp_path / "model", images, tmp_path / "out")
+    with (
+        ThreadPoolExecutor(1) as threads,
+        pytest.raises(WorkerError, match=r"out: a worker was lost.*Cases that are written stay"),
+    ):
+        predict_on(threads, job, 2)
 
 
 @pytest.mark.slow

@@ -232,6 +232,7 @@ def test_when_a_rank_fails_all_end_and_its_error_is_told(preprocessed: Path) -> 
         ([1, -15], (1, "Rank 0 (process 0) failed with exit code 1")),
         ([-15, -11, ExitCode.LOST], (1, "Rank 1 (process 1) was killed by SIGSEGV")),
         ([ExitCode.LOST, ExitCode.LOST], (1, None)),
+        ([ExitCode.FAULT, -15], (70, "Rank 0 (process 0) failed with exit code 70")),
         ([75, -15], (75, None)),
         ([-15, -15], (75, None)),
     ],
