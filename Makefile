@@ -5,7 +5,7 @@ PEER := .venv-peer
 BIN := $(VENV)/bin
 DEMO := demo/Dataset900_Phantom
 
-.PHONY: install peer demo test test-all check format schemas options bench clean
+.PHONY: install peer demo test test-all check format schemas options bench kills clean
 
 install: $(VENV)/installed
 peer: $(PEER)/installed
@@ -63,6 +63,11 @@ options: install
 
 bench: install peer
 	$(BIN)/python benchmarks
+
+# An hour or more; continues where it was interrupted. What it counts adds up in build/kills.jsonl.
+kills: install
+	for kind in preprocess train ranks predict; do $(BIN)/python -m tests.faults.kills $$kind || exit 1; done
+	$(BIN)/python -m tests.faults.kills report
 
 clean:
 	rm -rf $(VENV) $(PEER) demo

@@ -6,7 +6,8 @@
 A command runs undisturbed first. Then it is killed by SIGKILL again and again, each time in a new
 folder, and run a second time. What it leaves has to be equal to the undisturbed run's, file by
 file, with nothing more and no process left over. Each kill appends a line to `--totals`, so that
-runs add up; `report` prints the sums. Another seed gives other moments. Linux only.
+runs add up; `report` prints the sums. A run that was interrupted goes on where it was. Another seed
+gives other moments. Linux only.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -56,8 +57,9 @@ CASES = 40
 
 SECONDS_TO_END = 10.0
 """Within which everything has to end after a kill."""
-SECONDS_OF_ONE_RUN = 300.0
-"""After which a command is taken to hang."""
+SECONDS_OF_ONE_RUN = 1800.0
+"""After which a command is taken to hang; it takes seconds, but the machine may be busy."""
+HANGS = "the rerun hangs"
 SECONDS_BETWEEN_LOOKS = 0.002
 MAX_TRIES = 4
 """How often a moment is tried again, a little earlier, when the command has ended before it."""
@@ -71,6 +73,9 @@ class Kill:
     commit: str
     seed: int
     number: int
+    """Of the part of the course in which the moment is, from 0."""
+    parts: int
+    """Into how many the course is divided."""
     moment: float
     """Share of the course at which it was planned."""
     target: str
@@ -139,21 +144,28 @@ class Campaign:
         self.victims = VICTIMS[kind][1](toys)
         self._references: dict[int, Undisturbed] = {}
 
-    def run(self, count: int, seed: int) -> Iterator[Kill]:
-        """Kill so many times, at one moment in each of `count` equal parts of the course."""
+    def run(self, count: int, seed: int, done: Collection[int] = ()) -> Iterator[Kill]:
+        """Kill so many times, at one moment in each of `count` equal parts of the course.
+
+        Parts that an earlier run has `done` are left out.
+        """
         moments = random.Random(seed)
         numbers = list(range(count))
         moments.shuffle(numbers)
         for turn, number in enumerate(numbers):
+            share = (number + moments.random()) / count
+            if number in done:
+                continue
             which = turn // 2 % len(self.victims)
             victim = self.victims[which]
             if which not in self._references:
                 self._references[which] = self._undisturbed(victim)
             reference = self._references[which]
-            share = (number + moments.random()) / count
             target = victim.targets[turn % len(victim.targets)]
             for _ in range(MAX_TRIES):
-                kill = self._kill(victim, reference, share, target, seed=seed, number=number)
+                kill = self._kill(
+                    victim, reference, share, target, seed=seed, number=number, parts=count
+                )
                 if kill is not None:
                     yield kill
                     break
@@ -182,6 +194,7 @@ class Campaign:
         *,
         seed: int,
         number: int,
+        parts: int,
     ) -> Kill | None:
         """One kill, and the rerun; None if the command had ended before."""
         place = self._new_place(victim)
@@ -198,12 +211,13 @@ class Campaign:
             try:
                 code = job.process.wait(SECONDS_OF_ONE_RUN)
             except subprocess.TimeoutExpired:
-                failure = "the rerun hangs"
+                failure = HANGS
             else:
                 if code != 0:
                     last_line = job.output.read_text().strip().splitlines()[-3:]
                     failure = f"the rerun ends with {code}: {' '.join(last_line)}"
-            left += marked_processes.wait_until_gone(job.token, SECONDS_TO_END)
+            if failure != HANGS:
+                left += marked_processes.wait_until_gone(job.token, SECONDS_TO_END)
         if failure is None:
             found = differences(reference.files, results_of(place))
             found += [f"{name} is left over" for name in folders_of(place) - reference.folders]
@@ -212,6 +226,7 @@ class Campaign:
             commit=commit(),
             seed=seed,
             number=number,
+            parts=parts,
             moment=round(share, 4),
             target=target,
             phase=phase,
@@ -285,6 +300,12 @@ def commit() -> str:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 
+def read(totals: Path) -> list[Kill]:
+    """All kills of a file of totals, which need not exist."""
+    lines = totals.read_text(encoding="utf-8").splitlines() if totals.is_file() else []
+    return [Kill(**json.loads(line)) for line in lines]
+
+
 def table(kills: Sequence[Kill]) -> Iterator[str]:
     """The sums, as lines of Markdown, and what was not as promised."""
     heads = (
@@ -336,17 +357,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--totals", type=Path, default=TOTALS)
     chosen = parser.parse_args(arguments)
     totals: Path = chosen.totals
+    kills = read(totals)
     if chosen.kind == "report":
-        lines = totals.read_text(encoding="utf-8").splitlines() if totals.is_file() else []
-        print("\n".join(table([Kill(**json.loads(line)) for line in lines])))
+        print("\n".join(table(kills)))
         return 0
+    count = chosen.count or VICTIMS[chosen.kind][0]
+    same = (chosen.kind, chosen.seed, count)
+    done = {kill.number for kill in kills if (kill.kind, kill.seed, kill.parts) == same}
     totals.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="kills-"))
     wrong = 0
     toys = Toys(folder / "toys", chosen.cases)
     toys.make()
-    count = chosen.count or VICTIMS[chosen.kind][0]
-    for kill in Campaign(chosen.kind, toys, folder).run(count, chosen.seed):
+    for kill in Campaign(chosen.kind, toys, folder).run(count, chosen.seed, done):
         with totals.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(asdict(kill)) + "\n")
         wrong += not kill.is_well

@@ -41,6 +41,7 @@ def test_what_is_wrong_is_reported() -> None:
         commit="0123456",
         seed=0,
         number=0,
+        parts=1,
         moment=0.5,
         target="group",
         phase="first epoch",
