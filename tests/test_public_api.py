@@ -61,6 +61,13 @@ def test_a_configuration_cannot_be_changed_and_the_message_says_what_can() -> No
         config.batch_size = 4
 
 
+@pytest.mark.parametrize("name", ["TrainingSettings", "PredictionSettings"])
+def test_settings_cannot_be_changed_and_the_message_says_what_can(name: str) -> None:
+    settings: Any = getattr(resenc_plans, name)()
+    with pytest.raises(resenc_plans.UsageError, match=rf"cannot be changed\. Make new .* {name}\("):
+        settings.precision = "fp32"
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     assert not hasattr(resenc_plans, "nonsense")
 

@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from resenc_plans.errors import PredictionError
+from resenc_plans.errors import PredictionError, refuse_change
 from resenc_plans.folders import FINAL_CHECKPOINT
 from resenc_plans.plans.faults import sentences
 from resenc_plans.reprs import call_of_model
@@ -63,6 +63,9 @@ class PredictionSettings(BaseModel):
         except ValidationError as error:
             faults = (re.sub(r"^\w+", r"`\g<0>=`", fault) for fault in sentences(error))
             raise PredictionError(f"Prediction settings: {'; '.join(faults)}.") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        refuse_change(self, name, f"Make new ones: {type(self).__name__}({name}=...).")
 
     def __repr__(self) -> str:
         return call_of_model(self)

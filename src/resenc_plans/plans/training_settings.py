@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from resenc_plans.datasets.bounds import MAX_SEED
-from resenc_plans.errors import FileError
+from resenc_plans.errors import FileError, refuse_change
 from resenc_plans.execution.cpus import MAX_WORKERS
 from resenc_plans.files import read_json
 from resenc_plans.reprs import call_of_model
@@ -29,6 +29,9 @@ Decay = Annotated[float, Field(ge=0, le=1e6)]
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        refuse_change(self, name, f"Make new ones: {type(self).__name__}({name}=...).")
 
 
 class SGD(_Settings):
