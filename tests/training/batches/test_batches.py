@@ -12,6 +12,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import blosc2
 import numpy as np
 import psutil
 import pytest
@@ -184,6 +185,18 @@ def test_a_case_whose_blocks_are_damaged_is_named(source: PatchSource) -> None:
     for workers in (0, 1):
         with pytest.raises(FileError, match=f"{case}.b2nd: cannot be read"):
             batches(replace(source, cases=(case,)), 0, 5, workers)
+
+
+def test_whatever_blosc2_raises_in_a_batch_names_the_case(
+    source: PatchSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise SystemError("deep inside")
+
+    monkeypatch.setattr(blosc2.NDArray, "__getitem__", fail)
+    case = source.cases[0]
+    with pytest.raises(FileError, match=rf"{case}\.b2nd: cannot be read \(deep inside"):
+        batches(replace(source, cases=(case,)), 0, 1)
 
 
 def test_a_case_that_was_stored_without_labels_is_named(source: PatchSource) -> None:
