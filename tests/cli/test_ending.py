@@ -32,6 +32,8 @@ from resenc_plans.training.batches import batches
 from tests.cli.conftest import Done
 from tests.cli.scenes import PLANS, SCENES, write_files
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Done]
 Files = dict[str, bytes | None]
 

@@ -17,6 +17,8 @@ from resenc_plans.runs.folds import FoldCases
 from resenc_plans.training.trainer import Trainer
 from resenc_plans.workflows.train_fold import train_fold
 
+pytestmark = pytest.mark.slow
+
 SHORT = TrainingSettings(
     epochs=1, iterations=1, validation_iterations=1, workers=0, precision="fp32"
 )

@@ -24,6 +24,8 @@ from tests.gpu import NO_KERNEL, pretend_gpus
 from tests.inference.images import noise, write_image
 from tests.inference.models import write_model
 
+pytestmark = pytest.mark.slow
+
 FIRST = torch.device("cuda", 0)
 SHORT = TrainingSettings(epochs=1, iterations=1, validation_iterations=1, workers=0)
 NAMES = pytest.mark.parametrize("name", [None, "cuda", "cuda:0"])

@@ -19,6 +19,8 @@ from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.training.history import Progress
 from resenc_plans.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 SHORT = TrainingSettings(
     epochs=2, iterations=2, validation_iterations=1, workers=0, precision="fp32"
 )

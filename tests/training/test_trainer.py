@@ -35,6 +35,8 @@ from resenc_plans.training.trainer import Trainer
 from resenc_plans.workflows.held_out import validate_held_out
 from tests.training.conftest import Fixed
 
+pytestmark = pytest.mark.slow
+
 SHORT = TrainingSettings(
     epochs=3, iterations=3, validation_iterations=1, workers=0, precision="fp32"
 )

@@ -18,6 +18,8 @@ from resenc_plans.workflows.plan_and_preprocess import PreparedDataset, plan_and
 from resenc_plans.workflows.train_fold import train_fold
 from tests.networks.configurations import unet_arguments
 
+pytestmark = pytest.mark.slow
+
 SHORT = TrainingSettings(
     epochs=1, iterations=1, validation_iterations=1, workers=0, precision="fp32"
 )

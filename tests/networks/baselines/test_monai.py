@@ -9,6 +9,8 @@ from resenc_plans.networks.build import build_network
 from resenc_plans.networks.registry import architecture_names
 from tests.networks.configurations import configuration, output_shapes
 
+pytestmark = pytest.mark.slow
+
 NETS = "monai.networks.nets"
 
 
