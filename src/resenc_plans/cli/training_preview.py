@@ -1,5 +1,6 @@
 """The option --dry-run of `train`: data, network, cost and hours before anything starts."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resenc_plans.cli.render import note, say
@@ -50,6 +51,7 @@ def print_preview(
     gpus: int,
     device: str | None,
     name: str | None,
+    pretrained: Path | None,
     allow_differences: bool,
     allow_import: tuple[str, ...],
     allow_missing_cases: bool,
@@ -61,6 +63,7 @@ def print_preview(
     """
     from resenc_plans.cli.measurement import calibration_in_use
     from resenc_plans.cost.estimate import estimate_cost
+    from resenc_plans.files import check_regular
     from resenc_plans.networks.check import check_network
     from resenc_plans.networks.device import find_device
     from resenc_plans.plans.configuration import input_channels
@@ -72,9 +75,11 @@ def print_preview(
         open_store,
     )
     from resenc_plans.training.defaults import batch_workers, default_run_folder
-    from resenc_plans.training.trainer import run_record
+    from resenc_plans.training.own_parts import run_record
 
     batch_workers(settings)
+    if pretrained is not None:
+        check_regular(pretrained)
     folder = default_run_folder(config, dataset, fold, name)
     channels, heads = input_channels(config, dataset.labels), dataset.labels.num_heads
     checked = check_network(
@@ -86,10 +91,10 @@ def print_preview(
     )
     store = open_store(config)
     cases = stored_fold(
-        *(config, dataset, store, fold), allow_missing_cases=allow_missing_cases, write=False
+        config, dataset, store, fold, allow_missing_cases=allow_missing_cases, write=False
     )
+    record = run_record(name, config, settings, find_device(device))
     if not allow_differences:
-        record = run_record(name, config, settings, find_device(device))
         refuse_other_settings(folder, record, cases)
     check_stored_cases(store, cases.all, config, dataset)
     previous_predictions(config, dataset, cases.all, name)

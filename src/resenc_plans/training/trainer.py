@@ -8,13 +8,11 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from types import MappingProxyType
-from typing import TypedDict
 
 import torch
 from torch import nn
@@ -24,7 +22,6 @@ from resenc_plans.errors import (
     FileError,
     ResencPlansError,
     TrainingError,
-    UsageError,
     expect_type,
 )
 from resenc_plans.execution.signals import StopRequest
@@ -48,7 +45,6 @@ from resenc_plans.reprs import card
 from resenc_plans.runs.beginning import refuse_other_settings, refuse_to_replace
 from resenc_plans.runs.folds import FoldCases, stored_fold
 from resenc_plans.runs.run_folder import RunFolder
-from resenc_plans.runs.run_record import RunRecord
 from resenc_plans.runs.stored_cases import open_store
 from resenc_plans.training.batches.source import Augmentation, Batch, Batches, Sampler
 from resenc_plans.training.checkpointing import RunIdentity, TrainingState, load_state, save_state
@@ -62,6 +58,7 @@ from resenc_plans.training.defaults import (
 from resenc_plans.training.history import Epoch, Progress, TrainingResult, smoothed
 from resenc_plans.training.losses import Loss
 from resenc_plans.training.meter import Meter
+from resenc_plans.training.own_parts import run_record
 from resenc_plans.training.pseudo_dice import count_overlap, dice_of
 from resenc_plans.training.ranks import OTHER_RANK_STOPS, Ranks, alone, reason_to_stop
 from resenc_plans.training.records import Records
@@ -79,17 +76,6 @@ logger = logging.getLogger(__name__)
 
 Validation = tuple[float, tuple[float, ...]]
 """Loss, and pseudo Dice per class."""
-
-
-class OwnParts(TypedDict, total=False):
-    """What a caller may put in place of the plans' network and nnU-Net's method, see `Trainer`."""
-
-    network: nn.Module
-    loss: Loss
-    optimizer: OptimizerFactory
-    sampler: Sampler
-    augmentation: Augmentation
-    schedule: Schedule
 
 
 class Trainer:
@@ -196,21 +182,24 @@ class Trainer:
             )
             if own is not None
         }
-        name = _required_name(name, parts)
+        self.ranks = ranks = ranks or alone(device)
+        self.device = ranks.device
+        self.record = run_record(name, config, settings, self.device, parts)
+        name = self.record.name
         trainer_name = TRAINER_NAME if network is None else name
         self.run = RunIdentity(config, dataset, fold, settings, trainer_name)
         self.settings = settings
-        self.ranks = ranks = ranks or alone(device)
-        self.device = ranks.device
         self.precision = training_precision(settings, self.device)
         self.folder = run_folder or default_run_folder(config, dataset, fold, name)
         self.overwrite = overwrite
-        self.record = run_record(name, config, settings, self.device, parts)
         self.cases: FoldCases | None = None
         """Those of the fold; None where the caller makes all batches."""
         if training_batches is None or validation_batches is None:
             self.cases = stored_fold(
-                *(config, dataset, open_store(config), fold),
+                config,
+                dataset,
+                open_store(config),
+                fold,
                 allow_missing_cases=allow_missing_cases,
                 write=ranks.is_first,
             )
@@ -572,36 +561,3 @@ class Trainer:
             "network": type(self.network).__name__,
         }
         return Records.open(self.folder, self.run, facts, epochs_done=len(self.epochs))
-
-
-def run_record(
-    name: str | None,
-    config: ResolvedConfiguration,
-    settings: TrainingSettings,
-    device: torch.device,
-    parts: Mapping[str, object] = MappingProxyType({}),
-) -> RunRecord:
-    """What a training on a device would record of itself; for the parameters see `Trainer`.
-
-    Raises
-    ------
-    UsageError
-        There are parts, and no name, or it is nnU-Net's.
-    DeviceError
-        The device cannot train in this precision.
-    """
-    precision = training_precision(settings, device) or torch.float32
-    kind = str(precision).removeprefix("torch.")
-    return RunRecord.of(_required_name(name, parts), config, settings, kind, parts)
-
-
-def _required_name(name: str | None, own: Collection[str]) -> str:
-    """The name of the model, which must be another than nnU-Net's where parts are the caller's."""
-    if not own:
-        return TRAINER_NAME if name is None else name
-    if name in (None, TRAINER_NAME):
-        raise UsageError(
-            f"{', '.join(own)}: your own, so the model needs a name of its own, which its folder "
-            'and its records bear: `name=` "MyMethod".'
-        )
-    return str(name)

@@ -24,8 +24,9 @@ from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.training.checkpointing import load_pretrained
 from resenc_plans.training.defaults import default_run_folder
 from resenc_plans.training.history import Progress, TrainingResult
+from resenc_plans.training.own_parts import OwnParts
 from resenc_plans.training.ranks import device_of_rank, joined_ranks
-from resenc_plans.training.trainer import OwnParts, Trainer
+from resenc_plans.training.trainer import Trainer
 from resenc_plans.workflows.held_out import HeldOutValidation, validate_held_out
 
 logger = logging.getLogger(__name__)
