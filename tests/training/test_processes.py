@@ -20,6 +20,7 @@ from resenc_plans.errors import ResencPlansError
 from resenc_plans.execution.exit_codes import ExitCode
 from resenc_plans.runs.checkpoint import load_checkpoint
 from resenc_plans.training.launch import check_gpus, end_of
+from tests.faults.results import TIMES
 from tests.networks.configurations import unet_arguments
 
 pytestmark = pytest.mark.slow
@@ -261,19 +262,22 @@ def test_processes_that_were_ended_later_are_no_cause() -> None:
     assert "SIG" not in reason
 
 
-def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(preprocessed: Path) -> None:
+@pytest.mark.parametrize(("options", "kills"), [((), KILLS), (("--gpus", "2"), 1)])
+def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(
+    preprocessed: Path, options: tuple[str, ...], kills: int
+) -> None:
     settings = STEP | {
         "epochs": 3,
-        "iterations": 6 * KILLS,
+        "iterations": 6 * kills,
         "momentum": 0.99,
         "learning_rate": 0.01,
         "checkpoint_minutes": 1e-9,
     }
-    assert finish(start(preprocessed, "undisturbed", settings))
+    assert finish(start(preprocessed, "undisturbed", settings, *options))
     moments = random.Random(0)
     written = preprocessed / "killed"
-    for kill in range(KILLS):
-        process = start(preprocessed, "killed", settings, *(["--resume"] if kill else []))
+    for kill in range(kills):
+        process = start(preprocessed, "killed", settings, *options, *(["--resume"] if kill else []))
         begun = time.time()
         while not any(file.stat().st_mtime > begun for file in written.rglob("*.pth")):
             assert process.poll() is None
@@ -281,7 +285,7 @@ def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(preprocessed: Path)
         time.sleep(moments.uniform(0, 0.4))
         os.killpg(process.pid, signal.SIGKILL)
         finish(process)
-    process = start(preprocessed, "killed", settings, "--resume")
+    process = start(preprocessed, "killed", settings, *options, "--resume")
     said = finish(process)
     assert process.returncode == 0, said
     undisturbed, resumed = (
@@ -289,9 +293,16 @@ def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(preprocessed: Path)
         for results in ("undisturbed", "killed")
     )
     assert all(torch.equal(value, resumed[name]) for name, value in undisturbed.items())
-    [metrics] = (preprocessed / "killed").rglob("metrics.jsonl")
-    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
-    assert [line["epoch"] for line in lines] == [0, 1, 2]
+    figures, resumed_figures = (
+        [
+            {key: value for key, value in json.loads(line).items() if key not in TIMES}
+            for line in path.read_text().splitlines()
+        ]
+        for results in ("undisturbed", "killed")
+        for path in (preprocessed / results).rglob("metrics.jsonl")
+    )
+    assert [figure["epoch"] for figure in resumed_figures] == [0, 1, 2]
+    assert resumed_figures == figures
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ class TrainingState:
     iteration: int
     """Batches of the current epoch that are done."""
     epoch_losses: tuple[float, ...]
-    """Their losses."""
+    """Their losses, each the mean over all ranks."""
     epoch_seconds: float
     """Time that the current epoch has taken so far, without pauses between runs."""
 

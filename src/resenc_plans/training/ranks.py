@@ -44,10 +44,6 @@ class Ranks:
         dist.all_reduce(tensor)
         return [float(value) for value in tensor.tolist()]
 
-    def any(self, *flags: bool) -> list[bool]:
-        """For each of several questions, whether a rank says yes; one reduction for all."""
-        return [bool(count) for count in self.total([float(flag) for flag in flags])]
-
     def union(self, names: Collection[str]) -> set[str]:
         """The names that any rank has."""
         if self.world == 1:
@@ -200,7 +196,7 @@ def _leave() -> None:
 def reason_to_stop(stop: StopRequest, ranks: Ranks) -> str | None:
     """Why to stop, None to continue; all ranks get the same kind of answer."""
     reason = stop.reason
-    [is_stopped] = ranks.any(reason is not None)
+    [is_stopped] = ranks.total([float(reason is not None)])
     return reason or OTHER_RANK_STOPS if is_stopped else None
 
 

@@ -386,18 +386,19 @@ class Trainer:
             waited += time.perf_counter() - requested
             loss, norm = self.step(batch)
             reason = stop.reason
-            is_stopped, is_bad = self.ranks.any(reason is not None, not math.isfinite(loss))
+            flags = (float(reason is not None), float(not math.isfinite(loss)))
+            stopped, bad, loss_sum = self.ranks.total([*flags, loss])
             self._bad_batches.count(
-                Verdict(loss, norm, is_bad),
+                Verdict(loss, norm, bad > 0),
                 batch.cases,
                 scaler=self.step.scaler,
                 epoch=len(self.epochs),
             )
-            self.epoch_losses += (loss,)
+            self.epoch_losses += (loss_sum / self.ranks.world,)
             self.iteration += 1
             self._waited = waited / (time.perf_counter() - begun)
-            self._tell(loss)
-            if is_stopped:
+            self._tell(self.epoch_losses[-1])
+            if stopped:
                 return reason or OTHER_RANK_STOPS
             self._save_now_and_then()
         return None
@@ -429,10 +430,9 @@ class Trainer:
         return loss_sum / self.ranks.world, dice_of(tp, fp, fn)
 
     def _finish_epoch(self, validation: Validation) -> None:
-        [loss_sum] = self.ranks.total([fmean(self.epoch_losses)])
         previous = self.epochs[-1].smoothed_dice if self.epochs else None
         epoch = Epoch(
-            training_loss=loss_sum / self.ranks.world,
+            training_loss=fmean(self.epoch_losses),
             validation_loss=validation[0],
             dice=validation[1],
             smoothed_dice=math.nan,
