@@ -343,7 +343,7 @@ def writing(path: Path, unfinished: Path | None = None) -> Iterator[None]:
     Raises
     ------
     FileError
-        The block failed since the disk is full, or for want of permission, or the like.
+        The disk is full, writing is not permitted, or the system has another reason.
     """
     try:
         yield

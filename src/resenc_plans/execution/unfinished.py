@@ -14,7 +14,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -34,14 +34,12 @@ def unfinished_file(folder: Path) -> Iterator[Path]:
     OSError
         It cannot be made.
     """
-    _remove_once(folder.absolute())
-    path, lock = _new_file(folder)
-    try:
-        yield path
-    finally:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
-        os.close(lock)
+    with _unfinished(folder, _make_file) as path:
+        try:
+            yield path
+        finally:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -53,14 +51,11 @@ def unfinished_folder(folder: Path) -> Iterator[Path]:
     OSError
         It cannot be made.
     """
-    _remove_once(folder.absolute())
-    path, lock = _new_folder(folder)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
+    with _unfinished(folder, _make_folder) as path:
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def remove_unfinished(folder: Path, *, sole: bool = False) -> None:
@@ -101,28 +96,43 @@ def _remove(path: Path, *, is_ours: bool, sole: bool) -> None:
             os.close(lock)
 
 
-def _new_file(folder: Path) -> tuple[Path, int]:
+@contextmanager
+def _unfinished(folder: Path, make: Callable[[Path], int | None]) -> Iterator[Path]:
+    """A path of a new name, made and locked by `make`, which returns what it has opened.
+
+    Another process may take what is new for left, and remove it, before it is locked: then there
+    is another try.
+    """
+    _remove_once(folder.absolute())
     while True:
         path = folder / _new_name()
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        _lock(lock, wait=True)
-        if path.exists():  # and was not taken for left before it was locked
-            return path, lock
-        os.close(lock)
-
-
-def _new_folder(folder: Path) -> tuple[Path, int | None]:
-    while True:
-        path = folder / _new_name()
-        path.mkdir()
-        if sys.platform == "win32":
-            return path, None
-        with suppress(FileNotFoundError):
-            lock = os.open(path, os.O_RDONLY)
-            _lock(lock, wait=True)
-            if path.exists():
-                return path, lock
+        lock = make(path)
+        if path.exists():
+            break
+        if lock is not None:
             os.close(lock)
+    try:
+        yield path
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _make_file(path: Path) -> int:
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    _lock(lock, wait=True)
+    return lock
+
+
+def _make_folder(path: Path) -> int | None:
+    path.mkdir()
+    if sys.platform == "win32":
+        return None
+    with suppress(FileNotFoundError):
+        lock = os.open(path, os.O_RDONLY)
+        _lock(lock, wait=True)
+        return lock
+    return None
 
 
 def _new_name() -> str:
