@@ -57,3 +57,39 @@ def test_the_command_names_a_dataset_in_its_usual_place_by_name(
     done = run("train", dataset.name, "2d", "0", "--dry-run")
     expected = f"preprocess -c 2d -d {dataset.name} -p nnUNetResEncUNetMPlans"
     assert last_command(done) == ["resenc-plans", *expected.split()]
+
+
+def test_settings_that_contradict_each_other_are_told_in_words(
+    run: Run, dataset: Path, tmp_path: Path
+) -> None:
+    cosine = '{"schedule": {"name": "cosine", "warmup_epochs": 10}}'
+    (tmp_path / "settings.json").write_text(cosine)
+    assert run("create", "--preset", "M").code == 0
+    assert run("derive", "--name", "planned", "--set", f"training={cosine}").code == 0
+    train = ("train", ".", "3d_fullres", "0", "--dry-run")
+    for arguments, sentence in (
+        ((*train, "--settings", str(tmp_path / "settings.json"), "--epochs", "5"), "only 5 epochs"),
+        (("train", ".", "planned", "0", "--dry-run", "--epochs", "5"), "only 5 epochs"),
+        ((*train, "--max-time", "0"), "--max-time: Input should be greater than 0"),
+    ):
+        done = run(*arguments)
+        assert done.code == 2, done.err
+        assert sentence in done.err
+
+
+def test_a_dry_run_needs_the_checkpoint_whose_weights_are_to_be_used(
+    run: Run, dataset: Path
+) -> None:
+    assert run("create", "--preset", "M").code == 0
+    done = run("train", ".", "3d_fullres", "0", "--dry-run", "--pretrained", "nowhere.pth")
+    assert done.code == 2
+    assert "nowhere.pth: no such file" in done.err
+
+
+def test_an_error_is_told_where_only_the_number_of_processes_is_set(
+    run: Run, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    done = run("show", "nothing")
+    assert done.code == 2
+    assert "Error: " in done.err

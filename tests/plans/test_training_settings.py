@@ -3,8 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from resenc_plans.errors import FileError
-from resenc_plans.plans.training_settings import SGD, AdamW, PolynomialSchedule, TrainingSettings
+from resenc_plans.errors import FileError, UsageError
+from resenc_plans.plans.training_settings import (
+    SGD,
+    AdamW,
+    CosineSchedule,
+    PolynomialSchedule,
+    TrainingSettings,
+)
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "training.md"
 
@@ -82,3 +88,9 @@ def test_settings_that_no_machine_can_follow_are_refused(
     (tmp_path / "settings.json").write_text(json.dumps({name: value}))
     with pytest.raises(FileError, match=name):
         TrainingSettings.load(tmp_path / "settings.json")
+
+
+def test_settings_that_contradict_those_of_the_plans_are_refused_in_words() -> None:
+    planned = TrainingSettings(schedule=CosineSchedule(warmup_epochs=10))
+    with pytest.raises(UsageError, match=r"only 5 epochs\. Change one of them"):
+        TrainingSettings(epochs=5).over(planned)

@@ -77,3 +77,16 @@ def test_a_damaged_fingerprint_beside_plans_is_a_finding(tmp_path: Path) -> None
     (tmp_path / "dataset_fingerprint.json").write_text("{}")
     [finding] = findings(tmp_path, document())
     assert (finding.rule, finding.key) == ("S000", "dataset_fingerprint.json")
+
+
+RUN = {"name": "a", "configuration": {}, "settings": {}, "precision": "float32", "code": {}}
+
+
+@pytest.mark.parametrize("content", [RUN, {"precision": "fp32", "step_size": 1, "axes": []}])
+def test_a_record_of_a_run_is_not_taken_for_settings(tmp_path: Path, content: Any) -> None:
+    [finding] = findings(tmp_path, content)
+    assert finding.rule == "S002"
+
+
+def test_earlier_settings_are_recognised(tmp_path: Path) -> None:
+    assert findings(tmp_path, {"momentum": 0.9}) == ()

@@ -78,7 +78,8 @@ def is_first() -> bool:
 
 def rank_prefix() -> str:
     """Which of the processes that train together this is, before its errors; else nothing."""
-    return f"Rank {os.environ[_RANK]} of {world()}: " if world() > 1 else ""
+    is_one_of_several = started_by_torchrun() and world() > 1
+    return f"Rank {os.environ[_RANK]} of {world()}: " if is_one_of_several else ""
 
 
 def run_job(job: TrainingJob) -> ExitCode:

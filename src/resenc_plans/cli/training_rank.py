@@ -22,6 +22,11 @@ def main(path: Path) -> ExitCode:
         return ExitCode.STOPPED
 
 
+def of_this_rank(message: str) -> str:
+    """A message that says which of the processes it is of."""
+    return rank_prefix() + message
+
+
 if __name__ == "__main__":
     end_with_parent(int(sys.argv[2]))
-    sys.exit(exit_code_of(partial(main, Path(sys.argv[1])), said=rank_prefix().__add__))
+    sys.exit(exit_code_of(partial(main, Path(sys.argv[1])), said=of_this_rank))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from resenc_plans.datasets.bounds import MAX_SEED
-from resenc_plans.errors import FileError, refuse_change
+from resenc_plans.errors import FileError, UsageError, refuse_change
 from resenc_plans.execution.cpus import MAX_WORKERS
 from resenc_plans.files import read_json
 from resenc_plans.reprs import call_of_model
@@ -196,20 +196,31 @@ class TrainingSettings(_Settings):
                 raise ValueError("scale_weights are all 0")
         return self
 
-    def over(self, planned: "TrainingSettings | None") -> Self:
-        """These settings, and where they leave a value out, that of the plans.
+    def over(self, others: "TrainingSettings | None") -> Self:
+        """These settings, and where they leave a value out, that of others, such as the plans'.
 
         >>> TrainingSettings(epochs=5).over(TrainingSettings(epochs=9, iterations=2)).iterations
         2
+
+        Raises
+        ------
+        UsageError
+            The settings contradict each other.
         """
-        if planned is None:
+        if others is None:
             return self
-        given = {
+        values = {
             key: getattr(settings, key)
-            for settings in (planned, self)
+            for settings in (others, self)
             for key in settings.model_fields_set
         }
-        return type(self).model_validate(given)
+        try:
+            return type(self).model_validate(values)
+        except ValidationError as error:
+            raise UsageError(
+                f"Settings of the training, together with those of the plans or of a file: "
+                f"{in_words(error)}. Change one of them."
+            ) from None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -224,11 +235,7 @@ class TrainingSettings(_Settings):
         try:
             return cls.model_validate(read_json(path))
         except ValidationError as error:
-            faults = "; ".join(
-                f"{key or 'the file'}{' ' if what.startswith('is ') else ': '}{what}"
-                for key, what in setting_faults(error)
-            )
-            raise FileError(f"{path}: not training settings: {faults}.") from None
+            raise FileError(f"{path}: not training settings: {in_words(error)}.") from None
 
     def __repr__(self) -> str:
         return call_of_model(self)
@@ -237,12 +244,26 @@ class TrainingSettings(_Settings):
         return repr(self)
 
 
+def resembles_settings(document: Mapping[str, Any]) -> bool:
+    """Whether at least half of the keys of a JSON object are settings of a training."""
+    known = document.keys() & {*TrainingSettings.model_fields, *_EARLIER}
+    return bool(known) and 2 * len(known) >= len(document)
+
+
+def in_words(error: ValidationError) -> str:
+    """All faults of settings, as clauses."""
+    return "; ".join(
+        f"{key}{' ' if what.startswith('is ') else ': '}{what}" if key else what
+        for key, what in setting_faults(error)
+    )
+
+
 def setting_faults(error: ValidationError) -> tuple[tuple[str, str], ...]:
-    """Each fault of settings: the setting, empty for the file, and what is wrong with it."""
-    return tuple(_in_words(fault) for fault in error.errors(include_url=False))
+    """Each fault of settings: the setting, empty for several, and what is wrong with it."""
+    return tuple(_fault(fault) for fault in error.errors(include_url=False))
 
 
-def _in_words(fault: "ErrorDetails") -> tuple[str, str]:
+def _fault(fault: "ErrorDetails") -> tuple[str, str]:
     name = ".".join(map(str, fault["loc"]))
     if fault["type"] != "extra_forbidden":
         return name, fault["msg"].removeprefix("Value error, ")

@@ -25,7 +25,11 @@ from resenc_plans.files import read_json
 from resenc_plans.plans.checks.context import CheckNetwork
 from resenc_plans.plans.checks.plans_file import FOREIGN_RULE, UNREADABLE_RULE, check_plans_file
 from resenc_plans.plans.faults import SCHEMA_RULE, model_faults
-from resenc_plans.plans.training_settings import TrainingSettings, setting_faults
+from resenc_plans.plans.training_settings import (
+    TrainingSettings,
+    resembles_settings,
+    setting_faults,
+)
 
 
 def check_file(
@@ -46,7 +50,7 @@ def check_file(
         return check_plans_file(file, dataset, check_network=check_network)
     if kind in _CHECKS:
         return tuple(_CHECKS[kind](document, file))
-    if isinstance(document, dict) and document.keys() & TrainingSettings.model_fields.keys():
+    if isinstance(document, dict) and resembles_settings(document):
         return tuple(_settings(document))
     message = (
         "is not one of the files that are checked: plans, dataset.json, fingerprints, "

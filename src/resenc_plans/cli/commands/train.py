@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from resenc_plans.plans.configuration import ResolvedConfiguration
     from resenc_plans.plans.training_settings import TrainingSettings
 
+_OPTIONS = {"max_minutes": "--max-time"}
+"""Options that are not called after their setting."""
+
 
 def train(
     context: typer.Context,
@@ -150,8 +153,8 @@ def train(
         "seed": seed,
         "max_minutes": max_time,
     }
-    given = {key: value for key, value in overrides.items() if value is not None}
-    resolved = _settings(settings, given).over(config.training)
+    values = {key: value for key, value in overrides.items() if value is not None}
+    resolved = _settings(values, settings).over(config.training)
     chosen_fold = _fold(fold)
     if resume and pretrained is not None:
         raise UsageError("--resume and --pretrained contradict each other: give one.")
@@ -179,6 +182,7 @@ def train(
             gpus=gpus,
             device=device,
             name=name,
+            pretrained=pretrained,
             allow_differences=allow_differences,
             allow_import=tuple(allow_import or ()),
             allow_missing_cases=allow_missing_cases,
@@ -239,19 +243,18 @@ def _fold(text: str) -> int | str:
     return text if text == ALL else int(text)
 
 
-def _settings(path: Path | None, overrides: dict[str, Any]) -> "TrainingSettings":
+def _settings(values: dict[str, Any], path: Path | None) -> "TrainingSettings":
+    """What the command line says, and where it says nothing, a file of settings."""
     from pydantic import ValidationError
 
-    from resenc_plans.plans.training_settings import TrainingSettings
+    from resenc_plans.plans.training_settings import TrainingSettings, setting_faults
 
-    chosen = TrainingSettings.load(path) if path is not None else TrainingSettings()
     try:
-        return TrainingSettings.model_validate(
-            {**{key: getattr(chosen, key) for key in chosen.model_fields_set}, **overrides}
-        )
+        chosen = TrainingSettings.model_validate(values)
     except ValidationError as error:
-        fault = error.errors()[0]
-        raise UsageError(f"--{fault['loc'][0]}: {fault['msg']}.") from None
+        key, what = setting_faults(error)[0]
+        raise UsageError(f"{_OPTIONS.get(key, f'--{key}')}: {what}.") from None
+    return chosen.over(None if path is None else TrainingSettings.load(path))
 
 
 def _print_split(
