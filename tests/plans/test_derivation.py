@@ -302,3 +302,14 @@ def test_a_network_of_another_class_is_built_where_it_can_be(tmp_path: Path) -> 
     with pytest.raises(ConfigurationError, match=r"second: architecture.arch_kwargs do not fit"):
         plan.derive("second", architecture=network, check_network=refuse)
     assert asked == [("second", 1, 2)]
+
+
+def test_a_schedule_of_another_kind_replaces_the_parents() -> None:
+    plan = Plans.from_dict(document())
+    cosine = {"schedule": {"name": "cosine", "warmup_epochs": 10}, "epochs": 50}
+    plan.derive("a", from_="3d_fullres", training=cosine)
+    plan.derive("b", from_="a", training={"schedule": {"name": "polynomial"}})
+    plan.derive("c", from_="a", training={"schedule": {"floor": 0.001}})
+    written = plan.to_dict()["configurations"]
+    assert written["b"]["training"] == {"schedule": {"name": "polynomial"}, "epochs": 50}
+    assert written["c"]["training"]["schedule"]["warmup_epochs"] == 10

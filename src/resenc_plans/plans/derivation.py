@@ -211,13 +211,18 @@ def _check_name(parent: ResolvedConfiguration, name: str, *, overwrite: bool) ->
 
 
 def _merged(inherited: Any, value: Any, key: str) -> Any:
-    """`value`, merged into `inherited` where both are objects."""
+    """`value`, merged into `inherited` where both are objects, of the same `name` if they have one.
+
+    An optimizer or a schedule of another name has other keys.
+    """
     if not isinstance(value, Mapping) or inherited is None:
         return value
     if not isinstance(inherited, Mapping):
         raise ConfigurationError(
             f"{key}: the parent's value is not an object, so nothing can be set inside it."
         )
+    if "name" in value and value["name"] != inherited.get("name"):
+        return value
     result = thaw(inherited)
     for inner, item in value.items():
         result[inner] = _merged(result.get(inner), item, f"{key}.{inner}")
