@@ -236,5 +236,5 @@ def test_more_configurations_than_a_table_shows_are_priced_by_name_only(
     planned.write_text(json.dumps(plans))
     done = run("cost", "-p", planned)
     assert done.code == 2
-    assert "Name those" in done.err
+    assert "Name at most 500 of them" in done.err
     assert run("cost", "child_7", "-p", planned).code == 0

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from resenc_plans.cost.calibration import Range
     from resenc_plans.cost.estimate import Cost
     from resenc_plans.plans.configuration import ResolvedConfiguration
-    from resenc_plans.plans.plans import Plans
     from resenc_plans.profiling.trace import TraceCost
 
 _GIB = 2**30
@@ -83,21 +82,22 @@ def cost(
     priced: dict[str, _Priced] = {}
     if not configurations and len(plan.configurations) > MAX_AT_ONCE:
         raise UsageError(
-            f"{plan.source}: has {len(plan.configurations)} configurations. Name those that are "
-            f"to be priced; more than {MAX_AT_ONCE} at once are not."
+            f"{plan.source}: has {len(plan.configurations)} configurations. Name at most "
+            f"{MAX_AT_ONCE} of them."
         )
-    configs = _resolved(plan, configurations)
-    failures: list[ResencPlansError] = []
-    for name, config in configs.items():
+    for name in configurations or ():
+        plan.resolve(name)
+    failures: dict[str, ResencPlansError] = {}
+    for name in configurations or plan.configurations:
         try:
-            priced[name] = _price(
-                _network(config, input_channels, heads, regions), gpus, allow_import or ()
-            )
+            network = _network(plan.resolve(name), input_channels, heads, regions)
+            priced[name] = _price(network, gpus, allow_import or ())
         except ResencPlansError as error:
-            failures.append(error)
-            note(f"{name}: omitted. {error}")
-    if configurations and not priced:
-        raise failures[0]
+            failures[name] = error
+    if failures and not priced:
+        raise next(iter(failures.values()))
+    for name, failure in failures.items():
+        note(f"{name}: omitted. {failure}")
     if measure:
         measure_networks(_measurable(priced.values(), gpus))
     if format is Format.JSON:
@@ -107,21 +107,6 @@ def cost(
         _print_workers(dataset, [one.network.config for one in priced.values()])
     if configurations and failures:
         raise typer.Exit(ExitCode.FAILED)
-
-
-def _resolved(
-    plan: "Plans", configurations: Sequence[str] | None
-) -> "dict[str, ResolvedConfiguration]":
-    """The configurations that are named, or all that resolve."""
-    if configurations:
-        return {name: plan.resolve(name) for name in configurations}
-    resolved = {}
-    for name in plan.configurations:
-        try:
-            resolved[name] = plan.resolve(name)
-        except ResencPlansError as error:
-            note(f"{name}: omitted. {error}")
-    return resolved
 
 
 @dataclass(frozen=True)
