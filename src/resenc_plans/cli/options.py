@@ -171,7 +171,7 @@ def parse_numbers(text: str, kind: type[int] | type[float], option: str) -> tupl
     return numbers
 
 
-def parse_gigabytes(text: str, option: str) -> float:
+def parse_gigabytes(text: str, option: str, *, examples: str = "24") -> float:
     """The GB of `80`, `80GB` or `79.6 GiB`, which nvidia-smi and nnU-Net do not tell apart.
 
     >>> parse_gigabytes("80", "--gpu-memory"), parse_gigabytes("23.7 GiB", "--fit")
@@ -183,7 +183,9 @@ def parse_gigabytes(text: str, option: str) -> float:
     except ValueError:
         gigabytes = 0.0
     if not 0 < gigabytes < float("inf"):
-        raise UsageError(f"{option} {text!r}: a positive number of GB is needed, such as 24.")
+        raise UsageError(
+            f"{option} {text!r}: a positive number of GB is needed, such as {examples}."
+        )
     return gigabytes
 
 

@@ -66,6 +66,7 @@ def create_plans(
     spacing: Sequence[float] | None = None,
     transpose: bool = True,
     batch_cap: float | None = None,
+    own_data: bool = False,
     dataset_name: str | None = None,
 ) -> Plans:
     """The plans that nnU-Net 2.8.1 would write for a dataset.
@@ -91,6 +92,8 @@ def create_plans(
         Whether the coarsest axis comes first.
     batch_cap
         Share of the dataset's voxels that one batch may cover; the preset's if None.
+    own_data
+        Whether preprocessed cases go to folders that no other plans use.
     dataset_name
         Name of the dataset where `dataset` is not a `Dataset`.
 
@@ -108,6 +111,7 @@ def create_plans(
         spacing=spacing,
         transpose=transpose,
         batch_cap=batch_cap,
+        own_data=own_data,
     )
     result = plan_dataset(fingerprint, dataset, settings, dataset_name=dataset_name)
     for sentence in (*result.warnings, *result.remarks):

@@ -57,7 +57,6 @@ def _residual(
     *,
     reference_count_2d: int,
     reference_count_3d: int,
-    batch_cap: float,
 ) -> Preset:
     planner = NNUNET_PLANNERS[key]
     return Preset(
@@ -68,7 +67,7 @@ def _residual(
         reference_gb=planner.gpu_memory_gb,
         reference_count_2d=reference_count_2d,
         reference_count_3d=reference_count_3d,
-        batch_cap=batch_cap,
+        batch_cap=planner.batch_cap,
         batch_size_2d=12,
         network="residual",
         blocks=(1, 3, 4, 6),
@@ -89,7 +88,7 @@ _PRESETS: dict[str, Preset] = {
             reference_gb=_DEFAULT.gpu_memory_gb,
             reference_count_2d=85_000_000,
             reference_count_3d=560_000_000,
-            batch_cap=0.05,
+            batch_cap=_DEFAULT.batch_cap,
             batch_size_2d=2,
             network="plain",
             blocks=(2,),
@@ -100,25 +99,21 @@ _PRESETS: dict[str, Preset] = {
             "resenc",
             reference_count_2d=135_000_000,
             reference_count_3d=680_000_000,
-            batch_cap=0.05,
         ),
         _residual(
             "M",
             reference_count_2d=135_000_000,
             reference_count_3d=680_000_000,
-            batch_cap=1,
         ),
         _residual(
             "L",
             reference_count_2d=380_000_000,
             reference_count_3d=2_100_000_000,
-            batch_cap=1,
         ),
         _residual(
             "XL",
             reference_count_2d=560_000_000,
             reference_count_3d=3_600_000_000,
-            batch_cap=1,
         ),
     )
 }

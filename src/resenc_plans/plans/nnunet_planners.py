@@ -11,13 +11,15 @@ class NnunetPlanner:
     plans_name: str
     gpu_memory_gb: int
     """Its GPU memory target, as nnU-Net counts it."""
+    batch_cap: float
+    """The share of the dataset's voxels at which its batch stops; 1 is all of them."""
 
 
 NNUNET_PLANNERS: dict[str, NnunetPlanner] = {
-    "default": NnunetPlanner("ExperimentPlanner", "nnUNetPlans", 8),
-    "resenc": NnunetPlanner("ResEncUNetPlanner", "nnUNetResEncUNetPlans", 8),
-    "M": NnunetPlanner("nnUNetPlannerResEncM", "nnUNetResEncUNetMPlans", 8),
-    "L": NnunetPlanner("nnUNetPlannerResEncL", "nnUNetResEncUNetLPlans", 24),
-    "XL": NnunetPlanner("nnUNetPlannerResEncXL", "nnUNetResEncUNetXLPlans", 40),
+    "default": NnunetPlanner("ExperimentPlanner", "nnUNetPlans", 8, 0.05),
+    "resenc": NnunetPlanner("ResEncUNetPlanner", "nnUNetResEncUNetPlans", 8, 0.05),
+    "M": NnunetPlanner("nnUNetPlannerResEncM", "nnUNetResEncUNetMPlans", 8, 1),
+    "L": NnunetPlanner("nnUNetPlannerResEncL", "nnUNetResEncUNetLPlans", 24, 1),
+    "XL": NnunetPlanner("nnUNetPlannerResEncXL", "nnUNetResEncUNetXLPlans", 40, 1),
 }
 """By the key of the preset that plans as they do."""

@@ -36,7 +36,8 @@ Sizes = tuple[tuple[int, ...], ...]
 
 def why_no_lowres(fullres: ResolvedConfiguration) -> str:
     """Why plans with this 3d_fullres have no 3d_lowres, and so no cascade."""
-    share = prod(fullres.patch_size) / prod(fullres.median_image_size_in_voxels)
+    voxels = prod(fullres.median_image_size_in_voxels)
+    share = prod(fullres.patch_size) / voxels if voxels else 1.0
     if share >= LOWRES_THRESHOLD:
         return (
             f"nnU-Net plans 3d_lowres where a patch of 3d_fullres covers less than "

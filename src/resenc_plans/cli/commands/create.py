@@ -233,7 +233,10 @@ def _refuse_errors(plan: "Plans", dataset: "Dataset") -> None:
             f"\n  {' '.join(filter(None, (f.configuration, f.key)))}: {f.message} [{f.rule}]"
             for f in errors
         )
-        raise PlanningError(f"These plans could not be trained, so none were written.{faults}")
+        raise PlanningError(
+            "These plans could not be trained, so none were written. Plan with another preset, "
+            f"memory or spacing, or mend what the dataset says.{faults}"
+        )
 
 
 def _target(scope: "Scope", output: Path | None, name: str) -> Path:
@@ -258,7 +261,7 @@ def _memory_to_fit(text: str | None) -> float | None:
         from resenc_plans.execution.memory import installed_gpu_memory
 
         return installed_gpu_memory()
-    return parse_gigabytes(text, "--fit")
+    return parse_gigabytes(text, "--fit", examples="24, or auto")
 
 
 def _compare_with_preset(result: "PlanningResult", preset: "PlanningResult") -> None:

@@ -6,11 +6,12 @@ from resenc_plans.plans.checks.context import CheckContext, Violations
 from resenc_plans.plans.configuration import PREPROCESSING_KEYS, PROVENANCE, dataset_share
 from resenc_plans.plans.inheritance import INHERITS_FROM, inherit
 from resenc_plans.plans.legacy import INTENSITIES, modernize
+from resenc_plans.plans.nnunet_planners import NNUNET_PLANNERS
 from resenc_plans.plans.topology import MIN_BATCH_SIZE
 
-CAPPED_PLANNER = "ResEncUNetPlanner"
-BATCH_CAPS = {"ExperimentPlanner": 0.05, CAPPED_PLANNER: 0.05}
-"""The share of the dataset's voxels at which a planner's batch stops; others take up to all."""
+_CAPPED = NNUNET_PLANNERS["resenc"]
+"""The residual-encoder planner whose batch stops at a share of the dataset."""
+_BATCH_CAPS = {planner.class_name: planner.batch_cap for planner in NNUNET_PLANNERS.values()}
 
 NORMALIZATIONS = (
     "CTNormalization",
@@ -127,15 +128,15 @@ def large_batch(context: CheckContext) -> Violations:
     if not cases:
         return
     planner = str(context.document.get("experiment_planner_used"))
-    recorded = context.document.get(PROVENANCE, {}).get("batch_cap")
-    cap = BATCH_CAPS.get(planner) if recorded is None else recorded
+    recorded = context.provenance.get("batch_cap")
+    cap = _BATCH_CAPS.get(planner) if recorded is None else recorded
     for name, config in context.resolved.items():
         share = dataset_share(config, cases)
         if share is None or share > 1 or not _is_chosen(context, name, cases, cap):
             continue
-        limit = cap if isinstance(cap, float) and cap < 1 else BATCH_CAPS[CAPPED_PLANNER]
+        limit = cap if isinstance(cap, float) and cap < 1 else _CAPPED.batch_cap
         if share > limit:
-            meant = planner if limit == cap else f"nnU-Net's {CAPPED_PLANNER}"
+            meant = planner if limit == cap else f"nnU-Net's {_CAPPED.class_name}"
             other = "" if limit == cap else f"; {planner}, which these plans name, does not"
             yield (
                 name,

@@ -18,6 +18,7 @@ from resenc_plans.plans.configuration import ResolvedConfiguration, input_channe
 from resenc_plans.plans.resolutions import resolutions_of
 from resenc_plans.plans.topology import MIN_EDGE, padded
 from resenc_plans.plans.unet import UNet, check_patch, length_problems, rare_arguments
+from resenc_plans.reprs import numbers
 
 MAX_PADDING = 2
 """How much larger than the median image a patch may be before it is worth a warning."""
@@ -148,7 +149,7 @@ def buildable(context: CheckContext) -> Violations:
 
 
 def patch_within_image(context: CheckContext) -> Violations:
-    """A patch that is larger than the image, beyond rounding up to what strides divide."""
+    """A patch of over twice the median image, beyond rounding up to what strides divide."""
     written = context.document["configurations"]
     for name, config in context.resolved.items():
         median = config.median_image_size_in_voxels
@@ -167,8 +168,8 @@ def patch_within_image(context: CheckContext) -> Violations:
             yield (
                 name,
                 "patch_size",
-                f"is {_sizes(config.patch_size)}, larger than the median image of {_sizes(median)} "
-                "voxels at this spacing: most of each patch is padding.",
+                f"is {numbers(config.patch_size)}, larger than the median image of "
+                f"{numbers(median)} voxels at this spacing: most of each patch is padding.",
             )
 
 
@@ -217,10 +218,6 @@ def _is_contradictory(arguments: UNetArguments, dim: int) -> bool:
 def _suggestion(key: str, known: Sequence[str]) -> str:
     close = get_close_matches(key, known, n=1, cutoff=0.75)
     return f" Did you mean {close[0]}?" if close else ""
-
-
-def _sizes(values: Sequence[float]) -> str:
-    return "x".join(f"{value:g}" for value in values)
 
 
 def _unets(context: CheckContext) -> Iterator[tuple[str, ResolvedConfiguration, UNetArguments]]:

@@ -45,7 +45,9 @@ RULES: tuple[Rule, ...] = (
     Rule("P107", "warning", "the fingerprint is the one planned from", data.stale_fingerprint),
     Rule("P108", "warning", "an architecture has no other keys", network.architecture_keys),
     Rule("P109", "warning", "normalisations are ones that nnU-Net has", data.normalizations),
-    Rule("P110", "warning", "the patch is not larger than the image", network.patch_within_image),
+    Rule(
+        "P110", "warning", "the patch is at most twice the median image", network.patch_within_image
+    ),
     Rule("P111", "warning", "a batch is not larger than the dataset", data.batch_within_dataset),
     Rule("P201", "note", "a batch is no larger a share than planners take", data.large_batch),
     Rule("P202", "note", "every key is one that nnU-Net reads", file.extra_keys),
