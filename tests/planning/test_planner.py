@@ -37,6 +37,11 @@ def test_the_cap_limits_the_batch() -> None:
     assert capped.resolve("2d").batch_size < open_.resolve("2d").batch_size
 
 
+def test_data_of_its_own_is_in_folders_of_its_own() -> None:
+    plan = create_plans(fingerprint(), DATASET, preset="M", own_data=True)
+    assert plan.resolve("3d_fullres").data_identifier == "nnUNetResEncUNetMPlans_3d_fullres"
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [

@@ -3,10 +3,19 @@ from typing import Any
 import pytest
 
 from resenc_plans import Plans, estimate_cost
+from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.errors import ConfigurationError, ResencPlansError
 from resenc_plans.plans.legacy import OLD_INTENSITIES
 from tests.plans.documents import OLD_CONFIGURATION, document
 
+DATASET = DatasetJson.from_dict(
+    {
+        "channel_names": {"0": "MRI"},
+        "labels": {"background": 0, "organ": 1},
+        "numTraining": 5,
+        "file_ending": ".nii.gz",
+    }
+)
 ARGUMENTS = "architecture.arch_kwargs"
 HUGE = 10**400
 
@@ -84,6 +93,7 @@ def test_old_plans_of_wrong_types_do_not_resolve(changes: dict[str, Any]) -> Non
 def test_a_provenance_of_another_kind_harms_no_check(provenance: Any) -> None:
     plan = Plans.from_dict(document() | {"resenc_plans": provenance, OLD_INTENSITIES: {}})
     assert all(len(finding.message) < 3000 for finding in plan.validate_rules())
+    assert all(len(finding.message) < 3000 for finding in plan.validate_rules(DATASET))
 
 
 @pytest.mark.parametrize("spacing", [[1e-300, 1, 1], [HUGE, 1, 1], [float("nan"), 1, 1]])

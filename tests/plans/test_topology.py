@@ -10,6 +10,7 @@ from resenc_plans.plans.topology import (
     overrides_for_patch_size,
     padded,
     strides_and_kernels,
+    why_no_lowres,
 )
 from tests.plans.documents import document
 
@@ -49,3 +50,9 @@ def test_the_topology_of_a_foreign_network_is_not_guessed() -> None:
     }
     with pytest.raises(ConfigurationError, match=r"mylab\.Net is not known"):
         overrides_for_patch_size(Plans.from_dict(content).resolve("3d_fullres"), (64, 64, 64))
+
+
+def test_why_there_is_no_lowres_is_said_of_an_image_without_voxels_too() -> None:
+    content = document()
+    content["configurations"]["3d_fullres"]["median_image_size_in_voxels"] = [0, 80, 80]
+    assert "3d_lowres" in why_no_lowres(Plans.from_dict(content).resolve("3d_fullres"))

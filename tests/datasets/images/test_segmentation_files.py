@@ -29,7 +29,7 @@ def test_a_stack_keeps_the_file_with_its_spacing(tmp_path: Path) -> None:
 def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "case.nii.gz"
     path.write_bytes(b"before")
-    with pytest.raises(DatasetError):
+    with pytest.raises(DatasetError, match="do not say where it lies"):
         write_segmentation(LABELS, path, {"sitk_stuff": {}})
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
