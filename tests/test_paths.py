@@ -81,8 +81,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     },
     "folders.py": {"find_dataset_folder: root / dataset": "`fault_of_part` has found no fault"},
     "execution/unfinished.py": {
-        "_new_file: folder / _new_name()": "hexadecimal digits",
-        "_new_folder: folder / _new_name()": "hexadecimal digits",
+        "_unfinished: folder / _new_name()": "hexadecimal digits",
     },
     "inference/export/npz_stream.py": {
         "__init__: self._archive.open(f'{key}.npy')": "an entry of an archive",

@@ -41,22 +41,20 @@ class Scene:
     writes: bool = True
     case_by_case: bool = False
     """Whether one case may fail and another not, so that what it prints may come in between."""
-    is_slow: bool = False
 
 
 SCENES = {
-    "doctor": Scene("", writes=False, is_slow=True),
+    "doctor": Scene("", writes=False),
     "verify": Scene(f"-d {DATA}", writes=False),
     "fingerprint": Scene(f"-d {DATA} -o out/fingerprint.json"),
     "demo": Scene("out/Dataset901_Phantom --cases 1"),
     "create": Scene(f"-d {DATA} --preset M --name New"),
     "presets": Scene("", writes=False),
     "cost": Scene(f"-p {PLANS} 2d", writes=False),
-    "preprocess": Scene(f"-d {DATA} -p {PLANS} -c 2d --workers 1", case_by_case=True, is_slow=True),
+    "preprocess": Scene(f"-d {DATA} -p {PLANS} -c 2d --workers 1", case_by_case=True),
     "train": Scene(
         f"{DATA} tiny all -p {PLANS} --device cpu --settings settings.json",
         case_by_case=True,
-        is_slow=True,
     ),
     "predict": Scene(f"-i images -o out/predicted -m {MODEL} --device cpu", case_by_case=True),
     "ensemble": Scene("one two -o out/averaged --probabilities", case_by_case=True),

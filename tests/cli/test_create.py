@@ -305,6 +305,7 @@ def test_plans_are_written_before_anything_is_printed(
     assert (dataset / "nnUNetResEncUNetLPlans.json").is_file()
 
 
+@pytest.mark.slow
 def test_create_may_preprocess_too(
     run: Callable[..., Done], phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,10 +43,10 @@ DISK = 24 << 20
 NOT_THE_COMMANDS = ("fill", "settings")
 
 
-def commands(**conditions: bool) -> list[Any]:
+def commands(**conditions: bool) -> list[str]:
     """The commands whose scenes have these attributes."""
     return [
-        pytest.param(name, marks=[pytest.mark.slow] if scene.is_slow else [])
+        name
         for name, scene in SCENES.items()
         if all(getattr(scene, key) == value for key, value in conditions.items())
     ]
@@ -312,7 +312,6 @@ DISPLAYS = {
 """What shows the progress of the commands that can be resumed."""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("name", DISPLAYS)
 def test_what_can_be_resumed_is_75_when_stopped(
@@ -336,7 +335,6 @@ def test_what_can_be_resumed_is_75_when_stopped(
     assert call(name, folder).code == ExitCode.DONE
 
 
-@pytest.mark.slow
 def test_a_training_that_is_stopped_while_it_validates_is_75(
     made: Path,
     tmp_path: Path,
@@ -352,7 +350,6 @@ def test_a_training_that_is_stopped_while_it_validates_is_75(
     assert done.err.endswith("Stopped by SIGTERM. Continue with --resume.\n")
 
 
-@pytest.mark.slow
 def test_lost_workers_of_preprocessing_are_exit_code_1(
     made: Path,
     tmp_path: Path,
@@ -370,7 +367,6 @@ def test_lost_workers_of_preprocessing_are_exit_code_1(
     assert "its worker process was killed (SIGKILL" in done.out
 
 
-@pytest.mark.slow
 def test_a_lost_loader_of_a_training_is_exit_code_1(
     made: Path,
     tmp_path: Path,
@@ -390,7 +386,6 @@ def test_a_lost_loader_of_a_training_is_exit_code_1(
     assert "A process that loads data was killed" in done.err
 
 
-@pytest.mark.slow
 def test_a_training_that_cannot_write_its_last_checkpoint_is_exit_code_1(
     made: Path,
     tmp_path: Path,

@@ -11,6 +11,8 @@ import pytest
 from resenc_plans import Dataset, Fingerprint, create_plans
 from tests.cli.conftest import Done
 
+pytestmark = pytest.mark.slow
+
 DATASET = "Dataset900_Phantom"
 VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 

@@ -167,6 +167,7 @@ def test_a_file_system_without_hard_links_will_do(
     assert list(path.parent.iterdir()) == []
 
 
+@pytest.mark.slow
 @on_linux
 def test_of_many_takers_one_at_a_time_has_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "lock"

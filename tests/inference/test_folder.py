@@ -198,6 +198,7 @@ def test_the_folder_of_images_is_no_place_for_segmentations(
         predict_folder(predictor, tmp_path / "empty", tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_parts_on_an_executor_give_what_one_run_gives(
     predictor: Predictor, images: Path, tmp_path: Path
 ) -> None:

@@ -20,6 +20,7 @@ CLOSE = 1e-4
 """Where the two best probabilities are nearer than this, either label will do."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "cases"), [("plain", CASES), ("mirrored", CASES[1:3])])
 def test_labels_are_nnunets_where_probabilities_are_not_all_but_equal(
     shared: Path, name: str, cases: tuple[str, ...]

@@ -10,6 +10,8 @@ from resenc_plans.networks.build import build_network
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from tests.networks.configurations import configuration, plain, residual
 
+pytestmark = pytest.mark.slow
+
 
 def stunet() -> ResolvedConfiguration:
     strides = [1, 2, 2, 1, 1, 1]

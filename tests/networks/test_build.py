@@ -204,6 +204,7 @@ def test_what_an_allowed_module_lacks_is_named(
         build_network(configuration(name, {}), 1, 2, allow_import=[trusted_module])
 
 
+@pytest.mark.slow
 def test_a_network_compiles_in_one_graph() -> None:
     network = build_network(residual(n_stages=2), 1, 2)
     image = torch.randn(1, 1, 16, 16, 16)

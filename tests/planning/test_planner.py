@@ -122,6 +122,7 @@ def test_all_made_up_datasets_planners_and_targets(shared: Path) -> None:
         assert ours == to_json_text(as_written(path)), path.name
 
 
+@pytest.mark.slow
 def test_all_real_fingerprints_of_the_corpus(shared: Path) -> None:
     lines = (shared / "oracle" / "planning_corpus.jsonl").read_text().splitlines()
     assert len(lines) == 96

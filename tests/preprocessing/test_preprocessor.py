@@ -389,6 +389,7 @@ class TestTrouble:
         with open_for_writing(store), pytest.raises(LockedError, match=f"process {os.getpid()}"):
             run(dataset, store, threads)
 
+    @pytest.mark.slow
     def test_a_killed_worker_is_named_and_its_case_tried_again(
         self, dataset: Dataset, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -413,6 +414,7 @@ class TestTrouble:
         assert len(report.stored) == 4
         assert report.problems == ()
 
+    @pytest.mark.slow
     def test_a_case_that_kills_twice_is_given_up(
         self, dataset: Dataset, store: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

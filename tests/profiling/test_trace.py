@@ -16,6 +16,8 @@ from resenc_plans.training.losses import DiceCrossEntropy
 from tests.cost.nnunet_losses import NnunetLoss
 from tests.networks.configurations import plain, residual
 
+pytestmark = pytest.mark.slow
+
 GIB = 2**30
 LOSS = DiceCrossEntropy(batch_dice=False)
 

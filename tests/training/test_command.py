@@ -18,6 +18,8 @@ from resenc_plans.training import launch
 from resenc_plans.training.trainer import Trainer
 from resenc_plans.workflows import held_out, train_fold
 
+pytestmark = pytest.mark.slow
+
 ONCE = TrainingSettings(
     epochs=1, iterations=1, validation_iterations=1, workers=0, precision="fp32", compile=False
 )

@@ -20,6 +20,8 @@ from resenc_plans.training.ranks import Ranks
 from resenc_plans.training.trainer import Trainer
 from tests.execution.test_gpus import GPU, nvidia_smi
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["nvidia_smi"]
 
 SHORT = TrainingSettings(

@@ -27,6 +27,8 @@ from resenc_plans.training.ranks import ALONE, Ranks, split_batch
 from resenc_plans.training.step import TrainingStep
 from resenc_plans.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 BATCH, WORLD = 5, 3
 SCALES = (8, 4, 2)
 WEIGHTS = loss_weights(3, lowest=1e-6)

@@ -14,6 +14,8 @@ from resenc_plans.training import trainer as trainer_module
 from resenc_plans.training.checkpointing import TrainingState, save_state
 from resenc_plans.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = TrainingSettings(
     epochs=3,
     iterations=1,

@@ -27,6 +27,8 @@ from resenc_plans.training.ranks import ALONE, Ranks
 from resenc_plans.training.step import TrainingStep, at_size, image_type
 from tests.networks.configurations import configuration, residual
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 MONAI = "monai.networks.nets."
 

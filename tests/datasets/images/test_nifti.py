@@ -81,6 +81,7 @@ def test_an_offset_that_no_file_has_is_an_error(
         nifti.read(tmp_path / "a.nii")
 
 
+@pytest.mark.slow
 def test_few_bytes_that_stand_for_many_are_not_unpacked(
     whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -208,6 +208,7 @@ def test_a_case_that_was_stored_without_labels_is_named(source: PatchSource) -> 
         batches(replace(source, cases=(case,)), 0, 1)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_an_error_and_not_a_hang(source: PatchSource) -> None:
     stream = PatchBatches(source, workers=1).stream(0)
     [worker] = workers_of(stream)
@@ -217,6 +218,7 @@ def test_a_killed_worker_is_an_error_and_not_a_hang(source: PatchSource) -> None
         list(itertools.islice(stream, 20))
 
 
+@pytest.mark.slow
 def test_a_worker_that_finds_shared_memory_full_is_told_apart(source: PatchSource) -> None:
     stream = PatchBatches(source, workers=1).stream(0)
     [worker] = workers_of(stream)
