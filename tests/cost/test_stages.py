@@ -58,7 +58,7 @@ def test_parameters_of_the_stages_add_up_to_the_networks(
     architecture: tuple[str, dict[str, Any], int], channels: int, heads: int
 ) -> None:
     name, arguments, dim = architecture
-    config = configuration(name, arguments, (prod(arguments["strides"]),) * dim)
+    config = configuration(name, arguments, (2 * prod(arguments["strides"]),) * dim)
     with torch.device("meta"):
         network = build_network(config, channels, heads)
     stages = network_stages(config, channels, heads)

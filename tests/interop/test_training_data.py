@@ -18,8 +18,8 @@ from resenc_plans.datasets.demo import write_phantom
 from resenc_plans.datasets.fingerprint import Fingerprint
 from resenc_plans.datasets.images.images import read_image, read_label
 from resenc_plans.planning.planner import create_plans
+from resenc_plans.plans.known_networks import resolutions_of
 from resenc_plans.plans.plans import Plans
-from resenc_plans.plans.resolutions import resolutions_of
 from resenc_plans.preprocessing import Preprocessor
 from resenc_plans.preprocessing.store.case_store import CaseStore, write_case, write_labels
 from resenc_plans.runs.folds import fold_cases

@@ -4,8 +4,8 @@ from typing import Any
 
 from resenc_plans.plans.architectures import PLAIN_CONV_UNET, RESIDUAL_ENCODER_UNET
 from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.known_networks import resolutions_of
 from resenc_plans.plans.plans import Plans
-from resenc_plans.plans.resolutions import resolutions_of
 
 RESAMPLING = "resample_data_or_seg_to_shape"
 

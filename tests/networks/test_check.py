@@ -103,5 +103,5 @@ def test_a_network_that_needs_values_is_not_judged_by_its_outputs() -> None:
 
 def test_a_bottleneck_of_one_voxel_is_refused_as_in_training() -> None:
     single = configuration(RESIDUAL_ENCODER_UNET, unet_arguments(n_blocks_per_stage=1), (4, 4, 4))
-    with pytest.raises(ConfigurationError, match="more than 1 spatial element"):
+    with pytest.raises(ConfigurationError, match="the lowest stage has one voxel"):
         check_network(single, 1, 2)

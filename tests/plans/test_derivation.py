@@ -261,6 +261,15 @@ def test_a_patch_for_a_new_class_is_taken_as_it_is_and_checked_by_what_is_known_
         plan.derive(architecture=network, patch_size=[42, 48, 40])
 
 
+def test_a_patch_for_a_known_network_is_rounded_up_to_what_it_takes() -> None:
+    plan = Plans.from_dict(document())
+    plan.derive(
+        "segresnet", architecture={"network_class_name": SEGRESNET}, patch_size=[64, 64, 64]
+    )
+    plan.derive(from_="segresnet", patch_size=[60, 48, 41])
+    assert plan.resolve("segresnet_ps64x48x48").patch_size == (64, 48, 48)
+
+
 def test_what_the_command_would_refuse_or_warn_of_python_does_too(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -13,7 +13,7 @@ from tests.networks.configurations import configuration, plain, residual, unet_a
 def test_a_number_counts_for_every_stage_and_axis(n_stages: int, dim: int, number: int) -> None:
     def read(**sizes: object) -> UNet:
         arguments = unet_arguments(dim, n_stages, **sizes)
-        patch_size = (number**n_stages,) * dim
+        patch_size = (2 * number**n_stages,) * dim
         return UNet.of(configuration("PlainConvUNet", arguments, patch_size))
 
     single = read(
@@ -62,7 +62,7 @@ def test_a_patch_that_does_not_divide_gets_a_proposal() -> None:
     config = configuration(
         "PlainConvUNet", unet_arguments(2, n_conv_per_stage=2), patch_size=(18, 29)
     )
-    with pytest.raises(ConfigurationError, match=r"The nearest that is: \[16, 28\]"):
+    with pytest.raises(ConfigurationError, match=r"The nearest that it takes: \[16, 28\]"):
         UNet.of(config)
 
 

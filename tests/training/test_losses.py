@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import FileError
-from resenc_plans.plans.resolutions import loss_weights
+from resenc_plans.plans.known_networks import loss_weights
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.training.defaults import polynomial
 from resenc_plans.training.history import Epoch, from_logging, smoothed, to_logging

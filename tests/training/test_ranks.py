@@ -13,8 +13,8 @@ from torch.multiprocessing.spawn import spawn
 
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import ResencPlansError, TrainingError
+from resenc_plans.plans.known_networks import loss_weights
 from resenc_plans.plans.plans import Plans
-from resenc_plans.plans.resolutions import loss_weights
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.training.batches.source import Batch
 from resenc_plans.training.losses import (

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from resenc_plans.errors import TrainingError
 from resenc_plans.networks.build import build_network
-from resenc_plans.plans.resolutions import loss_weights, resolutions_of
+from resenc_plans.plans.known_networks import loss_weights, resolutions_of
 from resenc_plans.plans.training_settings import AdamW, TrainingSettings
 from resenc_plans.training.batches.source import Batch
 from resenc_plans.training.defaults import default_loss

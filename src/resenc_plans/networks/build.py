@@ -31,8 +31,8 @@ from resenc_plans.plans.architectures import (
 )
 from resenc_plans.plans.configuration import ResolvedConfiguration, expect_resolved
 from resenc_plans.plans.frozen import thaw
-from resenc_plans.plans.resolutions import resolutions_of
-from resenc_plans.plans.unet import UNet, check_patch, rare_arguments
+from resenc_plans.plans.known_networks import check_patch
+from resenc_plans.plans.unet import UNet, rare_arguments
 
 _FROM_DATASET = ("input_channels", "num_classes")
 """Arguments of nnU-Net's U-Nets that never stand in plans."""
@@ -59,8 +59,8 @@ def build_network(
     Raises
     ------
     ConfigurationError
-        The network or an operator is unknown, the arguments do not fit, or the patch size is not a
-        multiple of what the network divides it by. The message names configuration and key.
+        The network or an operator is unknown, the arguments do not fit, or the network does not
+        take the patch size. The message names configuration and key.
     UsageError
         `config` is not a resolved configuration.
     """
@@ -78,11 +78,10 @@ def build_network(
             deep_supervision=deep_supervision,
             allow_import=allow_import,
         )
+    check_patch(config)
     builder = find_builder(name)
     if builder is not None:
-        network = builder(config, input_channels, output_heads, deep_supervision)
-        check_patch(config, resolutions_of(config).divisor)
-        return network
+        return builder(config, input_channels, output_heads, deep_supervision)
     if is_allowed(name, allow_import):
         return _build_imported(
             config,
@@ -107,9 +106,6 @@ def _build_baseline(
     deep_supervision: bool,
 ) -> nn.Module:
     """A network of `networks.baselines`; `arch_kwargs` are its other arguments."""
-    if config.dim != 3:
-        name = config.architecture.network_class_name.rpartition(".")[2]
-        raise config.error(f"{name} is three-dimensional, but patch_size has two axes.")
     return call_network(
         config,
         network,

@@ -13,7 +13,7 @@ from torch import nn
 from resenc_plans.errors import NetworkError
 from resenc_plans.plans.architectures import architecture_kind
 from resenc_plans.plans.configuration import ResolvedConfiguration
-from resenc_plans.plans.resolutions import FindResolutions, register_resolutions
+from resenc_plans.plans.known_networks import KnownNetwork, register_network
 
 ENTRY_POINTS = "resenc_plans.architectures"
 
@@ -41,12 +41,13 @@ _BUILDERS: dict[str, Builder] = {}
 
 
 def register_architecture(
-    name: str, builder: Builder, *, resolutions: FindResolutions | None = None
+    name: str, builder: Builder, *, known: KnownNetwork | None = None
 ) -> None:
     """Let configurations name a network `name`; a later registration replaces an earlier one.
 
-    `resolutions` says which patches the network takes and at which sizes it has outputs under deep
-    supervision; without it, any patch and one output.
+    `known` says which patches the network takes, at which sizes it has outputs under deep
+    supervision, and which of its parameters are heads; without it, it takes any patch, and
+    training finds out its outputs.
 
     Raises
     ------
@@ -56,8 +57,8 @@ def register_architecture(
     if architecture_kind(name) != "other":
         raise NetworkError(f"{name!r} is nnU-Net's own network and cannot be replaced.")
     _BUILDERS[name] = builder
-    if resolutions is not None:
-        register_resolutions(name, resolutions)
+    if known is not None:
+        register_network(name, known)
 
 
 def find_builder(name: str) -> Builder | None:

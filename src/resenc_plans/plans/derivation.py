@@ -11,7 +11,8 @@ from resenc_plans.plans.configuration import PREPROCESSING_KEYS, ResolvedConfigu
 from resenc_plans.plans.frozen import thaw
 from resenc_plans.plans.header import PlansHeader
 from resenc_plans.plans.inheritance import INHERITS_FROM
-from resenc_plans.plans.topology import overrides_for_patch_size
+from resenc_plans.plans.known_networks import find_network, resolutions_of
+from resenc_plans.plans.topology import overrides_for_patch_size, padded
 
 _SUFFIXES = {"batch_size": "bs", "spacing": "sp", "patch_size": "ps"}
 """What a derived configuration's name says of its overrides, in this order."""
@@ -41,7 +42,7 @@ def complete_overrides(
 ) -> dict[str, Any]:
     """The overrides with what follows from them: the batch size of `gpus`, a patch's topology.
 
-    A new patch size is rounded up to what its strides divide. What is overridden inside of
+    A new patch size is rounded up to what the network takes. What is overridden inside of
     `architecture` is overridden after the topology. A patch for a network of another class than the
     parent's is taken as it is.
 
@@ -63,6 +64,11 @@ def complete_overrides(
     patch_size, spacing = overrides.get("patch_size"), overrides.get("spacing")
     if keep_topology or not _is_sizes(patch_size) or new_network(parent, overrides) is not None:
         return dict(overrides)
+    if find_network(parent.architecture.network_class_name) is not None:
+        if len(patch_size) == parent.dim:
+            rule = resolutions_of(parent).patch_rule
+            patch_size = rule.nearest(padded(patch_size, rule.multiples))
+        return {**overrides, "patch_size": list(patch_size)}
     if spacing is not None:
         _check_spacing(parent, thaw(spacing))
     topology = overrides_for_patch_size(parent, patch_size, spacing)

@@ -18,6 +18,7 @@ from resenc_plans.plans.architectures import (
 )
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.frozen import FrozenDict
+from resenc_plans.plans.patch_rule import PatchRule
 from resenc_plans.plans.topology import Sizes, divisor_of
 
 Kind = Literal["residual", "plain"]
@@ -119,7 +120,9 @@ class UNet:
             unet = cls.from_arguments(arguments, config.dim)
         except ConfigurationError as error:
             raise config.error(f"architecture.arch_kwargs.{error}") from None
-        check_patch(config, unet.divisor)
+        fault = unet.patch_rule.fault(config.patch_size)
+        if fault is not None:
+            raise config.error(f"patch_size {list(config.patch_size)} {fault}")
         return unet
 
     @classmethod
@@ -181,6 +184,12 @@ class UNet:
         """
         return divisor_of(self.strides)
 
+    @property
+    def patch_rule(self) -> PatchRule:
+        """The patch sizes that the network takes."""
+        is_instance = "InstanceNorm" in (self.operators.norm_op or "")
+        return PatchRule(self.divisor, 2 if is_instance else 1)
+
     def shapes(self, patch_size: Sequence[int]) -> Sizes:
         """Voxels per axis of each encoder stage's feature maps, for a patch of `patch_size`.
 
@@ -191,26 +200,6 @@ class UNet:
             shape = tuple(size // step for size, step in zip(shape, stride, strict=True))
             shapes.append(shape)
         return tuple(shapes)
-
-
-def check_patch(config: ResolvedConfiguration, divisor: Sequence[int]) -> None:
-    """Refuse a configuration whose patch size is not a multiple of `divisor`, axis by axis.
-
-    Raises
-    ------
-    ConfigurationError
-        It is not; the message proposes the nearest patch size that is.
-    """
-    patch = config.patch_size
-    if any(size % factor for size, factor in zip(patch, divisor, strict=True)):
-        nearest = [
-            max(1, round(size / factor)) * factor
-            for size, factor in zip(patch, divisor, strict=True)
-        ]
-        raise config.error(
-            f"patch_size {list(patch)} is not a multiple of {list(divisor)}, by which the network "
-            f"divides it. The nearest that is: {nearest}."
-        )
 
 
 def rare_arguments(arguments: UNetArguments) -> frozenset[str]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from resenc_plans.errors import DeviceError
 from resenc_plans.networks.build import build_network
 from resenc_plans.plans.configuration import ResolvedConfiguration
-from resenc_plans.plans.resolutions import resolutions_of
+from resenc_plans.plans.known_networks import resolutions_of
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.profiling.trace import background
 from resenc_plans.training.defaults import default_loss

@@ -24,7 +24,7 @@ from resenc_plans.networks.activation_checkpointing import checkpoint_activation
 from resenc_plans.networks.build import build_network
 from resenc_plans.networks.without_memory import without_memory
 from resenc_plans.plans.configuration import ResolvedConfiguration, expect_resolved
-from resenc_plans.plans.resolutions import resolutions_of
+from resenc_plans.plans.known_networks import resolutions_of
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.profiling.cuda_autocast import cuda_autocast
 from resenc_plans.profiling.storage_counter import StorageCounter

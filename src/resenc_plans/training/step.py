@@ -22,7 +22,7 @@ from resenc_plans.networks.activation_checkpointing import checkpoint_activation
 from resenc_plans.networks.device import autocast_to, configure_cudnn, find_precision
 from resenc_plans.plans.architectures import OtherArchitecture
 from resenc_plans.plans.configuration import ResolvedConfiguration
-from resenc_plans.plans.resolutions import loss_weights
+from resenc_plans.plans.known_networks import loss_weights
 from resenc_plans.plans.training_settings import SGD, TrainingSettings
 from resenc_plans.training.batches.source import Batch
 from resenc_plans.training.losses import (

@@ -39,7 +39,7 @@ from resenc_plans.plans.configuration import (
     expect_resolved,
     input_channels,
 )
-from resenc_plans.plans.resolutions import resolutions_of
+from resenc_plans.plans.known_networks import resolutions_of
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.reprs import card
 from resenc_plans.runs.beginning import refuse_other_settings, refuse_to_replace

@@ -221,7 +221,7 @@ def test_each_block_change_of_resolution_and_head_can_be_calculated_twice() -> N
         ({"kernel_size": 7}, (32, 32, 32), "kernel_size is 7"),
         ({"strides": [1, 2, 2, 2, 1, 1]}, (32, 32, 32), "strides must be 1, 2, 2, 2, 2, 1"),
         ({}, (32, 24, 32), "not a multiple of .*16"),
-        ({}, (32, 32), "three-dimensional"),
+        ({}, (32, 32), "MedNeXt is for images of 3"),
     ],
 )
 def test_what_does_not_fit_is_named(

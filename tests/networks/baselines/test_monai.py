@@ -122,7 +122,7 @@ def test_arguments_that_do_not_fit_are_named(
     name: str, arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=rf"^plans\.json: tested: .*{message}"):
-        build_network(configuration(f"{NETS}.{name}", arguments, (32, 32, 32)), 1, 2)
+        build_network(configuration(f"{NETS}.{name}", arguments, (64, 64, 64)), 1, 2)
 
 
 def test_without_monai_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,12 +54,12 @@ def test_without_deep_supervision_there_is_one_tensor() -> None:
 @pytest.mark.parametrize(
     ("arguments", "patch_size", "message"),
     [
-        ({"variant": "XL"}, (32, 32, 32), "variant is 'XL': STU-Net comes as S, B, L, H"),
-        ({"strides": 2}, (64, 64, 64), r"strides\[0\] must be 1"),
-        ({"strides": [1, 2]}, (32, 32, 32), "strides has 2 entries"),
-        ({"width": 2}, (32, 32, 32), "unexpected keyword argument 'width'"),
+        ({"variant": "XL"}, (32, 32, 64), "variant is 'XL': STU-Net comes as S, B, L, H"),
+        ({"strides": 2}, (64, 64, 128), r"strides\[0\] must be 1"),
+        ({"strides": [1, 2]}, (32, 32, 64), "strides has 2 entries"),
+        ({"width": 2}, (32, 32, 64), "unexpected keyword argument 'width'"),
         ({}, (32, 32, 48), r"patch_size \[32, 32, 48\] is not a multiple"),
-        ({}, (32, 32), "three-dimensional, but patch_size has two axes"),
+        ({}, (32, 32), "patch_size has 2 axes, but STUNet is for images of 3"),
     ],
 )
 def test_what_does_not_fit_is_named(

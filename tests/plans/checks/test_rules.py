@@ -9,6 +9,12 @@ from resenc_plans.plans.checks.rules import RULES
 from resenc_plans.plans.configuration import PROVENANCE
 from tests.plans.documents import CONFIGURATION, OLD_CONFIGURATION, document
 
+SWIN_UNETR = {
+    "network_class_name": "monai.networks.nets.SwinUNETR",
+    "arch_kwargs": {"feature_size": 48},
+    "_kw_requires_import": [],
+}
+
 
 def findings(content: dict[str, Any], dataset: Any = None) -> dict[str, str]:
     """Rule id to message; one finding per rule is what these documents are made for."""
@@ -105,6 +111,12 @@ def test_a_patch_that_does_not_divide_names_axis_divisor_and_sizes() -> None:
         (document(**{"..": {"inherits_from": "3d_fullres"}}), "P013", "another folder"),
         (changed(num_classes=3), "P014", "not an argument"),
         (changed(patch_size=[4, 4, 4]), "P014", "the lowest stage has one voxel"),
+        (
+            changed(architecture=SWIN_UNETR, patch_size=[32, 32, 32]),
+            "P014",
+            "nearest that it takes: [32, 32, 64]",
+        ),
+        (changed(architecture=SWIN_UNETR, patch_size=[48, 64, 64]), "P014", "not a multiple"),
         (changed(stochastic_depth_p=3), "P014", "from 0 to 1"),
         (changed(conv_bais=False), "P014", "Did you mean conv_bias?"),
         (changed(nope=1), "P014", "not an argument"),

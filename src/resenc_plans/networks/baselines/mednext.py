@@ -16,7 +16,7 @@ from torch.nn.functional import gelu, interpolate, pad
 
 from resenc_plans.errors import ConfigurationError
 from resenc_plans.plans.architectures import PerStageAndAxis
-from resenc_plans.plans.resolutions import MEDNEXT_STRIDES
+from resenc_plans.plans.known_networks import MEDNEXT_STRIDES
 from resenc_plans.plans.unet import per_stage_and_axis
 
 WIDTH = 32

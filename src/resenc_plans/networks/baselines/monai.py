@@ -2,7 +2,7 @@
 
 `arch_kwargs` are the arguments of MONAI's class, without the channels and `spatial_dims`, which
 follow from the dataset and the configuration; the rules for their patches are in
-`plans.resolutions`. MONAI is imported when one of these is built.
+`plans.known_networks`. MONAI is imported when one of these is built.
 """
 
 import warnings

@@ -15,7 +15,7 @@ from resenc_plans.networks.unet.initialization import initialize, initialize_mod
 from resenc_plans.networks.unet.layers import LayerFactory, layer_factory
 from resenc_plans.plans.architectures import PerStageAndAxis
 from resenc_plans.plans.frozen import FrozenDict
-from resenc_plans.plans.resolutions import STUNET_STRIDES
+from resenc_plans.plans.known_networks import STUNET_STRIDES
 from resenc_plans.plans.unet import Operators, per_stage_and_axis
 
 

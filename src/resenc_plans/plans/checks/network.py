@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from math import prod
 
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import ConfigurationError, DatasetError, NetworkError
@@ -15,9 +14,9 @@ from resenc_plans.plans.architectures import (
 )
 from resenc_plans.plans.checks.context import CheckContext, Violations
 from resenc_plans.plans.configuration import ResolvedConfiguration, input_channels
-from resenc_plans.plans.resolutions import resolutions_of
+from resenc_plans.plans.known_networks import check_patch, resolutions_of
 from resenc_plans.plans.topology import MIN_EDGE, padded
-from resenc_plans.plans.unet import UNet, check_patch, length_problems, rare_arguments
+from resenc_plans.plans.unet import UNet, length_problems, rare_arguments
 from resenc_plans.reprs import numbers
 
 MAX_PADDING = 2
@@ -137,15 +136,10 @@ def buildable(context: CheckContext) -> Violations:
             key, _, what = str(error).partition(" ")
             yield name, f"{inside}.{key}", what
             continue
-        if prod(unet.shapes(config.patch_size)[-1]) == 1 and "InstanceNorm" in (
-            arguments.norm_op or ""
-        ):
-            yield (
-                name,
-                "patch_size",
-                "the lowest stage has one voxel, which instance normalisation refuses in training. "
-                "Enlarge the patch or use fewer strides.",
-            )
+        rule = unet.patch_rule
+        fault = rule.fault(config.patch_size)
+        if fault is not None and rule.divides(config.patch_size):
+            yield name, "patch_size", fault
 
 
 def patch_within_image(context: CheckContext) -> Violations:
@@ -157,7 +151,7 @@ def patch_within_image(context: CheckContext) -> Violations:
         if not changed or len(median) != config.dim:
             continue
         try:
-            divisor = resolutions_of(config).divisor
+            divisor = resolutions_of(config).patch_rule.multiples
         except ConfigurationError:
             continue
         limits = [
@@ -185,7 +179,7 @@ def _foreign(context: CheckContext, config: ResolvedConfiguration) -> Violations
     """What a network has against its patch, and where it may be imported, why it does not work."""
     try:
         if context.check_network is None:
-            check_patch(config, resolutions_of(config).divisor)
+            check_patch(config)
         else:
             context.check_network(config, *_channels_and_heads(context, config))
     except (ConfigurationError, NetworkError) as error:

@@ -1,0 +1,294 @@
+"""What is known of networks without building them.
+
+The resolutions at which they work (so the rule for their patch, their outputs, their losses), how
+many axes their images have, and which of their parameters are heads. nnU-Net's U-Nets, STU-Net,
+MedNeXt and MONAI's networks are known; others are added by `register_network`. No torch.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from math import floor, log2
+from typing import Any
+
+from resenc_plans.errors import ConfigurationError
+from resenc_plans.plans.architectures import OtherArchitecture
+from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.patch_rule import PatchRule
+from resenc_plans.plans.topology import Sizes, divisor_of
+from resenc_plans.plans.unet import UNet, per_stage_and_axis
+
+Scales = tuple[tuple[float, ...], ...]
+"""Sizes relative to the patch, per axis, highest resolution first."""
+
+STUNET_STRIDES = (1, 2, 2, 2, 2, 2)
+"""Strides with which STU-Net's six stages begin by default."""
+
+MEDNEXT_STRIDES = (1, 2, 2, 2, 2, 1)
+"""Strides of MedNeXt's five stages, and of its bottleneck's output, which nnU-Net counts too."""
+
+
+@dataclass(frozen=True)
+class Resolutions:
+    """The resolutions of a network, highest first.
+
+    `strides` leads to each from the one above, the first from the patch itself; one number per
+    axis. In training with deep supervision the first `outputs` of them have an output. `weights`
+    are those of their losses as the network was published; None: nnU-Net's, see `loss_weights`.
+    `lowest_voxels` are those that the lowest must have at least, see `PatchRule`.
+    """
+
+    strides: Sizes
+    outputs: int
+    weights: tuple[float, ...] | None = None
+    lowest_voxels: int = 1
+
+    @property
+    def patch_rule(self) -> PatchRule:
+        """The patch sizes that the network takes."""
+        return PatchRule(divisor_of(self.strides), self.lowest_voxels)
+
+    @property
+    def output_scales(self) -> Scales:
+        """Sizes of the outputs.
+
+        >>> Resolutions(((1, 1), (2, 2), (1, 2)), outputs=2).output_scales
+        ((1.0, 1.0), (0.5, 0.5))
+        """
+        return tuple(
+            tuple(1 / size for size in divisor_of(self.strides[: output + 1]))
+            for output in range(self.outputs)
+        )
+
+
+FindResolutions = Callable[[ResolvedConfiguration], Resolutions]
+
+NNUNET_HEADS = ("*.seg_layers.*",)
+"""Names of the heads' parameters in nnU-Net's networks, and in all that follow them."""
+
+
+@dataclass(frozen=True)
+class KnownNetwork:
+    """What is known of a class of networks.
+
+    `heads` are shell patterns for the names of the parameters that make logits; `dims` the numbers
+    of axes that its images may have.
+    """
+
+    resolutions: FindResolutions
+    heads: tuple[str, ...] = NNUNET_HEADS
+    dims: tuple[int, ...] = (2, 3)
+
+
+def register_network(class_name: str, network: KnownNetwork) -> None:
+    """Let it be known what the networks are like that configurations name `class_name`."""
+    _NETWORKS[class_name] = network
+
+
+def find_network(class_name: str) -> KnownNetwork | None:
+    """What is known of the networks of a class; None where nothing is."""
+    if class_name.startswith(_MONAI):
+        class_name = _MONAI + class_name.rpartition(".")[2]
+    return _NETWORKS.get(class_name)
+
+
+def resolutions_of(config: ResolvedConfiguration) -> Resolutions:
+    """The resolutions of a configuration's network.
+
+    A network of an unknown class takes any patch and has one output, as large as the patch.
+
+    Raises
+    ------
+    ConfigurationError
+        The network's arguments do not fit, or it is for images of other axes.
+    """
+    if not isinstance(config.architecture, OtherArchitecture):
+        unet = UNet.of(config)
+        return Resolutions(
+            unet.strides, unet.n_stages - 1, lowest_voxels=unet.patch_rule.lowest_voxels
+        )
+    name = config.architecture.network_class_name
+    network = find_network(name)
+    if network is None:
+        return Resolutions(((1,) * config.dim,), 1)
+    if config.dim not in network.dims:
+        raise config.error(
+            f"patch_size has {config.dim} axes, but {name.rpartition('.')[2]} is for images of "
+            f"{' or '.join(map(str, network.dims))}. Use a configuration of so many axes, such as "
+            "3d_fullres."
+        )
+    try:
+        return network.resolutions(config)
+    except ConfigurationError as error:
+        raise config.error(f"architecture.arch_kwargs.{error}") from None
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise config.error(f"architecture.arch_kwargs do not fit {name}: {error}.") from error
+
+
+def check_patch(config: ResolvedConfiguration) -> None:
+    """Refuse a configuration whose network does not take its patch size.
+
+    Raises
+    ------
+    ConfigurationError
+        It does not; the message proposes the nearest patch size that it takes. Or as
+        `resolutions_of`.
+    """
+    fault = resolutions_of(config).patch_rule.fault(config.patch_size)
+    if fault is not None:
+        raise config.error(f"patch_size {list(config.patch_size)} {fault}")
+
+
+def is_head(parameter: str, network_class_name: str) -> bool:
+    """Whether a parameter makes logits, by its name in the networks of a class.
+
+    >>> is_head("decoder.seg_layers.0.weight", "mylab.nets.UNet")
+    True
+    >>> is_head("seg_outputs.4.bias", "STUNet")
+    True
+    """
+    network = find_network(network_class_name)
+    patterns = NNUNET_HEADS if network is None else network.heads
+    return any(fnmatchcase(parameter, pattern) for pattern in patterns)
+
+
+def loss_weights(outputs: int, *, lowest: float = 0.0) -> tuple[float, ...]:
+    """Weights of the losses of so many outputs: each half of the one above, together 1.
+
+    Of several outputs the lowest weighs `lowest` before the weights are scaled, as in nnU-Net
+    (`_build_loss` of its trainer).
+
+    >>> loss_weights(3)
+    (0.6666666666666666, 0.3333333333333333, 0.0)
+    """
+    weights = [2.0**-output for output in range(outputs)]
+    if outputs > 1:
+        weights[-1] = lowest
+    return tuple(weight / sum(weights) for weight in weights)
+
+
+def _halved(
+    config: ResolvedConfiguration,
+    times: int,
+    *,
+    outputs: int = 1,
+    weights: tuple[float, ...] | None = None,
+    lowest_voxels: int = 1,
+) -> Resolutions:
+    """Every axis is halved so many times."""
+    strides = ((1,) * config.dim, *(((2,) * config.dim,) * times))
+    return Resolutions(strides, outputs, weights, lowest_voxels)
+
+
+def _halves(outputs: int) -> tuple[float, ...]:
+    return tuple(2.0**-output for output in range(outputs))
+
+
+def _stunet(config: ResolvedConfiguration) -> Resolutions:
+    strides = _arguments(config).get("strides", STUNET_STRIDES)
+    stages = len(STUNET_STRIDES)
+    return Resolutions(
+        per_stage_and_axis("strides", strides, stages, config.dim), stages - 1, lowest_voxels=2
+    )
+
+
+def _swin_unetr(config: ResolvedConfiguration) -> Resolutions:
+    arguments = _arguments(config)
+    step = arguments.get("patch_size", 2)
+    return Resolutions(
+        ((1,) * config.dim, *(((step,) * config.dim,) * 5)),
+        1,
+        lowest_voxels=_normalised_voxels(config, arguments.get("norm_name", "instance")),
+    )
+
+
+def _segresnet(config: ResolvedConfiguration) -> Resolutions:
+    arguments = _arguments(config)
+    return _halved(
+        config,
+        len(arguments.get("blocks_down", (1, 2, 2, 4))) - 1,
+        lowest_voxels=_normalised_voxels(config, arguments.get("norm", "group")),
+    )
+
+
+def _segresnet_ds(config: ResolvedConfiguration) -> Resolutions:
+    """With `resolution`, coarse axes are halved later (MONAI's `scales_for_resolution`).
+
+    The weights are those of Auto3DSeg's loss, which are not normalised.
+    """
+    arguments = _arguments(config)
+    steps = len(arguments.get("blocks_down", (1, 2, 2, 4))) - 1
+    outputs = min(max(arguments.get("dsdepth", 4), 1), steps)
+    sizes = arguments.get("resolution") or (1,) * config.dim
+    levels = [floor(log2(max(sizes) / size)) for size in sizes]
+    strides = tuple(
+        tuple(1 if level <= step < max(levels) else 2 for level in levels) for step in range(steps)
+    )
+    return Resolutions(
+        ((1,) * config.dim, *strides),
+        outputs,
+        _halves(outputs),
+        lowest_voxels=_normalised_voxels(config, arguments.get("norm", "batch")),
+    )
+
+
+def _dints(config: ResolvedConfiguration) -> Resolutions:
+    arguments = _arguments(config)
+    return _halved(
+        config, arguments.get("num_depths", 3) + bool(arguments.get("use_downsample", True))
+    )
+
+
+def _mednext(config: ResolvedConfiguration) -> Resolutions:
+    """Its bottleneck has an output, too, which counts like the others."""
+    times = len(_arguments(config).get("blocks_down", (2, 2, 2, 2)))
+    return _with_bottleneck(config, times)
+
+
+def _mednext_variant(config: ResolvedConfiguration) -> Resolutions:
+    return _with_bottleneck(config, 4)
+
+
+def _with_bottleneck(config: ResolvedConfiguration, times: int) -> Resolutions:
+    """Groups of one channel are normalised, so that a single voxel would always be zero."""
+    total = sum(_halves(times + 1))
+    weights = tuple(2.0**-output / total for output in range(times + 1))
+    return _halved(config, times, outputs=times + 1, weights=weights, lowest_voxels=2)
+
+
+def _normalised_voxels(config: ResolvedConfiguration, norm: Any) -> int:
+    """Voxels that MONAI's normalisation `norm`, a name or a name with arguments, needs."""
+    name = (norm if isinstance(norm, str) else norm[0]).lower()
+    alone = name.startswith("instance") or (name == "batch" and config.batch_size == 1)
+    return 2 if alone else 1
+
+
+def _arguments(config: ResolvedConfiguration) -> Mapping[str, Any]:
+    arguments = config.architecture.arch_kwargs
+    assert isinstance(arguments, Mapping)
+    return arguments
+
+
+_MONAI = "monai.networks.nets."
+
+_MONAI_MEDNEXT_HEADS = ("out_0.*", "out_blocks.*")
+
+_STUNET = KnownNetwork(_stunet, heads=("seg_outputs.*",), dims=(3,))
+
+_NETWORKS: dict[str, KnownNetwork] = {
+    "STUNet": _STUNET,
+    "resenc_plans.networks.baselines.stunet.STUNet": _STUNET,
+    "resenc_plans.networks.baselines.mednext.MedNeXt": KnownNetwork(
+        _mednext_variant, heads=("out_?.*",), dims=(3,)
+    ),
+    f"{_MONAI}SwinUNETR": KnownNetwork(_swin_unetr, heads=("out.*",)),
+    f"{_MONAI}SegResNet": KnownNetwork(_segresnet, heads=("conv_final.2.*",)),
+    f"{_MONAI}SegResNetDS": KnownNetwork(_segresnet_ds, heads=("up_layers.*.head.*",)),
+    f"{_MONAI}DiNTS": KnownNetwork(_dints, heads=("stem_finals.1.*",)),
+    f"{_MONAI}MedNeXt": KnownNetwork(_mednext, heads=_MONAI_MEDNEXT_HEADS),
+    **{
+        f"{_MONAI}MedNeXt{variant}": KnownNetwork(_mednext_variant, heads=_MONAI_MEDNEXT_HEADS)
+        for variant in "SBML"
+    },
+}
+"""By class name; MONAI's by the short import path, which stands for the full one, too."""

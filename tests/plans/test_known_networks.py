@@ -1,0 +1,79 @@
+"""What is known of each network: rules of its patch, axes, heads. None is built."""
+
+from typing import Any
+
+import pytest
+
+from resenc_plans.errors import ConfigurationError
+from resenc_plans.plans.known_networks import check_patch, is_head, resolutions_of
+from tests.networks.configurations import configuration, plain
+
+MONAI = "monai.networks.nets"
+MEDNEXT = "resenc_plans.networks.baselines.mednext.MedNeXt"
+
+NEAREST = [
+    ("STUNet", {}, (32, 32, 32), (32, 32, 64)),
+    ("STUNet", {"strides": [1, [1, 2, 2], 2, 2, 2, 2]}, (16, 64, 40), (16, 64, 32)),
+    (MEDNEXT, {}, (16, 16, 16), (16, 16, 32)),
+    (f"{MONAI}.MedNeXtS", {}, (20, 16, 32), (16, 16, 32)),
+    (f"{MONAI}.SwinUNETR", {"feature_size": 48}, (32, 32, 32), (32, 32, 64)),
+    (f"{MONAI}.swin_unetr.SwinUNETR", {"feature_size": 48}, (20, 160, 160), (32, 160, 160)),
+    (f"{MONAI}.SegResNetDS", {"norm": "INSTANCE", "resolution": [4, 1, 1]}, (2, 8, 8), (4, 8, 8)),
+    (f"{MONAI}.SegResNetDS", {"norm": ["instance", {}]}, (8, 8, 8), (8, 8, 16)),
+    (f"{MONAI}.DiNTS", {"num_depths": 4}, (40, 64, 96), (32, 64, 96)),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "patch_size", "nearest"), NEAREST)
+def test_a_patch_that_a_network_does_not_take_is_refused_with_the_nearest(
+    name: str, arguments: dict[str, Any], patch_size: tuple[int, ...], nearest: tuple[int, ...]
+) -> None:
+    with pytest.raises(ConfigurationError, match="patch_size") as refused:
+        check_patch(configuration(name, arguments, patch_size))
+    assert f"The nearest that it takes: {list(nearest)}." in str(refused.value)
+    check_patch(configuration(name, arguments, nearest))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "patch_size"),
+    [
+        (f"{MONAI}.SwinUNETR", {"feature_size": 48, "norm_name": "batch"}, (32, 32, 32)),
+        (f"{MONAI}.SegResNet", {}, (8, 8, 8)),
+        (f"{MONAI}.SegResNetDS", {}, (8, 8, 8)),
+        ("mylab.nets.Unknown", {}, (7, 5, 3)),
+    ],
+)
+def test_a_single_voxel_is_enough_for_other_normalisations(
+    name: str, arguments: dict[str, Any], patch_size: tuple[int, ...]
+) -> None:
+    check_patch(configuration(name, arguments, patch_size))
+
+
+def test_a_u_net_s_single_voxel_is_too_small_for_instance_normalisation_only() -> None:
+    with pytest.raises(ConfigurationError, match=r"one voxel.*: \[16, 16, 32\]"):
+        resolutions_of(plain(n_stages=5))
+    other = plain(n_stages=5, norm_op="torch.nn.BatchNorm3d")
+    assert resolutions_of(other).patch_rule.multiples == (16, 16, 16)
+
+
+@pytest.mark.parametrize("name", ["STUNet", MEDNEXT])
+def test_networks_of_three_axes_are_not_for_2d(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"patch_size has 2 axes, but .* images of 3"):
+        check_patch(configuration(name, {}, (64, 64)))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "expected"),
+    [
+        ("mylab.nets.Unknown", "decoder.seg_layers.2.bias", True),
+        ("mylab.nets.Unknown", "out.conv.weight", False),
+        (MEDNEXT, "out_4.conv_out.weight", True),
+        (MEDNEXT, "enc_block_0.0.conv1.weight", False),
+        (f"{MONAI}.mednext.MedNeXtS", "out_blocks.3.conv_out.bias", True),
+        (f"{MONAI}.SwinUNETR", "decoder1.transp_conv.conv.weight", False),
+    ],
+)
+def test_heads_are_known_by_the_names_of_their_parameters(
+    name: str, parameter: str, expected: bool
+) -> None:
+    assert is_head(parameter, name) is expected
