@@ -16,28 +16,24 @@ from resenc_plans.plans.configuration import ResolvedConfiguration
 
 
 @dataclass(frozen=True)
-class InferenceCost:
-    """Peak bytes for one case of `shape` (voxels at the configuration's spacing).
+class HostCost:
+    """Peak bytes of main memory for one case, with any network.
 
-    `device_bytes` in prediction on the GPU, `host_bytes` meanwhile in main memory, `export_bytes`
-    in main memory while the logits are resampled to `image_shape` and turned into labels.
+    `host_bytes` while it is predicted, `export_bytes` while its logits are resampled from `shape`
+    (voxels at the configuration's spacing) to `image_shape` and turned into labels.
     """
 
     shape: tuple[int, ...]
     image_shape: tuple[int, ...]
-    device_bytes: int
     host_bytes: int
     export_bytes: int
 
 
 @dataclass(frozen=True)
-class HostCost:
-    """What of `InferenceCost` does not depend on the network: shapes, and main memory in bytes."""
+class InferenceCost(HostCost):
+    """Peak bytes for one case, on the GPU too."""
 
-    shape: tuple[int, ...]
-    image_shape: tuple[int, ...]
-    host_bytes: int
-    export_bytes: int
+    device_bytes: int
 
 
 def host_cost(
@@ -79,13 +75,8 @@ def inference_cost(
     weights = 6 * count_parameters(layers)
     at_a_patch = inference_peak(layers) + tiles + 2 * patch_voxels
     finite_check = weights + 3 * heads * voxels
-    return InferenceCost(
-        host.shape,
-        host.image_shape,
-        image + results + max(at_a_patch, finite_check),
-        host.host_bytes,
-        host.export_bytes,
-    )
+    device_bytes = image + results + max(at_a_patch, finite_check)
+    return InferenceCost(**vars(host), device_bytes=device_bytes)
 
 
 def _covered_voxels(config: ResolvedConfiguration, shape: tuple[int, ...]) -> int:

@@ -21,8 +21,8 @@ from resenc_plans.planning.presets import Preset
 from resenc_plans.plans.frozen import FrozenDict
 from resenc_plans.plans.topology import (
     BASE_FEATURES,
-    MAX_FEATURES,
     MIN_BATCH_SIZE,
+    TOP_FEATURES,
     padded,
     strides_and_kernels,
 )
@@ -199,7 +199,7 @@ def planned_network(
 
 @cache
 def _features(dim: int, stages: int) -> tuple[int, ...]:
-    return tuple(min(MAX_FEATURES[dim], BASE_FEATURES * 2**stage) for stage in range(stages))
+    return tuple(min(TOP_FEATURES[dim], BASE_FEATURES * 2**stage) for stage in range(stages))
 
 
 @cache

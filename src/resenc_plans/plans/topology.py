@@ -26,7 +26,7 @@ MIN_LOWRES_GAIN = 2
 """3d_lowres is dropped where it has not at least this many times fewer voxels."""
 
 BASE_FEATURES = 32
-MAX_FEATURES = {2: 512, 3: 320}
+TOP_FEATURES = {2: 512, 3: 320}
 """Features of the first stage, doubled from stage to stage up to the maximum for 2 or 3 axes."""
 
 
@@ -163,7 +163,7 @@ def _features(values: int | tuple[int, ...], stages: int, dim: int) -> Any:
     if isinstance(values, int):
         return values
     on_plateau = len(values) > 1 and values[-1] < 2 * values[-2]
-    cap = values[-1] if on_plateau else max(values[-1], MAX_FEATURES[dim])
+    cap = values[-1] if on_plateau else max(values[-1], TOP_FEATURES[dim])
     result = list(values[:stages])
     while len(result) < stages:
         result.append(min(2 * result[-1], cap))
