@@ -21,6 +21,7 @@ from resenc_plans.errors import (
     ResencPlansError,
     TrainingError,
 )
+from resenc_plans.plans.architectures import RESIDUAL_ENCODER_UNET
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.training_settings import TrainingSettings
@@ -536,7 +537,7 @@ def test_weights_of_another_dataset_are_taken_but_for_the_heads(
     path = Trainer(config, dataset, 0, SHORT).fit().checkpoint
     other = build_network(config, 2, 7)
     heads = {name: value.clone() for name, value in other.state_dict().items() if "seg_" in name}
-    skipped = load_pretrained(other, path)
+    skipped = load_pretrained(other, path, RESIDUAL_ENCODER_UNET)
     assert set(skipped) == set(heads)
     assert all(torch.equal(other.state_dict()[name], heads[name]) for name in heads)
     trained = weights(path)
@@ -546,7 +547,7 @@ def test_weights_of_another_dataset_are_taken_but_for_the_heads(
         if name not in heads
     )
     with pytest.raises(ModelError, match="another architecture"):
-        load_pretrained(build_network(config, 1, 4), path)
+        load_pretrained(build_network(config, 1, 4), path, RESIDUAL_ENCODER_UNET)
 
 
 def test_missing_or_damaged_data_is_found_before_the_first_batch(

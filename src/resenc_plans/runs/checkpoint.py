@@ -184,7 +184,7 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str)
         Names or shapes differ: the checkpoint belongs to another architecture. Or weights are of
         another kind, such as complex numbers, or not finite.
     """
-    bare = {_unwrapped(name): value for name, value in weights.items()}
+    bare = bare_weights(weights)
     own = network.state_dict()
     missing = [name for name in own if name not in bare]
     foreign = [name for name in bare if name not in own]
@@ -226,6 +226,11 @@ def _is_of_kind(value: Tensor, own: Tensor) -> bool:
     if own.is_floating_point():
         return value.is_floating_point()
     return value.dtype == own.dtype
+
+
+def bare_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights without the prefixes that distributed training and compilation add to names."""
+    return {_unwrapped(name): value for name, value in weights.items()}
 
 
 def _unwrapped(name: str) -> str:

@@ -19,10 +19,12 @@ from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import ModelError, ResencPlansError, TrainingError
 from resenc_plans.folders import TRAINER_NAME
 from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.known_networks import is_head
 from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.checkpoint import (
     Checkpoint,
+    bare_weights,
     load_checkpoint,
     load_weights,
     save_checkpoint,
@@ -36,8 +38,6 @@ OWN_KEY = "resenc_plans"
 """The key of a checkpoint that holds what nnU-Net does not know."""
 _MOMENTA = {"momentum_buffer", "exp_avg", "exp_avg_sq"}
 """What optimizers keep of each weight, in its shape."""
-HEADS = ".seg_layers."
-"""Part of the names of the parameters that make logits, in nnU-Net's networks."""
 
 _DECISIVE = (
     *("patch_size", "spacing", "normalization_schemes", "use_mask_for_norm"),
@@ -162,30 +162,37 @@ def load_state(path: Path, run: RunIdentity, step: TrainingStep) -> TrainingStat
         raise ModelError(f"{path}: its curves are incomplete ({error}).") from None
 
 
-def load_pretrained(network: nn.Module, path: Path) -> tuple[str, ...]:
+def load_pretrained(network: nn.Module, path: Path, network_class_name: str) -> tuple[str, ...]:
     """Put a checkpoint's weights into a network; returns the names of heads that were not changed.
 
-    Heads keep their initial weights where their shapes differ, since another dataset has other
-    labels. A network with the method `adapted` makes its own of the weights first, as MedNeXt does
-    with smaller kernels.
+    Heads, which `is_head` knows by their names in the networks of a class, keep their initial
+    weights where the checkpoint's are of another shape or missing, since another dataset has other
+    labels and a training without deep supervision fewer heads. Heads that only the checkpoint has
+    are left out. A network with the method `adapted` makes its own of the weights first, as MedNeXt
+    does with smaller kernels.
 
     Raises
     ------
     ModelError
         The file is not a checkpoint, or anything but heads differs.
     """
-    weights = dict(load_checkpoint(path).network_weights)
+    weights = bare_weights(load_checkpoint(path).network_weights)
     if isinstance(network, Adapts):
         weights = network.adapted(weights)
     own = network.state_dict()
+    heads = {name for name in own.keys() | weights.keys() if is_head(name, network_class_name)}
     skipped = tuple(
         name
         for name, value in own.items()
-        if HEADS in name and (name not in weights or weights[name].shape != value.shape)
+        if name in heads and (name not in weights or weights[name].shape != value.shape)
     )
     if len(skipped) == len(own):
         raise ModelError(f"{path}: no parameter fits this network.")
-    fitting = {name: weight for name, weight in weights.items() if name not in skipped}
+    fitting = {
+        name: weight
+        for name, weight in weights.items()
+        if name not in heads or (name in own and name not in skipped)
+    }
     load_weights(network, fitting | {name: own[name] for name in skipped}, str(path))
     return skipped
 

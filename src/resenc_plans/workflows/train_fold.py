@@ -219,9 +219,13 @@ def _load(trainer: Trainer, *, resume: bool, pretrained: Path | None) -> Iterato
     elif checkpoint is not None:
         yield f"The earlier run of {trainer.folder.path} moves to {trainer.folder.replaced}."
     if pretrained is not None:
-        skipped = load_pretrained(trainer.network, pretrained)
+        name = trainer.run.config.architecture.network_class_name
+        skipped = load_pretrained(trainer.network, pretrained, name)
         if skipped:
-            yield f"Left as initialised, of another shape: {', '.join(skipped)}."
+            yield (
+                "Left as initialised, since the checkpoint's are of another shape or missing: "
+                f"{', '.join(skipped)}."
+            )
 
 
 @contextmanager
