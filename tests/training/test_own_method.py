@@ -17,6 +17,7 @@ from resenc_plans.errors import FileError, ModelError, NetworkError, TrainingErr
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.archive import export_model
 from resenc_plans.runs.checkpoint import load_checkpoint
@@ -56,6 +57,17 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         "class Small(nn.Sequential):\n"
         "    def __init__(self, channels, heads):\n"
         "        super().__init__(nn.Conv3d(channels, heads, 1))\n"
+        "class Pyramid(nn.Module):\n"
+        "    def __init__(self, input_channels, num_classes, deep_supervision):\n"
+        "        super().__init__()\n"
+        "        self.conv = nn.Conv3d(input_channels, num_classes, 1)\n"
+        "        self.norm = nn.BatchNorm3d(num_classes)\n"
+        "        self.deep_supervision = deep_supervision\n"
+        "    def forward(self, x):\n"
+        "        y = self.norm(self.conv(nn.functional.dropout(x, 0.1, self.training)))\n"
+        "        if not self.deep_supervision:\n"
+        "            return y\n"
+        "        return [y, y[..., ::2], y[..., ::4, ::4]]\n"
     )
     monkeypatch.chdir(folder)
     yield "own_nets"
@@ -254,3 +266,64 @@ def test_the_command_names_its_options_where_it_refuses(
     assert train("1", "--name", "Mine", "--iterations", "2", "--allow-differences")[0] == 0
     assert train("0", "--name", "Mine", "--overwrite", "--allow-differences")[0] == 0
     assert len(list((model.parent / "replaced" / model.name).iterdir())) == 1
+
+
+@pytest.fixture
+def importable(module: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.syspath_prepend(Path.cwd())
+    return module
+
+
+def pyramid(config: ResolvedConfiguration) -> ResolvedConfiguration:
+    architecture = {"network_class_name": "own_nets.Pyramid", "arch_kwargs": {}}
+    plan = Plans.load(config.plans.source)
+    plan.derive("pyramid", from_="tiny", architecture=architecture)
+    plan.save(config.plans.source)
+    return plan.resolve("pyramid")
+
+
+def test_the_outputs_of_an_unknown_network_are_found_by_a_forward_pass_and_said(
+    config: ResolvedConfiguration, dataset: Dataset, importable: str
+) -> None:
+    notes: list[str] = []
+    done = train_fold(
+        pyramid(config),
+        dataset,
+        settings=ONCE,
+        device="cpu",
+        validation=False,
+        allow_import=(importable,),
+        on_note=notes.append,
+    )
+    assert done.training.is_complete
+    assert notes == [
+        "The network returns 3 outputs in training, of 8x16x16, 8x16x8, 8x4x4 voxels for a patch "
+        "of 8x16x16. Their losses weigh 0.667, 0.333, 0."
+    ]
+
+
+def test_finding_the_outputs_of_a_network_changes_neither_it_nor_the_random_numbers(
+    config: ResolvedConfiguration, dataset: Dataset, importable: str
+) -> None:
+    single = ONCE.model_copy(update={"deep_supervision": False})
+    trainer = Trainer(pyramid(config), dataset, 0, single, allow_import=(importable,), device="cpu")
+    state = torch.get_rng_state()
+    assert trainer.outputs_note is None
+    torch.manual_seed(ONCE.seed)
+    fresh = type(trainer.network)(2, 4, False)
+    assert torch.equal(state, torch.get_rng_state())
+    for name, value in fresh.state_dict().items():
+        assert torch.equal(trainer.network.state_dict()[name], value), name
+
+
+def test_weights_for_other_outputs_are_refused_before_the_first_batch(
+    config: ResolvedConfiguration, dataset: Dataset, importable: str
+) -> None:
+    weights = ONCE.model_copy(update={"scale_weights": (1.0, 1.0)})
+    with pytest.raises(TrainingError, match="has 2 values, but the network has 3 outputs"):
+        Trainer(pyramid(config), dataset, 0, weights, allow_import=(importable,), device="cpu")
+    stunet = {"network_class_name": "STUNet", "arch_kwargs": {"variant": "S"}}
+    plan = Plans.load(config.plans.source)
+    plan.derive("stunet", from_="tiny", architecture=stunet, patch_size=[32, 32, 64])
+    with pytest.raises(TrainingError, match="has 2 values, but the network has 5 outputs"):
+        Trainer(plan.resolve("stunet"), dataset, 0, weights, device="cpu")

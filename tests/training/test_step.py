@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from resenc_plans.errors import TrainingError
 from resenc_plans.networks.build import build_network
+from resenc_plans.networks.registry import architecture_names
 from resenc_plans.plans.known_networks import loss_weights, resolutions_of
 from resenc_plans.plans.training_settings import AdamW, TrainingSettings
 from resenc_plans.training.batches.source import Batch
@@ -25,7 +26,7 @@ from resenc_plans.training.losses import (
 )
 from resenc_plans.training.ranks import ALONE, Ranks
 from resenc_plans.training.step import TrainingStep, at_size, image_type
-from tests.networks.configurations import configuration, residual
+from tests.networks.configurations import configuration, residual, unet_arguments
 
 pytestmark = pytest.mark.slow
 
@@ -145,6 +146,8 @@ def test_the_dice_is_compiled_where_the_network_is(
         compiled.clear()
 
 
+MEDNEXT_WEIGHTS = tuple(part / 31 for part in (16, 8, 4, 2, 1))
+
 NETWORKS: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[float, ...]]] = {
     "STUNet": (
         {"variant": "S", "strides": [1, [1, 2, 2], 2, 1, 1, 1]},
@@ -163,8 +166,18 @@ NETWORKS: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[float, ...]]] =
         (16, 16, 8),
         (1.0,),
     ),
-    f"{MONAI}MedNeXtS": ({}, (32, 16, 16), tuple(part / 31 for part in (16, 8, 4, 2, 1))),
+    f"{MONAI}MedNeXtS": ({}, (32, 16, 16), MEDNEXT_WEIGHTS),
+    f"{MONAI}MedNeXt": ({"init_filters": 4}, (32, 16, 16), MEDNEXT_WEIGHTS),
+    "resenc_plans.networks.baselines.mednext.MedNeXt": ({}, (32, 16, 16), MEDNEXT_WEIGHTS),
+    "PlainConvUNet": (unet_arguments(n_conv_per_stage=1), (16, 16, 16), loss_weights(2)),
+    "ResidualEncoderUNet": (unet_arguments(n_blocks_per_stage=1), (16, 16, 16), loss_weights(2)),
 }
+
+
+def test_no_registered_network_is_left_out() -> None:
+    registered = {name.rpartition(".")[2] for name in architecture_names()}
+    sizes = {f"MedNeXt{variant}" for variant in "BML"}
+    assert registered - sizes <= {name.rpartition(".")[2] for name in NETWORKS}
 
 
 @pytest.mark.slow
@@ -199,7 +212,7 @@ def test_every_registered_network_trains_with_its_own_weights_of_scales(
     batch = Batch(images, (images > 0).to(torch.int8), ("a", "b"))
     outcome = step.evaluate(batch)
     expected = weights if deep_supervision else (1.0,)
-    assert step._weights(len(outcome.logits)) == pytest.approx(expected)
+    assert step.weights_of(len(outcome.logits)) == pytest.approx(expected)
     assert len(outcome.logits) == len(expected)
     losses = [step(batch)[0] for _ in range(3)]
     assert losses[-1] < losses[0]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
@@ -16,7 +15,7 @@ from torch._subclasses.fake_tensor import (
 )
 
 from resenc_plans.networks.build import build_network
-from resenc_plans.networks.without_memory import without_memory
+from resenc_plans.networks.without_memory import call_without_memory, without_memory
 from resenc_plans.plans.configuration import ResolvedConfiguration
 
 logger = logging.getLogger(__name__)
@@ -90,25 +89,51 @@ def check_network(
         allow_import=allow_import,
     )
     fake = FakeTensorMode(allow_non_fake_inputs=True)
-    network = without_memory(build, fake).train()
+    network = without_memory(build, fake)
     parameters = _count(network)
     parts = tuple(
         NetworkPart(name, type(part).__name__, _count(part))
         for name, part in network.named_children()
     )
+    outputs = find_outputs(network, config, input_channels, output_heads, fake=fake)
+    return CheckedNetwork(parameters, outputs, parts)
+
+
+def find_outputs(
+    network: nn.Module,
+    config: ResolvedConfiguration,
+    input_channels: int,
+    output_heads: int,
+    *,
+    fake: FakeTensorMode | None = None,
+) -> tuple[tuple[int, ...], ...] | None:
+    """Sizes of a network's outputs in training, found by one forward pass without values.
+
+    They are None where the network only runs on real values. `fake` is the mode of its parameters,
+    None where they are real. The network does not change.
+
+    Raises
+    ------
+    ConfigurationError
+        The network does not take the patch, or its outputs are not what a training needs.
+    """
+    fake = fake or FakeTensorMode(allow_non_fake_inputs=True)
+    shape = (config.batch_size, input_channels, *config.patch_size)
+    was_training = network.training
     try:
-        with fake, torch.no_grad():
-            outputs = network(torch.zeros(config.batch_size, input_channels, *config.patch_size))
+        outputs = call_without_memory(network.train(), shape, fake)
     except _NEEDS_VALUES as error:
         logger.debug("The network needs values to run", exc_info=error)
-        return CheckedNetwork(parameters, None, parts)
+        return None
     except (RuntimeError, ValueError, TypeError, LookupError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
         raise config.error(
             f"architecture: the network does not run on a patch of {_sizes(config.patch_size)} "
             f"with {input_channels} channels: {reason}."
         ) from error
-    return CheckedNetwork(parameters, _sizes_of_outputs(config, outputs, output_heads), parts)
+    finally:
+        network.train(was_training)
+    return _sizes_of_outputs(config, outputs, output_heads)
 
 
 def _count(module: nn.Module) -> int:

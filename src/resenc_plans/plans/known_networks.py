@@ -12,7 +12,7 @@ from math import floor, log2
 from typing import Any
 
 from resenc_plans.errors import ConfigurationError
-from resenc_plans.plans.architectures import OtherArchitecture
+from resenc_plans.plans.architectures import Architecture, OtherArchitecture
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.patch_rule import PatchRule
 from resenc_plans.plans.topology import Sizes, divisor_of
@@ -90,6 +90,12 @@ def find_network(class_name: str) -> KnownNetwork | None:
     if class_name.startswith(_MONAI):
         class_name = _MONAI + class_name.rpartition(".")[2]
     return _NETWORKS.get(class_name)
+
+
+def is_known(architecture: Architecture) -> bool:
+    """Whether anything is known of an architecture's network, as of nnU-Net's U-Nets."""
+    name = architecture.network_class_name
+    return not isinstance(architecture, OtherArchitecture) or find_network(name) is not None
 
 
 def resolutions_of(config: ResolvedConfiguration) -> Resolutions:

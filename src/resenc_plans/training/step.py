@@ -277,10 +277,17 @@ class TrainingStep:
             output = (self.network if self.forward is None else self.forward)(images)
             logits = [output] if isinstance(output, Tensor) else list(output)
             targets = [at_size(target, scale.shape[2:]) for scale in logits]
-            loss = DeepSupervision(self.loss, self._weights(len(logits)))(logits, targets)
+            loss = DeepSupervision(self.loss, self.weights_of(len(logits)))(logits, targets)
         return Outcome(loss, logits, targets)
 
-    def _weights(self, outputs: int) -> tuple[float, ...]:
+    def weights_of(self, outputs: int) -> tuple[float, ...]:
+        """Weights of the losses of so many outputs, highest resolution first.
+
+        Raises
+        ------
+        TrainingError
+            The settings give as many as the network has not.
+        """
         if self.scale_weights is None or outputs == 1:
             return loss_weights(outputs, lowest=self.lowest_weight)
         if len(self.scale_weights) != outputs:

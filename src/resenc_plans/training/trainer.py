@@ -19,6 +19,7 @@ from torch import nn
 
 from resenc_plans.datasets.dataset import Dataset, expect_dataset
 from resenc_plans.errors import (
+    ConfigurationError,
     FileError,
     ResencPlansError,
     TrainingError,
@@ -32,6 +33,7 @@ from resenc_plans.folders import (
     TRAINER_NAME,
 )
 from resenc_plans.networks.build import build_network
+from resenc_plans.networks.check import find_outputs
 from resenc_plans.networks.cudnn import slow_convolutions
 from resenc_plans.plans.architectures import OtherArchitecture
 from resenc_plans.plans.configuration import (
@@ -39,9 +41,9 @@ from resenc_plans.plans.configuration import (
     expect_resolved,
     input_channels,
 )
-from resenc_plans.plans.known_networks import resolutions_of
+from resenc_plans.plans.known_networks import is_known, resolutions_of
 from resenc_plans.plans.training_settings import TrainingSettings
-from resenc_plans.reprs import card
+from resenc_plans.reprs import card, numbers
 from resenc_plans.runs.beginning import refuse_other_settings, refuse_to_replace
 from resenc_plans.runs.folds import FoldCases, stored_fold
 from resenc_plans.runs.run_folder import RunFolder
@@ -234,6 +236,10 @@ class Trainer:
             has_unused_parameters=is_own or isinstance(config.architecture, OtherArchitecture),
             optimizer=optimizer,
         )
+        self.outputs_note = self._check_outputs(is_own=is_own)
+        """At which sizes the network was found to have outputs, where nothing is known of it."""
+        if self.outputs_note:
+            logger.info(self.outputs_note)
         self.schedule = schedule or default_schedule(settings)
         if training_batches is None or validation_batches is None:
             training, validation = default_batches(
@@ -272,6 +278,37 @@ class Trainer:
                 "epochs": f"{len(self.epochs)} of {self.settings.epochs} done",
                 "folder": self.folder.path,
             },
+        )
+
+    def _check_outputs(self, *, is_own: bool) -> str | None:
+        """Refuse weights that are not those of the network's outputs, before the first batch.
+
+        One forward pass without values finds the outputs of a network that nothing is known of;
+        where there are several, the result says so.
+        """
+        config, labels = self.run.config, self.run.dataset.labels
+        if not is_own and is_known(config.architecture):
+            supervised = self.settings.deep_supervision
+            self.step.weights_of(resolutions_of(config).outputs if supervised else 1)
+            return None
+        channels = input_channels(config, labels)
+        try:
+            outputs = find_outputs(self.network, config, channels, labels.num_heads)
+        except ConfigurationError as error:
+            if not is_own:
+                raise
+            logger.debug("The caller's network was not tried", exc_info=error)
+            return None
+        if outputs is None:
+            return None
+        weights = self.step.weights_of(len(outputs))
+        if len(outputs) == 1:
+            return None
+        sizes = ", ".join(map(numbers, outputs))
+        return (
+            f"The network returns {len(outputs)} outputs in training, of {sizes} voxels for a "
+            f"patch of {numbers(config.patch_size)}. Their losses weigh "
+            f"{', '.join(f'{weight:.3g}' for weight in weights)}."
         )
 
     @property

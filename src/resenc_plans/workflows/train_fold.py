@@ -204,6 +204,8 @@ def prediction_settings(
 
 def _load(trainer: Trainer, *, resume: bool, pretrained: Path | None) -> Iterator[str]:
     """Load what the training starts from; yields what a person should know of it."""
+    if trainer.outputs_note:
+        yield trainer.outputs_note
     checkpoint, ranks = trainer.folder.resumable(), trainer.ranks
     if resume:
         [seen] = ranks.total([float(checkpoint is not None)])
