@@ -4,8 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import SimpleITK
 
 from resenc_plans import FileError, Plans
+from resenc_plans.datasets.demo import write_phantom
 from tests.cli.conftest import Done, document
 
 
@@ -331,3 +333,25 @@ def test_a_fingerprint_of_other_cases_comes_with_the_command_that_makes_it_anew(
     done = run("create", "-d", folder)
     line = next(line for line in done.err.splitlines() if line.startswith("resenc-plans"))
     assert line == f"resenc-plans fingerprint -d {folder} --overwrite"
+
+
+def test_faults_of_the_images_are_told_once_and_stop_nothing_that_can_be_planned(
+    run: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resenc_plans.datasets.extraction.SAMPLES_PER_DATASET", 1e5)
+    folder = write_phantom(tmp_path / "Dataset900_Phantom", cases=5)
+    for path in sorted((folder / "labelsTr").iterdir())[1:]:
+        label = SimpleITK.ReadImage(str(path))
+        label.SetSpacing((2.0, 2.0, 2.0))
+        SimpleITK.WriteImage(label, str(path))
+    done = run("create", "-d", folder, "--preset", "M")
+    assert done.code == 0
+    [line] = [line for line in done.err.splitlines() if "spacing-mismatch" in line]
+    assert line.startswith(
+        "error: 4 of 5 cases (phantom_001, phantom_002, phantom_003 and 1 more): CASE.nii.gz has "
+        "the spacing (2, 2, 2) mm, but CASE_0000.nii.gz has (3, 0.9, 0.9) mm."
+    )
+    assert f"\nresenc-plans verify -d {folder}\n" in done.err
+    assert (folder / "nnUNetResEncUNetMPlans.json").is_file()
+    again = run("create", "-d", folder, "--preset", "L")
+    assert "spacing-mismatch" not in again.err  # the images are not read again

@@ -2,12 +2,17 @@ import json
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image as Pillow
 
 from resenc_plans import Dataset, Fingerprint
+from resenc_plans.datasets.finding import Finding
+from resenc_plans.datasets.images import images
+from resenc_plans.datasets.images.images import Image
+from resenc_plans.datasets.integrity import verify_dataset
 from resenc_plans.errors import FingerprintError
 from tests.datasets.made import (
     document,
@@ -102,10 +107,10 @@ def test_all_damaged_cases_are_named_each_with_its_reason(tmp_path: Path) -> Non
     assert "5 of 6 cases are damaged" in message
     for case, reason in {
         "case_000": "case_000_0001.nii.gz: truncated",
-        "case_001": "1 channels, but dataset.json names 2",
-        "case_002": "case_002.nii.gz: no such file",
-        "case_004": "case_004.nii.gz: has the shape (6, 9, 8)",
-        "case_005": "case_005_0001.nii.gz: has the shape (1, 6, 9, 8)",
+        "case_001": "1 channel (case_001_0000.nii.gz), but dataset.json names 2",
+        "case_002": "has no segmentation case_002.nii.gz",
+        "case_004": "case_004.nii.gz has the shape (6, 9, 8)",
+        "case_005": "case_005_0001.nii.gz has the shape (6, 9, 8)",
     }.items():
         (line,) = (line for line in message.splitlines() if line.startswith(f"  {case}:"))
         assert reason in line
@@ -120,6 +125,51 @@ def test_a_dataset_without_cases_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("few_draws")
+def test_what_verify_finds_is_found_in_the_files_that_are_read(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "made", cases=5)
+    for case in range(4):
+        path = folder / "labelsTr" / f"case_{case:03}.nii.gz"
+        write_image(path, label_array(case, (6, 9, 8 + case)), spacing=(2, 2, 2))
+    write_image(folder / "labelsTr" / "case_004.nii.gz", np.full((6, 9, 12), 255, np.uint8))
+    dataset = Dataset.load(folder)
+    findings: list[Finding] = []
+    Fingerprint.extract(dataset, on_finding=findings.append)
+    assert tuple(findings) == verify_dataset(dataset)
+    rules = [finding.rule for finding in findings]
+    assert rules == ["spacing-mismatch"] * 4 + ["unexpected-label"]
+
+
+@pytest.mark.usefixtures("few_draws")
+def test_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def read_file(path: Path, *args: Any, **keywords: Any) -> Image:
+        read.append(Path(path))
+        return images.read_file(path, *args, **keywords)
+
+    monkeypatch.setattr("resenc_plans.datasets.case_check.read_file", read_file)
+    dataset = Dataset.load(write_dataset(tmp_path / "made"))
+    Fingerprint.extract(dataset, on_finding=print)
+    assert sorted(read) == sorted(path for case in dataset.cases for path in case.images)
+
+
+@pytest.mark.usefixtures("few_draws")
+def test_without_somebody_to_tell_findings_are_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_dataset(tmp_path / "made")
+    for case in range(3):
+        path = folder / "labelsTr" / f"case_{case:03}.nii.gz"
+        write_image(path, label_array(case, (6, 9, 8 + case)), spacing=(2, 2, 2 + case))
+    Fingerprint.extract(Dataset.load(folder))
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    [line] = [line for line in record.getMessage().splitlines() if "spacing-mismatch" in line]
+    assert "3 of 3 cases (case_000, case_001, case_002), such as case_000:" in line
+    assert "resampled" in line
+
+
+@pytest.mark.usefixtures("few_draws")
 @pytest.mark.parametrize(
     ("ending", "reader"), [(".nrrd", "SimpleITKIO"), (".nii.gz", "NibabelIO"), (".nii", "None")]
 )
@@ -129,7 +179,7 @@ def test_nan_is_damage_where_nnunet_would_see_it(ending: str, reader: str, tmp_p
     )
     image = folder / "imagesTr" / f"case_001_0000{ending}"
     write_image(image, np.full((6, 9, 9), np.nan, np.float32))
-    with pytest.raises(FingerprintError, match=f"{image.name}: contains NaN"):
+    with pytest.raises(FingerprintError, match=f"{image.name} contains NaN"):
         Fingerprint.extract(Dataset.load(folder))
 
 

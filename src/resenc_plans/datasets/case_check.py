@@ -19,12 +19,16 @@ from resenc_plans.errors import DatasetError
 
 _MAX_VALUES = 10
 _ALIGNED = "Look at them in a viewer: are they aligned?"
+_KINDS = {"nan": "NaN", "infinite": "infinite"}
+_OTHER_GRID = "shape-mismatch", "spacing-mismatch"
+_RESAMPLED = " Was one of them resampled or cropped without the other?"
 
 
 @dataclass(frozen=True)
 class CaseReport:
     """The findings about a case, and what findings about the whole dataset need of it."""
 
+    case: str
     findings: tuple[Finding, ...]
     label_values: frozenset[float] | None
     """Distinct values of the segmentation; None where it is unreadable."""
@@ -32,46 +36,85 @@ class CaseReport:
     """Of the voxels of all channels; None where one is unreadable."""
 
 
-def check_case(case: Case, reader: str, channels: int, labels: Labels | None) -> CaseReport:
-    """Read the files of a case and check all that nnU-Net's integrity check does, and more."""
-    findings: list[Finding] = []
+@dataclass(frozen=True)
+class ReadCase:
+    """The files of a case that could be read, and what kept others from being read."""
 
-    def add(severity: Severity, kind: str, path: Path | None, message: str) -> None:
-        findings.append(Finding(kind, severity, message, case=case.name, path=path))
+    case: Case
+    images: dict[Path, Image]
+    label: Image | None
+    unreadable: tuple[Finding, ...]
 
+
+def read_files(case: Case, reader: str) -> ReadCase:
+    """Read all files of a case; one that is unreadable stops no other."""
     images: dict[Path, Image] = {}
+    unreadable: list[Finding] = []
     for path in case.images:
         try:
             images[path] = read_file(path, reader)
         except DatasetError as error:
-            add("error", "unreadable-image", path, str(error))
+            unreadable.append(
+                Finding("unreadable-image", "error", str(error), case=case.name, path=path)
+            )
+    label = _read_label(case, reader)
+    if isinstance(label, Finding):
+        return ReadCase(case, images, None, (*unreadable, label))
+    return ReadCase(case, images, label, tuple(unreadable))
+
+
+def check_case(case: Case, reader: str, channels: int, labels: Labels | None) -> CaseReport:
+    """Read the files of a case and check all that nnU-Net's integrity check does, and more."""
+    return check_files(read_files(case, reader), channels, labels)
+
+
+def check_files(files: ReadCase, channels: int, labels: Labels | None) -> CaseReport:
+    """Check the files of a case, which have been read."""
+    case, images = files.case, files.images
+    findings = list(files.unreadable)
+
+    def add(severity: Severity, kind: str, path: Path | None, message: str) -> None:
+        findings.append(Finding(kind, severity, message, case=case.name, path=path))
+
     for path, image in images.items():
         for kind in sorted(image.not_finite):
-            message = f"{path.name} contains {kind} voxels. Replace them (ITK may do so by 0)."
+            what = _KINDS[kind]
+            message = f"{path.name} contains {what} voxels. Replace them (ITK may do so by 0)."
             add("error", f"{kind}-image", path, message)
     complete = bool(images) and len(images) == len(case.images)
     channel_count = sum(len(image.array) for image in images.values())
     if complete and channel_count != channels:
         names = ", ".join(path.name for path in images)
         message = (
-            f"The case has {channel_count} channels ({names}), but dataset.json names {channels}."
+            f"The case has {channel_count} channel{'s' * (channel_count > 1)} ({names}), "
+            f"but dataset.json names {channels}."
         )
         add("error", "wrong-channels", None, message)
 
     values = None
     grids = list(images.items())
-    label = _read_label(case, reader)
-    if isinstance(label, Finding):
-        findings.append(label)
-    elif case.label is not None:
+    label = files.label
+    for path, image in grids[1:]:
+        if len(image.array) != len(grids[0][1].array):
+            message = (
+                f"{path.name} has {len(image.array)} channels, but {grids[0][0].name} has "
+                f"{len(grids[0][1].array)}. All files of a case need the same number."
+            )
+            add("error", "wrong-channels", path, message)
+    if label is not None and len(label.array) != 1:
+        message = f"The segmentation has {len(label.array)} channels, but should have one."
+        add("error", "unreadable-label", case.label, message)
+    elif label is not None and case.label is not None:
         values = distinct_values(label.array)
         grids.append((case.label, label))
         for severity, kind, what in _about_label(label, values, labels):
             add(severity, kind, case.label, f"{case.label.name} {what}")
     for path, image in grids[1:]:
         for severity, kind, what in _off_the_grid(image, grids[0][1], grids[0][0].name):
-            add(severity, kind, path, f"{path.name} {what}")
-    return CaseReport(tuple(findings), values, _digest(images.values()) if complete else None)
+            cause = _RESAMPLED if path == case.label and kind in _OTHER_GRID else ""
+            add(severity, kind, path, f"{path.name} {what}{cause}")
+    digest = _digest(images.values()) if complete else None
+    return CaseReport(case.name, tuple(findings), values, digest)
 
 
 def distinct_values(array: NDArray[Any]) -> frozenset[float]:
@@ -98,23 +141,20 @@ def distinct_values(array: NDArray[Any]) -> frozenset[float]:
 def _read_label(case: Case, reader: str) -> Image | Finding:
     path = case.label
     if path is None or not path.is_file():
-        message = "The image has no segmentation. Add one, or remove the image."
+        where = "" if path is None else f" {path.name}"
+        message = f"The image has no segmentation{where}. Add one, or remove the image."
         return Finding("missing-label", "error", message, case=case.name, path=path)
     try:
-        label = read_label(path, reader)
+        return read_label(path, reader)
     except DatasetError as error:
         return Finding("unreadable-label", "error", str(error), case=case.name, path=path)
-    if len(label.array) != 1:
-        message = f"{path.name} has {len(label.array)} channels. A segmentation has one."
-        return Finding("unreadable-label", "error", message, case=case.name, path=path)
-    return label
 
 
 def _about_label(
     label: Image, values: frozenset[float], labels: Labels | None
 ) -> Iterator[tuple[Severity, str, str]]:
     for kind in sorted(label.not_finite):
-        yield "error", f"{kind}-label", f"contains {kind} voxels. Labels are integers."
+        yield "error", f"{kind}-label", f"contains {_KINDS[kind]} voxels. Labels are integers."
     expected = {*labels.all_labels, labels.ignore_label} if labels else values
     unexpected = sorted(value for value in values if value not in expected)
     if unexpected:

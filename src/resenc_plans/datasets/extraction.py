@@ -13,18 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resenc_plans.datasets.bounding_box import nonzero_box
+from resenc_plans.datasets.case_check import CaseReport, ReadCase, check_files, read_files
 from resenc_plans.datasets.dataset import Case, Dataset
-from resenc_plans.datasets.images.images import Image, check_same_grid, read_file, read_label
+from resenc_plans.datasets.file_naming import naming_fault
+from resenc_plans.datasets.finding import Finding
+from resenc_plans.datasets.images.images import Image
 from resenc_plans.datasets.images.readers import NIBABEL, NIBABEL_REORIENT
+from resenc_plans.datasets.integrity import findings_of, usable_labels
 from resenc_plans.datasets.intensities import (
     SAMPLES_PER_DATASET,
     CaseIntensities,
     case_intensities,
     intensity_properties,
 )
+from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import DatasetError, FingerprintError
 from resenc_plans.execution.cases import CaseProblem, each_case, separate, together
 from resenc_plans.execution.cpus import usable_cpus
+
+_OBSTACLES = "wrong-channels", "shape-mismatch"
 
 
 @dataclass(frozen=True)
@@ -35,14 +42,23 @@ class CaseFingerprint:
     shape_after_crop: tuple[int, ...]
     relative_size: float
     intensities: CaseIntensities
+    report: CaseReport
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """A dataset's fingerprint as nnU-Net writes it, and what `verify_dataset` finds besides."""
+
+    document: dict[str, Any]
+    findings: tuple[Finding, ...]
 
 
 def extract_fingerprint(
     dataset: Dataset,
     executor: Executor | None = None,
     on_case: Callable[[str], None] | None = None,
-) -> dict[str, Any]:
-    """The document that nnU-Net's `DatasetFingerprintExtractor` writes for a dataset.
+) -> Extraction:
+    """What nnU-Net's `DatasetFingerprintExtractor` writes for a dataset; each file is read once.
 
     Without an `executor` the cases are read by threads, one per CPU that this process may use:
     reading, decompression and drawing all release the interpreter's lock, and threads start
@@ -53,16 +69,15 @@ def extract_fingerprint(
     FingerprintError
         The dataset has no cases, or some are damaged: the message lists every one of them.
     """
-    if not dataset.cases:
-        raise FingerprintError(
-            f"{dataset.folder}: has no training cases. nnU-Net looks for files "
-            f"imagesTr/CASE_0000{dataset.json.file_ending}."
-        )
+    fault = naming_fault(dataset)
+    if fault is not None:
+        raise FingerprintError(f"{dataset.folder}: {fault.message}")
     samples = int(SAMPLES_PER_DATASET // len(dataset.cases))
     work = partial(
         fingerprint_case,
         reader=dataset.reader_name,
         channels=len(dataset.channels),
+        labels=usable_labels(dataset),
         samples=samples,
     )
     with ThreadPoolExecutor(usable_cpus()) as threads:
@@ -75,40 +90,32 @@ def extract_fingerprint(
         )
         cases = _undamaged(outcomes, dataset)
         intensities = intensity_properties([case.intensities for case in cases], samples, threads)
-    return {
+    document = {
         "foreground_intensity_properties_per_channel": intensities,
         "median_relative_size_after_cropping": median(case.relative_size for case in cases),
         "shapes_after_crop": [list(case.shape_after_crop) for case in cases],
         "spacings": [list(case.spacing) for case in cases],
     }
+    return Extraction(document, findings_of(dataset, [case.report for case in cases]))
 
 
-def fingerprint_case(case: Case, reader: str, channels: int, samples: int) -> CaseFingerprint:
-    """Read one case and extract what the fingerprint needs.
+def fingerprint_case(
+    case: Case, reader: str, channels: int, labels: Labels | None, samples: int
+) -> CaseFingerprint:
+    """Read one case, check it, and extract what the fingerprint needs.
 
     Raises
     ------
     DatasetError
         A file is unreadable, or the files do not fit together.
     """
-    if not case.images or case.label is None:
-        raise DatasetError("The case has no image, or no label.")
-    images = [read_file(path, reader) for path in case.images]
-    check_same_grid(images, case.images)
+    files = read_files(case, reader)
+    report = check_files(files, channels, labels)
+    obstacles = [f.message for f in report.findings if _is_obstacle(f, files, reader)]
+    if obstacles or files.label is None:
+        raise DatasetError(" ".join(obstacles))
+    images = list(files.images.values())
     volumes = [_single_precision(volume) for image in images for volume in image.array]
-    if len(volumes) != channels:
-        raise DatasetError(
-            f"The case has {len(volumes)} channels, but dataset.json names {channels}."
-        )
-    label = read_label(case.label, reader)
-    if label.array.shape[1:] != volumes[0].shape:
-        raise DatasetError(
-            f"{case.label}: has the shape {label.array.shape[1:]}, but the image has "
-            f"{volumes[0].shape} (z, y, x)."
-        )
-    for image, path in zip([*images, label], [*case.images, case.label], strict=True):
-        if _is_nan_for_nnunet(image, reader):
-            raise DatasetError(f"{path}: contains NaN. Replace it with a finite value.")
     box = nonzero_box(volumes)
     shape = tuple(axis.stop - axis.start for axis in box)
     return CaseFingerprint(
@@ -116,9 +123,21 @@ def fingerprint_case(case: Case, reader: str, channels: int, samples: int) -> Ca
         shape_after_crop=shape,
         relative_size=prod(shape) / volumes[0].size,
         intensities=case_intensities(
-            _foreground([volume[box] for volume in volumes], label.array[0][box]), samples
+            _foreground([volume[box] for volume in volumes], files.label.array[0][box]), samples
         ),
+        report=report,
     )
+
+
+def _is_obstacle(finding: Finding, files: ReadCase, reader: str) -> bool:
+    """Whether nnU-Net could not compute the fingerprint of a case, or would get NaN."""
+    is_label = finding.path == files.case.label
+    if finding.rule == "spacing-mismatch":
+        return not is_label
+    if finding.rule in ("nan-image", "nan-label"):
+        image = files.label if is_label or finding.path is None else files.images[finding.path]
+        return image is not None and _is_nan_for_nnunet(image, reader)
+    return finding.rule in _OBSTACLES or finding in files.unreadable
 
 
 def _is_nan_for_nnunet(image: Image, reader: str) -> bool:

@@ -1,12 +1,13 @@
 """What a check has to say, of a dataset or of plans."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from resenc_plans.errors import bounded
-from resenc_plans.reprs import card
+from resenc_plans.execution.cases import MAX_ALIKE, CaseProblem, of_any_case
+from resenc_plans.reprs import card, listed
 
 Severity = Literal["error", "warning", "note"]
 
@@ -45,3 +46,33 @@ def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(
         sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), f.rule, f.case or ""))
     )
+
+
+def by_rule(findings: Iterable[Finding], cases: int) -> tuple[str, ...]:
+    """A line for each rule that a dataset of so many cases breaks, however many break it.
+
+    >>> wrong = [Finding("a-rule", "error", f"c{n}.nii is wrong.", case=f"c{n}") for n in range(9)]
+    >>> by_rule(wrong, 20)
+    ('error: 9 of 20 cases (c0, c1, c2 and 6 more): CASE.nii is wrong. [a-rule]',)
+    """
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        of_dataset = finding.case is None
+        groups.setdefault((finding.rule, finding.message if of_dataset else ""), []).append(finding)
+    return tuple(
+        f"{group[0].severity}: {_message(group, cases)} [{group[0].rule}]"
+        for group in groups.values()
+    )
+
+
+def _message(group: Sequence[Finding], cases: int) -> str:
+    """What is wrong with the dataset or several cases, by the first's example where they differ."""
+    problems = [CaseProblem(f.case, f.message) for f in group if f.case is not None]
+    if not problems:
+        return group[0].message
+    names = dict.fromkeys(problem.case for problem in problems)
+    if len(names) == 1:
+        return str(problems[0])
+    where = f"{len(names)} of {cases} cases ({listed(names, MAX_ALIKE)})"
+    reasons = {of_any_case(problem) for problem in problems}
+    return f"{where}: {reasons.pop()}" if len(reasons) == 1 else f"{where}, such as {problems[0]}"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -12,12 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from resenc_plans.datasets.bounds import MAX_EDGE, MAX_SPACING, MIN_SPACING
+from resenc_plans.datasets.finding import Finding, by_rule
 from resenc_plans.errors import FingerprintError
 from resenc_plans.files import read_json, write_json
 from resenc_plans.reprs import call_of_model, card, listed, numbers
 
 if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset
+
+logger = logging.getLogger(__name__)
 
 Number = Annotated[float, Field(strict=True)]
 Millimetres = Annotated[float, Field(strict=True, ge=MIN_SPACING, le=MAX_SPACING)]
@@ -84,8 +88,9 @@ class Fingerprint(BaseModel):
         dataset: "Dataset",
         executor: Executor | None = None,
         on_case: Callable[[str], None] | None = None,
+        on_finding: Callable[[Finding], None] | None = None,
     ) -> Self:
-        """Compute the fingerprint of a dataset from its images.
+        """Compute the fingerprint of a dataset from its images, and check what is read for it.
 
         Parameters
         ----------
@@ -95,6 +100,9 @@ class Fingerprint(BaseModel):
             Where the cases are read; by default threads in this process.
         on_case
             Called in this thread with the name of each finished case.
+        on_finding
+            Called in the end with each finding that `verify_dataset` would return. Without it, they
+            are logged as a warning, those of many cases as one.
 
         Raises
         ------
@@ -103,7 +111,16 @@ class Fingerprint(BaseModel):
         """
         from resenc_plans.datasets.extraction import extract_fingerprint
 
-        return cls.from_dict(extract_fingerprint(dataset, executor, on_case), dataset.name)
+        extraction = extract_fingerprint(dataset, executor, on_case)
+        if on_finding is not None:
+            for finding in extraction.findings:
+                on_finding(finding)
+        elif extraction.findings:
+            lines = "".join(
+                f"\n  {line}" for line in by_rule(extraction.findings, len(dataset.cases))
+            )
+            logger.warning("%s: the dataset has faults:%s", dataset.folder, lines)
+        return cls.from_dict(extraction.document, dataset.name)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

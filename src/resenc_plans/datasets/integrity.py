@@ -1,7 +1,7 @@
 """Every finding about a dataset, in one pass over its cases."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from operator import attrgetter
@@ -10,6 +10,7 @@ from pathlib import Path
 from resenc_plans.datasets.case_check import CaseReport, check_case
 from resenc_plans.datasets.dataset import IMAGES, LABELS, Dataset, file_names
 from resenc_plans.datasets.dataset_json import DatasetJson
+from resenc_plans.datasets.file_naming import naming_fault, other_endings
 from resenc_plans.datasets.finding import Finding, Severity, worst_first
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import DatasetError
@@ -29,28 +30,48 @@ def verify_dataset(
     `executor` runs the cases (see `each_case`); `on_case` is called with the name of
     each finished case.
     """
-    findings = [*_about_dataset_json(dataset), *_about_files(dataset)]
-    try:
-        labels = dataset.labels
-    except DatasetError:
-        labels = None
     try:
         reader = dataset.reader_name
     except DatasetError:
-        return worst_first(findings)
-    work = partial(check_case, reader=reader, channels=len(dataset.channels), labels=labels)
-    outcomes = each_case(
-        work, dataset.cases, name=attrgetter("name"), executor=executor, on_case=on_case
+        return findings_of(dataset, None)
+    work = partial(
+        check_case,
+        reader=reader,
+        channels=len(dataset.channels),
+        labels=usable_labels(dataset),
     )
-    reports = {}
-    for case, outcome in zip(dataset.cases, outcomes, strict=True):
-        if isinstance(outcome, CaseProblem):
-            findings.append(Finding("unreadable-case", "error", outcome.reason, case=case.name))
-        else:
-            reports[case.name] = outcome
-            findings.extend(outcome.findings)
-    findings.extend(_about_all_cases(reports, dataset, labels))
+    cases = [case for case in dataset.cases if case.images]
+    outcomes = each_case(work, cases, name=attrgetter("name"), executor=executor, on_case=on_case)
+    return findings_of(dataset, outcomes)
+
+
+def findings_of(
+    dataset: Dataset, outcomes: Iterable[CaseReport | CaseProblem] | None
+) -> tuple[Finding, ...]:
+    """The findings about a dataset whose cases have been checked, worst first.
+
+    `outcomes` are None where no case could be read.
+    """
+    findings = [*_about_dataset_json(dataset), *_about_files(dataset)]
+    if outcomes is not None:
+        reports = []
+        for outcome in outcomes:
+            if isinstance(outcome, CaseProblem):
+                message = outcome.reason
+                findings.append(Finding("unreadable-case", "error", message, case=outcome.case))
+            else:
+                reports.append(outcome)
+                findings.extend(outcome.findings)
+        findings.extend(_about_all_cases(reports, dataset))
     return worst_first(findings)
+
+
+def usable_labels(dataset: Dataset) -> Labels | None:
+    """The labels of a dataset; None where they contradict each other, which is a finding."""
+    try:
+        return dataset.labels
+    except DatasetError:
+        return None
 
 
 def _about_dataset_json(dataset: Dataset) -> Iterator[Finding]:
@@ -74,7 +95,7 @@ def _about_dataset_json(dataset: Dataset) -> Iterator[Finding]:
     if json.num_training is None:
         message = "The key numTraining is missing; nnU-Net's own check insists on it."
         yield finding("error", "num-training", message)
-    elif json.num_training != len(dataset.cases):
+    elif json.num_training != len(dataset.cases) and naming_fault(dataset) is None:
         message = f"numTraining is {json.num_training}, but there are {len(dataset.cases)} cases."
         yield finding("error", "num-training", message)
 
@@ -120,20 +141,20 @@ def _mispainted(labels: Labels) -> Iterator[tuple[int, int]]:
 
 def _about_files(dataset: Dataset) -> Iterator[Finding]:
     ending = dataset.json.file_ending
-    if not dataset.cases:
-        message = f"There are no training cases: no files {IMAGES}/CASE_0000{ending}."
-        yield Finding("no-cases", "error", message, path=dataset.folder)
+    fault = naming_fault(dataset)
+    if fault is not None:
+        yield fault
     for case in dataset.cases:
-        fault = fault_of_part(case.name and case.name + ending)
-        if fault is not None:
-            message = f"Files are named after the case, but {fault}. Rename it."
+        fault_of_name = fault_of_part(case.name and case.name + ending)
+        if case.images and fault_of_name is not None:
+            message = f"Files are named after the case, but {fault_of_name}. Rename it."
             yield Finding("file-name", "error", message, case=case.name, path=dataset.folder)
-        if not case.images:
-            message = f"Files in {IMAGES} must be called CASE_0000{ending}, with a channel number."
-            path = dataset.folder / IMAGES
-            yield Finding("file-name", "error", message, case=case.name, path=path)
     if dataset.json.dataset is not None:
         return
+    others = other_endings(dataset.folder / IMAGES, ending)
+    if dataset.cases and others:
+        message = f"{IMAGES} also holds {others}, which are not used: file_ending is {ending}."
+        yield Finding("other-ending", "warning", message, path=dataset.folder / IMAGES)
     known = {case.name for case in dataset.cases}
     for file in file_names(dataset.folder / LABELS, ending):
         name = file.removesuffix(ending)
@@ -143,18 +164,17 @@ def _about_files(dataset: Dataset) -> Iterator[Finding]:
             yield Finding("label-without-image", "warning", message, case=name, path=path)
 
 
-def _about_all_cases(
-    reports: dict[str, CaseReport], dataset: Dataset, labels: Labels | None
-) -> Iterator[Finding]:
+def _about_all_cases(reports: Sequence[CaseReport], dataset: Dataset) -> Iterator[Finding]:
     alike = defaultdict(list)
-    for name, report in reports.items():
+    for report in reports:
         if report.digest is not None:
-            alike[report.digest].append(name)
+            alike[report.digest].append(report.case)
     for first, *others in alike.values():
         if others:
             message = f"The same image as {', '.join(others)}: folds would share it."
             yield Finding("duplicate-case", "warning", message, case=first)
-    values = [report.label_values for report in reports.values()]
+    labels = usable_labels(dataset)
+    values = [report.label_values for report in reports]
     if labels is None or not values or None in values or len(values) < len(dataset.cases):
         return
     seen = frozenset().union(*(v for v in values if v is not None))

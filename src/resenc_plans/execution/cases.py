@@ -65,8 +65,7 @@ def together(problems: Iterable[CaseProblem]) -> list[CaseProblem]:
     """
     groups: dict[str, list[CaseProblem]] = {}
     for problem in problems:
-        own = rf"(?<![^\W_]){re.escape(problem.case)}(?![^\W_])"
-        groups.setdefault(re.sub(own, "CASE", problem.reason), []).append(problem)
+        groups.setdefault(of_any_case(problem), []).append(problem)
     merged: list[CaseProblem] = []
     for reason, group in groups.items():
         if len(group) <= MAX_ALIKE:
@@ -74,6 +73,12 @@ def together(problems: Iterable[CaseProblem]) -> list[CaseProblem]:
         else:
             merged.append(CaseProblem(listed((one.case for one in group), MAX_ALIKE), reason))
     return merged
+
+
+def of_any_case(problem: CaseProblem) -> str:
+    """The reason of a problem, with `CASE` for the name of its case."""
+    own = rf"(?<![^\W_]){re.escape(problem.case)}(?![^\W_])"
+    return re.sub(own, "CASE", problem.reason)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resenc_plans.datasets.dataset import file_names
+from resenc_plans.datasets.file_naming import other_endings
 from resenc_plans.datasets.images.images import Image, read_channels, read_label
 from resenc_plans.datasets.images.segmentation_files import segmentation_file
 from resenc_plans.errors import DatasetError, FileError, PredictionError
@@ -45,7 +46,11 @@ def find_cases(folder: Path, file_ending: str) -> tuple[InputCase, ...]:
     )
     files = sorted({*file_names(folder, file_ending), *broken_links})
     if not files:
-        raise FileError(f"{folder}: has no files that end in {file_ending}, as the model's do.")
+        others = other_endings(folder, file_ending)
+        but = f", but {others}. Convert them" if others else ""
+        raise FileError(
+            f"{folder}: has no files that end in {file_ending}, as the model's do{but}."
+        )
     images: dict[str, list[Path]] = {}
     for file in files:
         stem = file.removesuffix(file_ending)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy.typing as npt
 
 from resenc_plans.datasets.dataset import Case, Dataset
+from resenc_plans.datasets.file_naming import naming_fault
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import ConfigurationError, DatasetError, FileError, PreprocessingError
 from resenc_plans.execution.cases import CaseProblem, as_cases_complete
@@ -165,7 +166,7 @@ class Preprocessor:
         ConfigurationError
             The plans do not fit the dataset, or name something unknown.
         DatasetError
-            The dataset has no cases.
+            The dataset has no cases, or images without a channel number.
         FileError
             The folder cannot be written to, another run is writing to it, or a case has a name that
             no file can have.
@@ -211,8 +212,9 @@ class Preprocessor:
         return max((memory_of_case(case, recipe) for case in dataset.cases), default=0)
 
     def _tasks(self, dataset: Dataset, folder: Path) -> list[CaseTask]:
-        if not dataset.cases:
-            raise DatasetError(f"{dataset.folder}: has no training cases to preprocess.")
+        fault = naming_fault(dataset)
+        if fault is not None:
+            raise DatasetError(f"{dataset.folder}: {fault.message}")
         for case in dataset.cases:
             for ending in (LABELS, dataset.json.file_ending):
                 part_of_path(case.name, "case", ending=ending)

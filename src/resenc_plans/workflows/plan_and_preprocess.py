@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.datasets.finding import Finding
 from resenc_plans.datasets.fingerprint import Fingerprint
 from resenc_plans.files import inside, make_folder, part_of_path
 from resenc_plans.folders import FINGERPRINT_JSON, PREPROCESSED, environment_folder
@@ -30,6 +31,8 @@ class PreparedDataset:
 
     plans: Plans
     reports: Mapping[str, PreprocessingReport]
+    findings: tuple[Finding, ...] = ()
+    """What is wrong with the raw data, as `verify_dataset` says, where they were read to plan."""
 
     def __repr__(self) -> str:
         counts = {
@@ -37,7 +40,10 @@ class PreparedDataset:
             f"{len(report.problems)} failed"
             for name, report in self.reports.items()
         }
-        return card(f"PreparedDataset by {self.plans.name}", {"plans": self.plans.path, **counts})
+        return card(
+            f"PreparedDataset by {self.plans.name}",
+            {"plans": self.plans.path, "findings": len(self.findings), **counts},
+        )
 
 
 def plan_and_preprocess(
@@ -81,10 +87,11 @@ def plan_and_preprocess(
     folder = preprocessed or _default_folder(dataset)
     make_folder(folder)
     path = folder / FINGERPRINT_JSON
+    findings: list[Finding] = []
     if path.is_file():
         fingerprint = Fingerprint.load(path)
     else:
-        fingerprint = Fingerprint.extract(dataset)
+        fingerprint = Fingerprint.extract(dataset, on_finding=findings.append)
         fingerprint.save(path)
     planned = plan_dataset(fingerprint, dataset, settings or PlanningSettings(), provenance=True)
     plans_path = folder / part_of_path(planned.plans.name, "plans_name", ending=".json")
@@ -106,7 +113,7 @@ def plan_and_preprocess(
         for config, store in stores.items()
     }
     copy_ground_truth(dataset, folder)
-    return PreparedDataset(plans, reports)
+    return PreparedDataset(plans, reports, tuple(findings))
 
 
 def _default_folder(dataset: Dataset) -> Path:

@@ -1,5 +1,6 @@
 """The command fingerprint: extract what planning needs to know of a dataset."""
 
+import shlex
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from resenc_plans.cli.options import (
     WorkersOption,
 )
 from resenc_plans.cli.progress import case_progress
-from resenc_plans.cli.render import note, say
+from resenc_plans.cli.render import note, print_commands, say
 
 if TYPE_CHECKING:
     from resenc_plans.cli.scope import Scope
@@ -43,15 +44,26 @@ def fingerprint(
 
 
 def extract_fingerprint(scope: "Scope", workers: int | None = None) -> "Fingerprint":
-    """The fingerprint of the scope's dataset, with a progress bar."""
+    """The fingerprint of the scope's dataset, with a progress bar, and what was found on the way.
+
+    What many cases have in common is said once; `verify` lists every finding.
+    """
+    from resenc_plans.cli.scope import dataset_option
+    from resenc_plans.datasets.finding import Finding, by_rule
     from resenc_plans.datasets.fingerprint import Fingerprint
 
     data = scope.dataset()
-    if not data.cases:
-        note(f"{data.name}: no cases in {data.folder}.")
+    findings: list[Finding] = []
     bar = case_progress("Extracting the fingerprint", len(data.cases))
     with bar as on_case, case_pool(workers) as executor:
-        return Fingerprint.extract(data, executor=executor, on_case=on_case)
+        fingerprint = Fingerprint.extract(data, executor, on_case, findings.append)
+    for line in by_rule(findings, len(data.cases)):
+        note(line)
+    if any(finding.severity != "note" for finding in findings):
+        note(f"{data.name} has faults, but a fingerprint. To list them all:")
+        command = ["resenc-plans", "verify", *dataset_option(data.folder)]
+        print_commands(shlex.join(command), error=True)
+    return fingerprint
 
 
 def case_pool(workers: int | None) -> AbstractContextManager[Executor | None]:
