@@ -63,6 +63,9 @@ if TYPE_CHECKING:
     from resenc_plans.inference.settings import PredictionSettings as PredictionSettings
     from resenc_plans.networks.build import build_network as build_network
     from resenc_plans.networks.registry import register_architecture as register_architecture
+    from resenc_plans.planning.baselines.baseline import Baseline as Baseline
+    from resenc_plans.planning.baselines.registry import find_baseline as find_baseline
+    from resenc_plans.planning.baselines.registry import register_baseline as register_baseline
     from resenc_plans.planning.planner import create_plans as create_plans
     from resenc_plans.planning.presets import Preset as Preset
     from resenc_plans.planning.presets import find_preset as find_preset

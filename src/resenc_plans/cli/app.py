@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from resenc_plans import __version__
+from resenc_plans.cli.commands.baselines import baselines
 from resenc_plans.cli.commands.cost import cost
 from resenc_plans.cli.commands.create import create
 from resenc_plans.cli.commands.demo import demo
@@ -88,6 +89,7 @@ for command in (
     demo,
     create,
     presets,
+    baselines,
     cost,
     preprocess,
     train,

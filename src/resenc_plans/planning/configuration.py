@@ -65,7 +65,7 @@ def configuration_document(
         "resampling_fn_seg_kwargs": _resampling_settings(is_seg=True, order=1),
         "resampling_fn_probabilities": _RESAMPLING,
         "resampling_fn_probabilities_kwargs": _resampling_settings(is_seg=False, order=1),
-        "architecture": _architecture(network.unet),
+        "architecture": unet_architecture(network.unet),
     }
 
 
@@ -73,7 +73,8 @@ def _resampling_settings(*, is_seg: bool, order: int) -> dict[str, Any]:
     return {"is_seg": is_seg, "order": order, "order_z": 0, "force_separate_z": None}
 
 
-def _architecture(unet: UNet) -> dict[str, Any]:
+def unet_architecture(unet: UNet) -> dict[str, Any]:
+    """The `architecture` of a U-Net."""
     residual, operators = unet.kind == "residual", unet.operators
     return {
         "network_class_name": RESIDUAL_ENCODER_UNET if residual else PLAIN_CONV_UNET,

@@ -192,6 +192,23 @@ def plan_dataset(
     )
 
 
+def refuse_errors(plans: Plans, dataset: Dataset | DatasetJson) -> None:
+    """Refuse plans that `train` would refuse, such as those of images too small for a network.
+
+    Raises
+    ------
+    PlanningError
+        A check of the plans finds an error; the message lists all of them.
+    """
+    errors = [f for f in plans.validate_rules(dataset) if f.severity == "error"]
+    if errors:
+        faults = "".join(
+            f"\n  {' '.join(filter(None, (f.configuration, f.key)))}: {f.message} [{f.rule}]"
+            for f in errors
+        )
+        raise PlanningError(f"These plans could not be trained, so none were written.{faults}")
+
+
 class _Planning:
     """One planning run: what all configurations share."""
 

@@ -35,6 +35,11 @@ class PublishedResult:
     architecture: str
     preset: str | None
 
+    @property
+    def mean_dice(self) -> float:
+        """Mean of the datasets, in percent."""
+        return sum(self.dice) / len(self.dice)
+
 
 @dataclass(frozen=True)
 class BudgetMatch:

@@ -156,7 +156,9 @@ def copy_dataset_json(raw: Path, preprocessed: Path) -> None:
             stream.write((raw / DATASET_JSON).read_bytes())
 
 
-_RECORDED = tuple(f"{PROVENANCE}.{key}" for key in ("preset", "gpu_memory_gb", "batch_cap"))
+_RECORDED = tuple(
+    f"{PROVENANCE}.{key}" for key in ("preset", "gpu_memory_gb", "batch_cap", "baseline")
+)
 
 
 def _matters(change: Change) -> bool:

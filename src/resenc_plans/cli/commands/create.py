@@ -2,12 +2,12 @@
 
 import shlex
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resenc_plans.cli.commands.preprocess import preprocess_cases
 from resenc_plans.cli.options import (
     DatasetOption,
     DryRunOption,
@@ -20,8 +20,9 @@ from resenc_plans.cli.options import (
     with_options,
 )
 from resenc_plans.cli.plans_table import print_configurations
-from resenc_plans.cli.render import end_with, note, print_commands, say
-from resenc_plans.errors import PlanningError
+from resenc_plans.cli.plans_writing import PlansWriting
+from resenc_plans.cli.render import note, print_commands, say
+from resenc_plans.errors import UsageError
 from resenc_plans.folders import FINGERPRINT_JSON
 from resenc_plans.reprs import numbers
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset
     from resenc_plans.datasets.fingerprint import Fingerprint
     from resenc_plans.planning.planner import PlanningResult
-    from resenc_plans.plans.plans import Plans
 
 
 def create(
@@ -43,6 +43,15 @@ def create(
             "-pl",
             help="M, L, XL, resenc or default; nnU-Net's planner names are understood too. "
             "Default: L, or M scaled to --gpu-memory.",
+            show_default=False,
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|all",
+            help="Plan a published system instead, such as mednext-l-k3; "
+            "`resenc-plans baselines` lists them.",
             show_default=False,
         ),
     ] = None,
@@ -82,6 +91,18 @@ def create(
             help="Target spacing in mm of 3d_fullres and 2d, instead of the dataset's.",
             show_default=False,
         ),
+    ] = None,
+    patch_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="Z,Y,X",
+            help="Patch of a baseline's 3d_fullres in voxels, the coarsest axis first.",
+            show_default=False,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Batch of a baseline's 3d_fullres.", show_default=False),
     ] = None,
     transpose: Annotated[
         bool,
@@ -123,9 +144,39 @@ def create(
     Example: resenc-plans create --gpu-memory 80 --name Plans_80G
     """
     from resenc_plans.cli.scope import find_scope
-    from resenc_plans.files import make_folder
-    from resenc_plans.planning.planner import plan_dataset
-    from resenc_plans.planning.replanning import copy_dataset_json, replan, save_plans
+
+    target_spacing = parse_numbers(spacing, float, "--spacing") if spacing else None
+    patch = parse_numbers(patch_size, int, "--patch-size") if patch_size else None
+    _refuse_contradictions(context, baseline)
+
+    def writing() -> PlansWriting:
+        scope = find_scope(dataset)
+        data = scope.dataset()
+        return PlansWriting(
+            scope=scope,
+            dataset=data,
+            fingerprint=_fingerprint(scope, data, workers),
+            output=output,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            preprocess=preprocess_too,
+            workers=workers,
+        )
+
+    if baseline is not None:
+        from resenc_plans.cli.baseline_plans import create_baselines
+        from resenc_plans.planning.baselines.baseline import BaselineSettings
+
+        chosen = BaselineSettings(
+            spacing=target_spacing,
+            patch_size=None if patch is None else tuple(map(int, patch)),
+            batch_size=batch_size,
+            name=name,
+            own_data=own_data,
+        )
+        create_baselines(baseline, chosen, writing, provenance=provenance)
+        return
+    from resenc_plans.planning.planner import plan_dataset, refuse_errors
     from resenc_plans.planning.settings import PlanningSettings
 
     settings = PlanningSettings(
@@ -135,51 +186,43 @@ def create(
         ),
         fit_gb=_memory_to_fit(fit_gb),
         name=name,
-        spacing=parse_numbers(spacing, float, "--spacing") if spacing else None,
+        spacing=target_spacing,
         transpose=transpose,
         batch_cap=batch_cap,
         own_data=own_data,
     )
-    scope = find_scope(dataset)
-    data = scope.dataset()
-    fingerprint, is_new = _fingerprint(scope, data, workers)
-    result = plan_dataset(fingerprint, data, settings, provenance=provenance)
-    _refuse_errors(result.plans, data)
+    job = writing()
+    result = plan_dataset(job.fingerprint, job.dataset, settings, provenance=provenance)
+    refuse_errors(result.plans, job.dataset)
     for warning in result.warnings:
         note(with_options(warning, option_names(context.command.params)))
     if settings.fit_gb is not None:
         unfitted = replace(settings, fit_gb=None, name=None)
-        _compare_with_preset(result, plan_dataset(fingerprint, data, unfitted))
-    target = _target(scope, output, result.plans.name)
-    replanning = replan(target, result.plans)
-    is_written = not dry_run and (overwrite or replanning.harmless)
-    if is_written:
-        make_folder(scope.preprocessed)
-        if is_new:
-            fingerprint.save(scope.fingerprint)
-        if scope.raw is not None:
-            copy_dataset_json(scope.raw, scope.preprocessed)
-        save_plans(result.plans, target, overwrite=overwrite)
-    _print(result, data, target)
-    if replanning.retained:
-        say(f"Kept from {target.name}: {', '.join(replanning.retained)}.")
-    if not (is_written or dry_run):
-        replanning.refuse_losses()
-    if not replanning.harmless:
-        note(replanning.describe())
-        if not overwrite:
-            note("Without --overwrite this would be refused.")
-    if dry_run:
-        say(f"Would write {target} (--dry-run).")
-        return
-    if is_new:
-        say(f"Wrote {scope.fingerprint}.")
-    say(f"Wrote {target}.")
-    if preprocess_too:
-        from resenc_plans.plans.plans import Plans
+        _compare_with_preset(result, plan_dataset(job.fingerprint, job.dataset, unfitted))
+    job.write(result.plans, partial(_print, result, job.dataset))
 
-        planned = list(result.plans.configurations)
-        end_with(preprocess_cases(scope, data, Plans.load(target), planned, workers=workers))
+
+_PRESETS_ONLY = ("preset", "gpu_memory_gb", "fit_gb", "batch_cap", "transpose")
+_BASELINES_ONLY = ("patch_size", "batch_size")
+
+
+def _refuse_contradictions(context: typer.Context, baseline: str | None) -> None:
+    """Refuse options of presets beside --baseline, and its options without it."""
+    foreign = _BASELINES_ONLY if baseline is None else _PRESETS_ONLY
+    names = option_names(context.command.params)
+    for key in foreign:
+        if context.params[key] in (None, True):
+            continue
+        if baseline is None:
+            raise UsageError(
+                f"{names[key]} is for --baseline: a preset plans patch and batch itself. "
+                "`resenc-plans derive` changes them in plans."
+            )
+        option = "--no-transpose" if key == "transpose" else names[key]
+        raise UsageError(
+            f"--baseline and {option} contradict each other: the recipe of a baseline decides what "
+            "a preset would. --spacing, --patch-size and --batch-size change it."
+        )
 
 
 def _print(result: "PlanningResult", dataset: "Dataset", target: Path) -> None:
@@ -196,10 +239,8 @@ def _print(result: "PlanningResult", dataset: "Dataset", target: Path) -> None:
         say(remark)
 
 
-def _fingerprint(
-    scope: "Scope", dataset: "Dataset", workers: int | None
-) -> "tuple[Fingerprint, bool]":
-    """The dataset's fingerprint, and whether it is yet to be written beside the plans.
+def _fingerprint(scope: "Scope", dataset: "Dataset", workers: int | None) -> "Fingerprint":
+    """The dataset's fingerprint, which may be yet to be written beside the plans.
 
     Where there are no images, the one beside dataset.json suffices.
     """
@@ -216,41 +257,13 @@ def _fingerprint(
             )
             command = ["resenc-plans", "fingerprint", *dataset_option(dataset.folder)]
             print_commands(shlex.join([*command, "--overwrite"]), error=True)
-        return fingerprint, False
+        return fingerprint
     beside = dataset.folder / FINGERPRINT_JSON
     if not dataset.cases and beside.is_file():
-        return Fingerprint.load(beside), True
+        return Fingerprint.load(beside)
     from resenc_plans.cli.commands.fingerprint import extract_fingerprint
 
-    return extract_fingerprint(scope, workers), True
-
-
-def _refuse_errors(plan: "Plans", dataset: "Dataset") -> None:
-    """Refuse plans that `train` would refuse, such as those of images too small for a network."""
-    errors = [f for f in plan.validate_rules(dataset) if f.severity == "error"]
-    if errors:
-        faults = "".join(
-            f"\n  {' '.join(filter(None, (f.configuration, f.key)))}: {f.message} [{f.rule}]"
-            for f in errors
-        )
-        raise PlanningError(
-            "These plans could not be trained, so none were written. Plan with another preset, "
-            f"memory or spacing, or mend what the dataset says.{faults}"
-        )
-
-
-def _target(scope: "Scope", output: Path | None, name: str) -> Path:
-    from resenc_plans.files import inside, part_of_path
-
-    folder = scope.preprocessed if output is None else output
-    own = folder / part_of_path(name, "plans_name", ending=".json")
-    if output is None:
-        return inside(folder, own)
-    if output.is_dir() or not output.suffix:
-        return own
-    if output.suffix != ".json":
-        raise PlanningError(f"--output {output}: plans are a file that ends in .json, or a folder.")
-    return output
+    return extract_fingerprint(scope, workers)
 
 
 def _memory_to_fit(text: str | None) -> float | None:
