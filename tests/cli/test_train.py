@@ -70,7 +70,7 @@ def test_settings_that_contradict_each_other_are_told_in_words(
     for arguments, sentence in (
         ((*train, "--settings", str(tmp_path / "settings.json"), "--epochs", "5"), "only 5 epochs"),
         (("train", ".", "planned", "0", "--dry-run", "--epochs", "5"), "only 5 epochs"),
-        ((*train, "--max-time", "0"), "--max-time: Input should be greater than 0"),
+        ((*train, "--max-time", "0"), "--max-time must be greater than 0"),
     ):
         done = run(*arguments)
         assert done.code == 2, done.err

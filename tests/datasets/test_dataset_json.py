@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from resenc_plans.datasets.dataset_json import DatasetJson
-from resenc_plans.errors import DatasetError, FileError
+from resenc_plans.errors import DatasetError, FileError, UsageError
 from tests.datasets.made import document
 
 OF_THE_DECATHLON = {"metadata__dataset_2.json", "Task05_Prostate__dataset@4e41b357.json"}
@@ -69,8 +68,23 @@ def test_changing_what_to_dict_gave_changes_nothing_here() -> None:
 
 def test_it_cannot_be_changed() -> None:
     dataset_json = DatasetJson.from_dict(document())
-    with pytest.raises(ValidationError):
+    with pytest.raises(UsageError, match=r"DatasetJson\.file_ending cannot be changed\. Make"):
         dataset_json.file_ending = ".mha"  # type: ignore[misc]
+    with pytest.raises(UsageError, match=r"DatasetJson\.labels cannot be changed"):
+        dataset_json.model_copy(update={"labels": {}})
+    with pytest.raises(UsageError, match=r"DatasetJson\.labels cannot be changed"):
+        del dataset_json.labels
+    assert dataset_json.model_copy().to_dict() == document()
+
+
+def test_the_constructor_refuses_in_our_words_and_keeps_what_it_is_given() -> None:
+    with pytest.raises(DatasetError) as caught:
+        DatasetJson(labels={"background": []}, file_ending=3)
+    assert str(caught.value) == (
+        "DatasetJson: channel_names is missing; labels.background is not accepted: a region needs "
+        "at least one label value (it is []); file_ending must be a text, not 3."
+    )
+    assert DatasetJson(**document()).to_dict() == document()
 
 
 @pytest.mark.parametrize(
@@ -78,16 +92,16 @@ def test_it_cannot_be_changed() -> None:
     [
         ({"channel_names": None}, "channel_names", "missing"),
         ({"channel_names": {}}, "channel_names", "at least 1"),
-        ({"channel_names": ["T1"]}, "channel_names", "dictionary"),
+        ({"channel_names": ["T1"]}, "channel_names", "an object"),
         ({"labels": None}, "labels", "missing"),
         ({"labels": {"background": 0, "organ": 1.5}}, "labels.organ", "integer"),
         ({"labels": {"background": 0, "organ": "one"}}, "labels.organ", "integer"),
         ({"labels": {"background": 0, "organ": True}}, "labels.organ", "integer"),
         ({"labels": {"background": 0, "organ": []}}, "labels.organ", "at least one"),
         ({"file_ending": None}, "file_ending", "missing"),
-        ({"file_ending": ""}, "file_ending", "at least 1"),
+        ({"file_ending": ""}, "file_ending", "must not be empty"),
         ({"numTraining": "many"}, "numTraining", "integer"),
-        ({"regions_class_order": 3}, "regions_class_order", "tuple"),
+        ({"regions_class_order": 3}, "regions_class_order", "a list"),
         ({"dataset": {"a": {"images": [], "label": "a"}}}, "dataset.a.images", "at least 1"),
     ],
 )

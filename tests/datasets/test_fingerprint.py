@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resenc_plans import Fingerprint
-from resenc_plans.errors import FileError, FingerprintError
+from resenc_plans import Fingerprint, IntensityProperties
+from resenc_plans.errors import FileError, FingerprintError, UsageError
 
 STATISTICS = dict.fromkeys(
     ("max", "mean", "median", "min", "percentile_00_5", "percentile_99_5", "std"), 1.5
@@ -77,13 +77,13 @@ def test_the_digest_is_that_of_the_content_and_not_of_its_form() -> None:
         ({"spacings": None}, "spacings"),
         ({"spacings": []}, "spacings"),
         ({"spacings": [[1, 1, 1]]}, "shapes_after_crop"),
-        ({"spacings": [[1, 1, 1], [1, 0, 1]]}, "spacings.1.1"),
-        ({"spacings": [[1, 1, 1], [1, float("nan"), 1]]}, "spacings.1.1"),
-        ({"spacings": [[1, 1, 1], [1, float("inf"), 1]]}, "spacings.1.1"),
-        ({"spacings": [[1, 1, 1], [1, "1", 1]]}, "spacings.1.1"),
-        ({"spacings": [[1, 1, 1], [1, 1]]}, "spacings.1.2"),
-        ({"shapes_after_crop": [[1, 1, 1], [1, -2, 1]]}, "shapes_after_crop.1.1"),
-        ({"shapes_after_crop": [[1, 1, 1], [1, 2.5, 1]]}, "shapes_after_crop.1.1"),
+        ({"spacings": [[1, 1, 1], [1, 0, 1]]}, "spacings[1][1]"),
+        ({"spacings": [[1, 1, 1], [1, float("nan"), 1]]}, "spacings[1][1]"),
+        ({"spacings": [[1, 1, 1], [1, float("inf"), 1]]}, "spacings[1][1]"),
+        ({"spacings": [[1, 1, 1], [1, "1", 1]]}, "spacings[1][1]"),
+        ({"spacings": [[1, 1, 1], [1, 1]]}, "spacings[1][2]"),
+        ({"shapes_after_crop": [[1, 1, 1], [1, -2, 1]]}, "shapes_after_crop[1][1]"),
+        ({"shapes_after_crop": [[1, 1, 1], [1, 2.5, 1]]}, "shapes_after_crop[1][1]"),
         ({"median_relative_size_after_cropping": 1.5}, "median_relative_size_after_cropping"),
         (
             {"foreground_intensity_properties_per_channel": {"0": {"mean": 1.0}}},
@@ -129,3 +129,21 @@ def test_sizes_that_no_image_has_are_refused_with_their_key(key: str, value: obj
     with pytest.raises(FingerprintError, match=key) as error:
         Fingerprint.from_dict(_document(**{key: value}))
     assert len(str(error.value)) < 1000
+
+
+def test_it_is_made_and_left_unchanged_in_our_words() -> None:
+    with pytest.raises(FingerprintError) as caught:
+        Fingerprint(**_document(spacings=None, shapes_after_crop=[[1, 2.5, 3]]))
+    assert str(caught.value) == (
+        "Fingerprint: spacings is missing; shapes_after_crop[0][1] must be an integer, not 2.5."
+    )
+    fingerprint = Fingerprint(**_document())
+    assert fingerprint.to_dict() == _document()
+    for change in (
+        lambda: setattr(fingerprint, "spacings", ()),
+        lambda: fingerprint.model_copy(update={"spacings": ()}),
+    ):
+        with pytest.raises(UsageError, match=r"Fingerprint\.spacings cannot be changed\. Make"):
+            change()
+    with pytest.raises(UsageError, match=r"^IntensityProperties: max is missing; mean is"):
+        IntensityProperties()  # type: ignore[call-arg]

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,8 +29,8 @@ def test_a_setting_that_is_misspelt_is_named_with_the_one_that_was_meant(tmp_pat
     with pytest.raises(FileError) as caught:
         TrainingSettings.load(path)
     message = str(caught.value)
-    assert message.startswith(f"{path}: not training settings: learning_rate: ")
-    assert message.endswith("epoch is unknown, did you mean epochs?; colour is unknown.")
+    assert message.startswith(f"{path}: not training settings: learning_rate must be ")
+    assert message.endswith("epoch is unknown (did you mean epochs?); colour is unknown.")
 
 
 def test_earlier_settings_files_are_understood(tmp_path: Path) -> None:
@@ -51,7 +52,7 @@ def test_earlier_settings_files_are_understood(tmp_path: Path) -> None:
         ('{"deep_supervision": false, "scale_weights": [1]}', "deep_supervision is false"),
         ('{"scale_weights": [0, 0]}', "are all 0"),
         ('{"optimizer": {"name": "Adam"}}', "'SGD', 'AdamW'"),
-        ('{"optimizer": {"name": "AdamW", "momentum": 0.9}}', "optimizer.AdamW.momentum"),
+        ('{"optimizer": {"name": "AdamW", "momentum": 0.9}}', "optimizer.momentum is unknown"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(
@@ -94,3 +95,35 @@ def test_settings_that_contradict_those_of_the_plans_are_refused_in_words() -> N
     planned = TrainingSettings(schedule=CosineSchedule(warmup_epochs=10))
     with pytest.raises(UsageError, match=r"only 5 epochs\. Change one of them"):
         TrainingSettings(epochs=5).over(planned)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epochs": 0}, "TrainingSettings: epochs must be at least 1, not 0."),
+        ({"epochs": "many"}, "TrainingSettings: epochs must be an integer, not 'many'."),
+        ({"epoch": 1}, "TrainingSettings: epoch is unknown (did you mean epochs?)."),
+        (
+            {"optimizer": {"name": "SGD", "momentum": 1}, "precision": "fp8"},
+            "TrainingSettings: optimizer.momentum must be less than 1.0, not 1; "
+            "precision must be 'auto', 'fp16', 'bf16' or 'fp32', not 'fp8'.",
+        ),
+    ],
+)
+def test_wrong_settings_and_copies_are_refused_in_our_words(
+    values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        TrainingSettings(**values)
+    assert str(caught.value) == message
+    with pytest.raises(UsageError) as caught:
+        TrainingSettings(iterations=5).model_copy(update=values)
+    assert str(caught.value) == message
+    with pytest.raises(UsageError, match="SGD: momentum must be at least 0"):
+        SGD(momentum=-1)
+
+
+def test_a_copy_is_of_the_values_that_were_given() -> None:
+    copy = TrainingSettings(epochs=5).model_copy(update={"iterations": 2})
+    assert copy.model_fields_set == {"epochs", "iterations"}
+    assert copy == TrainingSettings(epochs=5, iterations=2)

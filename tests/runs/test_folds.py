@@ -15,12 +15,8 @@ from resenc_plans.preprocessing.store.case_store import CaseStore
 from resenc_plans.runs.folds import FoldCases, count_folds, fold_cases, is_random, stored_fold
 from tests.networks.configurations import residual
 
-DATASET = Dataset(
-    Path("nowhere"),
-    DatasetJson.model_validate(
-        {"channel_names": {"0": "CT"}, "labels": {"background": 0}, "file_ending": ".nii.gz"}
-    ),
-)
+DOCUMENT = {"channel_names": {"0": "CT"}, "labels": {"background": 0}, "file_ending": ".nii.gz"}
+DATASET = Dataset(Path("nowhere"), DatasetJson.from_dict(DOCUMENT))
 
 
 @pytest.fixture
@@ -137,7 +133,7 @@ def test_many_missing_cases_are_named_to_ten(
 def test_missing_cases_whose_names_are_unknown_are_counted(
     config: ResolvedConfiguration, store: CaseStore
 ) -> None:
-    dataset = Dataset(Path("nowhere"), DATASET.json.model_copy(update={"num_training": 8}))
+    dataset = Dataset(Path("nowhere"), DatasetJson.from_dict({**DOCUMENT, "numTraining": 8}))
     with pytest.raises(
         PreprocessingError, match=r"2 of 8 cases .*\(2 of unknown names: numTraining"
     ):

@@ -50,7 +50,7 @@ def test_sound_files_have_no_findings(tmp_path: Path, content: Any) -> None:
         ({**DATASET, "labels": {"background": 1}}, "labels", "must be 0"),
         ({**FINGERPRINT, "spacings": [[1, 1, "x"]]}, "spacings[0][2]", "must be a number, not 'x'"),
         ({"epochs": 3, "learning_rat": 1}, "learning_rat", "did you mean learning_rate?"),
-        ({"epochs": 0}, "epochs", "greater than or equal to 1"),
+        ({"epochs": 0}, "epochs", "must be at least 1"),
         ({**SUMMARY, "mean": None}, "", "mean is missing"),
         (
             {**SUMMARY, "metric_per_case": [CASE | {"metrics": {"1": {"Dice": 0.5}}}]},

@@ -3,11 +3,10 @@
 import os
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     AliasChoices,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -16,10 +15,13 @@ from pydantic import (
 )
 
 from resenc_plans.datasets.bounds import MAX_CASES, MAX_LABEL
+from resenc_plans.datasets.checked_model import CheckedModel
+from resenc_plans.datasets.document import Document
 from resenc_plans.datasets.document_kind import DATASET, kind_of
-from resenc_plans.errors import DatasetError, shown
+from resenc_plans.datasets.model_faults import sentences
+from resenc_plans.errors import DatasetError, ResencPlansError, shown
 from resenc_plans.files import read_json
-from resenc_plans.reprs import call_of_model, card, listed
+from resenc_plans.reprs import card, listed
 
 
 def _label_value(value: Any) -> Any:
@@ -48,10 +50,10 @@ def _integer(value: Any) -> int:
 LabelValue = Annotated[int | tuple[int, ...], BeforeValidator(_label_value)]
 
 
-class CaseFiles(BaseModel):
+class CaseFiles(CheckedModel):
     """The files of one case, where dataset.json lists them itself."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", title="Files of a case")
+    model_config = ConfigDict(extra="allow", title="Files of a case")
 
     images: tuple[str, ...] = Field(
         min_length=1,
@@ -60,19 +62,11 @@ class CaseFiles(BaseModel):
     )
     label: str = Field(description="Path of the reference segmentation.")
 
-    def __repr__(self) -> str:
-        return call_of_model(self)
 
-    def __str__(self) -> str:
-        return repr(self)
-
-
-class DatasetJson(BaseModel):
+class DatasetJson(Document):
     """dataset.json, in nnU-Net v2's form; `to_dict` gives back the document as it was read."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="allow",
         title="nnU-Net dataset.json",
         json_schema_extra={
             "examples": [
@@ -123,7 +117,7 @@ class DatasetJson(BaseModel):
         None, description="Case name to its files, instead of imagesTr and labelsTr."
     )
 
-    _document: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _error: ClassVar[type[ResencPlansError]] = DatasetError
     _source: str = PrivateAttr("dataset.json")
 
     @classmethod
@@ -158,14 +152,10 @@ class DatasetJson(BaseModel):
         try:
             model = cls.model_validate(document)
         except ValidationError as error:
-            raise DatasetError(f"{source}: {_describe(error)}") from None
+            raise DatasetError(f"{source}: {'; '.join(sentences(error))}.") from None
         model._document = deepcopy(dict(document))
         model._source = source
         return model
-
-    def to_dict(self) -> dict[str, Any]:
-        """The document as it was read: same keys, order and values."""
-        return deepcopy(self._document)
 
     @property
     def source(self) -> str:
@@ -188,9 +178,6 @@ class DatasetJson(BaseModel):
             },
         )
 
-    def __str__(self) -> str:
-        return repr(self)
-
 
 def _fault_of_another_format(document: Mapping[str, Any]) -> str | None:
     """What to say about files that are no nnU-Net v2 dataset.json but look like one."""
@@ -204,17 +191,3 @@ def _fault_of_another_format(document: Mapping[str, Any]) -> str | None:
         )
     kind = kind_of(document)
     return None if kind in (None, DATASET) else f"this is a {kind}, not a dataset.json."
-
-
-def _describe(error: ValidationError) -> str:
-    """All faults of a document on one line each, with the key."""
-    lines = []
-    for fault in error.errors(include_url=False):
-        location = [str(part) for part in fault["loc"] if part not in ("int", "tuple[int, ...]")]
-        key = ".".join(location)
-        if fault["type"] == "missing":
-            lines.append(f"the key {key} is missing.")
-        else:
-            message = fault["msg"].removeprefix("Value error, ")
-            lines.append(f"{key}: {message[:1].lower()}{message[1:]}.")
-    return " ".join(lines)

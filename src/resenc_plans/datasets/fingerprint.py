@@ -6,17 +6,19 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from copy import deepcopy
 from statistics import median
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from resenc_plans.datasets.bounds import MAX_EDGE, MAX_SPACING, MIN_SPACING
+from resenc_plans.datasets.checked_model import CheckedModel
+from resenc_plans.datasets.document import Document
 from resenc_plans.datasets.finding import Finding, by_rule
-from resenc_plans.errors import FingerprintError
+from resenc_plans.datasets.model_faults import sentences
+from resenc_plans.errors import FingerprintError, ResencPlansError
 from resenc_plans.files import read_json, write_json
-from resenc_plans.reprs import call_of_model, card, listed, numbers
+from resenc_plans.reprs import card, listed, numbers
 
 if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset
@@ -29,10 +31,10 @@ Voxels = Annotated[int, Field(strict=True, gt=0, le=MAX_EDGE)]
 Fraction = Annotated[float, Field(strict=True, gt=0, le=1)]
 
 
-class IntensityProperties(BaseModel):
+class IntensityProperties(CheckedModel):
     """Statistics of one channel over sampled foreground voxels; NaN without foreground."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", title="Intensities of a channel")
+    model_config = ConfigDict(extra="allow", title="Intensities of a channel")
 
     max: Number
     mean: Number
@@ -42,17 +44,11 @@ class IntensityProperties(BaseModel):
     percentile_99_5: Number = Field(description="The 99.5th percentile.")
     std: Number
 
-    def __repr__(self) -> str:
-        return call_of_model(self)
 
-    def __str__(self) -> str:
-        return repr(self)
-
-
-class Fingerprint(BaseModel):
+class Fingerprint(Document):
     """nnU-Net's dataset_fingerprint.json; axes are in the order of the arrays, (z, y, x)."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", title="nnU-Net dataset fingerprint")
+    model_config = ConfigDict(title="nnU-Net dataset fingerprint")
 
     spacings: tuple[tuple[Millimetres, Millimetres, Millimetres], ...] = Field(
         min_length=1,
@@ -71,7 +67,7 @@ class Fingerprint(BaseModel):
         description="Median over the cases of the share of voxels that cropping leaves."
     )
 
-    _document: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _error: ClassVar[type[ResencPlansError]] = FingerprintError
 
     @model_validator(mode="after")
     def _one_shape_per_spacing(self) -> Self:
@@ -157,10 +153,6 @@ class Fingerprint(BaseModel):
         fingerprint._document = dict(document)
         return fingerprint
 
-    def to_dict(self) -> dict[str, Any]:
-        """The document as it was read or extracted."""
-        return deepcopy(self._document)
-
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fingerprint as nnU-Net writes it, whole or not at all."""
         write_json(path, self._document)
@@ -183,9 +175,6 @@ class Fingerprint(BaseModel):
             },
         )
 
-    def __str__(self) -> str:
-        return repr(self)
-
 
 def _median(triples: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
     return tuple(median(values) for values in zip(*triples, strict=True))
@@ -193,18 +182,6 @@ def _median(triples: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
 
 def _describe(error: ValidationError) -> str:
     """The first few faults of a document, each with its key."""
-    faults = error.errors(include_url=False)
-    nested = {fault["loc"][0] for fault in faults if len(fault["loc"]) > 1}
-    faults = [fault for fault in faults if len(fault["loc"]) > 1 or nested.isdisjoint(fault["loc"])]
-    sentences = []
-    for fault in faults[:3]:
-        key = ".".join(str(part) for part in fault["loc"])
-        if fault["type"] == "missing":
-            sentences.append(f"the key {key} is missing.")
-        else:
-            message = fault["msg"].removeprefix("Value error, ")
-            message = f"{message[:1].lower()}{message[1:]}."
-            sentences.append(f"{key}: {message}" if key else message)
-    if len(faults) > 3:
-        sentences.append(f"And {len(faults) - 3} more faults.")
-    return " ".join(sentences) + " Extract the fingerprint again."
+    faults = sentences(error)
+    more = f"; and {len(faults) - 3} more faults" if len(faults) > 3 else ""
+    return f"{'; '.join(faults[:3])}{more}. Extract the fingerprint again."

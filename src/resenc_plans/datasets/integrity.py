@@ -149,7 +149,7 @@ def _about_files(dataset: Dataset) -> Iterator[Finding]:
         if case.images and fault_of_name is not None:
             message = f"Files are named after the case, but {fault_of_name}. Rename it."
             yield Finding("file-name", "error", message, case=case.name, path=dataset.folder)
-    if dataset.json.dataset is not None:
+    if dataset.json.dataset is not None or fault is not None:
         return
     others = other_endings(dataset.folder / IMAGES, ending)
     if dataset.cases and others:

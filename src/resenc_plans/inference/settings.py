@@ -4,7 +4,6 @@ import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
@@ -12,13 +11,13 @@ from pydantic import (
     model_validator,
 )
 
-from resenc_plans.errors import PredictionError, refuse_change
+from resenc_plans.datasets.checked_model import CheckedModel
+from resenc_plans.datasets.model_faults import sentences
+from resenc_plans.errors import PredictionError
 from resenc_plans.folders import FINAL_CHECKPOINT
-from resenc_plans.plans.faults import sentences
-from resenc_plans.reprs import call_of_model
 
 
-class PredictionSettings(BaseModel):
+class PredictionSettings(CheckedModel):
     """How to predict; the defaults are those of nnU-Net 2.8.1.
 
     Raises
@@ -30,7 +29,7 @@ class PredictionSettings(BaseModel):
     0.5
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     checkpoint: str = FINAL_CHECKPOINT
     """The name of the file in each fold's folder."""
@@ -63,12 +62,3 @@ class PredictionSettings(BaseModel):
         except ValidationError as error:
             faults = (re.sub(r"^\w+", r"`\g<0>=`", fault) for fault in sentences(error))
             raise PredictionError(f"Prediction settings: {'; '.join(faults)}.") from None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        refuse_change(self, name, f"Make new ones: {type(self).__name__}({name}=...).")
-
-    def __repr__(self) -> str:
-        return call_of_model(self)
-
-    def __str__(self) -> str:
-        return repr(self)

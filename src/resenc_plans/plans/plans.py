@@ -15,6 +15,7 @@ from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.document_kind import PLANS, PLANS_OF_NNUNET_1, kind_of
 from resenc_plans.datasets.finding import Finding
 from resenc_plans.datasets.fingerprint import Fingerprint, IntensityProperties
+from resenc_plans.datasets.model_faults import sentences
 from resenc_plans.errors import ConfigurationError, DatasetError, FileError, PlansError
 from resenc_plans.files import read_json, write_json
 from resenc_plans.folders import DATASET_JSON, FINGERPRINT_JSON, SPLITS_JSON
@@ -24,7 +25,6 @@ from resenc_plans.plans.configuration import (
     PlansDocument,
     ResolvedConfiguration,
 )
-from resenc_plans.plans.faults import sentences
 from resenc_plans.plans.frozen import FrozenDict
 from resenc_plans.plans.header import PlansHeader
 from resenc_plans.plans.inheritance import inherit

@@ -3,22 +3,19 @@
 A configuration of the plans may name some of them under its key `training`, which nnU-Net ignores.
 """
 
-import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from resenc_plans.datasets.bounds import MAX_SEED
-from resenc_plans.errors import FileError, UsageError, refuse_change
+from resenc_plans.datasets.checked_model import CheckedModel
+from resenc_plans.datasets.model_faults import fault_texts
+from resenc_plans.errors import FileError, UsageError
 from resenc_plans.execution.cpus import MAX_WORKERS
 from resenc_plans.files import read_json
-from resenc_plans.reprs import call_of_model
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 Precision = Literal["auto", "fp16", "bf16", "fp32"]
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
@@ -27,11 +24,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, le=1e6)]
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        refuse_change(self, name, f"Make new ones: {type(self).__name__}({name}=...).")
+class _Settings(CheckedModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class SGD(_Settings):
@@ -237,12 +231,6 @@ class TrainingSettings(_Settings):
         except ValidationError as error:
             raise FileError(f"{path}: not training settings: {in_words(error)}.") from None
 
-    def __repr__(self) -> str:
-        return call_of_model(self)
-
-    def __str__(self) -> str:
-        return repr(self)
-
 
 def resembles_settings(document: Mapping[str, Any]) -> bool:
     """Whether at least half of the keys of a JSON object are settings of a training."""
@@ -252,20 +240,9 @@ def resembles_settings(document: Mapping[str, Any]) -> bool:
 
 def in_words(error: ValidationError) -> str:
     """All faults of settings, as clauses."""
-    return "; ".join(
-        f"{key}{' ' if what.startswith('is ') else ': '}{what}" if key else what
-        for key, what in setting_faults(error)
-    )
+    return "; ".join(f"{key} {what}" if key else what for key, what in setting_faults(error))
 
 
 def setting_faults(error: ValidationError) -> tuple[tuple[str, str], ...]:
     """Each fault of settings: the setting, empty for several, and what is wrong with it."""
-    return tuple(_fault(fault) for fault in error.errors(include_url=False))
-
-
-def _fault(fault: "ErrorDetails") -> tuple[str, str]:
-    name = ".".join(map(str, fault["loc"]))
-    if fault["type"] != "extra_forbidden":
-        return name, fault["msg"].removeprefix("Value error, ")
-    close = difflib.get_close_matches(name, TrainingSettings.model_fields, 1)
-    return name, f"is unknown{f', did you mean {close[0]}?' if close else ''}"
+    return tuple(fault_texts(error, TrainingSettings.model_fields).items())

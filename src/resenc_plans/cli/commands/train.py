@@ -253,7 +253,9 @@ def _settings(values: dict[str, Any], path: Path | None) -> "TrainingSettings":
         chosen = TrainingSettings.model_validate(values)
     except ValidationError as error:
         key, what = setting_faults(error)[0]
-        raise UsageError(f"{_OPTIONS.get(key, f'--{key}')}: {what}.") from None
+        raise UsageError(
+            f"{_OPTIONS.get(key, f'--{key}')} {what}." if key else f"{what}."
+        ) from None
     return chosen.over(None if path is None else TrainingSettings.load(path))
 
 
