@@ -92,6 +92,8 @@ if TYPE_CHECKING:
     from resenc_plans.runs.comparability import RunComparison as RunComparison
     from resenc_plans.runs.comparability import compare_runs as compare_runs
     from resenc_plans.runs.find_model import find_model as find_model
+    from resenc_plans.study.compare import compare as compare
+    from resenc_plans.study.comparison import Comparison as Comparison
     from resenc_plans.training.trainer import Trainer as Trainer
     from resenc_plans.visualization.overlay import draw_overlay as draw_overlay
     from resenc_plans.workflows.plan_and_preprocess import PreparedDataset as PreparedDataset

@@ -10,9 +10,10 @@ import shutil
 import stat
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BufferedReader
+from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -271,6 +272,15 @@ def _in_words(error: json.JSONDecodeError) -> str:
     if error.doc[error.pos : error.pos + 1] in ("}", "]") and before.endswith(","):
         return f"there is a comma before {error.doc[error.pos]}. Remove it"
     return error.msg.removesuffix(" at")
+
+
+def finite(value: Any) -> Any:
+    """A document in which numbers that are not finite are None, since JSON has none of them."""
+    if isinstance(value, Mapping):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def to_json_text(document: Any) -> str:

@@ -8,6 +8,7 @@ import typer
 
 from resenc_plans import __version__
 from resenc_plans.cli.commands.baselines import baselines
+from resenc_plans.cli.commands.compare import compare
 from resenc_plans.cli.commands.cost import cost
 from resenc_plans.cli.commands.create import create
 from resenc_plans.cli.commands.demo import demo
@@ -96,6 +97,7 @@ for command in (
     predict,
     ensemble,
     evaluate,
+    compare,
     postprocess,
     select,
     export_model,

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from resenc_plans.execution.locks import lock
 from resenc_plans.execution.unfinished import remove_unfinished
 from resenc_plans.files import (
     append,
+    finite,
     inside,
     make_folder,
     move,
@@ -176,7 +176,7 @@ class RunFolder:
 
     def record(self, figures: Mapping[str, Any]) -> None:
         """Append an object to metrics.jsonl; values that are not finite become null."""
-        line = json.dumps(_finite(figures), allow_nan=False)
+        line = json.dumps(finite(figures), allow_nan=False)
         append(self.path / METRICS, f"{line}\n".encode())
 
 
@@ -186,14 +186,6 @@ def _move(old: Path, new: Path) -> None:
         move(old, new)
     except OSError as error:
         raise FileError(f"{old}: cannot be moved to {new}: {error.strerror}.") from None
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _is_of(line: str, epochs: int) -> bool:

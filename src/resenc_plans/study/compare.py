@@ -1,0 +1,232 @@
+"""Compare methods: one call from result folders to statistics and report."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from resenc_plans.errors import EvaluationError, UsageError
+from resenc_plans.reprs import listed
+from resenc_plans.study.comparison import (
+    Comparison,
+    ComparisonSettings,
+    DatasetComparison,
+    MeanRank,
+)
+from resenc_plans.study.metrics import METRICS, Metric, find_metrics
+from resenc_plans.study.paired import PairedComparison
+from resenc_plans.study.patients import patients_of
+from resenc_plans.study.results import MethodResult, Source, read_results
+from resenc_plans.study.rules import Compared, find_all
+from resenc_plans.study.scores import (
+    Missing,
+    Undefined,
+    available_metrics,
+    collect_scores,
+)
+from resenc_plans.study.statistics.clusters import Clusters, Floats
+from resenc_plans.study.statistics.ranks import mean_ranks, mid_ranks
+
+MIN_DRAWS = 100
+
+
+def compare(
+    *results: str | os.PathLike[str],
+    metrics: Sequence[str] = (),
+    references: str | os.PathLike[str] | None = None,
+    folds: Sequence[int | str] = (),
+    patients: Mapping[str, str] | str | os.PathLike[str] | None = None,
+    margin: float | None = None,
+    tie: float | None = None,
+    missing: Missing = "omit",
+    undefined: Undefined = "omit",
+    level: float = 0.95,
+    draws: int = 10_000,
+    seed: int = 12345,
+) -> Comparison:
+    """Say which of some methods is better, by how much, and how sure that is.
+
+    Methods are compared on the same cases. Intervals come from draws of patients (of cases, where
+    no patients are named), p values from Wilcoxon's signed-rank test on patients' means, adjusted
+    by Holm over all pairs. Nothing is written; `Comparison` has the tables.
+
+    Parameters
+    ----------
+    results
+        At least two: a summary.json, a folder with one, the folder of a trained model (all folds),
+        of a fold, or of segmentations, with `references`. NAME=PATH gives a name. Results of
+        several datasets, the folders' `DatasetXXX_Name`, are compared dataset by dataset.
+    metrics
+        Names such as Dice, HD95; by default all that every result has. Metrics beside Dice and IoU
+        are in the metrics.json that `evaluate` writes.
+    references
+        The folder of references, for folders of segmentations that have no summary.json.
+    folds
+        Of models; by default those that all of them have finished.
+    patients
+        The patient of each case: a mapping; a JSON file or a CSV file with the columns case and
+        patient; or a regular expression whose first group is the patient. By default each case is
+        a patient of its own.
+    margin
+        Differences of means up to here do not matter: each pair gets a verdict such as
+        `equivalent`.
+    tie
+        Differences of a case up to here count as ties; by default 0.01, and 0.5 mm for distances.
+    missing
+        Cases that a method has not predicted are left out of all methods (`omit`), or count as 0
+        (`worst`).
+    undefined
+        Scores of labels that neither segmentation has are left out of all methods (`omit`), or
+        count as 1 (`perfect`).
+    level
+        Of intervals.
+    draws
+        Of the bootstrap.
+    seed
+        Of the draws.
+
+    Raises
+    ------
+    UsageError
+        Fewer than two results, or an argument out of range.
+    EvaluationError
+        There are no results at a path, one is named twice, or they have no case, label or metric
+        in common.
+    FileError
+        A file is damaged.
+    """
+    sources = [Source.parse(result) for result in results]
+    _check(sources, level, draws, margin, tie)
+    chosen = find_metrics(metrics)
+    settings = ComparisonSettings(
+        draws=draws, level=level, seed=seed, tie=tie, margin=margin, missing=missing,
+        undefined=undefined,
+    )  # fmt: skip
+    everything = read_results(sources, references=references, folds=[*map(str, folds)])
+    _refuse_twice(sources, everything)
+    parts = [
+        _compare_dataset(of_dataset, chosen, patients, settings)
+        for of_dataset in _by_dataset(everything)
+    ]
+    datasets = tuple(dataset for dataset, _ in parts)
+    ranks = _mean_ranks(datasets, [draws for _, draws in parts], level) if parts[1:] else ()
+    return Comparison(datasets=datasets, settings=settings, mean_ranks=ranks)
+
+
+def _check(
+    sources: Sequence[Source], level: float, draws: int, margin: float | None, tie: float | None
+) -> None:
+    if len(sources) < 2:
+        raise UsageError("Name at least two results to compare.")
+    if not 0.5 <= level < 1:
+        raise UsageError(f"`level=` {level}: a share such as 0.95 is needed, from 0.5 to below 1.")
+    if draws < MIN_DRAWS:
+        raise UsageError(f"`draws=` {draws}: at least {MIN_DRAWS} are needed.")
+    if margin is not None and not 0 < margin < float("inf"):
+        raise UsageError(f"`margin=` {margin}: a positive number is needed, such as 0.01.")
+    if tie is not None and not 0 <= tie < float("inf"):
+        raise UsageError(f"`tie=` {tie}: a number of at least 0 is needed.")
+
+
+def _refuse_twice(sources: Sequence[Source], results: Sequence[MethodResult]) -> None:
+    read: set[tuple[Path, ...]] = set()
+    for source, result in zip(sources, results, strict=True):
+        files = tuple(path.resolve() for path in result.sources)
+        if files in read:
+            raise EvaluationError(
+                f"{source.path}: is named twice. A method cannot be compared with itself."
+            )
+        read.add(files)
+
+
+def _by_dataset(results: Sequence[MethodResult]) -> list[tuple[MethodResult, ...]]:
+    """The results of each dataset; those whose dataset is unknown belong to the only one there is.
+
+    Raises
+    ------
+    EvaluationError
+        A dataset has one method only, or one name stands for two methods.
+    """
+    known = list(dict.fromkeys(one.dataset for one in results if one.dataset))
+    if len(known) < 2 or any(not one.dataset for one in results):
+        groups = [tuple(results)]
+    else:
+        groups = [tuple(one for one in results if one.dataset == name) for name in known]
+    for group in groups:
+        names = [one.name for one in group]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise EvaluationError(
+                f"{twice[0]}: two results have this name. Give them names: NAME=PATH."
+            )
+        if len(group) < 2:
+            others = listed(name for name in known if name != group[0].dataset)
+            raise EvaluationError(
+                f"{names[0]}: is the only result for {group[0].dataset}; the others are for "
+                f"{others}. Methods are compared on the same dataset."
+            )
+    return groups
+
+
+def _compare_dataset(
+    results: tuple[MethodResult, ...],
+    chosen: Sequence[Metric],
+    patients: Mapping[str, str] | str | os.PathLike[str] | None,
+    settings: ComparisonSettings,
+) -> tuple[DatasetComparison, dict[str, Floats]]:
+    """The comparison, and by metric the draws of the methods' means."""
+    metrics = available_metrics(results, chosen or tuple(METRICS.values()))
+    lacking = [metric.key for metric in chosen if metric not in metrics]
+    if lacking or not metrics:
+        raise EvaluationError(
+            f"{listed(lacking) or 'Dice'}: not every result has this metric. Compute it: "
+            f"`evaluate` with `metrics=`."
+        )
+    paired = []
+    clusters = None
+    for metric in metrics:
+        scores = collect_scores(
+            results, metric, missing=settings.missing, undefined=settings.undefined
+        )
+        if clusters is None:
+            cases = scores.cases
+            clusters = Clusters.of(cases if patients is None else patients_of(cases, patients))
+        paired.append(PairedComparison(scores, clusters, settings))
+    assert clusters is not None, "there is at least one metric"
+    compared = tuple(one.result() for one in paired)
+    count = None if patients is None else clusters.size
+    comparison = DatasetComparison(
+        dataset=results[0].dataset,
+        results=results,
+        patients=count,
+        metrics=compared,
+        findings=find_all(Compared(results, compared, count)),
+    )
+    draws = {metric.key: one.draws for metric, one in zip(metrics, paired, strict=True)}
+    return comparison, draws
+
+
+def _mean_ranks(
+    datasets: Sequence[DatasetComparison], draws: Sequence[dict[str, Floats]], level: float
+) -> tuple[MeanRank, ...]:
+    """Of the methods and metrics that all datasets have; none where these are fewer than two."""
+    methods = [name for name in datasets[0].methods if all(name in one.methods for one in datasets)]
+    keys = [key for key in draws[0] if all(key in of_dataset for of_dataset in draws)]
+    ranks: list[MeanRank] = []
+    for key in keys if len(methods) > 1 else ():
+        rows = [[one.methods.index(name) for name in methods] for one in datasets]
+        chosen = [of_dataset[key][row] for of_dataset, row in zip(draws, rows, strict=True)]
+        in_data = []
+        for dataset, row in zip(datasets, rows, strict=True):
+            metric = next(one for one in dataset.metrics if one.metric.key == key)
+            means = np.array([one.mean for one in metric.of_label()])[row]
+            in_data.append(mid_ranks(metric.metric.sign * means))
+        own = np.mean(in_data, 0)
+        for number, interval in enumerate(mean_ranks(chosen, level)):
+            ranks.append(
+                MeanRank(
+                    metric=key, method=methods[number], rank=float(own[number]), interval=interval
+                )
+            )
+    return tuple(ranks)

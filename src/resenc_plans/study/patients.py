@@ -1,0 +1,78 @@
+"""Which patient each case is of."""
+
+import csv
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from resenc_plans.errors import FileError, UsageError
+from resenc_plans.files import open_regular, read_json
+from resenc_plans.reprs import listed
+
+
+def patients_of(
+    cases: Sequence[str], patients: Mapping[str, str] | str | os.PathLike[str]
+) -> list[str]:
+    """The patient of each case.
+
+    Parameters
+    ----------
+    cases
+        Names of cases.
+    patients
+        The patient by case; a file with it, JSON or CSV with the columns case and patient; or a
+        regular expression, whose first group, or whole match, is the patient.
+
+    Raises
+    ------
+    UsageError
+        A case has no patient, or the pattern is none.
+    FileError
+        The file cannot be read.
+    """
+    if isinstance(patients, Mapping):
+        by_case = dict(patients)
+    elif Path(patients).is_file():
+        by_case = _read(Path(patients))
+    else:
+        by_case = _matched(cases, os.fspath(patients))
+    lacking = [case for case in cases if case not in by_case]
+    if lacking:
+        raise UsageError(
+            f"`patients=` {'' if isinstance(patients, Mapping) else os.fspath(patients)}: names no "
+            f"patient for {len(lacking)} of {len(cases)} cases: {listed(lacking)}."
+        )
+    return [by_case[case] for case in cases]
+
+
+def _matched(cases: Sequence[str], pattern: str) -> dict[str, str]:
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(
+            f"`patients=` {pattern}: neither a file nor a regular expression ({error})."
+        ) from None
+    matches = {case: expression.search(case) for case in cases}
+    return {
+        case: match[1] if expression.groups else match[0]
+        for case, match in matches.items()
+        if match is not None
+    }
+
+
+def _read(path: Path) -> dict[str, str]:
+    if path.suffix == ".json":
+        document = read_json(path)
+        if not isinstance(document, dict):
+            raise FileError(f"{path}: is not a JSON object of patients by case.")
+        return {case: str(patient) for case, patient in document.items()}
+    with open_regular(path) as stream:
+        try:
+            lines = stream.read().decode("utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            raise FileError(f"{path}: not text in UTF-8.") from None
+    rows = list(csv.DictReader(lines))
+    if not rows or not {"case", "patient"} <= rows[0].keys():
+        raise FileError(f"{path}: a CSV file with the columns case and patient is needed.")
+    return {row["case"]: row["patient"] for row in rows}

@@ -1,0 +1,191 @@
+"""What makes methods less comparable, or a comparison less sure, as findings with ids."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from resenc_plans.datasets.finding import Finding, Severity, worst_first
+from resenc_plans.reprs import listed
+from resenc_plans.runs.comparability import compare_all_runs
+from resenc_plans.runs.model_folder import ModelFolder
+from resenc_plans.study.comparison import MetricComparison
+from resenc_plans.study.results import MethodResult
+
+MIN_PATIENTS = 30
+"""Below, intervals of bootstraps are too narrow; docs/compare.md has the figures."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What the rules look at: the results, and what their comparison gave."""
+
+    results: tuple[MethodResult, ...]
+    metrics: tuple[MetricComparison, ...]
+    patients: int | None
+
+
+@dataclass(frozen=True)
+class ResultRule:
+    """A rule: its id, how bad a violation is, and what it says."""
+
+    id: str
+    severity: Severity
+    """error: a ranking would be wrong; warning: it needs to be said; note: for information."""
+    subject: str
+    messages: Callable[[Compared], Iterator[str]]
+
+
+def find_all(compared: Compared) -> tuple[Finding, ...]:
+    """What all rules say, those of the runs of trained models included, worst first."""
+    findings = [
+        Finding(rule.id, rule.severity, message)
+        for rule in RULES
+        for message in rule.messages(compared)
+    ]
+    return worst_first([*findings, *_of_runs(compared.results)])
+
+
+def _of_runs(results: Sequence[MethodResult]) -> Iterator[Finding]:
+    """How the runs of trained models differ, by `resenc_plans.runs.comparability`."""
+    models: list[ModelFolder] = [one.model for one in results if one.model is not None]
+    names = {one.model: one.name for one in results if one.model is not None}
+    folds = [
+        fold for fold in results[0].folds if all(fold in one.folds for one in results if one.model)
+    ]
+    for comparison in compare_all_runs(models, folds) if len(names) > 1 and folds else ():
+        pair = f"{names[comparison.first]} and {names[comparison.second]}"
+        for one in comparison.differences:
+            if one.is_known:
+                yield Finding(one.rule, one.severity, f"{pair}: {one.message}")
+        if comparison.unknown:
+            subjects = listed(dict.fromkeys(one.subject for one in comparison.unknown), 20)
+            yield Finding("R000", "note", f"{pair}: not recorded of both: {subjects}")
+
+
+def _missing_cases(compared: Compared) -> Iterator[str]:
+    everything = {case for one in compared.results for case in one.cases}
+    for one in compared.results:
+        lacking = sorted(everything - {*one.cases})
+        if lacking:
+            yield (
+                f"{one.name}: {len(lacking)} of {len(everything)} cases are missing: "
+                f"{listed(lacking)}"
+            )
+
+
+def _labels(compared: Compared) -> Iterator[str]:
+    everything = dict.fromkeys(label for one in compared.results for label in one.labels)
+    for one in compared.results:
+        lacking = [label for label in everything if label not in one.labels]
+        if lacking:
+            yield f"{one.name}: has no label {listed(lacking)}, which the others have"
+
+
+def _label_names(compared: Compared) -> Iterator[str]:
+    for first, second in combinations(compared.results, 2):
+        shared = first.label_names.keys() & second.label_names.keys()
+        other = [label for label in shared if first.label_names[label] != second.label_names[label]]
+        if other:
+            label = min(other, key=str)
+            yield (
+                f"{first.name} and {second.name}: label {label} is "
+                f"{first.label_names[label]} in one and {second.label_names[label]} in the other"
+            )
+
+
+def _references(compared: Compared) -> Iterator[str]:
+    """Other numbers of voxels mean other references."""
+    first = compared.results[0]
+    for other in compared.results[1:]:
+        cases = sorted(
+            case
+            for case in first.cases.keys() & other.cases.keys()
+            if any(
+                first.cases[case].metrics[label]["n_ref"]
+                != other.cases[case].metrics[label]["n_ref"]
+                for label in first.cases[case].metrics.keys() & other.cases[case].metrics.keys()
+            )
+        )
+        if cases:
+            yield (
+                f"{first.name} and {other.name}: the references have other numbers of voxels in "
+                f"{len(cases)} cases: {listed(cases)}"
+            )
+
+
+def _references_by_name(compared: Compared) -> Iterator[str]:
+    """References that are not there were compared by name and number of voxels alone."""
+    absent = [
+        one.name
+        for one in compared.results
+        if any(not Path(case.reference_file).is_file() for case in one.cases.values())
+    ]
+    if absent:
+        yield (
+            f"{listed(absent)}: references cannot be opened where summary.json names them, so they "
+            "were compared by the names of cases and by their numbers of voxels"
+        )
+
+
+def _same_twice(compared: Compared) -> Iterator[str]:
+    for pair in compared.metrics[0].pairs_of():
+        if pair.difference == 0 and pair.wins == pair.losses == 0 and pair.p != pair.p:
+            yield f"{pair.first} and {pair.second}: have the same score in every case"
+
+
+def _unfinished(compared: Compared) -> Iterator[str]:
+    for one in compared.results:
+        if one.unfinished:
+            folds = listed(f"fold {fold}" for fold in one.unfinished)
+            yield f"{one.name}: {folds} is not finished, so its cases are left out"
+
+
+def _few_patients(compared: Compared) -> Iterator[str]:
+    count = compared.patients or len(compared.metrics[0].scores.cases)
+    if count < MIN_PATIENTS:
+        what = "patients" if compared.patients else "cases"
+        yield f"{count} {what}: the intervals of so few are too narrow"
+
+
+def _too_few_for_difference(compared: Compared) -> Iterator[str]:
+    for pair in compared.metrics[0].pairs_of():
+        if 0 < abs(pair.difference) < pair.detectable and not pair.p_holm < 0.05:
+            yield (
+                f"{pair.first} and {pair.second}: differ by {abs(pair.difference):.4f}, and so few "
+                f"cases show differences from {pair.detectable:.4f} only"
+            )
+
+
+def _undefined(compared: Compared) -> Iterator[str]:
+    for metric in compared.metrics:
+        for label, cases, scored in metric.scores.undefined():
+            most = {name: count for name, count in scored.items() if count}
+            text = ", ".join(f"{name} in {count}" for name, count in most.items())
+            yield (
+                f"{metric.metric.key} of label {label}: {cases} cases are left out, since not "
+                "every method has a value" + (f" (values there: {text})" if text else "")
+            )
+
+
+def _one_training(compared: Compared) -> Iterator[str]:
+    yield (
+        f"each of the {len(compared.results)} methods was trained once: how much another seed "
+        "would change is not part of any interval"
+    )
+
+
+RULES: tuple[ResultRule, ...] = (
+    ResultRule("C001", "error", "missing cases", _missing_cases),
+    ResultRule("C002", "error", "labels", _labels),
+    ResultRule("C003", "error", "names of labels", _label_names),
+    ResultRule("C004", "error", "references", _references),
+    ResultRule("C005", "error", "the same results twice", _same_twice),
+    ResultRule("C006", "error", "unfinished folds", _unfinished),
+    ResultRule("C101", "warning", "undefined scores", _undefined),
+    ResultRule("C102", "warning", "few cases", _few_patients),
+    ResultRule("C103", "warning", "too few cases for the difference", _too_few_for_difference),
+    ResultRule("C104", "note", "references by name", _references_by_name),
+    ResultRule("C105", "note", "one seed", _one_training),
+)
+"""Beside those of `resenc_plans.runs.comparability.RULES`, which look at trained models."""

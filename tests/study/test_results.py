@@ -1,0 +1,102 @@
+"""Reading results: which files count, and what they are called."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resenc_plans.errors import EvaluationError, FileError
+from resenc_plans.study.results import MethodResult, Source, read_results
+from tests.evaluation.label_folders import write_dataset_json, write_labels
+from tests.study.made_results import dice_like, write_summary
+
+ARGUMENT = "nnUNetTrainer__nnUNetPlans__3d_fullres"
+
+
+def read(*paths: Path | str, **options: object) -> tuple[MethodResult, ...]:
+    return read_results([Source.parse(path) for path in paths], **options)  # type: ignore[arg-type]
+
+
+def write_model(folder: Path, folds: dict[str, dict[str, list[float]]]) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "plans.json").write_text("{}")
+    write_dataset_json(folder / "dataset.json", {"background": 0, "front": 1, "back": 2}, None)
+    for fold, dice in folds.items():
+        write_summary(folder / f"fold_{fold}" / "validation", dice)
+    return folder
+
+
+FOLDS = {"0": {"a": [0.9, 0.8]}, "1": {"b": [0.7, 0.6]}}
+
+
+def test_the_folds_of_a_model_are_read_as_one(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "Dataset004_Small" / ARGUMENT, FOLDS)
+    [result] = read(folder)
+    assert (result.name, result.dataset) == (ARGUMENT, "Dataset004_Small")
+    assert sorted(result.cases) == ["a", "b"]
+    assert result.folds == ("0", "1")
+    assert result.label_names[1] == "front"
+
+
+def test_models_are_compared_on_the_folds_that_all_have_finished(tmp_path: Path) -> None:
+    one = write_model(tmp_path / "D" / ARGUMENT, FOLDS)
+    other = write_model(tmp_path / "D" / f"{ARGUMENT}_b", FOLDS)
+    (other / "fold_1" / "validation" / "summary.json").unlink()
+    first, second = read(one, other)
+    assert first.folds == second.folds == ("0",)
+    assert second.unfinished == ("1",)
+
+
+def test_a_summary_a_fold_and_a_folder_of_predictions_are_read(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "D" / ARGUMENT, FOLDS)
+    predictions = write_summary(tmp_path / "predictions", {"a": [0.5, 0.5]})
+    fold, file, folder = read(model / "fold_0", predictions / "summary.json", f"mine={predictions}")
+    assert fold.name == ARGUMENT
+    assert fold.label_names[2] == "back"
+    assert file.name == "predictions"
+    assert folder.name == "mine"
+
+
+def test_predictions_without_a_summary_are_evaluated_and_nothing_is_written(tmp_path: Path) -> None:
+    write_dataset_json(tmp_path / "dataset.json", {"background": 0, "front": 1}, None)
+    array = np.zeros((4, 5, 6), np.uint8)
+    array[1:3, 1:4, 2:5] = 1
+    for folder in ("references", "predictions"):
+        write_labels(tmp_path / folder / "a.nii.gz", array)
+    [result] = read(tmp_path / "predictions", references=tmp_path / "references")
+    assert result.cases["a"].metrics[1]["Dice"] == 1
+    assert not (tmp_path / "predictions" / "summary.json").exists()
+
+
+def test_names_that_are_alike_get_the_folders_above_them(tmp_path: Path) -> None:
+    paths = [write_summary(tmp_path / name / "test", {"a": [0.5, 0.5]}) for name in ("x", "y")]
+    assert [result.name for result in read(*paths)] == ["x/test", "y/test"]
+
+
+def test_a_case_in_two_folds_is_refused(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / ARGUMENT, {"0": FOLDS["0"], "1": FOLDS["0"]})
+    with pytest.raises(EvaluationError, match="case a occurs twice"):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path.parent, "no such file or folder"),
+        (lambda path: path.mkdir(), "no summary.json, no folds and no segmentations"),
+        (lambda path: write_labels(path / "a.nii.gz", np.zeros((2, 2, 2))), "Evaluate them"),
+        (lambda path: write_model(path / ARGUMENT, FOLDS), f"Name one: {ARGUMENT}"),
+        (lambda path: (path / "fold_0").mkdir(parents=True), "the training is not finished"),
+    ],
+)
+def test_a_path_without_results_is_named(make: object, message: str, tmp_path: Path) -> None:
+    make(tmp_path / "x")  # type: ignore[operator]
+    with pytest.raises(EvaluationError, match=message):
+        read(tmp_path / "x")
+
+
+def test_a_truncated_summary_is_named(tmp_path: Path) -> None:
+    path = write_summary(tmp_path / "x", dice_like(3)) / "summary.json"
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(FileError, match="was it truncated"):
+        read(tmp_path / "x")
