@@ -27,7 +27,7 @@ def test_the_table_has_a_row_per_method_and_per_pair(run: Run, pair: tuple[Path,
     assert [row[0] for row in rows[1:4]] == ["method", "small", "large"]
     assert rows[5][0] == "small - large"
     assert rows[5][-1] == "inferior"
-    assert "C105 each of the 2 methods was trained once" in done.err
+    assert "C202 each of the 2 methods was trained once" in done.err
 
 
 def test_json_stands_alone_in_full_precision(run: Run, pair: tuple[Path, Path]) -> None:

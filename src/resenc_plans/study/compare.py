@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from resenc_plans.errors import EvaluationError, UsageError
 from resenc_plans.reprs import listed
+from resenc_plans.study.budgets import Budget, find_budgets
 from resenc_plans.study.comparison import (
     Comparison,
     ComparisonSettings,
@@ -17,6 +19,7 @@ from resenc_plans.study.comparison import (
 from resenc_plans.study.metrics import METRICS, Metric, find_metrics
 from resenc_plans.study.paired import PairedComparison
 from resenc_plans.study.patients import patients_of
+from resenc_plans.study.report.write import refuse_to_replace, write_report
 from resenc_plans.study.results import MethodResult, Source, read_results
 from resenc_plans.study.rules import Compared, find_all
 from resenc_plans.study.scores import (
@@ -37,6 +40,7 @@ def compare(
     references: str | os.PathLike[str] | None = None,
     folds: Sequence[int | str] = (),
     patients: Mapping[str, str] | str | os.PathLike[str] | None = None,
+    budgets: Mapping[str, str] | None = None,
     margin: float | None = None,
     tie: float | None = None,
     missing: Missing = "omit",
@@ -44,12 +48,15 @@ def compare(
     level: float = 0.95,
     draws: int = 10_000,
     seed: int = 12345,
+    output: str | os.PathLike[str] | None = None,
+    images: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
 ) -> Comparison:
     """Say which of some methods is better, by how much, and how sure that is.
 
     Methods are compared on the same cases. Intervals come from draws of patients (of cases, where
     no patients are named), p values from Wilcoxon's signed-rank test on patients' means, adjusted
-    by Holm over all pairs. Nothing is written; `Comparison` has the tables.
+    by Holm over all pairs. Without `output`, nothing is written; `Comparison` has the tables.
 
     Parameters
     ----------
@@ -68,6 +75,9 @@ def compare(
         The patient of each case: a mapping; a JSON file or a CSV file with the columns case and
         patient; or a regular expression whose first group is the patient. By default each case is
         a patient of its own.
+    budgets
+        What a training takes, by method, such as `{"mine": "68h,17.3GB"}`. By default what the
+        folds of models recorded (cost.json).
     margin
         Differences of means up to here do not matter: each pair gets a verdict such as
         `equivalent`.
@@ -85,6 +95,13 @@ def compare(
         Of the bootstrap.
     seed
         Of the draws.
+    output
+        A folder for the report: report.html, report.md, table.tex, cases.csv, results.json.
+    images
+        With `output`: the folder of the images, CASE_0000 with the segmentations' file ending, to
+        draw the worst cases on.
+    overwrite
+        Whether to replace an earlier report.
 
     Raises
     ------
@@ -94,8 +111,12 @@ def compare(
         There are no results at a path, one is named twice, or they have no case, label or metric
         in common.
     FileError
-        A file is damaged.
+        A file is damaged, or the report cannot be written or already exists.
     """
+    if images is not None and output is None:
+        raise UsageError("`images=` needs `output=`, the folder of the report.")
+    if output is not None:
+        refuse_to_replace(Path(output), overwrite)
     sources = [Source.parse(result) for result in results]
     _check(sources, level, draws, margin, tie)
     chosen = find_metrics(metrics)
@@ -105,13 +126,19 @@ def compare(
     )  # fmt: skip
     everything = read_results(sources, references=references, folds=[*map(str, folds)])
     _refuse_twice(sources, everything)
+    given = {name: Budget.parse(text) for name, text in (budgets or {}).items()}
+    known = find_budgets(everything, given)
     parts = [
-        _compare_dataset(of_dataset, chosen, patients, settings)
+        _compare_dataset(of_dataset, chosen, patients, settings, known)
         for of_dataset in _by_dataset(everything)
     ]
     datasets = tuple(dataset for dataset, _ in parts)
     ranks = _mean_ranks(datasets, [draws for _, draws in parts], level) if parts[1:] else ()
-    return Comparison(datasets=datasets, settings=settings, mean_ranks=ranks)
+    comparison = Comparison(datasets=datasets, settings=settings, mean_ranks=ranks)
+    if output is None:
+        return comparison
+    written, problems = write_report(comparison, output, images=images, overwrite=overwrite)
+    return replace(comparison, written=written, not_drawn=problems)
 
 
 def _check(
@@ -174,6 +201,7 @@ def _compare_dataset(
     chosen: Sequence[Metric],
     patients: Mapping[str, str] | str | os.PathLike[str] | None,
     settings: ComparisonSettings,
+    budgets: Mapping[str, Budget],
 ) -> tuple[DatasetComparison, dict[str, Floats]]:
     """The comparison, and by metric the draws of the methods' means."""
     metrics = available_metrics(results, chosen or tuple(METRICS.values()))
@@ -196,12 +224,14 @@ def _compare_dataset(
     assert clusters is not None, "there is at least one metric"
     compared = tuple(one.result() for one in paired)
     count = None if patients is None else clusters.size
+    of_methods = {one.name: budgets[one.name] for one in results if one.name in budgets}
     comparison = DatasetComparison(
         dataset=results[0].dataset,
         results=results,
         patients=count,
         metrics=compared,
-        findings=find_all(Compared(results, compared, count)),
+        budgets=of_methods,
+        findings=find_all(Compared(results, compared, count, of_methods)),
     )
     draws = {metric.key: one.draws for metric, one in zip(metrics, paired, strict=True)}
     return comparison, draws

@@ -3,14 +3,16 @@
 import csv
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from resenc_plans.datasets.finding import Finding, Severity
 from resenc_plans.datasets.labels import Region
+from resenc_plans.execution.cases import CaseProblem
 from resenc_plans.files import finite
 from resenc_plans.reprs import card, listed
+from resenc_plans.study.budgets import Budget
 from resenc_plans.study.metrics import Metric
 from resenc_plans.study.results import MethodResult
 from resenc_plans.study.scores import Missing, Scores, Undefined
@@ -114,6 +116,8 @@ class DatasetComparison:
     patients: int | None
     """None where no patients are named."""
     metrics: tuple[MetricComparison, ...]
+    budgets: Mapping[str, Budget]
+    """Of the methods of which they are known."""
     findings: tuple[Finding, ...]
     """What makes the methods less comparable, worst first."""
 
@@ -162,8 +166,10 @@ class Comparison:
     settings: ComparisonSettings
     mean_ranks: tuple[MeanRank, ...] = ()
     """Over datasets, of the methods that all of them have; empty for one dataset."""
-    written: tuple[Path, ...] = field(default=())
+    written: tuple[Path, ...] = ()
     """The files of the report."""
+    not_drawn: tuple[CaseProblem, ...] = ()
+    """Cases whose overlay could not be drawn."""
 
     def __repr__(self) -> str:
         first = self.datasets[0]
@@ -273,6 +279,7 @@ class Comparison:
                     "labels": dataset.labels,
                     "cases": list(dataset.cases),
                     "patients": dataset.patients,
+                    "budgets": {name: asdict(one) for name, one in dataset.budgets.items()},
                     "metrics": [
                         {
                             "metric": metric.metric.key,

@@ -1,6 +1,6 @@
 """What makes methods less comparable, or a comparison less sure, as findings with ids."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -9,6 +9,7 @@ from resenc_plans.datasets.finding import Finding, Severity, worst_first
 from resenc_plans.reprs import listed
 from resenc_plans.runs.comparability import compare_all_runs
 from resenc_plans.runs.model_folder import ModelFolder
+from resenc_plans.study.budgets import MAX_RATIO, Budget, nearest_preset
 from resenc_plans.study.comparison import MetricComparison
 from resenc_plans.study.results import MethodResult
 
@@ -23,6 +24,7 @@ class Compared:
     results: tuple[MethodResult, ...]
     metrics: tuple[MetricComparison, ...]
     patients: int | None
+    budgets: Mapping[str, Budget]
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,36 @@ def _undefined(compared: Compared) -> Iterator[str]:
             )
 
 
+def _budgets(compared: Compared) -> Iterator[str]:
+    """A method is to be compared with the preset that most closely matches its budget."""
+    for name, budget in compared.budgets.items():
+        match = nearest_preset(budget)
+        ratios = [
+            (1 / ratio, what)
+            for ratio, what in ((match.vram_ratio, "GPU memory"), (match.hours_ratio, "hours"))
+            if ratio and ratio * MAX_RATIO < 1
+        ]
+        for times, what in ratios:
+            yield (
+                f"{name}: takes {times:.1f} times the {what} of the nearest preset, "
+                f"{match.result.system} ({match.result.vram_gb:g} GB and {match.result.hours:g} h "
+                "on an A100, as published)"
+            )
+
+
+def _unlike_budgets(compared: Compared) -> Iterator[str]:
+    for first, second in combinations(compared.budgets, 2):
+        one, other = compared.budgets[first], compared.budgets[second]
+        for what, here, there in (
+            ("hours", one.hours, other.hours),
+            ("GPU memory", one.gigabytes, other.gigabytes),
+        ):
+            if here and there and max(here / there, there / here) > MAX_RATIO:
+                more, less = (first, second) if here > there else (second, first)
+                times = max(here / there, there / here)
+                yield f"{more}: takes {times:.1f} times the {what} of {less}"
+
+
 def _one_training(compared: Compared) -> Iterator[str]:
     yield (
         f"each of the {len(compared.results)} methods was trained once: how much another seed "
@@ -185,7 +217,9 @@ RULES: tuple[ResultRule, ...] = (
     ResultRule("C101", "warning", "undefined scores", _undefined),
     ResultRule("C102", "warning", "few cases", _few_patients),
     ResultRule("C103", "warning", "too few cases for the difference", _too_few_for_difference),
-    ResultRule("C104", "note", "references by name", _references_by_name),
-    ResultRule("C105", "note", "one seed", _one_training),
+    ResultRule("C104", "warning", "budget beyond the nearest preset's", _budgets),
+    ResultRule("C105", "warning", "budgets of two methods", _unlike_budgets),
+    ResultRule("C201", "note", "references by name", _references_by_name),
+    ResultRule("C202", "note", "one seed", _one_training),
 )
 """Beside those of `resenc_plans.runs.comparability.RULES`, which look at trained models."""

@@ -2,15 +2,23 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resenc_plans.cli.options import FoldsOption, Format, FormatOption, parse_folds
+from resenc_plans.cli.options import (
+    FoldsOption,
+    Format,
+    FormatOption,
+    OverwriteOption,
+    parse_folds,
+)
 from resenc_plans.cli.render import note, print_json, print_table, say
+from resenc_plans.errors import UsageError
 
 if TYPE_CHECKING:
-    from resenc_plans.study.comparison import Comparison, DatasetComparison, MetricComparison
+    from resenc_plans.study.comparison import Comparison
+    from resenc_plans.study.report.tables import Table
 
 _STYLES = {"error": "red", "warning": "yellow", "note": ""}
 
@@ -64,6 +72,16 @@ def compare(
             show_default=False,
         ),
     ] = None,
+    budgets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--budget",
+            metavar="NAME=HOURS,GB",
+            help="What the training of a method takes, such as mine=68h,17.3GB. Repeatable. "
+            "Default: as its folds recorded it.",
+            show_default=False,
+        ),
+    ] = None,
     margin: Annotated[
         float | None,
         typer.Option(
@@ -96,6 +114,25 @@ def compare(
     level: Annotated[float, typer.Option(help="Of intervals.")] = 0.95,
     draws: Annotated[int, typer.Option(help="Of the bootstrap.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 12345,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FOLDER",
+            help="Write report.html, report.md, table.tex, cases.csv and results.json there.",
+            show_default=False,
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="With -o: the folder of the images, CASE_0000, to draw the worst cases on.",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: OverwriteOption = False,
     format: FormatOption = Format.TABLE,
 ) -> None:
     """Say which method is better, by how much, and how sure that is.
@@ -111,75 +148,49 @@ def compare(
         references=references, folds=parse_folds(folds), patients=patients,
         margin=margin, tie=tie, missing=missing.value, undefined=undefined.value,
         level=level, draws=draws, seed=seed,
+        budgets=_budgets(budgets), output=output, images=images, overwrite=overwrite,
     )  # fmt: skip
     if format is Format.JSON:
         print_json(comparison.to_dict())
     else:
         _print_tables(comparison)
+    for problem in comparison.not_drawn:
+        note(f"{problem.case}: is not drawn. {problem.reason}")
+    for path in comparison.written:
+        (note if format is Format.JSON else say)(f"Wrote {path}.")
     for dataset in comparison.datasets:
         for finding in dataset.findings:
             note(f"{finding.rule} {finding.message}.", style=_STYLES[finding.severity])
 
 
 def _print_tables(comparison: "Comparison") -> None:
+    """By all metrics, without IoU, which orders cases as Dice does."""
+    from resenc_plans.study.report.tables import budget_table, rank_table, tables_of
+
     for dataset in comparison.datasets:
         if comparison.datasets[1:]:
             say(dataset.dataset, style="bold")
         for metric in dataset.metrics:
-            if metric.metric.key != "IoU":
-                _print_metric(dataset, metric)
+            if metric.metric.key != "IoU" or len(dataset.metrics) == 1:
+                for table in tables_of(dataset, metric):
+                    _print(table)
+        if dataset.budgets:
+            _print(budget_table(dataset))
     if comparison.mean_ranks:
-        rows = [
-            (one.metric, one.method, f"{one.rank:.2f}", _interval(one.interval, 2))
-            for one in comparison.mean_ranks
-        ]
-        title = f"Mean rank over {len(comparison.datasets)} datasets"
-        print_table(("metric", "method", "rank", "interval"), rows, title=title)
+        _print(rank_table(comparison))
 
 
-def _print_metric(dataset: "DatasetComparison", metric: "MetricComparison") -> None:
-    digits = 4 if metric.metric.is_share else 2
-    title = f"{metric.metric.title}{f' [{metric.metric.unit}]' if metric.metric.unit else ''}"
-    labels = list(dict.fromkeys(one.label for one in metric.methods))
-    rows = []
-    for number, score in enumerate(metric.of_label()):
-        rows.append(
-            (
-                score.method,
-                str(score.cases),
-                f"{score.mean:.{digits}f}",
-                _interval(score.bca, digits),
-                f"{score.median:.{digits}f}",
-                f"{score.rank.rank:g}",
-                f"{score.rank.interval.low:g}-{score.rank.interval.high:g}",
-                f"{score.rank.probabilities[0]:.2f}",
-                *(f"{metric.of_label(label)[number].mean:.{digits}f}" for label in labels[1:]),
-            )
+def _print(table: "Table") -> None:
+    print_table(table.columns, table.rows, title=table.title)
+
+
+def _budgets(texts: list[str] | None) -> dict[str, str]:
+    """The budgets of `--budgets NAME=35h,22.7GB`."""
+    pairs = [text.rpartition("=") for text in texts or ()]
+    bad = next((pair for pair in pairs if not pair[0]), None)
+    if bad is not None:
+        raise UsageError(
+            f"--budget {bad[2]!r}: a method's name and its budget are needed, such as "
+            "mine=35h,22.7GB."
         )
-    names = [dataset.label_title(label) for label in labels[1:]]
-    columns = ("method", "cases", "mean", "interval", "median", "rank", "ranks", "P(first)")
-    print_table((*columns, *names), rows, title=f"{title}, mean over labels, then each label")
-    pairs = [
-        (
-            f"{pair.first} - {pair.second}",
-            f"{pair.difference:+.{digits}f}",
-            _interval(pair.bca, digits, "+"),
-            _p(pair.p),
-            _p(pair.p_holm),
-            f"{pair.wins}/{pair.ties}/{pair.losses}",
-            f"{pair.detectable:.{digits}f}",
-            *([pair.verdict] if pair.verdict else []),
-        )
-        for pair in metric.pairs_of()
-    ]
-    headings = ("pair", "difference", "interval", "p", "p (Holm)", "wins/ties/losses", "detectable")
-    verdicts = ("first is",) if metric.pairs_of()[0].verdict else ()
-    print_table((*headings, *verdicts), pairs)
-
-
-def _interval(interval: Any, digits: int, sign: str = "") -> str:
-    return f"{interval.low:{sign}.{digits}f} to {interval.high:{sign}.{digits}f}"
-
-
-def _p(value: float) -> str:
-    return "-" if value != value else f"{value:.4f}" if value >= 0.0001 else "<0.0001"
+    return {name: budget for name, _, budget in pairs}

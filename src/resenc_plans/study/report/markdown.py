@@ -1,0 +1,51 @@
+"""The report as Markdown."""
+
+from collections.abc import Iterator
+
+from resenc_plans.study.comparison import Comparison, DatasetComparison
+from resenc_plans.study.report.tables import Table, budget_table, rank_table, tables_of
+from resenc_plans.study.report.text import CITATIONS, limits, methods_paragraph
+
+
+def markdown_report(comparison: Comparison) -> str:
+    """All tables, findings and paragraphs."""
+    return "\n".join(_lines(comparison)) + "\n"
+
+
+def _lines(comparison: Comparison) -> Iterator[str]:
+    yield from ("# Comparison of methods", "")
+    for dataset in comparison.datasets:
+        yield from (f"## {dataset.dataset or 'Results'}", "")
+        yield from _findings(dataset)
+        for metric in dataset.metrics:
+            for table in tables_of(dataset, metric):
+                yield from _table(table)
+        if dataset.budgets:
+            yield from _table(budget_table(dataset))
+    if comparison.mean_ranks:
+        yield from _table(rank_table(comparison))
+    yield from ("## Methods", "", methods_paragraph(comparison), "")
+    yield from ("## What this comparison cannot show", "")
+    yield from (f"- {sentence}" for sentence in limits(comparison))
+    yield from ("", "## References", "", *(f"- {citation}" for citation in CITATIONS))
+
+
+def _findings(dataset: DatasetComparison) -> Iterator[str]:
+    for finding in dataset.findings:
+        yield f"- {finding.severity} {finding.rule}: {_escaped(finding.message)}."
+    if dataset.findings:
+        yield ""
+
+
+def _table(table: Table) -> Iterator[str]:
+    yield from (f"### {_escaped(table.title)}", "")
+    yield f"| {' | '.join(map(_escaped, table.columns))} |"
+    yield f"|{'---|' * len(table.columns)}"
+    for row in table.rows:
+        yield f"| {' | '.join(map(_escaped, row))} |"
+    yield ""
+
+
+def _escaped(text: str) -> str:
+    """Text in which underscores and the like mean themselves."""
+    return "".join(f"\\{c}" if c in "\\`*_|<[" else c for c in " ".join(text.split()))

@@ -1,0 +1,145 @@
+"""The tables of a comparison as rows of text, for the terminal, Markdown and the page."""
+
+from dataclasses import dataclass
+
+from resenc_plans.study.comparison import (
+    ALL_LABELS,
+    Comparison,
+    DatasetComparison,
+    MetricComparison,
+)
+from resenc_plans.study.statistics.bootstrap import Interval
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, the names of the columns, and rows."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def tables_of(dataset: DatasetComparison, metric: MetricComparison) -> tuple[Table, ...]:
+    """The methods over all labels, the pairs, and the methods label by label."""
+    title = metric_title(metric)
+    labels = tuple(dict.fromkeys(one.label for one in metric.methods))[1:]
+    own = Table(
+        f"{title}, mean over labels",
+        ("method", "cases", "mean", "interval", "median", "rank", "ranks", "P(first)"),
+        tuple(
+            (
+                score.method,
+                str(score.cases),
+                number(metric, score.mean),
+                interval(metric, score.bca),
+                number(metric, score.median),
+                f"{score.rank.rank:g}",
+                f"{score.rank.interval.low:g}-{score.rank.interval.high:g}",
+                f"{score.rank.probabilities[0]:.2f}",
+            )
+            for score in metric.of_label()
+        ),
+    )
+    if not labels[1:]:
+        return own, pairs_table(metric, ALL_LABELS, f"{title}, differences")
+    return (
+        own,
+        pairs_table(metric, ALL_LABELS, f"{title}, differences of the means over labels"),
+        Table(
+            f"{title} by label, mean and interval",
+            ("method", *(dataset.label_title(label) for label in labels)),
+            tuple(
+                (
+                    method,
+                    *(
+                        f"{number(metric, score.mean)} ({interval(metric, score.bca)})"
+                        for score in metric.methods
+                        if score.method == method and score.label != ALL_LABELS
+                    ),
+                )
+                for method in dataset.methods
+            ),
+        ),
+    )
+
+
+def pairs_table(metric: MetricComparison, label: str, title: str) -> Table:
+    """The pairs for one label; with a margin, what they come to."""
+    pairs = metric.pairs_of(label)
+    has_verdicts = pairs[0].verdict is not None
+    columns = ("pair", "difference", "interval", "p", "p (Holm)", "wins/ties/losses", "detectable")
+    return Table(
+        title,
+        (*columns, "first is") if has_verdicts else columns,
+        tuple(
+            (
+                f"{pair.first} - {pair.second}",
+                number(metric, pair.difference, "+"),
+                interval(metric, pair.bca, "+"),
+                p_value(pair.p),
+                p_value(pair.p_holm),
+                f"{pair.wins}/{pair.ties}/{pair.losses}",
+                number(metric, pair.detectable),
+                *((pair.verdict,) if pair.verdict else ()),
+            )
+            for pair in pairs
+        ),
+    )
+
+
+def rank_table(comparison: Comparison) -> Table:
+    """Mean ranks over datasets."""
+    return Table(
+        f"Mean rank over {len(comparison.datasets)} datasets",
+        ("metric", "method", "rank", "interval"),
+        tuple(
+            (
+                one.metric,
+                one.method,
+                f"{one.rank:.2f}",
+                f"{one.interval.low:.2f} to {one.interval.high:.2f}",
+            )
+            for one in comparison.mean_ranks
+        ),
+    )
+
+
+def budget_table(dataset: DatasetComparison) -> Table:
+    """What the methods' trainings take, as far as it is known."""
+    return Table(
+        "Budgets",
+        ("method", "hours", "GB", "according to"),
+        tuple(
+            (
+                name,
+                "-" if budget.hours is None else f"{budget.hours:.3g}",
+                "-" if budget.gigabytes is None else f"{budget.gigabytes:.3g}",
+                budget.source,
+            )
+            for name, budget in dataset.budgets.items()
+        ),
+    )
+
+
+def metric_title(metric: MetricComparison) -> str:
+    """The metric with its unit."""
+    unit = metric.metric.unit
+    return f"{metric.metric.title} [{unit}]" if unit else metric.metric.title
+
+
+def number(metric: MetricComparison, value: float, sign: str = "") -> str:
+    """A figure of a metric, with a dash for none."""
+    digits = 4 if metric.metric.is_share else 2
+    return "-" if value != value else f"{value:{sign}.{digits}f}"
+
+
+def interval(metric: MetricComparison, ends: Interval, sign: str = "") -> str:
+    """An interval of figures of a metric."""
+    low, high = (number(metric, end, sign) for end in (ends.low, ends.high))
+    return "-" if low == high == "-" else f"{low} to {high}"
+
+
+def p_value(value: float) -> str:
+    """Four digits; a dash where methods differ in no case."""
+    return "-" if value != value else f"{value:.4f}" if value >= 0.0001 else "<0.0001"

@@ -1,0 +1,126 @@
+"""Write the report of a comparison: one folder, whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from resenc_plans.errors import FileError
+from resenc_plans.execution.cases import CaseProblem
+from resenc_plans.files import (
+    make_folder,
+    part_of_path,
+    replace_file,
+    replace_folder,
+    to_json_text,
+)
+from resenc_plans.study.comparison import Comparison, DatasetComparison, csv_text
+from resenc_plans.study.report.latex import latex_table
+from resenc_plans.study.report.markdown import markdown_report
+from resenc_plans.study.report.page import report_page
+from resenc_plans.study.report.plots import worst_cases
+
+REPORT_HTML, REPORT_MD = "report.html", "report.md"
+TABLE_TEX = "table.tex"
+CASES_CSV = "cases.csv"
+RESULTS_JSON = "results.json"
+OVERLAYS = "overlays"
+
+
+def write_report(
+    comparison: Comparison,
+    folder: str | os.PathLike[str],
+    *,
+    images: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+) -> tuple[tuple[Path, ...], tuple[CaseProblem, ...]]:
+    """Write report.html, report.md, table.tex, cases.csv and results.json.
+
+    Returns the files, and the worst cases whose overlays could not be drawn.
+
+    Parameters
+    ----------
+    comparison
+        What to report.
+    folder
+        Where; it is made.
+    images
+        The folder of the images, CASE_0000: the worst cases are drawn, into `overlays`.
+    overwrite
+        Whether to replace an earlier report.
+
+    Raises
+    ------
+    FileError
+        The folder exists and is not empty, or cannot be written.
+    """
+    target = Path(folder)
+    refuse_to_replace(target, overwrite)
+    make_folder(target.absolute().parent)
+    with replace_folder(target) as unfinished:
+        overlays, problems = _draw_overlays(comparison, unfinished, images)
+        documents = {
+            REPORT_HTML: report_page(comparison, overlays),
+            REPORT_MD: markdown_report(comparison),
+            TABLE_TEX: latex_table(comparison),
+            CASES_CSV: csv_text(comparison.case_rows()),
+            RESULTS_JSON: to_json_text(comparison.to_dict()),
+        }
+        for name, text in documents.items():
+            with replace_file(unfinished / name) as stream:
+                stream.write(text.encode())
+    return tuple(target / name for name in documents), problems
+
+
+def refuse_to_replace(target: Path, overwrite: bool) -> None:
+    """Refuse a folder that has something in it, before any work.
+
+    Raises
+    ------
+    FileError
+        It has, and is not to be replaced, or holds other things than a report.
+    """
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise FileError(f"{target}: is a file. Choose a folder for the report.")
+    is_report = (target / RESULTS_JSON).is_file()
+    if any(target.iterdir()) and not (overwrite and is_report):
+        remedy = ", or replace the report (`overwrite=`)" if is_report else ""
+        raise FileError(f"{target}: already exists. Choose another folder{remedy}.")
+
+
+def _draw_overlays(
+    comparison: Comparison, folder: Path, images: str | os.PathLike[str] | None
+) -> tuple[dict[str, dict[str, str]], tuple[CaseProblem, ...]]:
+    """Pictures of the worst cases by the first metric, and their addresses by dataset and case."""
+    if images is None:
+        return {}, ()
+    from resenc_plans.visualization.overlay import draw_overlays
+
+    addresses: dict[str, dict[str, str]] = {}
+    problems: list[CaseProblem] = []
+    for dataset in comparison.datasets:
+        place = folder / OVERLAYS / part_of_path(dataset.dataset or "results", "dataset")
+        for files, references in _by_reference_folder(dataset):
+            problems += draw_overlays(files, images, place, references=references)
+        drawn = {path.stem: path for path in sorted(place.glob("*.png"))}
+        addresses[dataset.dataset] = {
+            case: path.relative_to(folder).as_posix() for case, path in drawn.items()
+        }
+    return addresses, tuple(problems)
+
+
+def _by_reference_folder(dataset: DatasetComparison) -> Iterator[tuple[list[str], Path]]:
+    """The predictions of the best method for the worst cases, by folder of references."""
+    metric = dataset.metrics[0]
+    order = sorted(
+        range(len(dataset.results)), key=lambda number: metric.of_label()[number].rank.rank
+    )
+    best = dataset.results[order[0]]
+    groups: dict[Path, list[str]] = {}
+    for case in worst_cases(metric, order[0], order[1]):
+        if case in best.cases:
+            entry = best.cases[case]
+            groups.setdefault(Path(entry.reference_file).parent, []).append(entry.prediction_file)
+    for references, files in groups.items():
+        yield files, references

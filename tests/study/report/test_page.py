@@ -1,0 +1,75 @@
+"""The HTML page."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+from resenc_plans.study.report.page import report_page
+from tests.study.report.made_comparison import NAMES, made_comparison
+
+BUDGETS = {"large_50%": "35h,22GB", "a|b": "12h,9GB"}
+VOID = {"meta", "link", "br"}
+
+
+class Balanced(HTMLParser):
+    """Fails where elements are not closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        del attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: object) -> None:
+        del tag, attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_is_well_formed_small_and_loads_nothing(tmp_path: Path) -> None:
+    page = report_page(made_comparison(tmp_path, budgets=BUDGETS, margin=0.01), {})
+    parser = Balanced()
+    parser.feed(page)
+    assert parser.open == []
+    assert all(name in parser.text for name in NAMES)
+    assert len(page) < 3_000_000
+    assert not re.search(r"(src|href)=\"(?!#|data:)|url\(|@import|<script", page)
+
+
+def test_every_plot_is_a_drawing_within_its_frame(tmp_path: Path) -> None:
+    page = report_page(made_comparison(tmp_path, budgets=BUDGETS), {})
+    plots = [one for one in re.findall(r"<svg.*?</svg>", page) if "0 0 380" in one]
+    assert len(plots) == 2 * (3 + 3) + 4
+    for plot in map(ElementTree.fromstring, plots):
+        width, height = map(float, plot.attrib["viewBox"].split()[2:])
+        for key, limit in (("x", width), ("x1", width), ("cx", width), ("y", height)):
+            values = [float(one.attrib[key]) for one in plot.iter() if key in one.attrib]
+            assert all(0 <= value <= limit for value in values), (plot.attrib["aria-label"], key)
+
+
+def test_colours_are_defined_for_light_and_dark(tmp_path: Path) -> None:
+    page = report_page(made_comparison(tmp_path), {})
+    light, dark = re.findall(r":root\{(--.*?)\}", page)
+    defined = [set(re.findall(r"--(\w+):", theme)) for theme in (light, dark)]
+    assert defined[0] == defined[1] >= set(re.findall(r"var\(--(\w+)\)", page))
+    assert light != dark
+
+
+def test_worst_cases_are_linked_to_their_pictures(tmp_path: Path) -> None:
+    comparison = made_comparison(tmp_path)
+    [dataset] = comparison.datasets
+    case = min(
+        dataset.cases,
+        key=lambda name: dataset.metrics[0].scores.columns[:2, dataset.cases.index(name), 0].min(),
+    )
+    page = report_page(comparison, {"": {case: "overlays/results/x.png"}})
+    assert f'<a href="overlays/results/x.png">{case}</a>' in page
