@@ -46,12 +46,12 @@ def create_baselines(
             f"--baseline {ALL} writes a file for each baseline, named after it: omit --name, and "
             "give a folder as --output."
         )
-    from resenc_plans.execution.cases import CaseProblem
+    from resenc_plans.execution.cases import CaseProblem, together
 
-    problems, created = [], []
+    created, problems, remarks = [], [], []
     for baseline in baselines():
         if baseline.missing is not None:
-            note(f"{baseline.name}: {baseline.missing}")
+            remarks.append(CaseProblem(baseline.name, baseline.missing))
             continue
         try:
             planned = baseline.plan(
@@ -62,7 +62,8 @@ def create_baselines(
             problems.append(CaseProblem(baseline.name, str(error)))
             continue
         created.append(planned)
-        _note(planned.remarks, f"{baseline.name}: ")
+        remarks += [CaseProblem(baseline.name, remark) for remark in planned.remarks]
+    _note([str(remark) for remark in together(remarks)])
     _print_all(created)
     end_with(problems)
 
@@ -111,6 +112,6 @@ def _print_all(created: "Sequence[BaselinePlans]") -> None:
     print_table(["baseline", "configuration", "spacing (mm)", "patch", "batch", "data"], rows)
 
 
-def _note(remarks: Sequence[str], prefix: str = "") -> None:
+def _note(remarks: Sequence[str]) -> None:
     for remark in remarks:
-        note(prefix + remark.replace("`patch_size=`", "--patch-size"))
+        note(remark.replace("`patch_size=`", "--patch-size"))

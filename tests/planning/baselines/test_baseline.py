@@ -176,6 +176,6 @@ def test_what_one_should_know_is_remarked() -> None:
     dataset = DATASET | {"channel_names": {str(channel): "T1" for channel in range(6)}}
     data = fingerprint((35, 50, 35), (1.0, 1.0, 1.0), channels=6)
     remarks = find_baseline("mednext-l-k3").plan(data, dataset).remarks
-    assert "6 channels; mednext-l-k3 was published for at most 4" in remarks[0]
+    assert "6 channels; it was published for at most 4" in remarks[0]
     assert "mostly padding" in remarks[1]
     assert find_baseline("mednext-l-k3").plan(fingerprint((99, 160, 160)), DATASET).remarks == ()

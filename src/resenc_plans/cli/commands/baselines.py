@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resenc_plans.cli.options import Format, FormatOption
-from resenc_plans.cli.render import print_json, print_table, say
+from resenc_plans.cli.render import print_commands, print_json, print_table, say
 
 if TYPE_CHECKING:
     from resenc_plans.planning.baselines.baseline import Baseline
@@ -76,7 +76,10 @@ def _print(baseline: "Baseline") -> None:
     say(f"{baseline.name}: {baseline.title}", style="bold")
     print_table(["what", "value"], [[key, value] for key, value in _lines(baseline)], fixed=1)
     for title, sentences in (
-        (f"How near to the study: {baseline.nearness}", (NEARNESS[baseline.nearness],)),
+        (
+            "How near to the study",
+            (f"{baseline.nearness}: {NEARNESS[baseline.nearness]}",),
+        ),
         ("How ours differs", baseline.differences),
         ("Not known", baseline.unknown),
         ("Sources", baseline.sources),
@@ -85,11 +88,11 @@ def _print(baseline: "Baseline") -> None:
             say(f"{title}:", style="bold")
             for sentence in sentences:
                 say(f"- {sentence}")
-    say(
-        f"resenc-plans create --baseline {baseline.name}"
-        if baseline.missing is None
-        else baseline.missing
-    )
+    if baseline.missing is not None:
+        say(baseline.missing)
+        return
+    say("Make plans:", style="bold")
+    print_commands(f"resenc-plans create --baseline {baseline.name}")
 
 
 def _lines(baseline: "Baseline") -> list[tuple[str, str]]:

@@ -414,7 +414,7 @@ class Baseline:
         channels = len(described.channel_names)
         if self.channels is not None and channels > self.channels:
             remarks.append(
-                f"The images have {channels} channels; {self.name} was published for at most "
+                f"The images have {channels} channels; it was published for at most "
                 f"{self.channels}."
             )
         config = document["configurations"].get(FULLRES)

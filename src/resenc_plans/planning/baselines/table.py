@@ -296,7 +296,7 @@ def _auto3dseg(
         network=swin_unetr(),
         nearness="partly unknown",
         differences=_AUTO3DSEG_DIFFERENCES,
-        sources=(f"{_TEMPLATES}/{template}",),
+        sources=(f"{_TEMPLATES}, {template}",),
         system=system,
         parameters=parameters,
         channels=STUDY_CHANNELS,
