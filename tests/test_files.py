@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -329,3 +330,32 @@ def test_only_what_is_in_its_place_counts_as_a_change(tmp_path: Path) -> None:
     with replace_folder(tmp_path / "folder") as folder:
         (folder / "file").touch()
     assert changes() == before + 3
+
+
+def test_a_line_that_does_not_fit_is_not_there_in_part(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    path = tmp_path / "lines"
+    append(path, b"first\n")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(FileError, match="lines: not written"):
+            append(path, b"x" * 2000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    append(path, b"last\n")
+    assert path.read_bytes() == b"first\nlast\n"
+
+
+def test_a_folder_that_cannot_be_synced_does_not_make_a_written_file_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+
+    def refuse_folders(path: Any, flags: int, *rest: Any, **more: Any) -> int:
+        if Path(path) == tmp_path:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, flags, *rest, **more)
+
+    monkeypatch.setattr(os, "open", refuse_folders)
+    write_json(tmp_path / "file", {})
+    assert (tmp_path / "file").read_text() == "{}"

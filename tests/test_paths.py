@@ -81,13 +81,19 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     },
     "folders.py": {"find_dataset_folder: root / dataset": "`fault_of_part` has found no fault"},
     "execution/unfinished.py": {
-        "_unfinished: folder / _new_name()": "hexadecimal digits",
+        "_settle: holder.parent / entry.name": "the name of what was there before",
+        "_unfinished: folder / _new_name(ending)": "hexadecimal digits",
+        "moved_aside: holder / target.name": "the thing itself, in a new folder",
     },
     "inference/export/npz_stream.py": {
         "__init__: self._archive.open(f'{key}.npy')": "an entry of an archive",
         "write_npz: archive.open(f'{key}.npy', 'w', force_zip64=True)": "an entry of an archive",
     },
     "inference/input_cases.py": {"find_cases: folder / file": LISTED},
+    "inference/sliding_window.py": {
+        "tile_positions: last / (patch * step_size)": NUMBERS,
+        "tile_positions: last / steps": NUMBERS,
+    },
     "preprocessing/resampling/resample.py": {"resampled_shape: old / new": NUMBERS},
     "preprocessing/resampling/spline.py": {"zoomed: new / old": NUMBERS},
     "preprocessing/store/check.py": {"check_stored_case: store.folder / record.path": CHECKED},

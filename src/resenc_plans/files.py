@@ -5,13 +5,11 @@ import io
 import json
 import os
 import re
-import secrets
-import shutil
 import stat
 import sys
 import unicodedata
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from math import isfinite
 from pathlib import Path
@@ -19,7 +17,7 @@ from typing import Any, BinaryIO
 
 from resenc_plans.errors import FileError, shown
 from resenc_plans.execution.changes import note_change
-from resenc_plans.execution.unfinished import unfinished_file, unfinished_folder
+from resenc_plans.execution.unfinished import moved_aside, unfinished_file, unfinished_folder
 
 MAX_JSON_BYTES = 128 * 1024**2
 """A fingerprint of 100,000 cases takes about 20 MB; anything above this is not ours."""
@@ -384,11 +382,18 @@ def append(path: Path, data: bytes) -> None:
     Raises
     ------
     FileError
-        It cannot be written, or only in part.
+        It cannot be written; the file is as before.
     """
-    with writing(path), path.open("ab") as stream:
+    with writing(path), path.open("ab", buffering=0) as stream:
+        size = stream.seek(0, os.SEEK_END)
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[stream.write(rest) :]
+        except BaseException:
+            stream.truncate(size)
+            raise
         note_change()
-        stream.write(data)
 
 
 def move(old: Path, new: Path) -> None:
@@ -423,27 +428,20 @@ def replace_folder(target: Path) -> Iterator[Path]:
 def put_in_place(new: Path, target: Path) -> None:
     """Rename a file or folder to `target`, which it replaces.
 
+    A folder that is replaced is moved aside first. If the process is killed just then, the next one
+    that writes to the parent folder restores it.
+
     Raises
     ------
     OSError
         It cannot be renamed; `target` is unchanged.
     """
-    if not (target.exists() or target.is_symlink()):
-        new.rename(target)
-        note_change()
-        return
-    old = target.with_name(f".{secrets.token_hex(8)}.old")
-    target.rename(old)
-    try:
-        new.rename(target)
-    except OSError:
-        old.rename(target)
-        raise
-    note_change()
-    if old.is_dir() and not old.is_symlink():
-        shutil.rmtree(old, ignore_errors=True)
+    is_folder = target.is_dir() and not target.is_symlink()
+    if is_folder or (new.is_dir() and os.path.lexists(target)):
+        with moved_aside(target):
+            move(new, target)
     else:
-        old.unlink()
+        move(new, target)
 
 
 def why_not_written(path: Path, error: OSError) -> str:
@@ -517,11 +515,12 @@ def _sync_folder(folder: Path) -> None:
     """Make the rename itself durable, where the system lets a folder be synced."""
     if os.name != "posix":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with suppress(OSError):  # the file is in its place all the same
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _is_about(named: Path, path: Path) -> bool:

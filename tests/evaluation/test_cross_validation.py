@@ -18,14 +18,14 @@ def test_results_that_cannot_be_replaced_stay(
     references = two_models.parent.parent / "ref"
     target, _ = merge_folds(model, references, ("0", "1"))
     before = sorted(path.name for path in target.iterdir())
-    rename = Path.rename
+    replace = Path.replace
 
     def failing(path: Path, to: Path) -> Path:
-        if to == target and path.suffix != ".old":
+        if to == target:
             raise OSError("the disk is gone")
-        return rename(path, to)
+        return replace(path, to)
 
-    monkeypatch.setattr(Path, "rename", failing)
+    monkeypatch.setattr(Path, "replace", failing)
     with pytest.raises(FileError, match=r"crossval_results_folds_0_1: .*the disk is gone"):
         merge_folds(model, references, ("0", "1"))
     assert sorted(path.name for path in target.iterdir()) == before

@@ -5,13 +5,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from resenc_plans.execution.unfinished import (
     SECONDS_UNTIL_STALE,
+    moved_aside,
     remove_unfinished,
     unfinished_file,
     unfinished_folder,
@@ -23,6 +24,17 @@ from resenc_plans.execution import unfinished
 with getattr(unfinished, sys.argv[2])(pathlib.Path(sys.argv[1])) as path:
     print(path, flush=True)
     sys.stdin.read()
+"""
+
+REPLACE = """
+import os, pathlib, sys
+from resenc_plans.execution.unfinished import moved_aside
+target = pathlib.Path(sys.argv[1])
+with moved_aside(target):
+    if sys.argv[2] == "after":
+        target.mkdir()
+        (target / "new").touch()
+    os._exit(1)
 """
 
 
@@ -95,3 +107,29 @@ def test_a_link_is_removed_and_not_followed(tmp_path: Path) -> None:
     remove_unfinished(tmp_path, sole=True)
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
     assert (target / "file").exists()
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize(("moment", "there"), [("before", "old"), ("after", "new")])
+def test_what_a_killed_process_has_moved_aside_returns_unless_it_is_replaced(
+    tmp_path: Path, moment: str, there: str
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "old").touch()
+    subprocess.run([sys.executable, "-c", REPLACE, str(tmp_path / "model"), moment], check=False)
+    assert names_in(tmp_path) != {"model", f"model/{there}"}
+    with unfinished_file(tmp_path):
+        assert (tmp_path / "model" / there).exists()
+    assert names_in(tmp_path) == {"model", f"model/{there}"}
+
+
+def test_what_is_moved_aside_returns_when_the_block_is_interrupted(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    with suppress(KeyboardInterrupt), moved_aside(tmp_path / "model"):
+        remove_unfinished(tmp_path)
+        assert not (tmp_path / "model").exists()
+        raise KeyboardInterrupt
+    assert names_in(tmp_path) == {"model"}
