@@ -2,15 +2,19 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, Never
 
 import pytest
 
-from resenc_plans.errors import DatasetError, WorkerError
+from resenc_plans.errors import DatasetError, WorkerError, WorkerStartError
 from resenc_plans.execution.processes import LocalWorkers
 
 
@@ -90,3 +94,40 @@ def test_killing_ends_everything_at_once() -> None:
     assert len(done) == 3
     with pytest.raises(RuntimeError, match="shut down"):
         workers.submit(double, 1)
+
+
+def test_when_no_process_can_be_started_all_tasks_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(BaseProcess, "start", refuse)
+    with LocalWorkers(2) as workers:
+        futures = [workers.submit(double, number) for number in range(3)]
+        for future in futures:
+            with pytest.raises(WorkerStartError, match=r"can be started .*Too many open files"):
+                future.result(timeout=30)
+
+
+END_AT_START = """
+import os, sys
+from resenc_plans.execution.processes import LocalWorkers
+if __name__ != "__main__":
+    {end}
+with LocalWorkers(2) as workers:
+    print(workers.submit(abs, -1).exception(timeout=30))
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("sys.exit(3)", "ended with code 3. A script that uses them must run its code under"),
+        ("os.kill(os.getpid(), 9)", "SIGKILL, perhaps by the system for lack of memory). Use"),
+        ("pass", "can be started (An attempt has been made to start a new process before"),
+    ],
+)
+def test_why_workers_do_not_start_is_said(tmp_path: Path, end: str, said: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(END_AT_START.format(end=end))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert said in done.stdout, done.stderr

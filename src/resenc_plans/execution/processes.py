@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, ParamSpec, TypeVar
 
-from resenc_plans.errors import WorkerError, WorkerStartError
+from resenc_plans.errors import WorkerError, WorkerStartError, first_line
 from resenc_plans.execution.cpus import checked_workers
 from resenc_plans.execution.parents import end_with_parent
 
@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _READY = b"ready"
+MAX_FAILED_STARTS = 2
+"""In a row, after which no more processes are started."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class LocalWorkers(Executor):
         self._workers: list[_Worker] = []
         self._lock = threading.Lock()
         self._closed = False
+        self._failed_starts = 0
+        """In a row."""
         self._wake_reader, self._wake_writer = self._context.Pipe(duplex=False)
         self._dispatcher = threading.Thread(target=self._dispatch, daemon=True)
         self._dispatcher.start()
@@ -107,13 +111,16 @@ class LocalWorkers(Executor):
 
     def _dispatch(self) -> None:
         """Hand out tasks and collect results until the pool is closed and all tasks are done."""
-        while self._assign():
-            by_pipe = {worker.pipe: worker for worker in self._workers}
-            for ready in wait([self._wake_reader, *by_pipe]):
-                if ready is self._wake_reader:
-                    self._wake_reader.recv_bytes()
-                else:
-                    self._receive(by_pipe[ready])  # type: ignore[index]
+        try:
+            while self._assign():
+                by_pipe = {worker.pipe: worker for worker in self._workers}
+                for ready in wait([self._wake_reader, *by_pipe]):
+                    if ready is self._wake_reader:
+                        self._wake_reader.recv_bytes()
+                    else:
+                        self._receive(by_pipe[ready])  # type: ignore[index]
+        except Exception as error:
+            self._give_up(f"No worker process can be started ({first_line(error)}).")
         for worker in self._workers:
             worker.process.kill()  # idle by now, and quicker than letting the libraries unload
             worker.process.join()
@@ -154,6 +161,7 @@ class LocalWorkers(Executor):
             return
         if message == _READY:
             worker.is_ready = True
+            self._failed_starts = 0
             return
         task, worker.task = worker.task, None
         if task is not None:
@@ -171,14 +179,19 @@ class LocalWorkers(Executor):
         if worker.task is not None:
             worker.task.future.set_exception(WorkerError(_cause_of_death(worker.process)))
         elif not worker.is_ready and not self._closed:
-            self._give_up()
+            self._failed_starts += 1
+            if self._failed_starts >= MAX_FAILED_STARTS:
+                self._give_up(f"Worker processes end as they start: {_why_not_started(worker)}")
 
-    def _give_up(self) -> None:
-        error = WorkerStartError(
-            "Worker processes end as they start. A script that uses them must run its code under "
-            '`if __name__ == "__main__":`, since each worker imports the script.'
-        )
+    def _give_up(self, reason: str) -> None:
+        """Fail all tasks, and take no more."""
+        error = WorkerStartError(reason)
         with self._lock:
+            self._closed = True
+            for worker in self._workers:
+                if worker.task is not None:
+                    worker.task.future.set_exception(error)
+                    worker.task = None
             while self._waiting:
                 future = self._waiting.popleft().future
                 if future.set_running_or_notify_cancel():
@@ -220,6 +233,16 @@ def _loaded(message: bytes) -> tuple[bool, Any]:
     except Exception as error:
         return False, RuntimeError(f"the result cannot be read: {type(error).__name__}: {error}")
     return succeeded, result
+
+
+def _why_not_started(worker: _Worker) -> str:
+    cause = _cause_of_death(worker.process)
+    if (worker.process.exitcode or 0) < 0:
+        return f"{cause}. Use fewer workers, or make more memory available."
+    return (
+        f"{cause}. A script that uses them must run its code under "
+        '`if __name__ == "__main__":`, since each worker imports the script.'
+    )
 
 
 def _cause_of_death(process: BaseProcess) -> str:
