@@ -1,5 +1,6 @@
 """Archives of models: what is refused, and what a refusal leaves (nothing)."""
 
+import os
 import pickle
 import stat
 import zipfile
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from resenc_plans.errors import FileError, ModelError
+from resenc_plans.errors import FileError, LockedError, ModelError
 from resenc_plans.runs.archive import ExportRequest, export_model, import_model
+from resenc_plans.runs.model_folder import ModelFolder
 
 MODEL = "Dataset009_Small/nnUNetTrainer__nnUNetPlans__2d"
 CHECKPOINT = {
@@ -125,14 +127,14 @@ def test_a_model_that_cannot_be_put_in_its_place_leaves_the_old_one(
 ) -> None:
     import_model(archive, results)
     (results / MODEL / "plans.json").write_text("mine")
-    rename = Path.rename
+    replace = Path.replace
 
     def failing(path: Path, target: Path) -> Path:
-        if ".import-" in str(path):
+        if target == results / MODEL:
             raise OSError("the disk is gone")
-        return rename(path, target)
+        return replace(path, target)
 
-    monkeypatch.setattr(Path, "rename", failing)
+    monkeypatch.setattr(Path, "replace", failing)
     with pytest.raises(FileError, match=r"not installed.*the disk is gone"):
         import_model(archive, results, overwrite=True)
     assert (results / MODEL / "plans.json").read_text() == "mine"
@@ -265,3 +267,31 @@ def test_ensembles_are_not_installed_behind_a_link(
         import_model(archive, results)
     assert list((tmp_path / "mine").iterdir()) == []
     assert [path.name for path in dataset.iterdir()] == ["ensembles"]
+
+
+def test_old_files_are_exported(model: Path, tmp_path: Path) -> None:
+    os.utime(model / "plans.json", (0, 0))
+    assert export_model([model], tmp_path / "m.zip", ExportRequest(("0",)))
+
+
+def test_a_model_that_is_being_trained_is_not_replaced(archive: Path, results: Path) -> None:
+    import_model(archive, results)
+    run = ModelFolder(results / MODEL).run("0")
+    with run.locked(), pytest.raises(LockedError, match="fold_0"):
+        import_model(archive, results, overwrite=True)
+    import_model(archive, results, overwrite=True)
+    assert not run.lock_file.exists()
+
+
+def test_a_fold_that_is_a_link_stays_one(archive: Path, results: Path, tmp_path: Path) -> None:
+    import_model(archive, results)
+    (tmp_path / "scratch").mkdir()
+    link = results / MODEL / "fold_1"
+    link.symlink_to(tmp_path / "scratch")
+    import_model(archive, results, overwrite=True)
+    assert link.readlink() == tmp_path / "scratch"
+    (results / MODEL / "fold_0").rename(tmp_path / "fold_0")
+    (results / MODEL / "fold_0").symlink_to(tmp_path / "fold_0")
+    with pytest.raises(ModelError, match="fold_0: is a link"):
+        import_model(archive, results, overwrite=True)
+    assert (results / MODEL / "fold_0" / "checkpoint_final.pth").is_file()

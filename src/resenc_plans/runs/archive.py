@@ -6,14 +6,16 @@ come from anywhere, so nothing in it is taken on trust: see `archive_check`.
 """
 
 import os
-import secrets
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from resenc_plans.errors import FileError, ModelError, first_line
+from resenc_plans.execution.unfinished import remove_unfinished, unfinished_folder
 from resenc_plans.files import inside, open_regular, put_in_place, replace_file, why_not_written
 from resenc_plans.folders import (
     DATASET_JSON,
@@ -88,7 +90,7 @@ def export_model(
     files = [path for model in models for path in _model_files(model, request)]
     files += _dataset_files(models, request)
     names = []
-    with replace_file(archive) as stream, zipfile.ZipFile(stream, "w") as target:
+    with replace_file(archive) as stream, _new_archive(stream) as target:
         for path in dict.fromkeys(files):
             names.append(path.relative_to(root).as_posix())
             kind = zipfile.ZIP_STORED if path.suffix in _STORED else zipfile.ZIP_DEFLATED
@@ -124,20 +126,21 @@ def import_model(
     results = Path(results)
     if not results.is_dir():
         raise ModelError(f"{results}: no such folder; it is where the models would be installed.")
-    unpacked = results / f".import-{secrets.token_hex(4)}"
     try:
-        unpacked.mkdir()
-        _unpack(Path(archive), unpacked, max_bytes)
-        models = check_contents(unpacked, os.fspath(archive))
-        parts = list(_parts(unpacked))
-        _install(parts, unpacked, results, overwrite)
+        with unfinished_folder(results) as unpacked:
+            _unpack(Path(archive), unpacked, max_bytes)
+            models = check_contents(unpacked, os.fspath(archive))
+            _install(list(_parts(unpacked)), unpacked, results, overwrite)
     except OSError as error:
         raise FileError(
             f"{os.fspath(archive)}: not installed. {why_not_written(results, error)}"
         ) from error
-    finally:
-        shutil.rmtree(unpacked, ignore_errors=True)
     return tuple(results / model for model in models)
+
+
+def _new_archive(stream: BinaryIO) -> zipfile.ZipFile:
+    """An archive in which files older than 1980, for which zip has no date, count as from then."""
+    return zipfile.ZipFile(stream, "w", strict_timestamps=False)
 
 
 def _model_files(model: ModelFolder, request: ExportRequest) -> Iterator[Path]:
@@ -218,23 +221,42 @@ def _install(parts: Sequence[Path], unpacked: Path, results: Path, overwrite: bo
     targets = {part: results / part.relative_to(unpacked) for part in parts}
     for part, target in targets.items():
         inside(results / part.relative_to(unpacked).parts[0], target.parent)
-    existing = [target for part, target in targets.items() if part.is_dir() and target.exists()]
+        remove_unfinished(target.parent)
+    models = [(part, target) for part, target in targets.items() if part.is_dir()]
+    existing = [target for _, target in models if target.exists()]
     if existing and not overwrite:
         raise ModelError(
             f"{existing[0]}: already exists. Nothing was installed; use `overwrite=` to "
             "replace the files that the archive holds."
         )
-    for part, target in targets.items():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if overwrite or not target.exists():
-            _keep_others(target, part)
-            put_in_place(part, target)
+    installed = [ModelFolder(target) for target in existing]
+    runs = [model.run(fold) for model in installed for fold in model.folds()]
+    with ExitStack() as stack:
+        for run in runs:
+            stack.enter_context(run.locked())
+        for part, target in models:
+            _keep_others(target, part, without=[run.lock_file for run in runs])
+        for part, target in targets.items():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if overwrite or not target.exists():
+                put_in_place(part, target)
 
 
-def _keep_others(old: Path, new: Path) -> None:
-    """Put the files that only the old model has, such as its validation, beside the new ones."""
+def _keep_others(old: Path, new: Path, without: Collection[Path]) -> None:
+    """Put what only the old model has, such as its validation, beside the new files."""
     for path in old.rglob("*"):
         copy = new / path.relative_to(old)
-        if path.is_file() and not copy.exists():
+        if path in without:
+            continue
+        if path.is_symlink():
+            if copy.is_dir():
+                raise ModelError(
+                    f"{path}: is a link, and the archive has a folder of that name. Nothing was "
+                    "installed; put the folder in the link's place first."
+                )
+            if not copy.exists():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.symlink_to(path.readlink())
+        elif path.is_file() and not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, copy)

@@ -72,8 +72,13 @@ class RunFolder:
             The model's folder cannot be made or written to.
         """
         make_folder(self.model)
-        with lock(self.model / part_of_path(f".{self.path.name}.lock", "fold"), self.path):
+        with lock(self.lock_file, self.path):
             yield
+
+    @property
+    def lock_file(self) -> Path:
+        """What tells other processes that one has the fold."""
+        return self.model / part_of_path(f".{self.path.name}.lock", "fold")
 
     @property
     def replaced(self) -> Path:
