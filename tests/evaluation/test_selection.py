@@ -2,17 +2,22 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from resenc_plans.errors import EvaluationError, ModelError
+from resenc_plans.evaluation import selection
+from resenc_plans.evaluation.postprocessing.postprocess import Determination, postprocess
 from resenc_plans.evaluation.selection import (
     compare_models,
     in_nnunet_order,
     instructions,
     select_models,
 )
+from resenc_plans.execution.cases import CaseProblem
 from resenc_plans.runs.find_model import find_models
 from resenc_plans.runs.model_folder import ModelFolder
 from tests.runs.test_run_record import RECORD
@@ -21,14 +26,14 @@ from tests.runs.test_run_record import RECORD
 def test_the_best_model_wins_and_missing_probabilities_are_noted(two_models: Path) -> None:
     models = in_nnunet_order(find_models(two_models))
     done: list[str] = []
-    selection = compare_models(
+    selected = compare_models(
         models, two_models.parent.parent / "ref", ("0", "1"), on_candidate=done.append
     )
-    assert selection.best.identifier.endswith("__3d_fullres")
+    assert selected.best.identifier.endswith("__3d_fullres")
     assert len(done) == 3
-    (note,) = selection.notes
+    (note,) = selected.notes
     assert "has no probabilities" in note
-    text = instructions(selection)
+    text = instructions(selected)
     assert "predict -i INPUT_FOLDER -o OUTPUT_FOLDER -c 3d_fullres -d Dataset009_Small" in text
     assert "resenc-plans postprocess OUTPUT_FOLDER --apply" in text
     assert not list(two_models.rglob(".*"))
@@ -47,11 +52,11 @@ def test_models_that_are_not_comparable_are_ranked_only_knowingly(two_models: Pa
     ):
         compare_models(models, references, ("0", "1"), ensembles=False)
     assert not list(two_models.rglob("crossval_results*"))
-    selection = compare_models(
+    selected = compare_models(
         models, references, ("0", "1"), ensembles=False, allow_differences=True
     )
-    assert len(selection.candidates) == 2
-    [comparison] = selection.comparisons
+    assert len(selected.candidates) == 2
+    [comparison] = selected.comparisons
     assert not comparison.is_comparable
 
 
@@ -73,10 +78,8 @@ def test_a_cascade_is_preceded_by_its_first_stage(two_models: Path, shared: Path
     model.folder.rename(cascade)
     plans = shared / "oracle/planning/BTCV__ExperimentPlanner__8.json"
     shutil.copy(plans, cascade / "plans.json")
-    selection = compare_models(
-        find_models(two_models), two_models.parent.parent / "ref", ("0", "1")
-    )
-    first, second = instructions(selection).splitlines()[1:3]
+    selected = compare_models(find_models(two_models), two_models.parent.parent / "ref", ("0", "1"))
+    first, second = instructions(selected).splitlines()[1:3]
     assert "-o OUTPUT_FOLDER_PREVIOUS_STAGE -c 3d_lowres" in first
     assert "-c 3d_cascade_fullres" in second
     assert second.endswith("-prev_stage_predictions OUTPUT_FOLDER_PREVIOUS_STAGE")
@@ -86,8 +89,21 @@ def test_the_first_of_equals_wins(two_models: Path) -> None:
     models = in_nnunet_order(find_models(two_models))
     shutil.rmtree(models[1].folder)
     shutil.copytree(models[0].folder, models[1].folder)
-    selection = compare_models(models, two_models.parent.parent / "ref", ("0", "1"))
-    assert selection.best.models == (models[0],)
+    selected = compare_models(models, two_models.parent.parent / "ref", ("0", "1"))
+    assert selected.best.models == (models[0],)
+
+
+def test_a_case_that_cannot_be_post_processed_is_named(
+    two_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_a_problem(*arguments: Any, **options: Any) -> Determination:
+        problem = CaseProblem("a.nii.gz", "the disk is full")
+        return replace(postprocess(*arguments, **options), problems=(problem,))
+
+    monkeypatch.setattr(selection, "postprocess", with_a_problem)
+    models = find_models(two_models)[:1]
+    with pytest.raises(EvaluationError, match=r"(?s)can be post-processed.*a\.nii\.gz: the disk"):
+        compare_models(models, two_models.parent.parent / "ref", ("0", "1"))
 
 
 def test_one_call_finds_the_models_and_references_and_writes_what_to_run(
@@ -101,12 +117,12 @@ def test_one_call_finds_the_models_and_references_and_writes_what_to_run(
     references.parent.mkdir(parents=True)
     (tmp_path / "ref").rename(references)
     monkeypatch.setenv("nnUNet_raw", str(tmp_path / "raw"))
-    selection = select_models(9, results=two_models.parent, configurations=["2d"])
-    assert [candidate.models[0].configuration for candidate in selection.candidates] == ["2d"]
-    assert selection.folds == ("0", "1")
-    information, commands = selection.written
-    assert json.loads(information.read_text()) == selection.to_dict()
-    assert commands.read_text() == instructions(selection)
+    selected = select_models(9, results=two_models.parent, configurations=["2d"])
+    assert [candidate.models[0].configuration for candidate in selected.candidates] == ["2d"]
+    assert selected.folds == ("0", "1")
+    information, commands = selected.written
+    assert json.loads(information.read_text()) == selected.to_dict()
+    assert commands.read_text() == instructions(selected)
 
 
 def test_models_are_found_by_their_parts(two_models: Path) -> None:

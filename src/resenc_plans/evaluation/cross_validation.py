@@ -97,7 +97,7 @@ def merge_ensemble(
 
         threads = workers or min(usable_cpus(), MAX_WORKERS)
         _, problems = separate(each_case(average, sorted(files[0]), workers=threads))
-        _raise_problems(target, "averaged", problems)
+        raise_problems(target, "averaged", problems)
         summary = _evaluate_all(folder, target, references, workers)
     return target, summary
 
@@ -155,14 +155,15 @@ def _evaluate_all(folder: Path, target: Path, references: Path, workers: int | N
     """Evaluate all predictions in `folder`, which is about to become `target`."""
     task = find_task(folder, dataset=folder / DATASET_JSON)
     evaluation = compare_folders(folder, references, task, workers=workers)
-    _raise_problems(target, "scored", evaluation.problems)
+    raise_problems(target, "scored", evaluation.problems)
     assert evaluation.summary is not None, "no case failed, and there is at least one"
     summary = evaluation.summary.moved_to(target)
     summary.save(folder / SUMMARY_JSON)
     return summary
 
 
-def _raise_problems(target: Path, done: str, problems: Sequence[CaseProblem]) -> None:
+def raise_problems(target: Path, done: str, problems: Sequence[CaseProblem]) -> None:
+    """Raise an EvaluationError that names the cases, if there are any."""
     if problems:
         reasons = "\n".join(map(str, problems))
         raise EvaluationError(f"{target.name}: not all cases can be {done}.\n{reasons}")

@@ -14,6 +14,7 @@ from resenc_plans.evaluation.cross_validation import (
     is_validated,
     merge_ensemble,
     merge_folds,
+    raise_problems,
 )
 from resenc_plans.evaluation.postprocessing.postprocess import Determination, postprocess
 from resenc_plans.evaluation.summary import Summary
@@ -322,6 +323,7 @@ def compare_models(
     determination = postprocess(
         best.folder, references, dataset=best.folder / DATASET_JSON, workers=workers
     )
+    raise_problems(best.folder, "post-processed", determination.problems)
     return Selection(
         candidates=tuple(candidates), best=best, folds=tuple(folds), ensembles=ensembles,
         determination=determination, notes=tuple(notes), comparisons=comparisons,
