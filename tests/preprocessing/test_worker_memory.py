@@ -1,5 +1,6 @@
 """The memory of a worker can be told before, and decides how many there are."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -92,3 +93,5 @@ def test_headers_are_read_without_voxels(tmp_path: Path) -> None:
     assert header.spacing == (3.0, 2.0, 1.0)
     assert header.itemsize == 1
     assert read_header(tmp_path / "broken.nii.gz") is None
+    os.mkfifo(tmp_path / "fifo.nii.gz")
+    assert read_header(tmp_path / "fifo.nii.gz") is None

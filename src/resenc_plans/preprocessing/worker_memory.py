@@ -7,7 +7,8 @@ from pathlib import Path
 
 from resenc_plans.datasets.dataset import Case
 from resenc_plans.datasets.images import itk
-from resenc_plans.errors import DatasetError
+from resenc_plans.errors import DatasetError, FileError
+from resenc_plans.files import check_regular
 from resenc_plans.preprocessing.case import Recipe
 from resenc_plans.preprocessing.resampling.resample import resampled_shape, scratch_bytes
 
@@ -32,8 +33,9 @@ class ImageHeader:
 def read_header(path: Path) -> ImageHeader | None:
     """The header of an image file, None if it cannot be read."""
     try:
+        check_regular(path)
         reader = itk.read_header(path)
-    except (DatasetError, RuntimeError):
+    except (FileError, DatasetError, RuntimeError):
         return None
     shape, spacing = reader.GetSize()[::-1], reader.GetSpacing()[::-1]
     if len(shape) == 2:

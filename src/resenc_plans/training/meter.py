@@ -28,6 +28,7 @@ class Meter:
         self._uuid = _uuid(ranks.device) if self._on_gpu else None
         self._joules = self._energy()
         self._process_bytes: int | None = None
+        self._asked_driver = False
         self._card_bytes = 0
         self._earlier: tuple[Session, ...] = ()
         if self._on_gpu:
@@ -56,7 +57,8 @@ class Meter:
             reserved = torch.cuda.max_memory_reserved(device)
             free, total = torch.cuda.mem_get_info(device)
             self._card_bytes = max(self._card_bytes, total - free)
-            if self._process_bytes is None or is_end:
+            if is_end or not self._asked_driver:
+                self._asked_driver = True
                 self._process_bytes = _memory_of_process() or self._process_bytes
         session = Session(
             begun=self._begun,

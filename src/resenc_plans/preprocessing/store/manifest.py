@@ -58,14 +58,17 @@ class FileRecord:
         return cls(str(path), status.st_size, status.st_mtime_ns, digest)
 
     def matches(self, path: Path) -> bool:
-        """Whether a file has the same content; it is only read where its time has changed."""
+        """Whether a file has the same content; it is only read where its time has changed.
+
+        One that cannot be read has not: what needs it will say why.
+        """
         try:
             status = path.stat()
-        except OSError:
+            if status.st_size != self.size:
+                return False
+            return status.st_mtime_ns == self.mtime_ns or FileRecord.of(path).sha256 == self.sha256
+        except (OSError, FileError):
             return False
-        if status.st_size != self.size:
-            return False
-        return status.st_mtime_ns == self.mtime_ns or FileRecord.of(path).sha256 == self.sha256
 
 
 @dataclass(frozen=True)
