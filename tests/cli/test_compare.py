@@ -25,8 +25,8 @@ def test_the_table_has_a_row_per_method_and_per_pair(run: Run, pair: tuple[Path,
     rows = [line.split("\t") for line in done.out.splitlines()]
     assert done.code == 0
     assert [row[0] for row in rows[1:4]] == ["method", "small", "large"]
-    assert rows[5][0] == "small - large"
-    assert rows[5][-1] == "inferior"
+    assert rows[6][0] == "small - large"
+    assert rows[6][-1] == "inferior"
     assert "C202 each of the 2 methods was trained once" in done.err
 
 

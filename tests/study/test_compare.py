@@ -157,3 +157,23 @@ def test_arguments_out_of_range_are_refused(options: dict[str, object], three: l
 def test_a_single_result_is_refused(three: list[Path]) -> None:
     with pytest.raises(UsageError, match="at least two"):
         compare(three[0])
+
+
+def test_distances_are_read_from_metrics_json_and_lower_is_better(tmp_path: Path) -> None:
+    paths = [write_summary(tmp_path / name, dice_like(12)) for name in ("near", "far")]
+    for path, distance in zip(paths, (1.0, 5.0), strict=True):
+        figures = {
+            f"case_{case}.nii.gz": {"1": {"HD95": distance + case / 10}, "2": {"HD95": math.nan}}
+            for case in range(12)
+        }
+        document = {"tolerance_mm": 1.0, "metric_per_case": figures}
+        (path / "metrics.json").write_text(json.dumps(document))
+    [dataset] = compare(*paths, draws=200, metrics=["HD95"]).datasets
+    near, far = dataset.metrics[0].of_label()
+    [pair] = dataset.metrics[0].pairs_of()
+    assert (near.rank.rank, far.rank.rank) == (1, 2)
+    assert pair.difference == pytest.approx(-4)
+    assert (pair.wins, pair.losses) == (12, 0)
+    assert "HD95 of label 2: 12 cases are left out" in " ".join(
+        one.message for one in dataset.findings
+    )

@@ -234,6 +234,15 @@ def parse_labels(labels: list[str] | None) -> tuple[int, ...]:
     return tuple(map(int, values))
 
 
+def parse_names(texts: list[str] | None) -> tuple[str, ...]:
+    """The names of `--metrics Dice,HD95 --metrics NSD`.
+
+    >>> parse_names(["Dice,HD95", "NSD"])
+    ('Dice', 'HD95', 'NSD')
+    """
+    return tuple(name for text in texts or () for name in text.replace(",", " ").split())
+
+
 class Parameter(Protocol):
     """An option or an argument of a command, as Click has it."""
 

@@ -8,6 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from resenc_plans.errors import UsageError
+from resenc_plans.evaluation.chosen_metrics import (
+    METRICS_JSON,
+    ChosenMetrics,
+    check_chosen_metrics,
+    measure_chosen,
+)
 from resenc_plans.evaluation.metrics import metrics_by_region
 from resenc_plans.evaluation.summary import CaseMetrics, Summary
 from resenc_plans.evaluation.surface import (
@@ -41,6 +47,8 @@ class Evaluation:
     """File names of references that have no prediction; nnU-Net ignores them or refuses."""
     surfaces: SurfaceSummary | None = None
     """Distances between surfaces, if they were measured."""
+    chosen: ChosenMetrics | None = None
+    """The metrics that were chosen beside those of the summary."""
     not_drawn: tuple[CaseProblem, ...] = ()
     """Cases whose overlay could not be drawn."""
     written: tuple[Path, ...] = ()
@@ -72,6 +80,7 @@ def evaluate(
     output: str | os.PathLike[str] | None = None,
     surface: bool = False,
     tolerance: float = 1.0,
+    metrics: Sequence[str] = (),
     plot: str | os.PathLike[str] | None = None,
     overlay: str | os.PathLike[str] | None = None,
     images: str | os.PathLike[str] | None = None,
@@ -103,7 +112,10 @@ def evaluate(
         Whether to measure distances between surfaces as well, into surface.json beside the summary
         (extra `monai`).
     tolerance
-        With `surface`: the tolerance of the normalised surface Dice, in mm.
+        The tolerance of the normalised surface Dice, in mm.
+    metrics
+        Names of further metrics, into metrics.json beside the summary: NSD, HD95, ASSD (extra
+        `monai`), clDice, lesion_F1.
     plot
         A picture (.png, .pdf, .svg) of the distribution of Dice and sizes, to be written.
     overlay
@@ -132,6 +144,7 @@ def evaluate(
         raise UsageError("`overlay=` needs `images=`, the folder of the images, and vice versa.")
     if surface:
         check_surface_options(tolerance)
+    further = check_chosen_metrics(metrics, tolerance)
     task = find_task(
         predictions, references, dataset=dataset, labels=labels, ignore_label=ignore_label
     )
@@ -154,6 +167,14 @@ def evaluate(
             )
         written.append(summary_file.parent / SURFACE_JSON)
         surfaces.save(written[-1])
+    chosen: ChosenMetrics | None = None
+    if further:
+        with progress("Measuring", len(names)) as on_case:
+            chosen = measure_chosen(
+                predictions, references, task, further, tolerance=tolerance, on_case=on_case
+            )
+        written.append(summary_file.parent / METRICS_JSON)
+        chosen.save(written[-1])
     if plot is not None:
         _draw_distribution(evaluation.summary, task, plot)
         written.append(Path(plot))
@@ -167,7 +188,9 @@ def evaluate(
                 on_case=on_case,
             )  # fmt: skip
         written.append(Path(overlay))
-    return replace(evaluation, surfaces=surfaces, not_drawn=not_drawn, written=tuple(written))
+    return replace(
+        evaluation, surfaces=surfaces, chosen=chosen, not_drawn=not_drawn, written=tuple(written)
+    )
 
 
 def compare_folders(

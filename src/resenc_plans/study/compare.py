@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from resenc_plans.errors import EvaluationError, UsageError
+from resenc_plans.evaluation.known_metrics import METRICS, Metric, find_metrics
 from resenc_plans.reprs import listed
 from resenc_plans.study.budgets import Budget, find_budgets
 from resenc_plans.study.comparison import (
@@ -16,7 +17,6 @@ from resenc_plans.study.comparison import (
     DatasetComparison,
     MeanRank,
 )
-from resenc_plans.study.metrics import METRICS, Metric, find_metrics
 from resenc_plans.study.paired import PairedComparison
 from resenc_plans.study.patients import patients_of
 from resenc_plans.study.report.write import refuse_to_replace, write_report

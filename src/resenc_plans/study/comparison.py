@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from resenc_plans.datasets.finding import Finding, Severity
 from resenc_plans.datasets.labels import Region
+from resenc_plans.evaluation.known_metrics import Metric
 from resenc_plans.execution.cases import CaseProblem
 from resenc_plans.files import finite
 from resenc_plans.reprs import card, listed
 from resenc_plans.study.budgets import Budget
-from resenc_plans.study.metrics import Metric
 from resenc_plans.study.results import MethodResult
 from resenc_plans.study.scores import Missing, Scores, Undefined
 from resenc_plans.study.statistics.bootstrap import Interval

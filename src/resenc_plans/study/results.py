@@ -9,7 +9,9 @@ from resenc_plans.datasets.dataset import file_names
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.labels import Region
 from resenc_plans.errors import EvaluationError, ResencPlansError
+from resenc_plans.evaluation.chosen_metrics import METRICS_JSON, ChosenMetrics
 from resenc_plans.evaluation.summary import CaseMetrics, Summary
+from resenc_plans.evaluation.surface import SURFACE_JSON
 from resenc_plans.folders import DATASET_JSON, SUMMARY_JSON, VALIDATION, dataset_id
 from resenc_plans.reprs import listed
 from resenc_plans.runs.find_model import common_folds
@@ -159,10 +161,11 @@ def _of_summaries(folder: Path, paths: Sequence[Path]) -> MethodResult:
     cases: dict[str, CaseMetrics] = {}
     summaries = [Summary.load(path) for path in paths]
     for path, summary in zip(paths, summaries, strict=True):
+        further = _further_metrics(path)
         for case in summary.cases:
             if case.case in cases:
                 raise EvaluationError(f"{path}: case {case.case} occurs twice.")
-            cases[case.case] = case
+            cases[case.case] = _with_metrics(case, further.get(case.name, {}))
     if not cases:
         raise EvaluationError(f"{paths[0]}: has no case.")
     labels = dict.fromkeys(region for summary in summaries for region in summary.regions)
@@ -176,6 +179,28 @@ def _of_summaries(folder: Path, paths: Sequence[Path]) -> MethodResult:
         label_names=_label_names(holder),
         sources=tuple(paths),
     )
+
+
+def _further_metrics(summary: Path) -> Mapping[str, Mapping[Region, Mapping[str, float]]]:
+    """The metrics of surface.json and metrics.json beside a summary.json, by file name."""
+    cases: dict[str, dict[Region, Mapping[str, float]]] = {}
+    for name in (SURFACE_JSON, METRICS_JSON):
+        path = summary.with_name(name)
+        if path.is_file():
+            for case, by_region in ChosenMetrics.load(path).cases.items():
+                for region, figures in by_region.items():
+                    known = cases.setdefault(case, {})
+                    known[region] = {**known.get(region, {}), **figures}
+    return cases
+
+
+def _with_metrics(case: CaseMetrics, further: Mapping[Region, Mapping[str, float]]) -> CaseMetrics:
+    if not further:
+        return case
+    metrics = {
+        region: {**further.get(region, {}), **figures} for region, figures in case.metrics.items()
+    }
+    return replace(case, metrics=metrics)
 
 
 def _evaluated(path: Path, references: str | os.PathLike[str]) -> MethodResult:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from resenc_plans.datasets.labels import Region
 from resenc_plans.errors import EvaluationError
+from resenc_plans.evaluation.known_metrics import Metric
 from resenc_plans.reprs import listed
-from resenc_plans.study.metrics import Metric
 from resenc_plans.study.results import MethodResult
 from resenc_plans.study.statistics.clusters import Floats
 

@@ -12,6 +12,7 @@ from resenc_plans.cli.options import (
     FormatOption,
     OverwriteOption,
     parse_folds,
+    parse_names,
 )
 from resenc_plans.cli.render import note, print_json, print_table, say
 from resenc_plans.errors import UsageError
@@ -144,7 +145,7 @@ def compare(
 
     comparison = compare_methods(
         *results,
-        metrics=[name for text in metrics or () for name in text.replace(",", " ").split()],
+        metrics=parse_names(metrics),
         references=references, folds=parse_folds(folds), patients=patients,
         margin=margin, tie=tie, missing=missing.value, undefined=undefined.value,
         level=level, draws=draws, seed=seed,

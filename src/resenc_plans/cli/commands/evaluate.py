@@ -14,6 +14,7 @@ from resenc_plans.cli.options import (
     PredictionsArgument,
     WorkersOption,
     parse_labels,
+    parse_names,
 )
 from resenc_plans.cli.progress import case_progress
 from resenc_plans.cli.render import note, print_json, print_table, say
@@ -73,9 +74,18 @@ def evaluate(
     tolerance: Annotated[
         float,
         typer.Option(
-            metavar="MM", help="Tolerance of the normalised surface Dice, with --surface."
+            metavar="MM", help="Tolerance of the normalised surface Dice, of --surface and NSD."
         ),
     ] = 1.0,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metrics",
+            metavar="NAMES",
+            help="Further metrics, into metrics.json: NSD,HD95,ASSD,clDice,lesion_F1.",
+            show_default=False,
+        ),
+    ] = None,
     plot: Annotated[
         Path | None,
         typer.Option(
@@ -124,7 +134,8 @@ def evaluate(
     evaluation = evaluate_folders(
         predictions, references,
         dataset=dataset, labels=parse_labels(labels), ignore_label=ignore_label, output=output,
-        surface=surface, tolerance=tolerance, plot=plot, overlay=overlay, images=images,
+        surface=surface, tolerance=tolerance, metrics=parse_names(metrics),
+        plot=plot, overlay=overlay, images=images,
         workers=workers, progress=case_progress,
     )  # fmt: skip
     if format is Format.JSON:
@@ -142,6 +153,13 @@ def _print_tables(evaluation: "Evaluation") -> None:
         _print_summary(evaluation.summary, evaluation.task)
     if evaluation.surfaces is not None:
         _print_surfaces(evaluation.surfaces, evaluation.task)
+    if evaluation.chosen is not None:
+        means = [evaluation.chosen.mean(region) for region in evaluation.task.regions]
+        rows = [
+            (evaluation.task.describe(region), *(f"{value:.4g}" for value in mean.values()))
+            for region, mean in zip(evaluation.task.regions, means, strict=True)
+        ]
+        print_table(("label", *evaluation.chosen.names), rows)
 
 
 def _print_summary(summary: "Summary", task: "EvaluationTask") -> None:
