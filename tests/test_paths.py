@@ -48,6 +48,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "write_segmentation: path.parent / file.name": "a file that was written to that new folder",
     },
     "datasets/integrity.py": {"_about_files: dataset.folder / LABELS / file": LISTED},
+    "evaluation/chosen_metrics.py": {"measure: os.path.join(folder, name)": READ},
     "evaluation/cross_validation.py": {
         "_copy_descriptions: model.folder / name": OURS,
         "_validation_files: folder / name": LISTED,

@@ -157,14 +157,14 @@ def _check(
 
 
 def _refuse_twice(sources: Sequence[Source], results: Sequence[MethodResult]) -> None:
-    read: set[tuple[Path, ...]] = set()
+    seen: set[tuple[Path, ...]] = set()
     for source, result in zip(sources, results, strict=True):
         files = tuple(path.resolve() for path in result.sources)
-        if files in read:
+        if files in seen:
             raise EvaluationError(
                 f"{source.path}: is named twice. A method cannot be compared with itself."
             )
-        read.add(files)
+        seen.add(files)
 
 
 def _by_dataset(results: Sequence[MethodResult]) -> list[tuple[MethodResult, ...]]:

@@ -184,8 +184,7 @@ def _of_summaries(folder: Path, paths: Sequence[Path]) -> MethodResult:
 def _further_metrics(summary: Path) -> Mapping[str, Mapping[Region, Mapping[str, float]]]:
     """The metrics of surface.json and metrics.json beside a summary.json, by file name."""
     cases: dict[str, dict[Region, Mapping[str, float]]] = {}
-    for name in (SURFACE_JSON, METRICS_JSON):
-        path = summary.with_name(name)
+    for path in (summary.with_name(SURFACE_JSON), summary.with_name(METRICS_JSON)):
         if path.is_file():
             for case, by_region in ChosenMetrics.load(path).cases.items():
                 for region, figures in by_region.items():

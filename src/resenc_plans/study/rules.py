@@ -190,13 +190,13 @@ def _budgets(compared: Compared) -> Iterator[str]:
 def _unlike_budgets(compared: Compared) -> Iterator[str]:
     for first, second in combinations(compared.budgets, 2):
         one, other = compared.budgets[first], compared.budgets[second]
-        for what, here, there in (
+        for what, left, right in (
             ("hours", one.hours, other.hours),
             ("GPU memory", one.gigabytes, other.gigabytes),
         ):
-            if here and there and max(here / there, there / here) > MAX_RATIO:
-                more, less = (first, second) if here > there else (second, first)
-                times = max(here / there, there / here)
+            if left and right and max(left, right) > MAX_RATIO * min(left, right):
+                more, less = (first, second) if left > right else (second, first)
+                times = max(left, right) / min(left, right)
                 yield f"{more}: takes {times:.1f} times the {what} of {less}"
 
 

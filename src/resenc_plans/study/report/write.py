@@ -66,9 +66,9 @@ def write_report(
             RESULTS_JSON: to_json_text(comparison.to_dict()),
         }
         for name, text in documents.items():
-            with replace_file(unfinished / name) as stream:
+            with replace_file(unfinished / part_of_path(name, "file")) as stream:
                 stream.write(text.encode())
-    return tuple(target / name for name in documents), problems
+    return tuple(target / part_of_path(name, "file") for name in documents), problems
 
 
 def refuse_to_replace(target: Path, overwrite: bool) -> None:
