@@ -91,10 +91,6 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "write_npz: archive.open(f'{key}.npy', 'w', force_zip64=True)": "an entry of an archive",
     },
     "inference/input_cases.py": {"find_cases: folder / file": LISTED},
-    "inference/sliding_window.py": {
-        "tile_positions: last / (patch * step_size)": NUMBERS,
-        "tile_positions: last / steps": NUMBERS,
-    },
     "preprocessing/resampling/resample.py": {"resampled_shape: old / new": NUMBERS},
     "preprocessing/resampling/spline.py": {"zoomed: new / old": NUMBERS},
     "preprocessing/store/check.py": {"check_stored_case: store.folder / record.path": CHECKED},
@@ -111,11 +107,6 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     },
     "runs/find_model.py": {"find_dataset_results: root / matches[0]": LISTED},
     "runs/trained_model.py": {"load: folder / name": OURS},
-    "study/report/write.py": {
-        "write_report: target / name": OURS,
-        "write_report: unfinished / name": OURS,
-    },
-    "study/rules.py": {"_unlike_budgets: here / there": NUMBERS},
     "visualization/overlay.py": {
         "draw: Path(images) / image_name": READ,
         "draw: Path(references) / file.name": READ,
