@@ -15,22 +15,23 @@ def without_monai(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "monai", None)
 
 
+@pytest.mark.slow
 def test_a_baseline_is_planned_as_easily_as_a_preset(
     run: Callable[..., Done], dataset: Path
 ) -> None:
-    done = run("create", "--baseline", "mednext-l-k3")
+    done = run("create", "--baseline", "mednext-s-k3")
     assert done.code == 0
     assert "mostly padding" in done.err
     assert "--patch-size" in done.err
-    written = document(dataset / "nnUNetMedNeXtLk3Plans.json")
-    assert written["resenc_plans"]["baseline"] == "mednext-l-k3"
+    written = document(dataset / "nnUNetMedNeXtSk3Plans.json")
+    assert written["resenc_plans"]["baseline"] == "mednext-s-k3"
     assert list(written["configurations"]) == ["3d_fullres"]
     assert written["configurations"]["3d_fullres"]["training"]["learning_rate"] == 1e-3
     assert run("validate").code == 0
-    assert "baseline mednext-l-k3" in run("show").out
-    before = (dataset / "nnUNetMedNeXtLk3Plans.json").read_bytes()
-    assert run("create", "--baseline", "mednext-l-k3").code == 0
-    assert (dataset / "nnUNetMedNeXtLk3Plans.json").read_bytes() == before
+    assert "baseline mednext-s-k3" in run("show").out
+    before = (dataset / "nnUNetMedNeXtSk3Plans.json").read_bytes()
+    assert run("create", "--baseline", "mednext-s-k3").code == 0
+    assert (dataset / "nnUNetMedNeXtSk3Plans.json").read_bytes() == before
 
 
 def test_sizes_are_options_and_a_file_of_other_sizes_is_kept(
