@@ -15,7 +15,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from resenc_plans.errors import FileError, shown
+from resenc_plans.errors import FileError, expect_type, shown
 from resenc_plans.execution.changes import note_change
 from resenc_plans.execution.unfinished import moved_aside, unfinished_file, unfinished_folder
 
@@ -202,6 +202,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         It is no regular file, unreadable, too large, or not JSON. The message gives line and
         column. See `parse_json`.
     """
+    expect_type(path, (str, os.PathLike), "path", "the path of a file")
     path = Path(path)
     content = read_bytes(path, MAX_JSON_BYTES)
     try:

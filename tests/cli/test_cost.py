@@ -203,6 +203,10 @@ def test_a_network_of_the_users_own_is_traced_once_its_module_is_allowed(
     refused = run("cost", "own")
     assert refused.code == 2
     assert "--allow-import" in refused.err
+    omitted = run("cost", "own", "3d_fullres")
+    assert "allow its module (--allow-import)" in omitted.err
+    found = run("validate", planned)
+    assert "allow its module (--allow-import)" in found.out
     done = run("cost", "own", "--allow-import", "mylab_nets")
     assert done.code == 0, done.err
     training, prediction = [line for line in done.out.splitlines() if line.startswith("own\t")]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Self
 
-from resenc_plans.errors import ConfigurationError, shown
-from resenc_plans.plans.bounds import MAX_FEATURES
+from resenc_plans.errors import ConfigurationError
+from resenc_plans.plans.bounds import count_fault
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.unet import Operators, UNet
 
@@ -176,12 +176,9 @@ def sized_layers(
     ConfigurationError
         There are no channels or heads, or an operator's cost is not known.
     """
-    for key, count in (("input_channels", input_channels), ("output_heads", output_heads)):
-        is_integer = isinstance(count, int) and not isinstance(count, bool)
-        if not is_integer or not 1 <= count <= MAX_FEATURES:
-            raise ConfigurationError(
-                f"{key} is {shown(count)}: an integer from 1 to {MAX_FEATURES:,} is needed."
-            )
+    fault = count_fault(input_channels=input_channels, output_heads=output_heads)
+    if fault is not None:
+        raise ConfigurationError(fault)
     return _Walk(unet, LayerStyle.of(unet.operators), patch_size).layers(
         input_channels, output_heads
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from resenc_plans.datasets.bounding_box import nonzero_box
 from resenc_plans.datasets.case_check import CaseReport, ReadCase, check_files, read_files
-from resenc_plans.datasets.dataset import Case, Dataset
+from resenc_plans.datasets.dataset import Case, Dataset, expect_dataset
 from resenc_plans.datasets.file_naming import naming_fault
 from resenc_plans.datasets.finding import Finding
 from resenc_plans.datasets.images.images import Image
@@ -69,6 +69,7 @@ def extract_fingerprint(
     FingerprintError
         The dataset has no cases, or some are damaged: the message lists every one of them.
     """
+    expect_dataset(dataset)
     fault = naming_fault(dataset)
     if fault is not None:
         raise FingerprintError(f"{dataset.folder}: {fault.message}")

@@ -8,7 +8,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from resenc_plans.datasets.case_check import CaseReport, check_case
-from resenc_plans.datasets.dataset import IMAGES, LABELS, Dataset, file_names
+from resenc_plans.datasets.dataset import IMAGES, LABELS, Dataset, expect_dataset, file_names
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.file_naming import naming_fault, other_endings
 from resenc_plans.datasets.finding import Finding, Severity, worst_first
@@ -30,6 +30,7 @@ def verify_dataset(
     `executor` runs the cases (see `each_case`); `on_case` is called with the name of
     each finished case.
     """
+    expect_dataset(dataset)
     try:
         reader = dataset.reader_name
     except DatasetError:

@@ -29,6 +29,7 @@ from resenc_plans.plans.architectures import (
     ResidualEncoderUNetArchitecture,
     UNetArguments,
 )
+from resenc_plans.plans.bounds import count_fault
 from resenc_plans.plans.configuration import ResolvedConfiguration, expect_resolved
 from resenc_plans.plans.frozen import thaw
 from resenc_plans.plans.known_networks import check_patch
@@ -65,9 +66,9 @@ def build_network(
         `config` is not a resolved configuration.
     """
     expect_resolved(config)
-    for key, count in (("input_channels", input_channels), ("output_heads", output_heads)):
-        if count < 1:
-            raise config.error(f"a network needs at least one of its {key}, not {count}.")
+    fault = count_fault(input_channels=input_channels, output_heads=output_heads)
+    if fault is not None:
+        raise config.error(fault)
     architecture = config.architecture
     name = architecture.network_class_name
     if isinstance(architecture, ResidualEncoderUNetArchitecture | PlainConvUNetArchitecture):
@@ -92,9 +93,9 @@ def build_network(
         )
     raise config.error(
         f"architecture.network_class_name {name!r} is not known, so it is not imported."
-        f"{_suggestion(name)} Otherwise register a builder under this name (register_architecture, "
-        f"or the entry point group {ENTRY_POINTS}), or allow its module if you trust the file "
-        "(`allow_import=`)."
+        f"{_suggestion(name)} If you trust the file, allow its module (`allow_import=`), or "
+        f"register a builder under this name (register_architecture, or the entry point group "
+        f"{ENTRY_POINTS})."
     )
 
 

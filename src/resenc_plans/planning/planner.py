@@ -11,7 +11,7 @@ from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.fingerprint import Fingerprint
 from resenc_plans.datasets.images.reader_choice import reader_writer_name
-from resenc_plans.errors import PlanningError
+from resenc_plans.errors import PlanningError, expect_type
 from resenc_plans.planning.configuration import (
     configuration_document,
     normalization_schemes,
@@ -140,6 +140,8 @@ def plan_dataset(
         fingerprint = Fingerprint.from_dict(fingerprint)
     if isinstance(dataset, Mapping):
         dataset = DatasetJson.from_dict(dataset)
+    expect_type(fingerprint, Fingerprint, "fingerprint", "one, such as Fingerprint.load(path)")
+    expect_type(dataset, (Dataset, DatasetJson), "dataset", "one, such as Dataset.load(path)")
     described = dataset.json if isinstance(dataset, Dataset) else dataset
     if dataset_name is None:
         dataset_name = dataset.name if isinstance(dataset, Dataset) else "Dataset000_Unnamed"

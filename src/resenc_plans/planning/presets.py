@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
 
-from resenc_plans.errors import PlanningError
+from resenc_plans.errors import PlanningError, expect_type
 from resenc_plans.plans.nnunet_planners import NNUNET_PLANNERS
 from resenc_plans.reprs import call
 
@@ -149,6 +149,7 @@ def find_preset(key: str) -> Preset:
     PlanningError
         There is none; the message suggests the nearest.
     """
+    expect_type(key, str, "preset", "the name of a preset, such as 'M'")
     by_name = {preset.key.lower(): preset for preset in presets()}
     by_name |= {preset.planner.lower(): preset for preset in presets()}
     if key.lower() in by_name:

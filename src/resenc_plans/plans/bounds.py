@@ -4,7 +4,8 @@ Nobody trains beyond these, and below them no sum overflows and no network is to
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from numbers import Integral
+from typing import Any, cast
 
 from resenc_plans.datasets.bounds import MAX_EDGE, MAX_SPACING, MIN_SPACING
 from resenc_plans.errors import shown
@@ -32,6 +33,19 @@ _ARGUMENTS = {
     "bottleneck_channels": MAX_FEATURES,
 }
 """The largest value of each argument of nnU-Net's U-Nets; their types say that 1 is the least."""
+
+
+def count_fault(**counts: object) -> str | None:
+    """What is wrong with the first number of channels or heads that no network can have.
+
+    >>> count_fault(input_channels=2, output_heads="3")
+    "output_heads is '3': an integer from 1 to 65,536 is needed."
+    """
+    for key, count in counts.items():
+        is_integer = isinstance(count, Integral) and not isinstance(count, bool)
+        if not is_integer or not 1 <= int(cast("int", count)) <= MAX_FEATURES:
+            return f"{key} is {shown(count)}: an integer from 1 to {MAX_FEATURES:,} is needed."
+    return None
 
 
 def number_faults(config: ResolvedConfiguration, plans: PlansHeader) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from resenc_plans.datasets.dataset import Case, Dataset
+from resenc_plans.datasets.dataset import Case, Dataset, expect_dataset
 from resenc_plans.datasets.file_naming import naming_fault
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import ConfigurationError, DatasetError, FileError, PreprocessingError
@@ -212,6 +212,7 @@ class Preprocessor:
         return max((memory_of_case(case, recipe) for case in dataset.cases), default=0)
 
     def _tasks(self, dataset: Dataset, folder: Path) -> list[CaseTask]:
+        expect_dataset(dataset)
         fault = naming_fault(dataset)
         if fault is not None:
             raise DatasetError(f"{dataset.folder}: {fault.message}")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.labels import Labels
-from resenc_plans.errors import ModelError
+from resenc_plans.errors import ModelError, expect_type
 from resenc_plans.folders import DATASET_JSON, FINAL_CHECKPOINT, PLANS_JSON
 from resenc_plans.networks.build import build_network
 from resenc_plans.networks.imports import import_object, is_allowed, where_to_find
@@ -73,6 +73,7 @@ class TrainedModel:
         FileError, PlansError, DatasetError
             Plans or dataset.json are not usable.
         """
+        expect_type(folder, (str, os.PathLike), "folder", "the path of a model folder")
         folder = Path(folder).expanduser()
         if not folder.is_dir():
             raise ModelError(f"{folder}: no such folder. A trained model was expected there.")

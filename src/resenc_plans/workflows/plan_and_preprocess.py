@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.datasets.dataset import Dataset, expect_dataset
 from resenc_plans.datasets.finding import Finding
 from resenc_plans.datasets.fingerprint import Fingerprint
 from resenc_plans.files import inside, make_folder, part_of_path
@@ -84,6 +84,7 @@ def plan_and_preprocess(
     ResencPlansError
         As `Fingerprint.extract` and `Preprocessor.run`.
     """
+    expect_dataset(dataset)
     folder = preprocessed or _default_folder(dataset)
     make_folder(folder)
     path = folder / FINGERPRINT_JSON

@@ -13,6 +13,8 @@ from resenc_plans.cli.options import (
     Format,
     FormatOption,
     PlansOption,
+    option_names,
+    with_options,
 )
 from resenc_plans.cli.render import note, print_json, print_table, say
 from resenc_plans.errors import ResencPlansError, UsageError
@@ -31,6 +33,7 @@ MAX_AT_ONCE = 500
 
 
 def cost(
+    context: typer.Context,
     configurations: Annotated[
         list[str] | None,
         typer.Argument(help="Configurations. Default: all.", show_default=False),
@@ -97,7 +100,7 @@ def cost(
     if failures and not priced:
         raise next(iter(failures.values()))
     for name, failure in failures.items():
-        note(f"{name}: omitted. {failure}")
+        note(with_options(f"{name}: omitted. {failure}", option_names(context.command.params)))
     if measure:
         measure_networks(_measurable(priced.values(), gpus))
     if format is Format.JSON:

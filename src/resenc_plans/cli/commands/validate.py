@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resenc_plans.cli.options import AllowImportOption, DatasetOption, PlansOption, ReviewFormat
+from resenc_plans.cli.options import (
+    AllowImportOption,
+    DatasetOption,
+    PlansOption,
+    ReviewFormat,
+    option_names,
+    with_options,
+)
 from resenc_plans.cli.render import print_json, print_table, say, styled
 from resenc_plans.errors import DatasetError, PlansError, UsageError
 from resenc_plans.execution.exit_codes import ExitCode
@@ -18,6 +25,7 @@ _SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
 def validate(
+    context: typer.Context,
     files: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -62,7 +70,7 @@ def validate(
     elif format is ReviewFormat.SARIF:
         print_json(to_sarif(findings))
     else:
-        _print(findings)
+        _print(findings, option_names(context.command.params))
     together = [finding for group in findings.values() for finding in group]
     if any(finding.rule == UNREADABLE_RULE for finding in together):
         raise typer.Exit(ExitCode.NOTHING_DONE)
@@ -81,7 +89,7 @@ def _dataset(dataset: str | None) -> "Dataset | None":
         return None
 
 
-def _print(findings: "dict[Path, tuple[Finding, ...]]") -> None:
+def _print(findings: "dict[Path, tuple[Finding, ...]]", options: dict[str, str]) -> None:
     for file, group in findings.items():
         if not group:
             say(f"{file}: no findings.")
@@ -95,7 +103,7 @@ def _print(findings: "dict[Path, tuple[Finding, ...]]") -> None:
                     finding.rule,
                     finding.configuration or "(file)",
                     finding.key,
-                    finding.message,
+                    with_options(finding.message, options),
                 ]
                 for finding in group
             ],

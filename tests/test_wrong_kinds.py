@@ -1,0 +1,57 @@
+"""Arguments of another kind are refused in our words, wherever they come in."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from resenc_plans import (
+    Dataset,
+    DatasetJson,
+    Fingerprint,
+    Plans,
+    Predictor,
+    Preprocessor,
+    build_network,
+    create_plans,
+    plan_and_preprocess,
+)
+from resenc_plans.datasets.integrity import verify_dataset
+from resenc_plans.errors import ConfigurationError, UsageError
+from resenc_plans.plans.configuration import ResolvedConfiguration
+from tests.datasets.made import document as dataset_json
+from tests.plans.documents import document as plans_document
+
+
+@pytest.fixture
+def config() -> ResolvedConfiguration:
+    return Plans.from_dict(plans_document()).resolve("3d_fullres")
+
+
+MISTAKES: dict[str, tuple[Callable[..., Any], str]] = {
+    "path of plans": (lambda _: Plans.load(3), r"`path=` is a int\. Give the path"),  # type: ignore[arg-type]
+    "path of nothing": (lambda _: Plans.load(None), r"`path=` is None"),  # type: ignore[arg-type]
+    "path of a fingerprint": (lambda _: Fingerprint.load(3), "`path=`"),  # type: ignore[arg-type]
+    "path of a dataset.json": (lambda _: DatasetJson.load(3), "`path=`"),  # type: ignore[arg-type]
+    "model folder": (lambda _: Predictor.from_folder(3), "`folder=` is a int"),  # type: ignore[arg-type]
+    "id of a dataset": (lambda _: Dataset.load(1.5), "`dataset=` is a float"),  # type: ignore[arg-type]
+    "dataset to verify": (lambda _: verify_dataset("a"), r"Dataset\.load\('a'\)"),  # type: ignore[arg-type]
+    "dataset to extract": (lambda _: Fingerprint.extract("a"), r"Dataset\.load\('a'\)"),  # type: ignore[arg-type]
+    "dataset to preprocess": (lambda c: Preprocessor(c).run("a", "b"), r"Dataset\.load\('a'\)"),  # type: ignore[arg-type]
+    "dataset to do it all": (lambda _: plan_and_preprocess("a"), r"Dataset\.load\('a'\)"),  # type: ignore[arg-type]
+    "fingerprint": (lambda _: create_plans("f", dataset_json()), "`fingerprint=` is a str"),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_an_argument_of_another_kind_is_named(mistake: str, config: ResolvedConfiguration) -> None:
+    call, message = MISTAKES[mistake]
+    with pytest.raises(UsageError, match=message):
+        call(config)
+
+
+@pytest.mark.parametrize("count", ["1", 1.5, True, 0, None, 10**12])
+def test_channels_and_heads_are_counted(count: Any, config: ResolvedConfiguration) -> None:
+    for counts in ((count, 3), (1, count)):
+        with pytest.raises(ConfigurationError, match=r"an integer from 1 to 65,536 is needed"):
+            build_network(config, *counts)
