@@ -14,6 +14,7 @@ CONFIGURATION: dict[str, Any] = {
     "patch_size": [8, 16, 16],
     "spacing": [1.0, 1.0, 1.0],
     "batch_size": 2,
+    "normalization_schemes": ["ZScoreNormalization"],
 }
 DATASET = {
     "channel_names": {"0": "CT"},
@@ -38,9 +39,10 @@ def write_model(
     mirror_axes: Sequence[int] = (0, 1, 2),
     step_size: float = 0.5,
     postprocessing: Sequence[Any] = (),
+    labels: Mapping[str, int] | None = None,
 ) -> ModelFolder:
     """A model whose folds were all trained and validated like that, by us."""
-    model = _described(parent / name)
+    model = _described(parent / name, labels)
     for fold in folds:
         run = model.run(fold)
         write_validation(run.validation, predicted, reference_voxels)
@@ -87,8 +89,9 @@ def write_validation(folder: Path, cases: Sequence[str], voxels: int) -> None:
     (folder / "summary.json").write_text(json.dumps({"metric_per_case": entries}))
 
 
-def _described(folder: Path) -> ModelFolder:
+def _described(folder: Path, labels: Mapping[str, int] | None = None) -> ModelFolder:
     folder.mkdir(parents=True)
-    (folder / "dataset.json").write_text(json.dumps(DATASET))
+    document = DATASET if labels is None else DATASET | {"labels": labels}
+    (folder / "dataset.json").write_text(json.dumps(document))
     (folder / "plans.json").write_text('{"configurations": {}}')
     return ModelFolder(folder)

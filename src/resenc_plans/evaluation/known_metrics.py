@@ -32,7 +32,7 @@ class Metric:
         return "" if self.is_share else "mm"
 
 
-METRICS = {
+KNOWN_METRICS = {
     metric.key: metric
     for metric in (
         Metric("Dice", "Dice"),
@@ -57,11 +57,11 @@ def find_metrics(names: Iterable[str]) -> tuple[Metric, ...]:
     UsageError
         A name is unknown.
     """
-    by_name = {key.lower(): metric for key, metric in METRICS.items()}
+    by_name = {key.lower(): metric for key, metric in KNOWN_METRICS.items()}
     names = list(dict.fromkeys(names))
     for name in names:
         if name.lower() not in by_name:
             raise UsageError(
-                f"`metrics=` {shown(name)}: not a metric. There is: {', '.join(METRICS)}."
+                f"`metrics=` {shown(name)}: not a metric. There is: {', '.join(KNOWN_METRICS)}."
             )
     return tuple(dict.fromkeys(by_name[name.lower()] for name in names))

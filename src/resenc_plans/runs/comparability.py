@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from resenc_plans.datasets.finding import SEVERITIES, Severity
+from resenc_plans.plans.configuration import PREPROCESSING_KEYS
 from resenc_plans.reprs import card, listed
 from resenc_plans.runs.find_model import common_folds
 from resenc_plans.runs.folds import MAX_NAMES
@@ -294,6 +295,45 @@ def _postprocessing(pair: RunPair) -> Iterator[Contrast]:
     return _compared(pair, lambda facts: facts.postprocessing)
 
 
+def _trained_on_held_out(pair: RunPair) -> Iterator[Contrast]:
+    """A held-out case that was trained on makes a model look better than it is."""
+    for fold, one, other in pair.folds():
+        first, second = (
+            tuple(sorted((facts.held_out or frozenset()) & (facts.train or frozenset())))
+            for facts in (one, other)
+        )
+        parts = [
+            f"{len(cases)} of the {side} ({listed(cases, MAX_NAMES)})"
+            for cases, side in ((first, "first"), (second, "second"))
+            if cases
+        ]
+        if parts:
+            yield Contrast(fold, " and ".join(parts), first, second)
+
+
+def _labels(pair: RunPair) -> Iterator[Contrast]:
+    first, second = pair.first.labels, pair.second.labels
+    if first is None or second is None or dict(first) == dict(second):
+        return
+    names = [name for name in {**first, **second} if first.get(name) != second.get(name)]
+    text = ", ".join(f"{name} {first.get(name)} and {second.get(name)}" for name in names)
+    for fold, _, _ in pair.folds():
+        yield Contrast(fold, text, dict(first), dict(second))
+
+
+def _preprocessing(pair: RunPair) -> Iterator[Contrast]:
+    """What the plans say of it; spacings in two and three dimensions do not compare."""
+    for fold, one, other in pair.folds():
+        if one.configuration is None or other.configuration is None:
+            continue  # nnU-Net's plans are in its folders; without them, R101 says so
+        for key in PREPROCESSING_KEYS:
+            first, second = one.configuration.get(key), other.configuration.get(key)
+            if first is None or second is None or equal_values(first, second):
+                continue
+            if key != "spacing" or len(first) == len(second):
+                yield Contrast(fold, f"{key} {first} and {second}", first, second)
+
+
 RULES: tuple[RunRule, ...] = (
     RunRule("R001", "error", "epochs and iterations", _budget),
     RunRule("R002", "error", "batch size of variants of one plan", _batch_of_variants),
@@ -306,8 +346,11 @@ RULES: tuple[RunRule, ...] = (
     RunRule("R009", "error", "mirroring in validation", _mirroring),
     RunRule("R010", "error", "step between tiles in validation", _step_size),
     RunRule("R011", "error", "post-processing", _postprocessing),
+    RunRule("R012", "error", "labels", _labels),
+    RunRule("R013", "error", "held-out cases trained on", _trained_on_held_out),
     RunRule("R101", "warning", "samples seen", _samples),
     RunRule("R102", "warning", "precision", _precision),
+    RunRule("R103", "warning", "preprocessing", _preprocessing),
     RunRule("R201", "note", "settings of two methods or plans", _methods),
 )
 

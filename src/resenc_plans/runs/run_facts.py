@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from resenc_plans.datasets.dataset import case_of_file, file_names
-from resenc_plans.datasets.dataset_json import DatasetJson
+from resenc_plans.datasets.dataset_json import DatasetJson, LabelValue
 from resenc_plans.errors import FileError, PlansError
 from resenc_plans.files import read_json
 from resenc_plans.folders import DATASET_JSON, SUMMARY_JSON
@@ -109,6 +109,8 @@ class ModelFacts:
 
     model: ModelFolder
     folds: Mapping[str, FoldFacts]
+    labels: Mapping[str, LabelValue] | None
+    """Those of its dataset.json, by name."""
 
     @classmethod
     def of(cls, model: ModelFolder, folds: Sequence[str]) -> Self:
@@ -119,10 +121,12 @@ class ModelFacts:
         FileError
             A record that we write is damaged.
         """
-        configuration, ending = _planned(model), _file_ending(model)
+        configuration, dataset = _planned(model), _dataset_json(model)
+        ending = None if dataset is None else dataset.file_ending
         return cls(
             model,
             {fold: FoldFacts.of(model.run(fold), configuration, ending) for fold in folds},
+            None if dataset is None else dataset.labels,
         )
 
 
@@ -133,9 +137,9 @@ def _planned(model: ModelFolder) -> Mapping[str, Any] | None:
         return None
 
 
-def _file_ending(model: ModelFolder) -> str | None:
+def _dataset_json(model: ModelFolder) -> DatasetJson | None:
     path = model.folder / DATASET_JSON
-    return DatasetJson.load(path).file_ending if path.is_file() else None
+    return DatasetJson.load(path) if path.is_file() else None
 
 
 def _document(path: Path) -> dict[str, Any]:

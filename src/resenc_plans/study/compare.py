@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from resenc_plans.errors import EvaluationError, UsageError
-from resenc_plans.evaluation.known_metrics import METRICS, Metric, find_metrics
+from resenc_plans.evaluation.known_metrics import KNOWN_METRICS, Metric, find_metrics
 from resenc_plans.reprs import listed
 from resenc_plans.study.budgets import Budget, find_budgets
 from resenc_plans.study.comparison import (
@@ -204,7 +204,7 @@ def _compare_dataset(
     budgets: Mapping[str, Budget],
 ) -> tuple[DatasetComparison, dict[str, Floats]]:
     """The comparison, and by metric the draws of the methods' means."""
-    metrics = available_metrics(results, chosen or tuple(METRICS.values()))
+    metrics = available_metrics(results, chosen or tuple(KNOWN_METRICS.values()))
     lacking = [metric.key for metric in chosen if metric not in metrics]
     if lacking or not metrics:
         raise EvaluationError(

@@ -1,0 +1,186 @@
+"""How often the intervals of `compare` hold the truth, and how often its test is wrong.
+
+Studies are made up: patients with one or three cases, methods whose scores are skewed as Dice is,
+in the last rows with failures. Patients differ in difficulty, and methods differ from patient to
+patient by chance. In half of the studies all methods are alike: any adjusted p value below 0.05 is
+wrong there. In the other half the first method is better, by a difference that is known from ten
+million cases. Scores go through what `compare` itself computes.
+
+The whole table takes 2,000 studies per row: `python benchmarks/comparison_coverage.py`.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from math import sqrt
+
+import numpy as np
+
+from resenc_plans.evaluation.known_metrics import KNOWN_METRICS
+from resenc_plans.study.comparison import ComparisonSettings
+from resenc_plans.study.paired import PairedComparison
+from resenc_plans.study.scores import Scores
+from resenc_plans.study.statistics.clusters import Clusters, Floats
+
+SHIFT = 0.25
+"""Of the better method, in logits: about 0.02 Dice."""
+FAILURES = 0.02
+"""Share of lost cases in the last rows."""
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A row of the table."""
+
+    patients: int
+    cases: int
+    """Of each patient."""
+    methods: int
+    failures: float = 0.0
+    """Share of cases that a method loses, wholly or in part."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of how many studies an interval holds the truth, or a test is wrong."""
+
+    studies: int
+    percentile: int
+    """Intervals of a difference that hold it."""
+    bca: int
+    mean_percentile: int
+    """Intervals of a method's mean that hold it."""
+    mean_bca: int
+    wrong: int
+    """Studies of equal methods in which any adjusted p value is below 0.05."""
+    wrong_without_patients: int
+    """The same, where each case counts as a patient."""
+
+    def __add__(self, other: "Counts") -> "Counts":
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Counts(*(one + another for one, another in pairs))
+
+
+def made_scores(
+    setting: Setting, random: np.random.Generator, shift: float
+) -> tuple[Floats, list[int]]:
+    """Scores `(methods, cases)` of one study, and the patient of each case."""
+    patient = np.repeat(np.arange(setting.patients), setting.cases)
+    difficulty = 0.8 * random.normal(size=setting.patients)[patient]
+    difficulty = difficulty + 0.4 * random.normal(size=patient.size)
+    shape = setting.methods, patient.size
+    of_method = 0.35 * random.normal(size=(setting.methods, setting.patients))[:, patient]
+    logits = 2.2 + difficulty + of_method + 0.25 * random.normal(size=shape)
+    logits[0] += shift
+    scores = 1 / (1 + np.exp(-logits))
+    is_lost = random.random(shape) < setting.failures
+    scores[is_lost] *= random.random(int(is_lost.sum()))
+    return scores, patient.tolist()
+
+
+@cache
+def truth(failures: float) -> tuple[float, float]:
+    """The first method's mean, and how much better it is than another one."""
+    random = np.random.default_rng(0)
+    parts = []
+    for _ in range(50):
+        scores, _patients = made_scores(Setting(200_000, 1, 2, failures), random, SHIFT)
+        parts.append((scores[0].mean(), (scores[0] - scores[1]).mean()))
+    mean, difference = np.mean(parts, 0).tolist()
+    return mean, difference
+
+
+def study(setting: Setting, seed: int, draws: int) -> Counts:
+    """Two studies of a setting: one in which methods are alike, and one in which they are not."""
+    random = np.random.default_rng((seed, setting.patients, setting.cases, setting.methods))
+    mean, difference = truth(setting.failures)
+    settings = ComparisonSettings(draws=draws, level=LEVEL, seed=seed)
+
+    def compared(scores: Floats, patients: Sequence[int]) -> PairedComparison:
+        names = tuple(map(str, range(scores.shape[1])))
+        methods = tuple(map(str, range(len(scores))))
+        paired = Scores(KNOWN_METRICS["Dice"], methods, names, (1,), scores[:, :, None])
+        return PairedComparison(paired, Clusters.of(patients), settings)
+
+    def is_wrong(patients: Sequence[int]) -> bool:
+        pairs = compared(alike, patients).result().pairs_of()
+        return any(pair.p_holm < 1 - LEVEL for pair in pairs)
+
+    alike, patients = made_scores(setting, random, 0.0)
+    wrong = is_wrong(patients)
+    without = is_wrong(range(len(patients))) if setting.cases > 1 else wrong
+    scores, patients = made_scores(setting, random, SHIFT)
+    result = compared(scores, patients).result()
+    pair, first = result.pairs_of()[0], result.of_label()[0]
+    return Counts(
+        studies=1,
+        percentile=difference in pair.percentile,
+        bca=difference in pair.bca,
+        mean_percentile=mean in first.percentile,
+        mean_bca=mean in first.bca,
+        wrong=wrong,
+        wrong_without_patients=without,
+    )
+
+
+def studies(setting: Setting, seeds: range, draws: int) -> Counts:
+    """The counts of all studies of a setting."""
+    first, *others = (study(setting, seed, draws) for seed in seeds)
+    return sum(others, start=first)
+
+
+def settings() -> Iterator[Setting]:
+    """All rows."""
+    for cases, methods, patients in product((1, 3), (2, 6), (20, 60, 200)):
+        yield Setting(patients, cases, methods)
+    yield from (Setting(patients, 1, 2, FAILURES) for patients in (20, 60, 200))
+
+
+def row(setting: Setting, counts: Counts) -> str:
+    """A row of the table, in percent."""
+    shares = [100 * count / counts.studies for count in list(vars(counts).values())[1:]]
+    cells = [*vars(setting).values(), *(f"{one:.1f}" for one in shares)]
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--studies", type=int, default=2000)
+    parser.add_argument("--draws", type=int, default=2000)
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    begun = time.perf_counter()
+    print(
+        "| patients | cases each | methods | failures | difference, percentile | difference, BCa "
+        "| mean, percentile | mean, BCa | wrong | wrong without patients |"
+    )
+    print("|---" * 10 + "|")
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        for setting in settings():
+            step = -(-arguments.studies // arguments.workers)
+            parts = [
+                pool.submit(
+                    studies,
+                    setting,
+                    range(start, min(start + step, arguments.studies)),
+                    arguments.draws,
+                )
+                for start in range(0, arguments.studies, step)
+            ]
+            first, *others = (part.result() for part in parts)
+            print(row(setting, sum(others, start=first)), flush=True)
+    error = 196 * sqrt(LEVEL * (1 - LEVEL) / arguments.studies)
+    print(
+        f"\n{arguments.studies} studies per row, {arguments.draws} draws each; a share of 95% is "
+        f"known to {error:.1f} points. {time.perf_counter() - begun:.0f} s."
+    )
+
+
+if __name__ == "__main__":
+    main()
