@@ -143,3 +143,23 @@ def test_a_trained_fold_is_validated_again_with_the_probabilities_that_select_av
 
     assert train(monkeypatch, "first", "0", "--npz", "--no-validation") == 2
     assert "contradict" in capsys.readouterr().err
+
+
+def test_a_trained_fold_is_validated_on_the_cases_that_it_held_out(
+    cascade: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(monkeypatch, "tiny", "0") == 0
+    fold = model_folder(cascade, "tiny") / "fold_0"
+    splits = [{"train": [HELD_OUT, CASES[0]], "val": [CASES[1]]}]
+    (cascade / "splits_final.json").write_text(json.dumps(splits))
+    capsys.readouterr()
+    assert train(monkeypatch, "tiny", "0", "--resume", "--npz") == 0
+    warned = " ".join(capsys.readouterr().err.split())
+    assert f"held-out cases: now also {CASES[1]}, no longer {HELD_OUT}" in warned
+    assert json.loads((fold / "cases.json").read_text())["val"] == [HELD_OUT]
+    assert {path.name.partition(".")[0] for path in fold.glob("validation/phantom*")} == {HELD_OUT}
+    for stored in cascade.glob(f"nnUNetPlans_*/{HELD_OUT}*"):
+        stored.unlink()
+    (cascade / "splits_final.json").write_text(json.dumps([{"train": CASES, "val": [CASES[1]]}]))
+    assert train(monkeypatch, "tiny", "0", "--resume") == 1
+    assert f"{HELD_OUT}. Preprocess them" in " ".join(capsys.readouterr().err.split())

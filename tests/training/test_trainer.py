@@ -26,6 +26,7 @@ from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.checkpoint import load_checkpoint
+from resenc_plans.runs.folds import FoldCases
 from resenc_plans.training.batches.batches import PatchBatches
 from resenc_plans.training.batches.source import Batch, Batches
 from resenc_plans.training.checkpointing import load_pretrained
@@ -469,6 +470,60 @@ def test_an_epoch_without_any_class_is_not_the_best_for_ever(
     best = default_run_folder(config, dataset, 0).checkpoint("checkpoint_best.pth")
     assert load_checkpoint(best).best_ema == 0.5
     assert load_checkpoint(best).current_epoch == 2
+
+
+def hold_out(preprocessed: Path, case: str) -> None:
+    """Write a split whose first fold holds out one of the six cases."""
+    train = [name for name in (f"phantom_00{number}" for number in range(6)) if name != case]
+    (preprocessed / "splits_final.json").write_text(json.dumps([{"train": train, "val": [case]}]))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_is_not_resumed_on_other_cases_unasked(
+    config: ResolvedConfiguration,
+    dataset: Dataset,
+    preprocessed: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hold_out(preprocessed, "phantom_004")
+    budget = SHORT.model_copy(update={"max_minutes": 1e-9})
+    folder = Trainer(config, dataset, 0, budget).folder
+    Trainer(config, dataset, 0, budget).fit()
+    before = files(folder.model)
+    hold_out(preprocessed, "phantom_005")
+    again = Trainer(config, dataset, 0, SHORT)
+    again.resume()
+    with pytest.raises(
+        TrainingError,
+        match=r"fold_0: .*cases to train on: now also phantom_004, no longer phantom_005; "
+        r"held-out cases: now also phantom_005, no longer phantom_004\. .*`allow_differences=`",
+    ):
+        again.fit()
+    assert files(folder.model) == before
+    allowed = Trainer(config, dataset, 0, SHORT, allow_differences=True)
+    allowed.resume()
+    assert allowed.fit().is_complete
+    assert "cases to train on: now also phantom_004" in caplog.text
+    cases = FoldCases.load(folder.path)
+    assert cases is not None
+    assert cases.val == ("phantom_005",)
+
+
+def test_where_no_epoch_follows_the_record_of_the_cases_stays(
+    config: ResolvedConfiguration, dataset: Dataset, preprocessed: Path
+) -> None:
+    hold_out(preprocessed, "phantom_004")
+    Trainer(config, dataset, 0, SHORT).fit()
+    hold_out(preprocessed, "phantom_005")
+    again = Trainer(config, dataset, 0, SHORT)
+    again.resume()
+    assert again.fit().is_complete
+    cases = FoldCases.load(again.folder.path)
+    assert cases is not None
+    assert cases.val == ("phantom_004",)
 
 
 def test_a_checkpoint_of_another_run_is_refused(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from resenc_plans.errors import TrainingError
 from resenc_plans.folders import FINAL_CHECKPOINT
 from resenc_plans.reprs import listed
-from resenc_plans.runs.folds import MAX_NAMES, FoldCases, left_out_of_one
+from resenc_plans.runs.folds import MAX_NAMES, FoldCases, case_changes, left_out_of_one
 from resenc_plans.runs.model_folder import ModelFolder
 from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.runs.run_record import RunRecord, differences
@@ -57,6 +57,31 @@ def refuse_other_settings(
                 f"model: {'; '.join(found)}. Train it alike, give it a folder of its own "
                 "(`name=`), or mix them knowingly (`allow_differences=`)."
             )
+
+
+def changes_on_the_way(
+    folder: RunFolder, cases: FoldCases | None, *, allow_differences: bool
+) -> tuple[str, ...]:
+    """How a run that goes on differs from what the fold was trained with so far, as clauses.
+
+    `cases` is as in `refuse_other_settings`. A fold without a record, such as nnU-Net's, is not
+    compared.
+
+    Raises
+    ------
+    TrainingError
+        It differs, and that is not allowed; the message lists how.
+    FileError
+        The fold's list of cases is damaged.
+    """
+    before = FoldCases.load(folder.path)
+    found = () if before is None or cases is None else tuple(case_changes(before, cases))
+    if found and not allow_differences:
+        raise TrainingError(
+            f"{folder.path}: has been trained otherwise so far: {'; '.join(found)}. Resume it as "
+            "it began, begin anew (`overwrite=`), or change it knowingly (`allow_differences=`)."
+        )
+    return found
 
 
 def _cases_of_one(before: FoldCases | None, now: FoldCases | None) -> Iterator[str]:

@@ -17,6 +17,7 @@ from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.preprocessing.store.case_store import CaseStore
 from resenc_plans.reprs import listed
 from resenc_plans.runs.dataset_cases import DatasetCases, dataset_cases
+from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.runs.stored_cases import mended_by_preprocessing
 
 ALL = "all"
@@ -151,6 +152,44 @@ def stored_fold(
     return used
 
 
+def held_out_cases(
+    config: ResolvedConfiguration,
+    dataset: Dataset,
+    store: CaseStore,
+    run: RunFolder,
+    *,
+    allow_missing_cases: bool = False,
+) -> tuple[str, ...]:
+    """The cases that a trained fold held out, as far as they are stored.
+
+    They are those of its cases.json, whatever the split says by now; without that file, as in
+    nnU-Net's folders, those of `stored_fold`, which takes the same parameters.
+
+    Raises
+    ------
+    PreprocessingError
+        Cases are missing.
+    DatasetError
+        As `stored_fold`.
+    FileError
+        cases.json is damaged.
+    """
+    recorded = FoldCases.load(run.path)
+    if recorded is None:
+        return stored_fold(
+            config, dataset, store, run.fold, allow_missing_cases=allow_missing_cases
+        ).val
+    stored = set(store)
+    missing = [name for name in recorded.val if name not in stored]
+    if missing and not allow_missing_cases:
+        with mended_by_preprocessing(config):
+            raise PreprocessingError(
+                f"{_lack(store, missing, 0, len(recorded.val))} Preprocess them, or validate "
+                "without them (`allow_missing_cases=`)."
+            )
+    return tuple(name for name in recorded.val if name in stored)
+
+
 def fold_cases(
     preprocessed: Path, cases: Collection[str], fold: int | str, *, write: bool = True
 ) -> Split:
@@ -203,6 +242,22 @@ def left_out_of_one(one: FoldCases, other: FoldCases) -> tuple[str, ...]:
     """Cases that one of two runs used, and that were missing in the other, sorted."""
     pairs = (one, other), (other, one)
     return tuple(sorted({name for a, b in pairs for name in {*a.missing}.intersection(b.all)}))
+
+
+def case_changes(before: FoldCases, now: FoldCases) -> Iterator[str]:
+    """In which cases a fold differs from what it was, as clauses; their order does not matter."""
+    for what, old, new in (
+        ("cases to train on", before.train, now.train),
+        ("held-out cases", before.val, now.val),
+    ):
+        more, less = sorted({*new} - {*old}), sorted({*old} - {*new})
+        parts = [
+            f"{word} {listed(names, MAX_NAMES)}"
+            for word, names in (("now also", more), ("no longer", less))
+            if names
+        ]
+        if parts:
+            yield f"{what}: {', '.join(parts)}"
 
 
 def _random_split(names: Sequence[str], fold: int) -> Split:

@@ -26,6 +26,7 @@ from resenc_plans.errors import (
     expect_type,
 )
 from resenc_plans.execution.signals import StopRequest
+from resenc_plans.execution.unfinished import remove_unfinished
 from resenc_plans.folders import (
     BEST_CHECKPOINT,
     FINAL_CHECKPOINT,
@@ -44,7 +45,11 @@ from resenc_plans.plans.configuration import (
 from resenc_plans.plans.known_networks import is_known, resolutions_of
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.reprs import card, numbers
-from resenc_plans.runs.beginning import refuse_other_settings, refuse_to_replace
+from resenc_plans.runs.beginning import (
+    changes_on_the_way,
+    refuse_other_settings,
+    refuse_to_replace,
+)
 from resenc_plans.runs.folds import FoldCases, stored_fold
 from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.runs.stored_cases import open_store
@@ -108,7 +113,8 @@ class Trainer:
         Whether to begin anew where the fold holds a checkpoint. What is there moves to `replaced`
         in the dataset's folder of results.
     allow_differences
-        Whether the model's other folds may have been trained with other settings.
+        Whether the model's other folds may have been trained with other settings, and this one on
+        other cases before it is resumed.
     allow_missing_cases
         Whether cases of the fold may be missing from the stored ones; they are left out, which is
         logged and recorded.
@@ -194,6 +200,7 @@ class Trainer:
         self.precision = training_precision(settings, self.device)
         self.folder = run_folder or default_run_folder(config, dataset, fold, name)
         self.overwrite = overwrite
+        self.allow_differences = allow_differences
         self.cases: FoldCases | None = None
         """Those of the fold; None where the caller makes all batches."""
         if training_batches is None or validation_batches is None:
@@ -348,8 +355,8 @@ class Trainer:
         Raises
         ------
         TrainingError
-            The folder holds a checkpoint that is neither resumed nor may be replaced, or losses or
-            gradients were not finite several times in a row.
+            The folder holds a checkpoint that is neither resumed nor may be replaced, or was
+            trained otherwise so far; or losses or gradients were not finite several times in a row.
         LockedError
             Another process trains or validates this fold.
         FileError
@@ -383,32 +390,40 @@ class Trainer:
 
     def _begin(self) -> Records | None:
         """Make room for the run, and open its records, in the first process."""
-        if not self._resumes_own_folder and not self.overwrite:
+        is_trained = len(self.epochs) >= self.settings.epochs
+        changes: tuple[str, ...] = ()
+        if self._resumes_own_folder:
+            allowed = self.allow_differences or is_trained
+            changes = changes_on_the_way(self.folder, self.cases, allow_differences=allowed)
+        elif not self.overwrite:
             refuse_to_replace(self.folder)
         self.ranks.wait()
         if not self.ranks.is_first:
             return None
+        self._log_cases(changes, is_trained=is_trained)
         if not self._resumes_own_folder:
             self.folder.move_aside()
-        elif len(self.epochs) < self.settings.epochs:
+        elif is_trained:
+            remove_unfinished(self.folder.path, sole=True)
+            return None
+        else:
             self.folder.reopen()
         records = self._open_records()
         self.record.save(self.folder.path)
-        if self.cases is not None:
-            self._record_cases(self.cases)
+        if self.cases is not None and not is_trained:
+            self.cases.save(self.folder.path)
         return records
 
-    def _record_cases(self, cases: FoldCases) -> None:
-        for text in cases.notes:
+    def _log_cases(self, changes: tuple[str, ...], *, is_trained: bool) -> None:
+        for text in self.cases.notes if self.cases is not None else ():
             logger.warning("%s", text)
-        before = FoldCases.load(self.folder.path)
-        if before is not None and before.all != cases.all:
+        if changes:
             logger.warning(
-                "%s: has been trained on other cases so far; %d have changed.",
+                "%s: has been trained otherwise so far: %s.%s",
                 self.folder.path,
-                len({*before.all} ^ {*cases.all}) or len(cases.all),
+                "; ".join(changes),
+                " Its records stay, since no epoch follows." if is_trained else "",
             )
-        cases.save(self.folder.path)
 
     def _train_epoch(self, batches: Iterator[Batch], stop: StopRequest) -> str | None:
         """The rest of the current epoch; why it was left, None where it is done."""

@@ -16,7 +16,7 @@ from resenc_plans.folders import GROUND_TRUTH
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.plans.configuration import ResolvedConfiguration
-from resenc_plans.runs.folds import stored_fold
+from resenc_plans.runs.folds import held_out_cases
 from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.runs.stages import open_prediction, previous_predictions
 from resenc_plans.runs.stored_cases import open_store
@@ -52,6 +52,7 @@ def validate_held_out(
 ) -> HeldOutValidation:
     """Predict the fold's held-out cases from the store, score them, prepare a next stage.
 
+    The cases are those that its training has recorded, or, where nnU-Net trained it, the split's.
     Segmentations and summary.json go to the fold's folder `validation`. A case that cannot be
     predicted or scored is among the problems of the evaluation. A next stage that is not
     preprocessed is skipped, with a warning in the log.
@@ -87,11 +88,11 @@ def validate_held_out(
         Cases of the fold are not stored.
     ModelError
         The trained model, or predictions of a cascade's previous stage, are missing or damaged.
+    FileError
+        The fold's list of cases is damaged.
     """
     preprocessed, store = config.plans.folder, open_store(config)
-    cases = stored_fold(
-        config, dataset, store, folder.fold, allow_missing_cases=allow_missing_cases
-    ).val
+    cases = held_out_cases(config, dataset, store, folder, allow_missing_cases=allow_missing_cases)
     previous = previous_predictions(config, dataset, cases, name)
     references = _references(preprocessed, dataset)
     if on_cases is not None:
