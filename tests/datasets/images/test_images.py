@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -218,3 +219,33 @@ def test_a_picture_that_might_be_a_bomb_is_refused_in_words(
     monkeypatch.setattr(Pillow, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(DatasetError, match=r"case_0000\.png: unreadable: Image size \(64 pixels\)"):
         read_image([path])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"original_orientation": "XYZ"},
+        {"original_orientation": 3},
+        {"direction": (0.0,) * 9},
+        {"spacing": (-1.0, 1.0, 1.0)},
+        {"spacing": ("a", 1.0, 1.0)},
+        {"spacing": (1.0, 1.0)},
+        {"origin": 3},
+    ],
+)
+def test_a_place_that_no_image_has_is_an_error_in_words(
+    damage: dict[str, Any], tmp_path: Path
+) -> None:
+    place = {"spacing": (1.0,) * 3, "origin": (0.0,) * 3, "direction": np.eye(3).ravel().tolist()}
+    path = tmp_path / "a.nii.gz"
+    with pytest.raises(DatasetError, match="do not say where it lies"):
+        write_label(np.zeros((2, 3, 4), np.uint8), path, {"sitk_stuff": place | damage})
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("properties", [{}, {"spacing": 3}, {"spacing": "a"}])
+def test_a_picture_without_spacing_is_an_error_in_words(
+    properties: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError, match="have no spacing"):
+        write_label(np.zeros((1, 3, 4), np.uint8), tmp_path / "a.png", properties)

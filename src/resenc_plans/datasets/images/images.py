@@ -177,20 +177,37 @@ def write_label(array: Array, path: str | os.PathLike[str], properties: Mapping[
     Raises
     ------
     DatasetError
-        The file cannot be written, or its ending has no writer.
+        The file cannot be written, its ending has no writer, or `properties` are not what a reader
+        keeps, perhaps since they come from a damaged file.
     """
     path = Path(path)
     labels = array.astype(np.uint8 if array.max(initial=0) < 255 else np.uint16, copy=False)
     if "sitk_stuff" not in properties and "nibabel_stuff" not in properties:
-        plain_images.write(labels, path, properties["spacing"])
+        try:
+            spacing = [float(size) for size in properties["spacing"]]
+        except (KeyError, TypeError, ValueError):
+            raise DatasetError(
+                f"{path}: not written: the properties of the image have no spacing."
+            ) from None
+        plain_images.write(labels, path, spacing)
         return
-    sitk = itk.simpleitk()
     place, orientation = geometry.geometry_from_properties(properties)
-    image = sitk.GetImageFromArray(labels[0] if len(place.spacing) == 2 else labels)
-    place.apply_to(image)
-    if orientation is not None:
-        image = sitk.DICOMOrient(image, orientation)
+    try:
+        image = _placed(labels, place, orientation)
+    except (RuntimeError, TypeError) as error:  # what ITK and its wrapper raise
+        raise DatasetError(
+            f"{path}: not written: the properties of the image do not say where it lies "
+            f"({_reason(error).rstrip('.')})."
+        ) from None
     write_itk_image(image, path)
+
+
+def _placed(labels: Array, place: geometry.Geometry, orientation: str | None) -> itk.ItkImage:
+    """A segmentation `(z, y, x)` at its place in space, its axes turned as in the original."""
+    sitk = itk.simpleitk()
+    image: itk.ItkImage = sitk.GetImageFromArray(labels[0] if len(place.spacing) == 2 else labels)
+    place.apply_to(image)
+    return image if orientation is None else sitk.DICOMOrient(image, orientation)
 
 
 def write_itk_image(image: Any, path: Path) -> None:
@@ -356,7 +373,7 @@ def _dimension(path: Path) -> int:
     return dimension
 
 
-def _reason(error: RuntimeError) -> str:
+def _reason(error: Exception) -> str:
     """The message of an ITK error, without addresses and positions in ITK's source."""
     text = str(error).rpartition("ERROR:")[2].rpartition("[nrrd]")[2]
     text = re.sub(r"\w+ ?\(0x[0-9a-f]+\): ", "", text).partition("Reason:")[0]
