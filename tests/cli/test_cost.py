@@ -100,7 +100,19 @@ def test_another_network_is_traced_and_worded_as_a_floor(
     planned.write_text(json.dumps(plans))
     done = run("cost", "stunet")
     assert done.code == 0, done.err
-    assert "at least" in done.out
+    header, row = done.out.splitlines()[1:3]
+    cells = dict(zip(header.split("\t"), row.split("\t"), strict=True))
+    expected, _, least = cells["memory (GB)"].partition(" (at least ")
+    assert float(expected) > float(least.rstrip(")"))
+    assert cells["batch"] == "2"
+
+
+def test_plans_of_a_published_system_are_priced_beside_its_published_figures(
+    run: Callable[..., Done], planned: Path
+) -> None:
+    done = run("cost", "3d_fullres")
+    assert "Published of nnU-Net ResEnc M: 9.1 GB and 12 hours" in done.out
+    assert "Published" not in run("cost", "2d").out
 
 
 def test_the_closed_form_loads_neither_torch_nor_numpy(planned: Path) -> None:
@@ -210,7 +222,7 @@ def test_a_network_of_the_users_own_is_traced_once_its_module_is_allowed(
     done = run("cost", "own", "--allow-import", "mylab_nets")
     assert done.code == 0, done.err
     training, prediction = [line for line in done.out.splitlines() if line.startswith("own\t")]
-    assert training.split("\t")[:4] == ["own", "0.0 M", "-", "at least 0.05"]
+    assert training.split("\t")[:4] == ["own", "0.0 M", "4", "2.3 (at least 0.05)"]
     assert prediction.split("\t")[2] == "-"
     assert prediction.split("\t")[3] != "-"
     whole, part = [

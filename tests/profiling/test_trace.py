@@ -1,10 +1,12 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from resenc_plans.networks.baselines.mednext import MedNeXt
 from resenc_plans.networks.baselines.stunet import STUNet
 from resenc_plans.networks.build import build_network
 from resenc_plans.plans.configuration import ResolvedConfiguration
@@ -48,7 +50,8 @@ def test_the_trace_counts_what_real_tensors_take(
         trace_network(*arguments, regions=regions, half_precision=False, real=flag)
         for flag in (False, True)
     )
-    assert traced == real
+    assert replace(traced, bytes_moved=0) == replace(real, bytes_moved=0)
+    assert traced.bytes_moved == pytest.approx(real.bytes_moved, rel=0.2)
 
 
 @pytest.mark.slow
@@ -60,7 +63,8 @@ def test_the_trace_of_stunet_counts_what_real_tensors_take() -> None:
         trace_network(build, (1, 1, 32, 32, 64), 2, LOSS, half_precision=False, real=flag)
         for flag in (False, True)
     )
-    assert traced == real
+    assert replace(traced, bytes_moved=0) == replace(real, bytes_moved=0)
+    assert traced.bytes_moved == pytest.approx(real.bytes_moved, rel=0.2)
 
 
 @pytest.mark.slow
@@ -113,3 +117,39 @@ def test_half_precision_needs_less() -> None:
 def test_a_network_that_needs_values_is_traced_too() -> None:
     cost = trace_network(NeedsValues, (2, 1, 8, 8), 4, LOSS)
     assert cost.parameters == 8
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_the_arithmetic_of_depthwise_convolutions_is_that_of_their_groups(transposed: bool) -> None:
+    kind = nn.ConvTranspose3d if transposed else nn.Conv3d
+
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Conv3d(1, 6, 1), kind(6, 6, 3, padding=1, groups=6))
+
+    cost = trace_network(build, (1, 1, 4, 4, 4), 6, LOSS, half_precision=False)
+    pointwise, depthwise = 2 * 6 * 4**3, 2 * 6 * 27 * 4**3
+    assert cost.flops == 2 * pointwise + 3 * depthwise  # images need no gradient
+
+
+@pytest.mark.parametrize("half_precision", [True, False])
+def test_blocks_that_are_calculated_twice_keep_less_and_take_more_arithmetic(
+    half_precision: bool,
+) -> None:
+    def build() -> nn.Module:
+        return MedNeXt(1, 2, "S", deep_supervision=True)
+
+    plain, twice = (
+        trace_network(
+            build,
+            (2, 1, 32, 32, 32),
+            2,
+            LOSS,
+            half_precision=half_precision,
+            settings=TrainingSettings(activation_checkpointing=flag),
+        )
+        for flag in (False, True)
+    )
+    assert twice.activation_bytes < plain.activation_bytes / 3
+    assert twice.peak_bytes < 0.8 * plain.peak_bytes
+    assert 1.1 < twice.flops / plain.flops < 4 / 3
+    assert 1 < twice.bytes_moved / plain.bytes_moved < 1.5

@@ -39,8 +39,10 @@ class Calibration:
     def memory_gb(self, low_bytes: int, high_bytes: int, *, is_alike: bool) -> Range:
         """What nvidia-smi may show where between `low_bytes` and `high_bytes` are counted."""
         error = self.memory_error if is_alike else self.wider_memory_error
-        expected = self._memory(high_bytes)
-        return Range(self._memory(low_bytes) * (1 - error), expected, expected * (1 + error))
+        expected = self.expected_memory_gb(high_bytes)
+        return Range(
+            self.expected_memory_gb(low_bytes) * (1 - error), expected, expected * (1 + error)
+        )
 
     def bytes_within(self, gpu_memory_gb: float, *, is_alike: bool) -> float:
         """The counted peak at which the upper bound of the memory is `gpu_memory_gb`."""
@@ -52,7 +54,8 @@ class Calibration:
         expected = bytes_moved * iterations / self.bytes_per_second / 3600
         return Range(expected * (1 - self.hours_error), expected, expected * (1 + self.hours_error))
 
-    def _memory(self, counted: float) -> float:
+    def expected_memory_gb(self, counted: float) -> float:
+        """What nvidia-smi is expected to show where so many bytes are counted."""
         return self.memory_slope * counted / 2**30 + self.memory_offset_gb
 
 

@@ -9,7 +9,8 @@ for CPUs is up to 51 % too low, single precision up to 93 % too high (docs/bench
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -152,6 +153,14 @@ WIDEST_PRECISION = (
 _KEY = "AutocastCPU"
 
 
+@dataclass
+class _WeightCache:
+    """Half-precision copies of parameters, kept while a block of autocast runs."""
+
+    is_active: bool = False
+    copies: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+
 @contextmanager
 def cuda_autocast() -> Iterator[None]:
     """Run operators on CPU tensors, fake or real, in the precision that CUDA's autocast gives them.
@@ -159,27 +168,47 @@ def cuda_autocast() -> Iterator[None]:
     While the block runs, this holds for all threads of the process that use autocast on the CPU.
     `norm` alone is excluded: it runs in the precision of its tensor.
     """
+    with cuda_rules() as autocast, autocast():
+        yield
+
+
+@contextmanager
+def cuda_rules() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Let CUDA's rules hold wherever autocast on the CPU is on; puts out what turns it on.
+
+    A backward pass that calculates blocks a second time turns it on again by itself, so it has to
+    be within the block, too.
+    """
     library = Library("aten", "IMPL")  # type: ignore[no-untyped-call]
-    weights: dict[int, tuple[Tensor, Tensor]] = {}
+    cache = _WeightCache()
     untouched = dict.fromkeys(_names_on_the_cpu(), fallthrough_kernel)
-    kernels = untouched | _kernels(weights)
+    kernels = untouched | _kernels(cache)
+
+    @contextmanager
+    def autocast() -> Iterator[None]:
+        cache.is_active = True
+        try:
+            with torch.autocast("cpu", dtype=torch.float16):
+                yield
+        finally:
+            cache.is_active = False
+            cache.copies.clear()
+
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Warning only once for all operators")
             for name, kernel in kernels.items():
                 library.impl(name, kernel, _KEY)  # type: ignore[no-untyped-call]
-        with torch.autocast("cpu", dtype=torch.float16):
-            yield
+        yield autocast
     finally:
-        weights.clear()
         library._destroy()  # type: ignore[no-untyped-call]
 
 
-def _kernels(weights: dict[int, tuple[Tensor, Tensor]]) -> dict[str, Callable[..., Any]]:
-    """A kernel per operator. `weights` caches half-precision copies of parameters."""
+def _kernels(cache: _WeightCache) -> dict[str, Callable[..., Any]]:
+    """A kernel per operator."""
 
     def to_half(arguments: Any) -> Any:
-        return tree_map_only(Tensor, lambda tensor: _cast_weight(tensor, weights), arguments)
+        return tree_map_only(Tensor, lambda tensor: _cast_weight(tensor, cache), arguments)
 
     def to_single(arguments: Any) -> Any:
         return tree_map_only(Tensor, lambda tensor: _cast(tensor, torch.float32), arguments)
@@ -243,15 +272,16 @@ def _to_widest(arguments: Any) -> Any:
     return tree_map_only(Tensor, lambda tensor: _cast(tensor, widest), arguments)
 
 
-def _cast_weight(tensor: Tensor, weights: dict[int, tuple[Tensor, Tensor]]) -> Tensor:
+def _cast_weight(tensor: Tensor, cache: _WeightCache) -> Tensor:
     """Cast to half precision; a parameter only once in a block, as CUDA's autocast caches it."""
     if not _is_eligible(tensor) or tensor.dtype == torch.float16:
         return tensor
-    if not (tensor.requires_grad and tensor.is_leaf and tensor.dtype == torch.float32):
+    is_weight = tensor.requires_grad and tensor.is_leaf and tensor.dtype == torch.float32
+    if not (is_weight and cache.is_active):
         return _cast(tensor, torch.float16)
-    if id(tensor) not in weights:
-        weights[id(tensor)] = tensor, _cast(tensor, torch.float16)
-    return weights[id(tensor)][1]
+    if id(tensor) not in cache.copies:
+        cache.copies[id(tensor)] = tensor, _cast(tensor, torch.float16)
+    return cache.copies[id(tensor)][1]
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:

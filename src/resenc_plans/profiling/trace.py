@@ -13,12 +13,15 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
+from resenc_plans.cost.calibration import PUBLISHED, Calibration
+from resenc_plans.cost.estimate import ITERATIONS, MIN_TIMED_STEP
 from resenc_plans.errors import ConfigurationError
 from resenc_plans.networks.activation_checkpointing import checkpoint_activations
 from resenc_plans.networks.build import build_network
@@ -26,7 +29,7 @@ from resenc_plans.networks.without_memory import without_memory
 from resenc_plans.plans.configuration import ResolvedConfiguration, expect_resolved
 from resenc_plans.plans.known_networks import resolutions_of
 from resenc_plans.plans.training_settings import TrainingSettings
-from resenc_plans.profiling.cuda_autocast import cuda_autocast
+from resenc_plans.profiling.cuda_autocast import cuda_rules
 from resenc_plans.profiling.storage_counter import StorageCounter
 from resenc_plans.reprs import call
 from resenc_plans.training.batches.source import Batch
@@ -42,13 +45,23 @@ class TraceCost:
     `parameters` is a count. `activation_bytes` are held when the forward pass is over, beside
     parameters, momentum, images and targets. `peak_bytes` is the most that is alive at any time,
     everything together. `flops` are the floating-point operations of convolutions and matrix
-    products, forward and backward, two per multiply-add.
+    products, forward and backward, two per multiply-add. `bytes_moved` are what all operators read
+    and write.
+
+    `expected_gpu_memory_gb` and `expected_hours` (of nnU-Net's 1000 epochs) follow from these by
+    the calibration of nnU-Net's U-Nets, as if the network were one. No figure of another network
+    went into it; docs/cost.md compares them with those that are published. The hours are None for
+    several GPUs, whose communication is not known, and for steps so short that the data's way to
+    the GPU decides.
     """
 
     parameters: int
     activation_bytes: int
     peak_bytes: int
     flops: int
+    bytes_moved: int
+    expected_gpu_memory_gb: float
+    expected_hours: float | None
 
     def __repr__(self) -> str:
         return call("TraceCost", vars(self))
@@ -63,6 +76,7 @@ def trace_cost(
     regions: bool = False,
     loss: Loss | None = None,
     allow_import: Collection[str] = (),
+    calibration: Calibration = PUBLISHED,
 ) -> TraceCost:
     """What a training step of a configuration costs on the GPU with the largest share of its batch.
 
@@ -80,6 +94,8 @@ def trace_cost(
         That of one scale; by default the one that `Trainer` takes.
     allow_import
         Modules whose networks the plans may name (see `build_network`).
+    calibration
+        From counts to GPU memory and hours.
 
     Raises
     ------
@@ -104,7 +120,7 @@ def trace_cost(
     shape = (-(-config.batch_size // gpus), input_channels, *config.patch_size)
     settings = config.training or TrainingSettings()
     try:
-        return trace_network(
+        traced = trace_network(
             build,
             shape,
             output_heads,
@@ -112,12 +128,14 @@ def trace_cost(
             regions=regions,
             settings=settings,
             scale_weights=resolutions_of(config).weights,
+            calibration=calibration,
         )
     except (RuntimeError, ValueError) as error:
         raise ConfigurationError(
             f"{config.plans.source}: {config.name}: the network does not run on a patch of "
             f"{' x '.join(map(str, config.patch_size))}: {error}"
         ) from error
+    return traced if gpus == 1 else replace(traced, expected_hours=None)
 
 
 def trace_network(
@@ -131,6 +149,7 @@ def trace_network(
     scale_weights: tuple[float, ...] | None = None,
     half_precision: bool = True,
     real: bool = False,
+    calibration: Calibration = PUBLISHED,
 ) -> TraceCost:
     """What a training step costs with the network that `build` makes.
 
@@ -155,6 +174,8 @@ def trace_network(
         Whether CUDA's autocast applies, as on a GPU.
     real
         Compute with real tensors on the CPU instead, slowly, to check the trace.
+    calibration
+        From counts to GPU memory and hours.
     """
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     network = build() if real else without_memory(build, fake)
@@ -175,7 +196,8 @@ def trace_network(
         autocast=nullcontext,
         scale_weights=settings.scale_weights or scale_weights,
     )
-    with FlopCounterMode(display=False) as flops:
+    counted = {torch.ops.aten.convolution_backward: _convolution_backward}
+    with FlopCounterMode(display=False, custom_mapping=counted) as flops:
         step.gradients(batch)
     step.optimizer.step()
     step.optimizer.zero_grad()
@@ -196,18 +218,36 @@ def trace_network(
         activations = counter.live - before
         return logits
 
-    measured = replace(
-        step, forward=forward, autocast=cuda_autocast if half_precision else nullcontext
-    )
-    with counter:
+    rules = cuda_rules() if half_precision else nullcontext(nullcontext)
+    with rules as autocast, counter:
+        measured = replace(step, forward=forward, autocast=autocast)
         measured.gradients(batch)
         measured.optimizer.step()
+    is_timed = counter.moved >= MIN_TIMED_STEP * calibration.reference_bytes
     return TraceCost(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         activation_bytes=activations,
         peak_bytes=counter.peak,
         flops=flops.get_total_flops(),
+        bytes_moved=counter.moved,
+        expected_gpu_memory_gb=calibration.expected_memory_gb(counter.peak),
+        expected_hours=calibration.hours(counter.moved, ITERATIONS).expected if is_timed else None,
     )
+
+
+def _convolution_backward(
+    of_result: Sequence[int], images: Sequence[int], weights: Sequence[int], *rest: Any, **_: Any
+) -> int:
+    """Operations of a convolution's gradients; torch's own formula ignores that there are groups.
+
+    Takes the arguments of `aten.convolution_backward`, tensors as shapes. The gradient of the input
+    and that of the weights take as many operations as the convolution itself.
+    """
+    _bias, _stride, _padding, _dilation, transposed, _output_padding, _groups, required, *_out = (
+        rest
+    )
+    once = conv_flop_count(list(images), list(weights), list(of_result), transposed=transposed)
+    return once * sum(map(bool, required[:2]))
 
 
 def background(images: Tensor, output_heads: int, *, regions: bool) -> Batch:

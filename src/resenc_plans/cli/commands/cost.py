@@ -116,6 +116,8 @@ def cost(
 class _Priced:
     network: Network
     cost: "Cost | TraceCost"
+    batch_size: int
+    """Of the GPU with the largest share."""
 
 
 def _network(
@@ -139,6 +141,7 @@ def _price(network: Network, gpus: int, allow_import: Sequence[str]) -> _Priced:
     from resenc_plans.plans.architectures import OtherArchitecture
 
     config, channels, heads = network.config, network.input_channels, network.heads
+    batch = -(-config.batch_size // gpus)
     if isinstance(config.architecture, OtherArchitecture):
         from resenc_plans.profiling.trace import trace_cost
 
@@ -150,12 +153,12 @@ def _price(network: Network, gpus: int, allow_import: Sequence[str]) -> _Priced:
             regions=network.regions,
             allow_import=allow_import,
         )
-        return _Priced(network, traced)
+        return _Priced(network, traced, batch)
     calibration = calibration_in_use()
     estimated = estimate_cost(
         config, channels, heads, gpus=gpus, regions=network.regions, calibration=calibration
     )
-    return _Priced(network, estimated)
+    return _Priced(network, estimated, batch)
 
 
 def _measurable(priced: Iterable[_Priced], gpus: int) -> "list[tuple[Network, Cost]]":
@@ -191,11 +194,12 @@ def _print(priced: "dict[str, _Priced]") -> None:
         return
     print_table(
         ["configuration", "parameters", "batch", "memory (GB)", "hours", "step", "TFLOP"],
-        [_training_row(name, one.cost) for name, one in priced.items()],
+        [_training_row(name, one.cost, one.batch_size) for name, one in priced.items()],
         title="Training",
         fixed=7,
     )
     _explain_training([one.cost for one in priced.values()])
+    _say_published(priced)
     print_table(
         ["configuration", "median case", "GPU (GiB)", "main memory (GiB)", "export (GiB)"],
         [_inference_row(name, one) for name, one in priced.items()],
@@ -216,10 +220,27 @@ def _explain_training(costs: "Sequence[Cost | TraceCost]") -> None:
         _explain_estimates(estimates)
     if len(estimates) < len(costs):
         say(
-            "At least: GiB of the tensors of one step on one GPU, traced; CUDA and its libraries "
-            "need more. Hours, and the GPU memory of prediction, are known only of nnU-Net's "
-            "U-Nets."
+            "Other networks than nnU-Net's U-Nets are traced. At least: GiB of the tensors of one "
+            "step on one GPU; CUDA and its libraries need more. The memory before it and the hours "
+            "are what U-Nets with as large tensors would take; docs/cost.md compares them with "
+            "published ones. The GPU memory of prediction is not known."
         )
+
+
+def _say_published(priced: "dict[str, _Priced]") -> None:
+    """What the study found, where plans are those of one of its systems."""
+    from resenc_plans.planning.baselines.registry import baselines
+
+    for name, one in priced.items():
+        plans = one.network.config.plans.name
+        baseline = next((known for known in baselines() if known.plans_name == plans), None)
+        published = baseline and baseline.published
+        if name == "3d_fullres" and published:
+            say(
+                f"Published of {published.system}: {published.vram_gb:g} GB and "
+                f"{published.hours:g} hours, means of six datasets on an A100 40 GB (nnU-Net "
+                "Revisited, arXiv 2404.09556)."
+            )
 
 
 def _explain_estimates(costs: "Sequence[Cost]") -> None:
@@ -242,16 +263,18 @@ def _explain_estimates(costs: "Sequence[Cost]") -> None:
         )
 
 
-def _training_row(name: str, cost: "Cost | TraceCost") -> Sequence[Any]:
+def _training_row(name: str, cost: "Cost | TraceCost", batch: int) -> Sequence[Any]:
     from resenc_plans.cost.estimate import Cost
 
     parameters, arithmetic = f"{cost.parameters / 1e6:.1f} M", f"{cost.flops / 1e12:.3g}"
     if not isinstance(cost, Cost):
-        return [name, parameters, "-", f"at least {_gib(cost.peak_bytes)}", "-", "-", arithmetic]
+        memory = f"{cost.expected_gpu_memory_gb:.1f} (at least {_gib(cost.peak_bytes)})"
+        hours = "-" if cost.expected_hours is None else f"{cost.expected_hours:.2g}"
+        return [name, parameters, batch, memory, hours, "-", arithmetic]
     return [
         name,
         parameters,
-        cost.batch_size_per_gpu,
+        batch,
         _memory(cost.gpu_memory_gb),
         _hours(cost.hours) if cost.hours else "-",
         f"{cost.relative_time:.2g}x" if cost.relative_time else "-",
