@@ -50,11 +50,13 @@ class Counts:
     """Of how many studies an interval holds the truth, or a test is wrong."""
 
     studies: int
+    expanded: int
+    """Intervals of a difference that hold it, as `compare` shows them."""
     percentile: int
-    """Intervals of a difference that hold it."""
     bca: int
-    mean_percentile: int
+    mean_expanded: int
     """Intervals of a method's mean that hold it."""
+    mean_percentile: int
     mean_bca: int
     wrong: int
     """Studies of equal methods in which any adjusted p value is below 0.05."""
@@ -119,8 +121,10 @@ def study(setting: Setting, seed: int, draws: int) -> Counts:
     pair, first = result.pairs_of()[0], result.of_label()[0]
     return Counts(
         studies=1,
+        expanded=difference in pair.interval,
         percentile=difference in pair.percentile,
         bca=difference in pair.bca,
+        mean_expanded=mean in first.interval,
         mean_percentile=mean in first.percentile,
         mean_bca=mean in first.bca,
         wrong=wrong,
@@ -157,10 +161,11 @@ def main() -> None:
     arguments = parser.parse_args()
     begun = time.perf_counter()
     print(
-        "| patients | cases each | methods | failures | difference, percentile | difference, BCa "
-        "| mean, percentile | mean, BCa | wrong | wrong without patients |"
+        "| patients | cases each | methods | failures "
+        "| difference | percentile | BCa | mean | percentile | BCa "
+        "| wrong | wrong without patients |"
     )
-    print("|---" * 10 + "|")
+    print("|---" * 12 + "|")
     with ProcessPoolExecutor(arguments.workers) as pool:
         for setting in settings():
             step = -(-arguments.studies // arguments.workers)

@@ -58,6 +58,6 @@ def test_intervals_hold_the_truth_and_tests_are_seldom_wrong(patients: int, case
     sys.modules[spec.name] = script
     spec.loader.exec_module(script)
     counts = script.studies(script.Setting(patients, cases, 2), range(50), 500)
-    assert counts.percentile >= 42
-    assert counts.bca >= 42
+    assert counts.expanded >= 42
+    assert counts.mean_expanded >= 42
     assert counts.wrong <= 8

@@ -23,7 +23,7 @@ ALL_LABELS = "all"
 """In place of a label: the mean over the labels of a case."""
 
 Verdict = Literal["superior", "equivalent", "not inferior", "inferior", "open"]
-"""Of the first of a pair, by the BCa interval of the difference and the margin."""
+"""Of the first of a pair, by the interval of the difference and the margin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +52,9 @@ class MethodScore:
     """That have a score."""
     mean: float
     median: float
+    interval: Interval
+    """Of the mean, as the next two: the percentile interval, expanded for few patients."""
     percentile: Interval
-    """Of the mean, as `bca`."""
     bca: Interval
     rank: Rank
 
@@ -70,6 +71,8 @@ class PairScore:
     """Clusters of cases; as many as cases where no patients are named."""
     difference: float
     """Of the means."""
+    interval: Interval
+    """The percentile interval, expanded for few patients."""
     percentile: Interval
     bca: Interval
     p: float
@@ -179,7 +182,7 @@ class Comparison:
             + (f" and {len(self.datasets) - 1} more datasets" if self.datasets[1:] else ""),
             {
                 score.method: f"{first.metrics[0].metric.key} {score.mean:.4f} "
-                f"({score.bca.low:.4f} to {score.bca.high:.4f})"
+                f"({score.interval.low:.4f} to {score.interval.high:.4f})"
                 for score in scores
             }
             | {"findings": listed(one.rule for one in first.findings)},
@@ -202,10 +205,12 @@ class Comparison:
                 "cases": score.cases,
                 "mean": score.mean,
                 "median": score.median,
-                "low": score.bca.low,
-                "high": score.bca.high,
+                "low": score.interval.low,
+                "high": score.interval.high,
                 "percentile_low": score.percentile.low,
                 "percentile_high": score.percentile.high,
+                "bca_low": score.bca.low,
+                "bca_high": score.bca.high,
                 "rank": score.rank.rank,
                 "rank_low": score.rank.interval.low,
                 "rank_high": score.rank.interval.high,
@@ -227,10 +232,12 @@ class Comparison:
                 "cases": pair.cases,
                 "patients": pair.patients,
                 "difference": pair.difference,
-                "low": pair.bca.low,
-                "high": pair.bca.high,
+                "low": pair.interval.low,
+                "high": pair.interval.high,
                 "percentile_low": pair.percentile.low,
                 "percentile_high": pair.percentile.high,
+                "bca_low": pair.bca.low,
+                "bca_high": pair.bca.high,
                 "p": pair.p,
                 "p_holm": pair.p_holm,
                 "wins": pair.wins,

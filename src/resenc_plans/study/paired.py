@@ -15,9 +15,11 @@ from resenc_plans.study.comparison import (
 )
 from resenc_plans.study.scores import Scores
 from resenc_plans.study.statistics.bootstrap import (
+    BootstrapMeans,
     Interval,
     bca_intervals,
     bootstrap_means,
+    expanded_intervals,
     percentile_intervals,
 )
 from resenc_plans.study.statistics.clusters import Clusters, Floats
@@ -53,9 +55,7 @@ class PairedComparison:
 
     def _methods(self) -> Iterator[MethodScore]:
         level, sign = self._settings.level, self._scores.metric.sign
-        percentile, bca = (
-            bounds(self._means, level) for bounds in (percentile_intervals, bca_intervals)
-        )
+        expanded, percentile, bca = _intervals(self._means, level)
         count = len(self._scores.methods)
         for position, label in enumerate(self._labels):
             span = slice(position * count, (position + 1) * count)
@@ -72,6 +72,7 @@ class PairedComparison:
                     cases=values.size,
                     mean=float(self._means.means[column]),
                     median=float(np.median(values)) if values.size else float("nan"),
+                    interval=expanded[column],
                     percentile=percentile[column],
                     bca=bca[column],
                     rank=rank,
@@ -82,9 +83,7 @@ class PairedComparison:
         for position, label in enumerate(self._labels):
             first, second = np.array(self._pairs).T + position * count
             differences = self._means.differences(first, second)
-            percentile, bca = (
-                bounds(differences, level) for bounds in (percentile_intervals, bca_intervals)
-            )
+            expanded, percentile, bca = _intervals(differences, level)
             of_cases = [
                 self._columns[one, :, position] - self._columns[other, :, position]
                 for one, other in self._pairs
@@ -98,11 +97,12 @@ class PairedComparison:
                     second=self._scores.methods[other],
                     label=label,
                     difference=float(differences.means[number]),
+                    interval=expanded[number],
                     percentile=percentile[number],
                     bca=bca[number],
                     p=p_values[number],
                     p_holm=adjusted[number],
-                    verdict=self._verdict(bca[number]),
+                    verdict=self._verdict(expanded[number]),
                 )
 
     def _pair(self, differences: Floats, **parts: object) -> PairScore:
@@ -126,6 +126,15 @@ class PairedComparison:
             return None
         ends = sorted(self._scores.metric.sign * end for end in (interval.low, interval.high))
         return verdict_of(Interval(*ends), margin)
+
+
+def _intervals(
+    means: BootstrapMeans, level: float
+) -> tuple[list[Interval], list[Interval], list[Interval]]:
+    """Of each column: the expanded percentile interval, the percentile one, and BCa."""
+    kinds = (expanded_intervals, percentile_intervals, bca_intervals)
+    expanded, percentile, bca = (intervals(means, level) for intervals in kinds)
+    return expanded, percentile, bca
 
 
 def verdict_of(gain: Interval, margin: float) -> Verdict:

@@ -249,8 +249,15 @@ def _why_nothing(path: Path) -> str:
 
 
 def _distinct_names(sources: Sequence[Source], results: Sequence[MethodResult]) -> list[str]:
-    """Names as given, or those of folders; where these are alike, with the folders above them."""
+    """Names as given, or those of folders; where these are alike, with the folders above them.
+
+    Of models, what all of them have in common is left out: `nnUNetTrainer__A__3d_fullres` beside
+    `nnUNetTrainer__B__3d_fullres` is A.
+    """
     names = [source.name or result.name for source, result in zip(sources, results, strict=True)]
+    pairs = zip(sources, results, strict=True)
+    if all(source.name is None and result.model for source, result in pairs):
+        names = _differing_parts(names)
     keys = [(result.dataset, name) for result, name in zip(results, names, strict=True)]
     paths = [source.path.resolve() for source in sources]
     for depth in range(2, 8):
@@ -262,6 +269,12 @@ def _distinct_names(sources: Sequence[Source], results: Sequence[MethodResult]) 
                 names[index] = "/".join(whole.parts[-depth:])
         keys = [(result.dataset, name) for result, name in zip(results, names, strict=True)]
     return names
+
+
+def _differing_parts(names: list[str]) -> list[str]:
+    parts = [name.split("__") for name in names]
+    differing = [column for column in range(3) if len({one[column] for one in parts}) > 1]
+    return ["__".join(one[column] for column in differing) for one in parts] if differing else names
 
 
 def _renamed(result: MethodResult, name: str) -> MethodResult:

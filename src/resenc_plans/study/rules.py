@@ -147,7 +147,7 @@ def _few_patients(compared: Compared) -> Iterator[str]:
     count = compared.patients or len(compared.metrics[0].scores.cases)
     if count < MIN_PATIENTS:
         what = "patients" if compared.patients else "cases"
-        yield f"{count} {what}: the intervals of so few are too narrow"
+        yield f"{count} {what}: the intervals of so few may be too narrow"
 
 
 def _too_few_for_difference(compared: Compared) -> Iterator[str]:

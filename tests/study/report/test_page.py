@@ -48,7 +48,7 @@ def test_the_page_is_well_formed_small_and_loads_nothing(tmp_path: Path) -> None
 def test_every_plot_is_a_drawing_within_its_frame(tmp_path: Path) -> None:
     page = report_page(made_comparison(tmp_path, budgets=BUDGETS), {})
     plots = [one for one in re.findall(r"<svg.*?</svg>", page) if "0 0 380" in one]
-    assert len(plots) == 2 * (3 + 3) + 4
+    assert len(plots) == (3 + 3) + (3 + 1) + 4
     for plot in map(ElementTree.fromstring, plots):
         width, height = map(float, plot.attrib["viewBox"].split()[2:])
         for key, limit in (("x", width), ("x1", width), ("cx", width), ("y", height)):

@@ -9,11 +9,13 @@ from scipy import stats
 from resenc_plans.study.statistics.bootstrap import (
     bca_intervals,
     bootstrap_means,
+    expanded_intervals,
     percentile_intervals,
 )
 from resenc_plans.study.statistics.clusters import Clusters
 
 INTERVALS = {"percentile": percentile_intervals, "BCa": bca_intervals}
+ALL = (*INTERVALS.values(), expanded_intervals)
 
 
 def dice_like(cases: int, columns: int, seed: int = 0) -> np.ndarray:
@@ -51,7 +53,7 @@ def test_the_cases_of_a_cluster_are_drawn_together() -> None:
     values = np.repeat(dice_like(12, 1), 3, axis=0)
     thrice = bootstrap_means(values, Clusters.of(np.repeat(range(12), 3).tolist()), 300, seed=2)
     once = bootstrap_means(values[::3], Clusters.of(range(12)), 300, seed=2)
-    for method in INTERVALS.values():
+    for method in ALL:
         [wide], [expected] = method(thrice, 0.95), method(once, 0.95)
         assert (wide.low, wide.high) == pytest.approx((expected.low, expected.high), rel=1e-12)
 
@@ -67,13 +69,32 @@ def test_values_that_are_nan_take_no_part() -> None:
 def test_a_column_without_a_value_and_a_single_case_have_no_interval() -> None:
     empty = bootstrap_means(np.full((5, 1), np.nan), Clusters.of(range(5)), 50, seed=3)
     single = bootstrap_means(np.ones((1, 1)), Clusters.of([0]), 50, seed=3)
-    for method in INTERVALS.values():
+    for method in ALL:
         assert np.isnan(method(empty, 0.95)[0].low)
         assert np.isnan(method(single, 0.95)[0].low)
 
 
 def test_equal_values_have_an_interval_without_width() -> None:
     result = bootstrap_means(np.full((9, 1), 0.25), Clusters.of(range(9)), 50, seed=3)
-    for method in INTERVALS.values():
+    for method in ALL:
         assert method(result, 0.95)[0] == method(result, 0.5)[0]
         assert 0.25 in method(result, 0.95)[0]
+
+
+def test_expanded_intervals_are_as_wide_as_students() -> None:
+    values = np.random.default_rng(0).normal(0, 1, (12, 1))
+    result = bootstrap_means(values, Clusters.of(range(12)), 40_000, seed=4)
+    [expanded], [percentile] = (
+        method(result, 0.95) for method in (expanded_intervals, percentile_intervals)
+    )
+    student = 2 * stats.t(11).ppf(0.975) * stats.sem(values[:, 0])
+    assert expanded.high - expanded.low == pytest.approx(student, rel=0.05)
+    assert percentile.high - percentile.low < 0.9 * student
+
+
+def test_many_cases_need_no_expansion() -> None:
+    result = bootstrap_means(dice_like(2000, 1), Clusters.of(range(2000)), 500, seed=4)
+    [expanded], [percentile] = (
+        method(result, 0.95) for method in (expanded_intervals, percentile_intervals)
+    )
+    assert expanded.low == pytest.approx(percentile.low, rel=1e-4)

@@ -31,7 +31,7 @@ def _lines(comparison: Comparison) -> Iterator[str]:
         r"% Needs \usepackage{booktabs} in the preamble.",
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{what}, mean over labels and cases, with {level}\% BCa bootstrap intervals. "
+        rf"\caption{{{what}, mean over labels and cases, with {level}\% bootstrap intervals. "
         r"Bold: the best mean, and every mean that does not differ significantly from it "
         rf"(Wilcoxon signed-rank test, Holm, $p \geq {1 - comparison.settings.level:.2g}$).}}",
         rf"\begin{{tabular}}{{l{'r' * (len(datasets) + 2 * has_budgets)}}}",
@@ -59,7 +59,7 @@ def _cell(dataset: DatasetComparison, method: str, level: float) -> str:
     if score.mean != score.mean:
         return "--"
     mean = f"{scale * score.mean:.{digits}f}"
-    ends = [f"{scale * end:.{digits - 1}f}" for end in (score.bca.low, score.bca.high)]
+    ends = [f"{scale * end:.{digits - 1}f}" for end in (score.interval.low, score.interval.high)]
     if _is_among_best(metric, method, 1 - level):
         mean = rf"\textbf{{{mean}}}"
     return rf"{mean} {{\scriptsize [{ends[0]}, {ends[1]}]}}"

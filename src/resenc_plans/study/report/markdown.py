@@ -3,7 +3,13 @@
 from collections.abc import Iterator
 
 from resenc_plans.study.comparison import Comparison, DatasetComparison
-from resenc_plans.study.report.tables import Table, budget_table, rank_table, tables_of
+from resenc_plans.study.report.tables import (
+    Table,
+    budget_table,
+    label_pairs,
+    rank_table,
+    tables_of,
+)
 from resenc_plans.study.report.text import CITATIONS, limits, methods_paragraph
 
 
@@ -18,7 +24,7 @@ def _lines(comparison: Comparison) -> Iterator[str]:
         yield from (f"## {dataset.dataset or 'Results'}", "")
         yield from _findings(dataset)
         for metric in dataset.metrics:
-            for table in tables_of(dataset, metric):
+            for table in (*tables_of(dataset, metric), *label_pairs(dataset, metric)):
                 yield from _table(table)
         if dataset.budgets:
             yield from _table(budget_table(dataset))

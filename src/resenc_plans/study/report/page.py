@@ -7,6 +7,7 @@ from itertools import combinations
 from resenc_plans.planning.published import published_results
 from resenc_plans.study.comparison import Comparison, DatasetComparison, MetricComparison
 from resenc_plans.study.report.plots import (
+    MAX_DOTS,
     BudgetPoint,
     colour,
     draw_budget,
@@ -19,6 +20,7 @@ from resenc_plans.study.report.plots import (
 from resenc_plans.study.report.tables import (
     Table,
     budget_table,
+    label_pairs,
     metric_title,
     rank_table,
     tables_of,
@@ -26,7 +28,7 @@ from resenc_plans.study.report.tables import (
 from resenc_plans.study.report.text import CITATIONS, limits, methods_paragraph
 
 MAX_SCATTERS = 6
-"""Pairs whose cases are drawn: those of the best methods."""
+"""Pairs whose cases are drawn by the first metric: those of the best methods."""
 
 _LIGHT = {
     "paper": "#ffffff", "ink": "#1c2024", "soft": "#60646c", "line": "#d0d4da", "fill": "#f4f5f7",
@@ -160,18 +162,32 @@ def _metric(
     best = sorted(
         range(len(dataset.methods)), key=lambda number: metric.of_label()[number].rank.rank
     )
-    pairs = sorted(combinations(range(len(best)), 2), key=sum)[:MAX_SCATTERS]
+    limit = MAX_SCATTERS if metric is dataset.metrics[0] else 1
+    pairs = sorted(combinations(range(len(best)), 2), key=sum)[:limit]
     yield '<div class="plots">'
     yield _figure("Differences of means over labels", draw_differences(metric, margin))
     yield _figure("Ranks over the draws", draw_ranks(metric))
     yield _figure("Means by label", draw_labels(dataset, metric))
     for one, other in pairs:
         first, second = sorted((best[one], best[other]))
-        yield _figure("Each case by two methods", draw_cases(metric, first, second, overlays))
+        yield _figure(
+            "Each case by two methods" + _share_shown(len(dataset.cases)),
+            draw_cases(metric, first, second, overlays),
+        )
     yield "</div>"
     yield _worst(metric, best[0], best[1], overlays)
     for table in tables_of(dataset, metric):
         yield _table(table)
+    by_label = label_pairs(dataset, metric)
+    if by_label:
+        yield "<details><summary>Differences by label</summary>"
+        yield from map(_table, by_label)
+        yield "</details>"
+
+
+def _share_shown(cases: int) -> str:
+    every = -(-cases // MAX_DOTS)
+    return f", one of {every} shown" if every > 1 else ""
 
 
 def _worst(metric: MetricComparison, first: int, second: int, overlays: Mapping[str, str]) -> str:
@@ -194,7 +210,7 @@ def _budgets(dataset: DatasetComparison) -> Iterator[str]:
     for what, key in (("hours of training", "hours"), ("GB of GPU memory", "gigabytes")):
         points = [
             BudgetPoint(
-                name, getattr(budget, key), scores[name].mean, scores[name].bca,
+                name, getattr(budget, key), scores[name].mean, scores[name].interval,
                 colour(dataset.methods.index(name)),
             )
             for name, budget in dataset.budgets.items()

@@ -15,6 +15,8 @@ COLOURS = 8
 """Classes c0 to c7 of the page's style sheet; they repeat."""
 MAX_NAMED = 8
 """Points of a plot that are all named; of more, those at the front are."""
+MAX_DOTS = 1000
+"""Cases that a scatter plot shows; of more, it shows every second or third and so on."""
 WORST = 5
 """Cases that are named in a scatter plot."""
 
@@ -31,7 +33,7 @@ def draw_differences(metric: MetricComparison, margin: float | None) -> str:
     """Each pair's difference of means over labels with its interval, beside 0."""
     pairs = [pair for pair in metric.pairs_of() if not isnan(pair.difference)]
     values = [0.0] + [
-        end for pair in pairs for end in (pair.difference, *_ends(pair.bca)) if not isnan(end)
+        end for pair in pairs for end in (pair.difference, *_ends(pair.interval)) if not isnan(end)
     ]
     values += [-margin, margin] if margin is not None else []
     axis = padded_axis(values, 14, _RIGHT)
@@ -47,11 +49,13 @@ def draw_differences(metric: MetricComparison, margin: float | None) -> str:
         )
         title = (
             f"{pair.first} - {pair.second}: {number(metric, pair.difference, '+')}, "
-            + interval(metric, pair.bca, "+")
+            + interval(metric, pair.interval, "+")
         )
-        style = "strong" if pair.bca.low > 0 or pair.bca.high < 0 else "weak"
-        if not isnan(pair.bca.low):
-            drawing.line(axis(pair.bca.low), y, axis(pair.bca.high), y, f"whisker {style}")
+        style = "strong" if pair.interval.low > 0 or pair.interval.high < 0 else "weak"
+        if not isnan(pair.interval.low):
+            drawing.line(
+                axis(pair.interval.low), y, axis(pair.interval.high), y, f"whisker {style}"
+            )
         drawing.dot(axis(pair.difference), y, style, title, radius=4)
     better = "first is better" if metric.metric.is_share else "first is worse"
     drawing.bottom_axis(axis, height, f"difference of {metric_title(metric)}; right: {better}")
@@ -88,7 +92,7 @@ def draw_labels(dataset: DatasetComparison, metric: MetricComparison) -> str:
     """Each method's mean and interval, label by label."""
     labels = list(dict.fromkeys(score.label for score in metric.methods))
     scores = [one for one in metric.methods if not isnan(one.mean)]
-    values = [v for one in scores for v in (one.mean, *_ends(one.bca)) if not isnan(v)]
+    values = [v for one in scores for v in (one.mean, *_ends(one.interval)) if not isnan(v)]
     axis = padded_axis(values, 14, _RIGHT)
     step = 11
     drawing = Drawing(0, f"Means of {metric.metric.title} by label")
@@ -101,11 +105,13 @@ def draw_labels(dataset: DatasetComparison, metric: MetricComparison) -> str:
             if isnan(score.mean):
                 continue
             title = f"{score.method}, {dataset.label_title(label)}: " + (
-                f"{number(metric, score.mean)}, {interval(metric, score.bca)}"
+                f"{number(metric, score.mean)}, {interval(metric, score.interval)}"
             )
-            if not isnan(score.bca.low):
+            if not isnan(score.interval.low):
                 style = f"whisker {colour(number_)}"
-                drawing.line(axis(score.bca.low), y - 4, axis(score.bca.high), y - 4, style)
+                drawing.line(
+                    axis(score.interval.low), y - 4, axis(score.interval.high), y - 4, style
+                )
             drawing.dot(axis(score.mean), y - 4, colour(number_), title)
     drawing.bottom_axis(axis, y + 6, metric_title(metric))
     drawing.height = y + 46
@@ -128,7 +134,10 @@ def draw_cases(metric: MetricComparison, first: int, second: int, links: Mapping
     drawing = Drawing(down.start + 42, f"{metric.metric.title} of each case by two methods")
     drawing.line(across.start, down.start, across.end, down.end, "zero")
     worst = worst_cases(metric, first, second)
-    for case, one, other in zip(names, x.tolist(), y.tolist(), strict=True):
+    every = -(-len(names) // MAX_DOTS)
+    for number_, (case, one, other) in enumerate(zip(names, x.tolist(), y.tolist(), strict=True)):
+        if number_ % every and case not in worst:
+            continue
         style = "case worst" if case in worst else "case"
         title = f"{case}: {number(metric, one)} and {number(metric, other)}"
         drawing.dot(across(one), down(other), style, title, link=links.get(case, ""))

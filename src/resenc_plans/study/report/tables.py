@@ -32,7 +32,7 @@ def tables_of(dataset: DatasetComparison, metric: MetricComparison) -> tuple[Tab
                 score.method,
                 str(score.cases),
                 number(metric, score.mean),
-                interval(metric, score.bca),
+                interval(metric, score.interval),
                 number(metric, score.median),
                 f"{score.rank.rank:g}",
                 f"{score.rank.interval.low:g}-{score.rank.interval.high:g}",
@@ -53,7 +53,7 @@ def tables_of(dataset: DatasetComparison, metric: MetricComparison) -> tuple[Tab
                 (
                     method,
                     *(
-                        f"{number(metric, score.mean)} ({interval(metric, score.bca)})"
+                        f"{number(metric, score.mean)} ({interval(metric, score.interval)})"
                         for score in metric.methods
                         if score.method == method and score.label != ALL_LABELS
                     ),
@@ -61,6 +61,18 @@ def tables_of(dataset: DatasetComparison, metric: MetricComparison) -> tuple[Tab
                 for method in dataset.methods
             ),
         ),
+    )
+
+
+def label_pairs(dataset: DatasetComparison, metric: MetricComparison) -> tuple[Table, ...]:
+    """The pairs label by label; nothing where there is one label."""
+    labels = tuple(dict.fromkeys(one.label for one in metric.methods))[1:]
+    return tuple(
+        pairs_table(
+            metric, label, f"{metric_title(metric)} of {dataset.label_title(label)}, differences"
+        )
+        for label in labels
+        if labels[1:]
     )
 
 
@@ -76,7 +88,7 @@ def pairs_table(metric: MetricComparison, label: str, title: str) -> Table:
             (
                 f"{pair.first} - {pair.second}",
                 number(metric, pair.difference, "+"),
-                interval(metric, pair.bca, "+"),
+                interval(metric, pair.interval, "+"),
                 p_value(pair.p),
                 p_value(pair.p_holm),
                 f"{pair.wins}/{pair.ties}/{pair.losses}",

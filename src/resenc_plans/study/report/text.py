@@ -5,6 +5,8 @@ from resenc_plans.study.comparison import Comparison, DatasetComparison
 CITATIONS = (
     "Efron, B. (1987). Better bootstrap confidence intervals. Journal of the American Statistical "
     "Association 82, 171-185.",
+    "Hesterberg, T. C. (2015). What teachers should know about the bootstrap: resampling in the "
+    "undergraduate statistics curriculum. The American Statistician 69, 371-386.",
     "Holm, S. (1979). A simple sequentially rejective multiple test procedure. Scandinavian "
     "Journal of Statistics 6, 65-70.",
     "Isensee, F., Wald, T., Ulrich, C., Baumgartner, M., Roy, S., Maier-Hein, K., Jaeger, P. F. "
@@ -33,8 +35,8 @@ def methods_paragraph(comparison: Comparison) -> str:
         )
         + ", and scores that are not defined, since neither segmentation has the label, "
         + ("were omitted for all methods." if settings.undefined == "omit" else "counted as 1."),
-        f"We report means with {level} bias-corrected and accelerated bootstrap intervals (Efron "
-        f"1987) from {settings.draws:,} draws of {unit} with replacement.",
+        f"We report means with {level} percentile bootstrap intervals, expanded for small samples "
+        f"(Hesterberg 2015), from {settings.draws:,} draws of {unit} with replacement.",
         "Pairs of methods were tested with the two-sided Wilcoxon signed-rank test (Wilcoxon 1945) "
         f"on {'cases' if first.patients is None else 'the means of patients'}; p values are "
         "adjusted over all pairs of a metric and label after Holm (1979).",

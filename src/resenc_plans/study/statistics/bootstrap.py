@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtrit
 
 from resenc_plans.study.statistics.clusters import Clusters, Floats, drawn_counts
 
@@ -37,6 +37,8 @@ class BootstrapMeans:
     """`(columns, draws)`; NaN where no drawn case has a value."""
     left_out: Floats
     """`(columns, clusters)`: the means without one cluster each."""
+    sizes: NDArray[np.intp]
+    """`(columns,)`: the clusters that have a value."""
 
     def differences(self, first: NDArray[np.intp], second: NDArray[np.intp]) -> "BootstrapMeans":
         """Columns `first` minus columns `second`."""
@@ -44,6 +46,7 @@ class BootstrapMeans:
             (self.means[first] - self.means[second]).round(_DECIMALS),
             (self.draws[first] - self.draws[second]).round(_DECIMALS),
             self.left_out[first] - self.left_out[second],
+            np.minimum(self.sizes[first], self.sizes[second]),
         )
 
 
@@ -65,12 +68,26 @@ def bootstrap_means(values: Floats, clusters: Clusters, draws: int, seed: int) -
         means=_ratio(*totals).round(_DECIMALS),
         draws=np.ascontiguousarray(np.concatenate(parts).T).round(_DECIMALS),
         left_out=_ratio(totals[0] - sums, totals[1] - counts).T,
+        sizes=(counts > 0).sum(0),
     )
 
 
 def percentile_intervals(bootstrap: BootstrapMeans, level: float) -> list[Interval]:
     """Quantiles of the draws, for each column."""
     tail = np.full(len(bootstrap.means), (1 - level) / 2)
+    return _intervals(bootstrap, tail, 1 - tail)
+
+
+def expanded_intervals(bootstrap: BootstrapMeans, level: float) -> list[Interval]:
+    """Percentile intervals as wide as Student's t would have them, for each column.
+
+    Percentile intervals of few patients are too narrow: draws vary by `(n - 1) / n` of what data
+    do, and their spread is not known. So quantiles further out are taken, those at
+    `Phi(-sqrt(n / (n - 1)) t)` with n - 1 degrees of freedom (Hesterberg 2015: What Teachers Should
+    Know About the Bootstrap, section 5.3).
+    """
+    sizes = np.maximum(bootstrap.sizes, 2).astype(float)
+    tail = ndtr(-np.sqrt(sizes / (sizes - 1)) * stdtrit(sizes - 1, (1 + level) / 2))
     return _intervals(bootstrap, tail, 1 - tail)
 
 

@@ -1,0 +1,147 @@
+"""What makes methods less comparable: every rule has an example that breaks it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resenc_plans.study.compare import compare
+from resenc_plans.study.rules import RULES
+from tests.evaluation.label_folders import write_dataset_json
+from tests.study.made_results import dice_like, write_summary
+
+SCORES = dice_like(40)
+BETTER = dice_like(40, shift=0.05)
+
+
+def alike(folder: Path) -> tuple[Path, Path]:
+    """Two results that break no rule but the last: their references exist."""
+    return with_references(write_summary(folder / "a", SCORES), write_summary(folder / "b", BETTER))
+
+
+def with_references(*paths: Path) -> tuple[Path, Path]:
+    references = paths[0].parent / "references"
+    references.mkdir()
+    for path in paths:
+        text = (path / "summary.json").read_text()
+        (path / "summary.json").write_text(text.replace("references/", f"{references}/"))
+        for case in range(len(SCORES)):
+            (references / f"case_{case}.nii.gz").touch()
+    first, second = paths
+    return first, second
+
+
+def missing_cases(folder: Path) -> tuple[Path, Path]:
+    return with_references(
+        write_summary(folder / "a", SCORES), write_summary(folder / "b", BETTER[:35])
+    )
+
+
+def a_label_less(folder: Path) -> tuple[Path, Path]:
+    return with_references(
+        write_summary(folder / "a", SCORES),
+        write_summary(folder / "b", BETTER[:, :1], labels=(1,)),
+    )
+
+
+def other_names_of_labels(folder: Path) -> tuple[Path, Path]:
+    first, second = alike(folder)
+    write_dataset_json(first / "dataset.json", {"background": 0, "liver": 1}, None)
+    write_dataset_json(second / "dataset.json", {"background": 0, "spleen": 1}, None)
+    return first, second
+
+
+def other_references(folder: Path) -> tuple[Path, Path]:
+    return with_references(
+        write_summary(folder / "a", SCORES), write_summary(folder / "b", BETTER, voxels=1001)
+    )
+
+
+def the_same_twice(folder: Path) -> tuple[Path, Path]:
+    return with_references(write_summary(folder / "a", SCORES), write_summary(folder / "b", SCORES))
+
+
+def an_unfinished_fold(folder: Path) -> tuple[Path, Path]:
+    first, second = alike(folder)
+    model = folder / "nnUNetTrainer__P__3d"
+    (model / "fold_0").mkdir(parents=True)
+    second.rename(model / "fold_0" / "validation")
+    (model / "fold_1").mkdir()
+    (model / "plans.json").write_text("{}")
+    return first, model
+
+
+def an_undefined_score(folder: Path) -> tuple[Path, Path]:
+    scores, better = SCORES.copy(), BETTER.copy()
+    scores[0, 0] = better[0, 0] = np.nan
+    return with_references(write_summary(folder / "a", scores), write_summary(folder / "b", better))
+
+
+def few_cases(folder: Path) -> tuple[Path, Path]:
+    return with_references(
+        write_summary(folder / "a", SCORES[:29]), write_summary(folder / "b", BETTER[:29])
+    )
+
+
+def a_small_difference(folder: Path) -> tuple[Path, Path]:
+    return with_references(
+        write_summary(folder / "a", SCORES),
+        write_summary(folder / "b", dice_like(40, shift=0.001)),
+    )
+
+
+def references_elsewhere(folder: Path) -> tuple[Path, Path]:
+    return write_summary(folder / "a", SCORES), write_summary(folder / "b", BETTER)
+
+
+BREAKS: dict[str, tuple[Callable[[Path], tuple[Path, Path]], dict[str, str], str]] = {
+    "C001": (missing_cases, {}, "b: 5 of 40 cases are missing: case_35"),
+    "C002": (a_label_less, {}, "b: has no label 2, which the others have"),
+    "C003": (other_names_of_labels, {}, "label 1 is liver in one and spleen in the other"),
+    "C004": (other_references, {}, "other numbers of voxels in 40 cases: case_0"),
+    "C005": (the_same_twice, {}, "a and b: have the same score in every case"),
+    "C006": (an_unfinished_fold, {}, "fold 1 is not finished, so its cases are left out"),
+    "C101": (an_undefined_score, {}, "Dice of label 1: 1 cases are left out"),
+    "C102": (few_cases, {}, "29 cases: the intervals of so few may be too narrow"),
+    "C103": (a_small_difference, {}, "a and b: differ by"),
+    "C104": (alike, {"a": "200h"}, "a: takes 3.0 times the hours of the nearest preset"),
+    "C105": (alike, {"a": "9h", "b": "66h"}, "b: takes 7.3 times the hours of a"),
+    "C201": (references_elsewhere, {}, "a, b: references cannot be opened"),
+    "C202": (alike, {}, "each of the 2 methods was trained once"),
+}
+
+
+def test_every_rule_has_an_example_that_breaks_it() -> None:
+    assert [rule.id for rule in RULES] == list(BREAKS)
+
+
+@pytest.mark.parametrize("rule", BREAKS)
+def test_what_makes_methods_less_comparable_is_found_by_its_rule_alone(
+    tmp_path: Path, rule: str
+) -> None:
+    make, budgets, text = BREAKS[rule]
+    [dataset] = compare(*make(tmp_path), budgets=budgets, draws=100).datasets
+    findings = [one for one in dataset.findings if one.rule != "C202" or rule == "C202"]
+    assert {one.rule for one in findings} == {rule}
+    assert text in findings[0].message
+    severities = {"C0": "error", "C1": "warning", "C2": "note"}
+    assert {one.severity for one in findings} == {severities[rule[:2]]}
+
+
+def test_the_runs_of_trained_models_are_compared_too(tmp_path: Path) -> None:
+    paths = []
+    for name, epochs in (("A", 5), ("B", 9)):
+        model = tmp_path / f"nnUNetTrainer__{name}__3d"
+        scores = SCORES if name == "A" else BETTER
+        write_summary(model / "fold_0" / "validation", scores)
+        debug = {"num_epochs": str(epochs), "num_iterations_per_epoch": "250"}
+        (model / "fold_0" / "debug.json").write_text(json.dumps(debug))
+        (model / "plans.json").write_text('{"configurations": {}}')
+        paths.append(model)
+    [dataset] = compare(*paths, draws=100).datasets
+    assert dataset.methods == ("A", "B")
+    [finding] = [one for one in dataset.findings if one.rule == "R001"]
+    assert finding.message == "A and B: epochs and iterations: 5 x 250 and 9 x 250"
+    assert "R000" in {one.rule for one in dataset.findings}
