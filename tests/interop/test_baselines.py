@@ -1,5 +1,6 @@
 """nnU-Net's own trainer runs plans that name networks of `resenc_plans.networks.baselines`."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -50,7 +51,72 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
         "resenc_plans.networks.baselines.mednext.MedNeXt",
         {"variant": "S", "strides": [[1] * 3, *[[2] * 3] * 4, [1] * 3]},
     ),
+    "umamba": (
+        "resenc_plans.networks.baselines.umamba.UMamba",
+        {
+            "features_per_stage": [4, 8, 8, 8, 8, 8],
+            "kernel_sizes": 3,
+            "strides": [[1] * 3, *[[2] * 3] * 3, [1, 1, 1], [1, 1, 1]],
+            "variant": "bot",
+        },
+    ),
 }
+
+
+COMPARE = """
+import json, sys
+sys.path.append(sys.argv[1])
+import torch
+from dynamic_network_architectures.architectures.unet import ResidualUNet
+from resenc_plans.networks.baselines.umamba import UMamba
+
+for sizes in json.loads(sys.argv[2]):
+    torch.manual_seed(0)
+    dim, stages = len(sizes["strides"][0]), len(sizes["strides"])
+    nn = torch.nn
+    theirs = ResidualUNet(
+        2, stages, conv_op=getattr(nn, f"Conv{dim}d"), n_blocks_per_stage=2, num_classes=3,
+        n_conv_per_stage_decoder=2, conv_bias=True, norm_op=getattr(nn, f"InstanceNorm{dim}d"),
+        norm_op_kwargs={"eps": 1e-5, "affine": True}, nonlin=nn.LeakyReLU,
+        nonlin_kwargs={"inplace": True}, deep_supervision=True, **sizes,
+    )
+    ours = UMamba(2, 3, **sizes, variant="none", deep_supervision=True)
+    weights = theirs.state_dict()
+    shapes = [[(key, value.shape) for key, value in each.items()]
+              for each in (ours.state_dict(), weights)]
+    assert shapes[0] == shapes[1]
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    ours.load_state_dict(weights)
+    image = torch.randn(2, 2, *(16,) * dim)
+    results = [network(image) for network in (ours, theirs)]
+    assert all(map(torch.equal, *results)) and len(results[0]) == stages - 1
+    for result in results:
+        sum(logits.square().mean() for logits in result).backward()
+    for (name, mine), other in zip(ours.named_parameters(), theirs.parameters()):
+        assert mine.grad is None and other.grad is None or torch.equal(mine.grad, other.grad), name
+print("equal")
+"""
+
+
+def test_without_mamba_it_is_the_residual_u_net(peer: Callable[..., str]) -> None:
+    """Names, order and shapes of the state dict; outputs and gradients bit for bit."""
+    kernels = [[1, 3, 3], [3, 3, 3], [3, 3, 3], [3, 3, 3]]
+    sizes = [
+        {
+            "features_per_stage": [4, 6, 8, 8],
+            "kernel_sizes": kernels,
+            "strides": [[1, 1, 1], [1, 2, 2], [2, 2, 2], [2, 2, 1]],
+        },
+        {
+            "features_per_stage": [4, 8],
+            "kernel_sizes": [[3, 3]] * 2,
+            "strides": [[1, 1], [2, 2]],
+        },
+    ]
+    source = Path(resenc_plans.__file__).parent.parent
+    assert peer(COMPARE, source, json.dumps(sizes)).split()[-1] == "equal"
 
 
 @pytest.mark.parametrize("name", NETWORKS)

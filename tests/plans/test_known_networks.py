@@ -10,11 +10,20 @@ from tests.networks.configurations import configuration, plain
 
 MONAI = "monai.networks.nets"
 MEDNEXT = "resenc_plans.networks.baselines.mednext.MedNeXt"
+UMAMBA = "resenc_plans.networks.baselines.umamba.UMamba"
 
 NEAREST = [
     ("STUNet", {}, (32, 32, 32), (32, 32, 64)),
     ("STUNet", {"strides": [1, [1, 2, 2], 2, 2, 2, 2]}, (16, 64, 40), (16, 64, 32)),
     (MEDNEXT, {}, (16, 16, 16), (16, 16, 32)),
+    (UMAMBA, {"strides": [1, [1, 2, 2], 2]}, (5, 8, 8), (4, 8, 8)),
+    (UMAMBA, {"strides": [1, [1, 2, 2], 2]}, (2, 4, 4), (4, 4, 4)),
+    (
+        UMAMBA,
+        {"strides": [1, 2], "variant": "enc", "generation": 2, "patch_size": [8, 8, 8]},
+        (16, 16, 16),
+        (8, 8, 8),
+    ),
     (f"{MONAI}.MedNeXtS", {}, (20, 16, 32), (16, 16, 32)),
     (f"{MONAI}.SwinUNETR", {"feature_size": 48}, (32, 32, 32), (32, 32, 64)),
     (f"{MONAI}.swin_unetr.SwinUNETR", {"feature_size": 48}, (20, 160, 160), (32, 160, 160)),

@@ -169,6 +169,16 @@ NETWORKS: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[float, ...]]] =
     f"{MONAI}MedNeXtS": ({}, (32, 16, 16), MEDNEXT_WEIGHTS),
     f"{MONAI}MedNeXt": ({"init_filters": 4}, (32, 16, 16), MEDNEXT_WEIGHTS),
     "resenc_plans.networks.baselines.mednext.MedNeXt": ({}, (32, 16, 16), MEDNEXT_WEIGHTS),
+    "resenc_plans.networks.baselines.umamba.UMamba": (
+        {
+            "features_per_stage": [4, 8, 8],
+            "kernel_sizes": 3,
+            "strides": [1, 2, 2],
+            "variant": "enc",
+        },
+        (16, 8, 8),
+        loss_weights(2),
+    ),
     "PlainConvUNet": (unet_arguments(n_conv_per_stage=1), (16, 16, 16), loss_weights(2)),
     "ResidualEncoderUNet": (unet_arguments(n_blocks_per_stage=1), (16, 16, 16), loss_weights(2)),
 }

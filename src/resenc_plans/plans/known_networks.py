@@ -2,10 +2,10 @@
 
 The resolutions at which they work (so the rule for their patch, their outputs, their losses), how
 many axes their images have, and which of their parameters are heads. nnU-Net's U-Nets, STU-Net,
-MedNeXt and MONAI's networks are known; others are added by `register_network`. No torch.
+MedNeXt, U-Mamba and MONAI's networks are known; others are added by `register_network`. No torch.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import floor, log2
@@ -16,7 +16,7 @@ from resenc_plans.plans.architectures import Architecture, OtherArchitecture
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.patch_rule import PatchRule
 from resenc_plans.plans.topology import Sizes, divisor_of
-from resenc_plans.plans.unet import UNet, per_stage_and_axis
+from resenc_plans.plans.unet import UNet, per_stage, per_stage_and_axis
 
 Scales = tuple[tuple[float, ...], ...]
 """Sizes relative to the patch, per axis, highest resolution first."""
@@ -27,6 +27,9 @@ STUNET_STRIDES = (1, 2, 2, 2, 2, 2)
 MEDNEXT_STRIDES = (1, 2, 2, 2, 2, 1)
 """Strides of MedNeXt's five stages, and of its bottleneck's output, which nnU-Net counts too."""
 
+UMAMBA_VARIANTS = ("none", "bot", "enc")
+"""Where Mamba is in U-Mamba: nowhere, at the bottleneck, after each stage of the encoder."""
+
 
 @dataclass(frozen=True)
 class Resolutions:
@@ -35,18 +38,20 @@ class Resolutions:
     `strides` leads to each from the one above, the first from the patch itself; one number per
     axis. In training with deep supervision the first `outputs` of them have an output. `weights`
     are those of their losses as the network was published; None: nnU-Net's, see `loss_weights`.
-    `lowest_voxels` are those that the lowest must have at least, see `PatchRule`.
+    `lowest_voxels` are those that the lowest must have at least, `only` the one patch that it
+    takes, see `PatchRule`.
     """
 
     strides: Sizes
     outputs: int
     weights: tuple[float, ...] | None = None
     lowest_voxels: int = 1
+    only: tuple[int, ...] | None = None
 
     @property
     def patch_rule(self) -> PatchRule:
         """The patch sizes that the network takes."""
-        return PatchRule(divisor_of(self.strides), self.lowest_voxels)
+        return PatchRule(divisor_of(self.strides), self.lowest_voxels, self.only)
 
     @property
     def output_scales(self) -> Scales:
@@ -198,6 +203,51 @@ def _stunet(config: ResolvedConfiguration) -> Resolutions:
     )
 
 
+def umamba_strides(strides: Any, dim: int | None = None) -> Sizes:
+    """The strides of U-Mamba's stages, for images of `dim` axes, or as many as the strides have.
+
+    Raises
+    ------
+    ConfigurationError
+        They are not one per stage, or of other axes.
+    """
+    if not isinstance(strides, Sequence) or isinstance(strides, str) or len(strides) < 2:
+        raise ConfigurationError(
+            f"strides is {strides!r}: a list with an entry for each of two or more stages is "
+            "needed."
+        )
+    per_axis = next((len(entry) for entry in strides if isinstance(entry, Sequence)), 3)
+    steps = per_stage_and_axis("strides", strides, len(strides), per_axis)
+    if dim is not None and per_axis != dim:
+        raise ConfigurationError(
+            f"strides are for images of {per_axis} axes, but patch_size has {dim}. Write "
+            f"{dim} numbers for each stage."
+        )
+    return steps
+
+
+def _umamba(config: ResolvedConfiguration) -> Resolutions:
+    """With Mamba in the encoder, the second generation has parameters for its patch."""
+    arguments = _arguments(config)
+    if "strides" not in arguments:
+        raise ConfigurationError("strides is missing.")
+    strides = umamba_strides(arguments["strides"], config.dim)
+    is_bound = arguments.get("generation", 1) == 2 and arguments.get("variant") == "enc"
+    return Resolutions(
+        strides,
+        len(strides) - 1,
+        lowest_voxels=2,
+        only=_own_patch(arguments.get("patch_size"), config.dim) if is_bound else None,
+    )
+
+
+def _own_patch(patch_size: Any, dim: int) -> tuple[int, ...]:
+    """The argument `patch_size` of a network that is made for one patch."""
+    if patch_size is None:
+        raise ConfigurationError("patch_size is missing: the network has parameters for its patch.")
+    return per_stage("patch_size", patch_size, dim)
+
+
 def _swin_unetr(config: ResolvedConfiguration) -> Resolutions:
     arguments = _arguments(config)
     step = arguments.get("patch_size", 2)
@@ -287,6 +337,7 @@ _NETWORKS: dict[str, KnownNetwork] = {
     "resenc_plans.networks.baselines.mednext.MedNeXt": KnownNetwork(
         _mednext_variant, heads=("out_?.*",), dims=(3,)
     ),
+    "resenc_plans.networks.baselines.umamba.UMamba": KnownNetwork(_umamba),
     f"{_MONAI}SwinUNETR": KnownNetwork(_swin_unetr, heads=("out.*",)),
     f"{_MONAI}SegResNet": KnownNetwork(_segresnet, heads=("conv_final.2.*",)),
     f"{_MONAI}SegResNetDS": KnownNetwork(_segresnet_ds, heads=("up_layers.*.head.*",)),

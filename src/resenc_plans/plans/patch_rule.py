@@ -12,7 +12,8 @@ class PatchRule:
 
     The size is a multiple of `multiples`, axis by axis. The feature maps of the lowest resolution,
     as many times smaller, keep at least `lowest_voxels`: instance normalisation refuses a single
-    voxel, and what normalises each channel of a sample alone makes a constant of it.
+    voxel, and what normalises each channel of a sample alone makes a constant of it. A network with
+    parameters for its patch takes `only` that.
 
     >>> PatchRule((32, 32, 32), lowest_voxels=2).nearest((32, 32, 40))
     (32, 32, 64)
@@ -20,6 +21,7 @@ class PatchRule:
 
     multiples: tuple[int, ...]
     lowest_voxels: int = 1
+    only: tuple[int, ...] | None = None
 
     def divides(self, patch_size: Sequence[int]) -> bool:
         """Whether the size is a multiple on every axis."""
@@ -28,6 +30,11 @@ class PatchRule:
     def fault(self, patch_size: Sequence[int]) -> str | None:
         """What the network has against the size, to follow its name in a message; None: nothing."""
         nearest = list(self.nearest(patch_size))
+        if self.only is not None and tuple(patch_size) != self.only:
+            return (
+                f"is not {nearest}, for which the network is made (its argument patch_size). "
+                f"The nearest that it takes: {nearest}."
+            )
         if not self.divides(patch_size):
             return (
                 f"is not a multiple of {list(self.multiples)}, by which the network divides it. "
@@ -46,6 +53,8 @@ class PatchRule:
         >>> PatchRule((4, 4)).nearest((5, 15))
         (4, 16)
         """
+        if self.only is not None:
+            return self.only
         size = [
             max(1, round(length / step)) * step
             for length, step in zip(patch_size, self.multiples, strict=True)

@@ -23,8 +23,9 @@ from resenc_plans.reprs import card, listed
 PACKAGES = (
     *("torch", "numpy", "scipy", "blosc2", "SimpleITK", "numba"),
     *("batchgeneratorsv2", "acvl-utils", "pydantic", "triton", "monai", "nnunetv2"),
+    "mamba-ssm",
 )
-"""Packages whose versions matter; the last three are optional."""
+"""Packages whose versions matter; the last four are optional. U-Mamba takes mamba-ssm's kernel."""
 
 VARIABLES = (
     *(RAW, PREPROCESSED, RESULTS),

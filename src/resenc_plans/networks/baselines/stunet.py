@@ -154,20 +154,22 @@ class PointwiseSkipBlock(nn.Module):
         outputs: int,
         stride: Sequence[int],
         project: bool,
+        *,
+        kernel_size: tuple[int, ...] | int = 3,
     ) -> None:
         super().__init__()
-        self.conv1 = layers.convolution(inputs, outputs, 3, tuple(stride))
-        self.norm1 = nn.InstanceNorm3d(outputs, affine=True)
-        self.act1 = nn.LeakyReLU(inplace=True)
-        self.conv2 = layers.convolution(outputs, outputs, 3)
-        self.norm2 = nn.InstanceNorm3d(outputs, affine=True)
-        self.act2 = nn.LeakyReLU(inplace=True)
+        self.conv1 = layers.convolution(inputs, outputs, kernel_size, tuple(stride))
+        self.norm1 = layers.normalisation(outputs) or nn.Identity()
+        self.act1 = layers.activation() or nn.Identity()
+        self.conv2 = layers.convolution(outputs, outputs, kernel_size)
+        self.norm2 = layers.normalisation(outputs) or nn.Identity()
+        self.act2 = layers.activation() or nn.Identity()
         self.conv3 = (
             layers.convolution(inputs, outputs, 1, tuple(stride)) if project else nn.Identity()
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the block to `x` of shape (batch, channels, z, y, x)."""
+        """Apply the block to `x` of shape (batch, channels, *image)."""
         y = self.norm2(self.conv2(self.act1(self.norm1(self.conv1(x)))))
         y += self.conv3(x)
         result: Tensor = self.act2(y)
@@ -185,7 +187,7 @@ class NearestUpsampling(nn.Module):
         self.stride = [float(step) for step in stride]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Upsample `x` of shape (batch, channels, z, y, x)."""
+        """Upsample `x` of shape (batch, channels, *image)."""
         result: Tensor = self.conv(interpolate(x, scale_factor=self.stride, mode="nearest"))
         return result
 

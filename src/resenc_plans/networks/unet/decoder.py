@@ -1,13 +1,16 @@
 """The decoder that nnU-Net's two U-Nets share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from resenc_plans.networks.unet.blocks import ConvStack
+from resenc_plans.networks.unet.blocks import ConvStack, ResidualStack, basic_block
 from resenc_plans.networks.unet.layers import LayerFactory
-from resenc_plans.plans.unet import UNet
+from resenc_plans.plans.unet import ResidualBlocks, UNet
+
+MakeStage = Callable[[LayerFactory, int, int, tuple[int, ...], int], nn.Module]
+MakeUpsampling = Callable[[LayerFactory, int, int, tuple[int, ...]], nn.Module]
 
 
 class UNetDecoder(nn.Module):
@@ -16,6 +19,9 @@ class UNetDecoder(nn.Module):
     All heads exist whether or not `deep_supervision` is on, so that weights load either way. The
     encoder is registered in the decoder, too, as dynamic-network-architectures does: its
     parameters appear once more in a state dict, as `decoder.encoder.*`.
+
+    `make_stage` makes a stage of layers, input and output channels, kernel and depth (one of the
+    blueprint's `decoder_convolutions`), `upsample` an upsampling of layers, channels and stride.
     """
 
     def __init__(
@@ -26,8 +32,11 @@ class UNetDecoder(nn.Module):
         output_heads: int,
         *,
         deep_supervision: bool,
+        make_stage: MakeStage | None = None,
+        upsample: MakeUpsampling = LayerFactory.upsampling,
     ) -> None:
         super().__init__()
+        make_stage = make_stage or convolutions
         self.deep_supervision = deep_supervision
         self.encoder = encoder
         stages, transpconvs, heads = [], [], []
@@ -35,8 +44,8 @@ class UNetDecoder(nn.Module):
         for level, depth in zip(lowest_first, unet.decoder_convolutions, strict=True):
             features, kernel_size = unet.features[level], unet.kernel_sizes[level]
             below, stride = unet.features[level + 1], unet.strides[level + 1]
-            transpconvs.append(layers.upsampling(below, features, stride))
-            stages.append(ConvStack(layers, 2 * features, features, kernel_size, depth=depth))
+            transpconvs.append(upsample(layers, below, features, stride))
+            stages.append(make_stage(layers, 2 * features, features, kernel_size, depth))
             heads.append(layers.convolution(features, output_heads, 1, bias=True))
         self.stages = nn.ModuleList(stages)
         self.transpconvs = nn.ModuleList(transpconvs)
@@ -56,3 +65,23 @@ class UNetDecoder(nn.Module):
             if self.deep_supervision or number == heads - 1:
                 logits.append(self.seg_layers[number](x))
         return logits[::-1] if self.deep_supervision else logits[0]
+
+
+def convolutions(
+    layers: LayerFactory, inputs: int, outputs: int, kernel_size: tuple[int, ...], depth: int
+) -> nn.Module:
+    """A decoder stage of convolutions."""
+    return ConvStack(layers, inputs, outputs, kernel_size, depth=depth)
+
+
+def residual_blocks(
+    layers: LayerFactory, inputs: int, outputs: int, kernel_size: tuple[int, ...], depth: int
+) -> nn.Module:
+    """A decoder stage of residual blocks."""
+    stride, options = (1,) * layers.dim, ResidualBlocks()
+    return ResidualStack(
+        [
+            basic_block(layers, channels, outputs, kernel_size, stride, options=options)
+            for channels in (inputs, *((outputs,) * (depth - 1)))
+        ]
+    )
