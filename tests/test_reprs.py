@@ -17,6 +17,7 @@ from resenc_plans.reprs import MAX_LENGTH, MAX_LINES, call, card
 from tests.inference.models import CPU_IN_FP32, write_model
 from tests.networks.configurations import configuration, plain
 from tests.plans.documents import document
+from tests.study.made_results import dice_like, write_summary
 
 MANY = tuple(f"a_case_with_quite_a_long_name_{number}" for number in range(500))
 PROBLEMS = tuple(CaseProblem(case, "it is damaged\nin two lines " + 50 * "x") for case in MANY)
@@ -83,6 +84,13 @@ def selection() -> Any:
         determination=determination(),
         notes=(),
     )
+
+
+def compared_methods(tmp_path: Path) -> Any:
+    from resenc_plans.study.compare import compare
+
+    methods = [write_summary(tmp_path / name, dice_like(4)) for name in MANY[:20]]
+    return compare(*methods, draws=100)
 
 
 def compared_runs() -> Any:
@@ -157,6 +165,8 @@ def trainer(folder: Path) -> Any:
 
 
 MAKERS: dict[str, Callable[[Path], Any]] = {
+    "Baseline": lambda _: resenc_plans.find_baseline("nnu-net"),
+    "Comparison": compared_methods,
     "Configuration": lambda _: plans().configurations["3d_fullres"],
     "Cost": lambda _: resenc_plans.estimate_cost(plans().resolve("3d_fullres"), 1, 3),
     "Dataset": lambda folder: Dataset(folder, dataset_json()),
