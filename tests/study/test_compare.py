@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resenc_plans.errors import EvaluationError, UsageError
+from resenc_plans.errors import EvaluationError, FileError, UsageError
 from resenc_plans.study.compare import compare
 from resenc_plans.study.comparison import Comparison
 from tests.study.made_results import dice_like, write_summary
@@ -177,3 +177,12 @@ def test_distances_are_read_from_metrics_json_and_lower_is_better(tmp_path: Path
     assert "HD95 of label 2: 12 cases are left out" in " ".join(
         one.message for one in dataset.findings
     )
+
+
+def test_an_error_says_what_could_still_be_compared(three: list[Path], tmp_path: Path) -> None:
+    other = write_summary(tmp_path / "other", {"x": [0.5, 0.5]})
+    with pytest.raises(EvaluationError, match="Without other, the others have 40 cases in common"):
+        compare(*three, other)
+    (other / "summary.json").write_text('{"metric_per_case": [')
+    with pytest.raises(FileError, match=r"truncated[^$]*nowhere: no such[^$]*without: .*/bad, "):
+        compare(*three, other, tmp_path / "nowhere")

@@ -35,12 +35,12 @@ def test_a_lower_distance_wins() -> None:
     values = np.stack([np.full(9, 1.0), np.full(9, 3.0)])[:, :, None]
     names = tuple(map(str, range(9)))
     scores = Scores(KNOWN_METRICS["HD95"], ("near", "far"), names, (1,), values)
-    settings = ComparisonSettings(draws=100, margin=0.5)
+    settings = ComparisonSettings(draws=100, margin=0.5, tie=3)
     result = PairedComparison(scores, Clusters.of(names), settings).result()
     [pair] = result.pairs_of()
     assert (pair.wins, pair.ties, pair.losses) == (9, 0, 0)
     assert pair.difference == -2
-    assert pair.verdict == "superior"
+    assert pair.verdict is None, "a margin is about shares"
     assert [score.rank.rank for score in result.of_label()] == [1, 2]
 
 

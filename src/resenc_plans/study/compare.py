@@ -80,9 +80,10 @@ def compare(
         folds of models recorded (cost.json).
     margin
         Differences of means up to here do not matter: each pair gets a verdict such as
-        `equivalent`.
+        `equivalent`. Of shares such as Dice; distances get none.
     tie
-        Differences of a case up to here count as ties; by default 0.01, and 0.5 mm for distances.
+        Differences of a case up to here count as ties, of shares; by default 0.01. Distances have
+        0.5 mm.
     missing
         Cases that a method has not predicted are left out of all methods (`omit`), or count as 0
         (`worst`).

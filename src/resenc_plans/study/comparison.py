@@ -35,9 +35,9 @@ class ComparisonSettings:
     """Of intervals; tests find what is below 1 minus this."""
     seed: int = 12345
     tie: float | None = None
-    """Differences of a case up to here count as ties; None for each metric's own limit."""
+    """Differences of a case up to here count as ties, of shares such as Dice; None for 0.01."""
     margin: float | None = None
-    """Differences of means up to here do not matter."""
+    """Differences of means up to here do not matter, of shares such as Dice."""
     missing: Missing = "omit"
     undefined: Undefined = "omit"
 
@@ -86,7 +86,7 @@ class PairScore:
     detectable: float
     """The smallest difference that so many patients would have shown, with a chance of 80%."""
     verdict: Verdict | None = None
-    """None without a margin."""
+    """None without a margin, and for distances."""
 
 
 @dataclass(frozen=True, kw_only=True)

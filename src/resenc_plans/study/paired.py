@@ -107,7 +107,7 @@ class PairedComparison:
 
     def _pair(self, differences: Floats, **parts: object) -> PairScore:
         metric, settings = self._scores.metric, self._settings
-        tie = metric.tie if settings.tie is None else settings.tie
+        tie = settings.tie if settings.tie is not None and metric.is_share else metric.tie
         gains = metric.sign * differences[~np.isnan(differences)]
         alpha = (1 - settings.level) / len(self._pairs)
         return PairScore(
@@ -122,10 +122,9 @@ class PairedComparison:
 
     def _verdict(self, interval: Interval) -> Verdict | None:
         margin = self._settings.margin
-        if margin is None:
+        if margin is None or not self._scores.metric.is_share:
             return None
-        ends = sorted(self._scores.metric.sign * end for end in (interval.low, interval.high))
-        return verdict_of(Interval(*ends), margin)
+        return verdict_of(interval, margin)
 
 
 def _intervals(

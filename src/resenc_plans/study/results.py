@@ -87,9 +87,30 @@ def read_results(
     """
     models = [ModelFolder(one.path) for one in sources if _is_model(one.path)]
     chosen = tuple(folds) or _common_folds(models)
-    results = [_read(source, references, chosen) for source in sources]
+    results = _read_all(sources, references, chosen)
     names = _distinct_names(sources, results)
     return tuple(_renamed(result, name) for result, name in zip(results, names, strict=True))
+
+
+def _read_all(
+    sources: Sequence[Source], references: str | os.PathLike[str] | None, folds: Sequence[str]
+) -> list[MethodResult]:
+    """Every result; where one cannot be read, the error says which others could be compared."""
+    results: list[MethodResult] = []
+    errors: list[ResencPlansError] = []
+    readable: list[Path] = []
+    for source in sources:
+        try:
+            results.append(_read(source, references, folds))
+            readable.append(source.path)
+        except ResencPlansError as error:
+            errors.append(error)
+    if errors:
+        others = f"These could be compared without: {listed(readable, 4)}."
+        remedy = f"\n{others}" if len(readable) > 1 else ""
+        reasons = "\n".join(map(str, errors))
+        raise type(errors[0])(f"{reasons}{remedy}") from errors[0]
+    return results
 
 
 def _read(

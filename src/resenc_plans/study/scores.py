@@ -94,9 +94,20 @@ def common_cases(results: Sequence[MethodResult], missing: Missing) -> tuple[str
         firsts = "; ".join(f"{one.name}: {listed(one.cases, 3)}" for one in results)
         raise EvaluationError(
             f"The results have no case in common ({firsts}), so they cannot be compared."
+            + _without_one(results)
         )
     cases = shared if missing == "omit" else set.union(*({*one.cases} for one in results))
     return tuple(sorted(cases))
+
+
+def _without_one(results: Sequence[MethodResult]) -> str:
+    """Which result to omit, so that the others have cases in common."""
+    for one in results if len(results) > 2 else ():
+        others = [other for other in results if other is not one]
+        shared = set.intersection(*({*other.cases} for other in others))
+        if shared:
+            return f" Without {one.name}, the others have {len(shared)} cases in common."
+    return ""
 
 
 def available_metrics(results: Sequence[MethodResult], known: Sequence[Metric]) -> list[Metric]:

@@ -71,3 +71,19 @@ def test_the_worst_cases_are_drawn_on_their_images(tmp_path: Path) -> None:
 def test_images_need_a_report(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="`images=` needs `output=`"):
         made_comparison(tmp_path, images=tmp_path)
+
+
+def test_several_datasets_are_reported_one_by_one_with_mean_ranks(tmp_path: Path) -> None:
+    paths = [
+        write_summary(tmp_path / dataset / name, dice_like(12, shift=shift))
+        for dataset in ("Dataset001_A", "Dataset002_B")
+        for name, shift in (("m", 0.0), ("l", 0.05))
+    ]
+    compare(*paths, draws=100, output=tmp_path / "report")
+    table = (tmp_path / "report" / "table.tex").read_text()
+    assert r"& Dataset001\_A & Dataset002\_B" in table
+    assert table.count(r"\textbf") == 2
+    for name in ("report.html", "report.md"):
+        text = (tmp_path / "report" / name).read_text().replace("\\_", "_")
+        assert text.index("Dataset001_A") < text.index("Dataset002_B")
+        assert "Mean rank over 2 datasets" in text

@@ -87,7 +87,8 @@ def compare(
         float | None,
         typer.Option(
             metavar="SIZE",
-            help="Differences up to here do not matter: say which methods are equivalent.",
+            help="Differences of Dice and other shares up to here do not matter: say which "
+            "methods are equivalent.",
             show_default=False,
         ),
     ] = None,
@@ -95,7 +96,8 @@ def compare(
         float | None,
         typer.Option(
             metavar="SIZE",
-            help="Differences of a case up to here are ties. Default: 0.01; 0.5 mm for distances.",
+            help="Differences of a case up to here are ties, of Dice and other shares. "
+            "Default: 0.01. Distances have 0.5 mm.",
             show_default=False,
         ),
     ] = None,

@@ -35,6 +35,7 @@ def draw_differences(metric: MetricComparison, margin: float | None) -> str:
     values = [0.0] + [
         end for pair in pairs for end in (pair.difference, *_ends(pair.interval)) if not isnan(end)
     ]
+    margin = margin if metric.metric.is_share else None
     values += [-margin, margin] if margin is not None else []
     axis = padded_axis(values, 14, _RIGHT)
     height = _ROW * len(pairs) + 14
