@@ -5,10 +5,15 @@ from pathlib import Path
 import pytest
 
 from resenc_plans.errors import FileError, TrainingError
-from resenc_plans.runs.beginning import refuse_other_settings, refuse_to_replace
+from resenc_plans.runs.beginning import (
+    changes_on_the_way,
+    refuse_other_settings,
+    refuse_to_replace,
+)
 from resenc_plans.runs.find_model import find_dataset_results, find_models
 from resenc_plans.runs.model_folder import ModelFolder
 from resenc_plans.runs.run_folder import RunFolder
+from resenc_plans.runs.run_record import RunChange
 from tests.runs.test_run_record import RECORD
 
 MODEL = "nnUNetTrainer__nnUNetPlans__2d"
@@ -109,3 +114,29 @@ def test_a_fold_with_other_settings_than_its_neighbours_is_refused(trained: RunF
         TrainingError, match=r"fold_0: .*epochs 1000, now 5\. .*`allow_differences=`"
     ):
         refuse_other_settings(new, other)
+
+
+def test_a_fold_that_goes_on_may_be_prolonged_but_not_changed_unasked(trained: RunFolder) -> None:
+    def changes(**settings: object) -> tuple[str, ...]:
+        now = RECORD.model_copy(update={"settings": {"seed": 0, **settings}})
+        return changes_on_the_way(trained, now, None, allow_differences=True)
+
+    assert changes(learning_rate=0.1) == ()  # nnU-Net leaves no record
+    RECORD.save(trained.path)
+    assert changes(epochs=5, workers=3) == ()
+    assert changes(epochs=5, learning_rate=0.1) == ("learning_rate 0.01, now 0.1",)
+    other = RECORD.model_copy(update={"settings": {"learning_rate": 0.1}})
+    with pytest.raises(TrainingError, match=r"so far: learning_rate .*`allow_differences=`"):
+        changes_on_the_way(trained, other, None, allow_differences=False)
+
+
+def test_a_fold_that_was_changed_on_the_way_differs_from_one_that_was_not(
+    trained: RunFolder,
+) -> None:
+    change = RunChange(epoch=3, differences=("learning_rate 0.1, now 0.01",))
+    RECORD.model_copy(update={"changes": (change,)}).save(trained.path)
+    assert changes_on_the_way(trained, RECORD, None, allow_differences=False) == ()
+    with pytest.raises(
+        TrainingError, match=r"changed on the way from epoch 3 \(learning_rate 0\.1"
+    ):
+        refuse_other_settings(RunFolder(trained.model, 1), RECORD)

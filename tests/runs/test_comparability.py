@@ -8,7 +8,7 @@ import pytest
 
 from resenc_plans.errors import FileError, ModelError
 from resenc_plans.runs.comparability import RULES, compare_runs
-from resenc_plans.runs.run_record import OwnCode
+from resenc_plans.runs.run_record import OwnCode, RunRecord
 from tests.runs.made_runs import CASES, write_model, write_nnunets_model
 
 OWN = "Mine__P__3d_fullres"
@@ -98,6 +98,18 @@ def test_code_of_one_method_must_be_the_same(tmp_path: Path) -> None:
     assert "the code of mynet.MyNet has changed" in changed.message
     [other] = compare_runs(models[0], models[2]).differences
     assert "network mynet.MyNet and loss mynet.Loss, network mynet.MyNet" in other.message
+
+
+def test_a_run_that_was_changed_on_the_way_is_not_ranked_with_one_that_was_not(
+    tmp_path: Path,
+) -> None:
+    first, second = write_model(tmp_path), write_model(tmp_path, OTHER)
+    record = RunRecord.load(second.run(0).path)
+    assert record is not None
+    record.after(record, 5, ["gradient_clip 1, now 12"]).save(second.run(0).path)
+    [difference] = compare_runs(first, second).differences
+    assert difference.rule == "R003"
+    assert difference.message.endswith("on the way not and from epoch 5 (gradient_clip 1, now 12)")
 
 
 def test_what_is_alike_in_several_folds_is_said_once(tmp_path: Path) -> None:

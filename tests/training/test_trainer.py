@@ -27,6 +27,7 @@ from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.checkpoint import load_checkpoint
 from resenc_plans.runs.folds import FoldCases
+from resenc_plans.runs.run_record import RunRecord
 from resenc_plans.training.batches.batches import PatchBatches
 from resenc_plans.training.batches.source import Batch, Batches
 from resenc_plans.training.checkpointing import load_pretrained
@@ -524,6 +525,65 @@ def test_where_no_epoch_follows_the_record_of_the_cases_stays(
     cases = FoldCases.load(again.folder.path)
     assert cases is not None
     assert cases.val == ("phantom_004",)
+
+
+def test_a_run_is_not_resumed_with_other_settings_unasked_and_its_record_names_them(
+    config: ResolvedConfiguration, dataset: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    budget = SHORT.model_copy(update={"max_minutes": 1e-9})
+    begun = budget.model_copy(update={"learning_rate": 0.1, "gradient_clip": 1.0})
+    folder = Trainer(config, dataset, 0, begun).folder
+    Trainer(config, dataset, 0, begun).fit()
+    before = files(folder.model)
+    again = Trainer(config, dataset, 0, SHORT)
+    again.resume()
+    differences = "learning_rate 0.1, now 0.01; gradient_clip 1.0, now 12.0"
+    with pytest.raises(TrainingError, match=rf"so far: {differences}\. .*`allow_differences=`"):
+        again.fit()
+    assert files(folder.model) == before
+    for settings in (budget, SHORT):
+        allowed = Trainer(config, dataset, 0, settings, allow_differences=True)
+        allowed.resume()
+        allowed.fit()
+    assert allowed.epochs[2:]
+    assert caplog.text.count(differences) == 1
+    record = RunRecord.load(folder.path)
+    assert record is not None
+    assert record.flat_settings["learning_rate"] == 0.01
+    [change] = record.changes
+    assert (change.epoch, "; ".join(change.differences)) == (0, differences)
+
+
+def test_settings_that_train_nothing_are_not_recorded(
+    config: ResolvedConfiguration, dataset: Dataset
+) -> None:
+    begun = SHORT.model_copy(update={"learning_rate": 0.1})
+    folder = Trainer(config, dataset, 0, begun).folder
+    Trainer(config, dataset, 0, begun).fit()
+    before = files(folder.model)
+    again = Trainer(config, dataset, 0, SHORT)
+    again.resume()
+    assert again.fit().is_complete
+    after = files(folder.model)
+    assert {name for name in before if after[name] != before[name]} == {"cost.json"}
+
+
+def test_a_run_that_is_ended_early_records_the_epochs_that_it_has_trained(
+    config: ResolvedConfiguration, dataset: Dataset
+) -> None:
+    training, validation = default_batches(config, dataset, 0, SHORT, ALONE)
+    stopped = Trainer(
+        *(config, dataset, 0, SHORT),
+        training_batches=Interrupting(training, 3, signal.SIGTERM),
+        validation_batches=validation,
+    )
+    assert len(stopped.fit().epochs) == 1
+    again = Trainer(config, dataset, 0, SHORT.model_copy(update={"epochs": 1}))
+    again.resume()
+    assert again.fit().is_complete
+    record = RunRecord.load(again.folder.path)
+    assert record is not None
+    assert record.flat_settings["epochs"] == 1
 
 
 def test_a_checkpoint_of_another_run_is_refused(

@@ -60,22 +60,27 @@ def refuse_other_settings(
 
 
 def changes_on_the_way(
-    folder: RunFolder, cases: FoldCases | None, *, allow_differences: bool
+    folder: RunFolder, record: RunRecord, cases: FoldCases | None, *, allow_differences: bool
 ) -> tuple[str, ...]:
     """How a run that goes on differs from what the fold was trained with so far, as clauses.
 
-    `cases` is as in `refuse_other_settings`. A fold without a record, such as nnU-Net's, is not
-    compared.
+    `cases` is as in `refuse_other_settings`. The number of epochs may differ, since a run may be
+    prolonged. What the fold has no record of, as nnU-Net's have none, is not compared.
 
     Raises
     ------
     TrainingError
         It differs, and that is not allowed; the message lists how.
     FileError
-        The fold's list of cases is damaged.
+        The fold's record, or its list of cases, is damaged.
     """
-    before = FoldCases.load(folder.path)
-    found = () if before is None or cases is None else tuple(case_changes(before, cases))
+    before, cases_before = RunRecord.load(folder.path), FoldCases.load(folder.path)
+    found: tuple[str, ...] = ()
+    if before is not None:
+        epochs = record.flat_settings["epochs"]
+        found += differences(before.with_epochs(epochs), record.after(before, 0, ()))
+    if cases_before is not None and cases is not None:
+        found += tuple(case_changes(cases_before, cases))
     if found and not allow_differences:
         raise TrainingError(
             f"{folder.path}: has been trained otherwise so far: {'; '.join(found)}. Resume it as "

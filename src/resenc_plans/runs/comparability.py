@@ -228,6 +228,10 @@ def _method(pair: RunPair) -> Iterator[Contrast]:
             yield Contrast(fold, text, here, elsewhere)
         for text in changed_code(one.code, other.code):
             yield Contrast(fold, text, one.code, other.code)
+        if one.changes != other.changes:
+            first, second = ("; ".join(side.changes or ()) or "not" for side in (one, other))
+            text = f"changed on the way {first} and {second}"
+            yield Contrast(fold, text, one.changes, other.changes)
 
 
 def _methods(pair: RunPair) -> Iterator[Contrast]:

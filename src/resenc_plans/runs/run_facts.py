@@ -41,6 +41,8 @@ class FoldFacts:
     precision: str | None
     code: Mapping[str, OwnCode] | None
     """Parts that were not nnU-Net's."""
+    changes: tuple[str, ...] | None
+    """What was changed while it was trained."""
     configuration: Mapping[str, Any] | None
     """The resolved configuration."""
     train: frozenset[str] | None
@@ -90,6 +92,7 @@ class FoldFacts:
             settings=record.flat_settings if record is not None else _nnunet_settings(debug),
             precision=None if record is None else record.precision,
             code=None if record is None else record.code,
+            changes=None if record is None else tuple(map(str, record.changes)),
             configuration=configuration,
             train=None if cases is None else frozenset(cases.train),
             held_out=scored if cases is None else frozenset(cases.val),

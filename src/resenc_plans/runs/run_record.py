@@ -4,7 +4,7 @@ import functools
 import hashlib
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isclose
 from pathlib import Path
 from typing import Any, Self
@@ -75,6 +75,21 @@ class OwnCode(BaseModel):
         return self.import_path.rpartition(".")[0]
 
 
+class RunChange(BaseModel):
+    """What was changed when a run was resumed, knowingly."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    epoch: int
+    """The first epoch, counted from 0, that was trained otherwise, be it in part."""
+    differences: tuple[str, ...]
+    """What was changed, as clauses."""
+
+    def __str__(self) -> str:
+        """One clause."""
+        return f"from epoch {self.epoch} ({'; '.join(self.differences)})"
+
+
 class RunRecord(BaseModel):
     """What a fold was trained with."""
 
@@ -90,6 +105,8 @@ class RunRecord(BaseModel):
     """The type that was computed in, such as float16."""
     code: dict[str, OwnCode]
     """The parts that were not nnU-Net's, by the parameter of `Trainer` that took them."""
+    changes: tuple[RunChange, ...] = ()
+    """What was changed on the way; the other fields say how the last epochs were trained."""
 
     @classmethod
     def of(
@@ -113,6 +130,15 @@ class RunRecord(BaseModel):
     def flat_settings(self) -> dict[str, Any]:
         """The settings by dotted keys, in their present form, with all defaults."""
         return _flat(TrainingSettings.model_validate(self.settings).model_dump())
+
+    def with_epochs(self, epochs: int) -> Self:
+        """The record of a run that ends after so many epochs."""
+        return self.model_copy(update={"settings": self.settings | {"epochs": epochs}})
+
+    def after(self, before: Self, epoch: int, differences: Sequence[str]) -> Self:
+        """The record of a run that goes on from an epoch, differing so from what was `before`."""
+        change = (RunChange(epoch=epoch, differences=tuple(differences)),) if differences else ()
+        return self.model_copy(update={"changes": (*before.changes, *change)})
 
     @classmethod
     def load(cls, run: Path) -> Self | None:
@@ -199,6 +225,7 @@ def _decisive(record: RunRecord) -> dict[str, Any]:
             if key.partition(".")[0] not in _NOT_TRAINED_WITH
         },
         **{part: str(code) for part, code in record.code.items()},
+        **({"changed on the way": "; ".join(map(str, record.changes))} if record.changes else {}),
     }
 
 

@@ -52,6 +52,7 @@ from resenc_plans.runs.beginning import (
 )
 from resenc_plans.runs.folds import FoldCases, stored_fold
 from resenc_plans.runs.run_folder import RunFolder
+from resenc_plans.runs.run_record import RunRecord
 from resenc_plans.runs.stored_cases import open_store
 from resenc_plans.training.batches.source import Augmentation, Batch, Batches, Sampler
 from resenc_plans.training.checkpointing import RunIdentity, TrainingState, load_state, save_state
@@ -113,8 +114,8 @@ class Trainer:
         Whether to begin anew where the fold holds a checkpoint. What is there moves to `replaced`
         in the dataset's folder of results.
     allow_differences
-        Whether the model's other folds may have been trained with other settings, and this one on
-        other cases before it is resumed.
+        Whether the model's other folds may have been trained with other settings, and this one
+        too, before it is resumed: with other settings, or on other cases. The record says so.
     allow_missing_cases
         Whether cases of the fold may be missing from the stored ones; they are left out, which is
         logged and recorded.
@@ -270,6 +271,8 @@ class Trainer:
         self.epoch_begun = 0.0
         self.best: float | None = None
         self._resumes_own_folder = False
+        self._saved_as: Path | None = None
+        """The checkpoint that holds the state, from which nothing was trained since."""
         self._last_checkpoint = time.monotonic()
         self._waited = 0.0
         self._bad_batches = BadBatches(ranks)
@@ -337,7 +340,8 @@ class Trainer:
         if path is None:
             raise TrainingError(f"{self.folder.path}: has no checkpoint to resume from.")
         state = load_state(path, self.run, self.step)
-        self._resumes_own_folder = path.resolve().parent == self.folder.path.resolve()
+        self._saved_as = path.resolve()
+        self._resumes_own_folder = self._saved_as.parent == self.folder.path.resolve()
         self.epochs, self.best = state.epochs, state.best
         self.iteration, self.epoch_losses = state.iteration, state.epoch_losses
         self.epoch_begun = time.time() - state.epoch_seconds
@@ -394,27 +398,36 @@ class Trainer:
         changes: tuple[str, ...] = ()
         if self._resumes_own_folder:
             allowed = self.allow_differences or is_trained
-            changes = changes_on_the_way(self.folder, self.cases, allow_differences=allowed)
+            changes = changes_on_the_way(
+                self.folder, self.record, self.cases, allow_differences=allowed
+            )
         elif not self.overwrite:
             refuse_to_replace(self.folder)
         self.ranks.wait()
         if not self.ranks.is_first:
             return None
-        self._log_cases(changes, is_trained=is_trained)
+        self._log_changes(changes, is_trained=is_trained)
+        before = RunRecord.load(self.folder.path) if self._resumes_own_folder else None
         if not self._resumes_own_folder:
             self.folder.move_aside()
         elif is_trained:
             remove_unfinished(self.folder.path, sole=True)
+            if before is not None and before.flat_settings["epochs"] != len(self.epochs):
+                before.with_epochs(len(self.epochs)).save(self.folder.path)
             return None
         else:
             self.folder.reopen()
         records = self._open_records()
-        self.record.save(self.folder.path)
-        if self.cases is not None and not is_trained:
-            self.cases.save(self.folder.path)
+        if not is_trained:
+            record = self.record
+            if before is not None:
+                record = record.after(before, len(self.epochs), changes)
+            record.save(self.folder.path)
+            if self.cases is not None:
+                self.cases.save(self.folder.path)
         return records
 
-    def _log_cases(self, changes: tuple[str, ...], *, is_trained: bool) -> None:
+    def _log_changes(self, changes: tuple[str, ...], *, is_trained: bool) -> None:
         for text in self.cases.notes if self.cases is not None else ():
             logger.warning("%s", text)
         if changes:
@@ -427,6 +440,7 @@ class Trainer:
 
     def _train_epoch(self, batches: Iterator[Batch], stop: StopRequest) -> str | None:
         """The rest of the current epoch; why it was left, None where it is done."""
+        self._saved_as = None
         self.step.train()
         self.step.set_learning_rate(self.schedule(len(self.epochs)))
         if self.iteration == 0:
@@ -536,15 +550,16 @@ class Trainer:
             save_state(self.folder.checkpoint(name), state, self.run, self.step)
 
     def _end(self, reason: str | None, checkpoint: str, meter: Meter) -> TrainingResult:
-        try:
-            self._save(checkpoint)
-        except ResencPlansError as error:
-            raise FileError(f"{error} Make room, then resume the training.") from error
+        path = self.folder.checkpoint(checkpoint)
+        if self._saved_as != path.resolve():
+            try:
+                self._save(checkpoint)
+            except ResencPlansError as error:
+                raise FileError(f"{error} Make room, then resume the training.") from error
         if checkpoint == FINAL_CHECKPOINT and self.ranks.is_first:
             self.folder.checkpoint(LATEST_CHECKPOINT).unlink(missing_ok=True)
         self._record_cost(meter, is_end=True)
         self.ranks.wait()
-        path = self.folder.checkpoint(checkpoint)
         return TrainingResult(reason is None, reason, path, self.epochs)
 
     def _tell(

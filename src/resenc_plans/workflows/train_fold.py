@@ -104,7 +104,8 @@ def train_fold(
         Whether to begin anew where the fold holds a checkpoint. What is there moves to `replaced`
         in the dataset's folder of results.
     allow_differences
-        Whether the model's other folds may have been trained with other settings.
+        Whether the model's other folds, or this one so far, may have been trained with other
+        settings or on other cases.
     allow_missing_cases
         Whether cases of the fold may be missing from the stored ones; they are left out, which is
         logged and recorded.

@@ -95,7 +95,8 @@ def train(
         bool,
         typer.Option(
             "--allow-differences",
-            help="Train even if other folds of the model were trained with other settings.",
+            help="Train even if other folds of the model, or this one so far, were trained with "
+            "other settings or cases.",
         ),
     ] = False,
     allow_missing_cases: Annotated[
