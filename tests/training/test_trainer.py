@@ -568,6 +568,23 @@ def test_settings_that_train_nothing_are_not_recorded(
     assert {name for name in before if after[name] != before[name]} == {"cost.json"}
 
 
+def test_a_fold_that_another_process_has_trained_since_it_was_loaded_is_left_alone(
+    config: ResolvedConfiguration, dataset: Dataset
+) -> None:
+    budget = SHORT.model_copy(update={"max_minutes": 1e-9})
+    folder = Trainer(config, dataset, 0, budget).folder
+    Trainer(config, dataset, 0, budget).fit()
+    late, early = (Trainer(config, dataset, 0, SHORT) for _ in range(2))
+    for trainer in (late, early):
+        trainer.resume()
+    assert early.fit().is_complete
+    before = files(folder.model)
+    with pytest.raises(TrainingError, match=r"another process has trained it .* Resume it again"):
+        late.fit()
+    assert files(folder.model) == before
+    assert not folder.replaced.exists()
+
+
 def test_a_run_that_is_ended_early_records_the_epochs_that_it_has_trained(
     config: ResolvedConfiguration, dataset: Dataset
 ) -> None:

@@ -7,7 +7,7 @@ from resenc_plans.folders import FINAL_CHECKPOINT
 from resenc_plans.reprs import listed
 from resenc_plans.runs.folds import MAX_NAMES, FoldCases, case_changes, left_out_of_one
 from resenc_plans.runs.model_folder import ModelFolder
-from resenc_plans.runs.run_folder import RunFolder
+from resenc_plans.runs.run_folder import Checkpoints, RunFolder
 from resenc_plans.runs.run_record import RunRecord, differences
 
 
@@ -27,6 +27,23 @@ def refuse_to_replace(folder: RunFolder) -> None:
         "Continue it (`resume=`), or begin anew (`overwrite=`), which moves what is there to "
         f"{folder.replaced}. A method of your own goes to a folder of its own (`name=`)."
     )
+
+
+def refuse_if_gone_on(folder: RunFolder, checkpoints: Checkpoints) -> None:
+    """Refuse to resume a fold whose checkpoints are not those that it had when one was loaded.
+
+    To be called under the lock, for which another process may have trained in the meantime.
+
+    Raises
+    ------
+    TrainingError
+        They are others.
+    """
+    if folder.checkpoints() != checkpoints:
+        raise TrainingError(
+            f"{folder.path}: another process has trained it since its checkpoint was loaded. "
+            "Resume it again."
+        )
 
 
 def refuse_other_settings(

@@ -40,6 +40,11 @@ METRICS = "metrics.jsonl"
 PROGRESS_PNG = "progress.png"
 TRAINING_LOG = "training_log.txt"
 
+Checkpoints = dict[Path, tuple[int, ...]]
+"""Files, and what changes of them when they are replaced: inode, size, time of the last change."""
+
+_RESUMABLE = (FINAL_CHECKPOINT, LATEST_CHECKPOINT, BEST_CHECKPOINT)
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -89,17 +94,23 @@ class RunFolder:
         """The file of a checkpoint."""
         return self.path / part_of_path(name, "checkpoint")
 
+    def checkpoints(self) -> Checkpoints:
+        """All checkpoints that a run may be resumed from, and how to tell others of these names."""
+        return {
+            path: (status.st_ino, status.st_size, status.st_mtime_ns)
+            for path in map(self.checkpoint, _RESUMABLE)
+            if path.is_file()
+            for status in [path.stat()]
+        }
+
     def resumable(self) -> Path | None:
         """The checkpoint to resume from: the one written last; each holds a whole state.
 
         nnU-Net takes the final one if it exists, even where a run that was prolonged, or started
         again, has got further since.
         """
-        paths = [
-            self.checkpoint(name) for name in (FINAL_CHECKPOINT, LATEST_CHECKPOINT, BEST_CHECKPOINT)
-        ]
-        written = [path for path in paths if path.is_file()]
-        return max(written, key=lambda path: path.stat().st_mtime_ns, default=None)
+        written = self.checkpoints()
+        return max(written, key=lambda path: written[path][-1], default=None)
 
     def move_aside(self) -> Path | None:
         """Move all that an earlier run has left to a folder in `replaced`; None if that is nothing.

@@ -47,11 +47,12 @@ from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.reprs import card, numbers
 from resenc_plans.runs.beginning import (
     changes_on_the_way,
+    refuse_if_gone_on,
     refuse_other_settings,
     refuse_to_replace,
 )
 from resenc_plans.runs.folds import FoldCases, stored_fold
-from resenc_plans.runs.run_folder import RunFolder
+from resenc_plans.runs.run_folder import Checkpoints, RunFolder
 from resenc_plans.runs.run_record import RunRecord
 from resenc_plans.runs.stored_cases import open_store
 from resenc_plans.training.batches.source import Augmentation, Batch, Batches, Sampler
@@ -271,6 +272,7 @@ class Trainer:
         self.epoch_begun = 0.0
         self.best: float | None = None
         self._resumes_own_folder = False
+        self._checkpoints_seen: Checkpoints = {}
         self._saved_as: Path | None = None
         """The checkpoint that holds the state, from which nothing was trained since."""
         self._last_checkpoint = time.monotonic()
@@ -327,7 +329,7 @@ class Trainer:
         return self.step.network
 
     def resume(self, checkpoint: Path | None = None) -> Path:
-        """Resume from a checkpoint of this configuration and fold, ours or nnU-Net's.
+        """Load a checkpoint of this configuration and fold, ours or nnU-Net's, to resume from it.
 
         Raises
         ------
@@ -336,6 +338,7 @@ class Trainer:
         ModelError
             It is damaged.
         """
+        self._checkpoints_seen = self.folder.checkpoints()
         path = checkpoint or self.folder.resumable()
         if path is None:
             raise TrainingError(f"{self.folder.path}: has no checkpoint to resume from.")
@@ -359,8 +362,9 @@ class Trainer:
         Raises
         ------
         TrainingError
-            The folder holds a checkpoint that is neither resumed nor may be replaced, or was
-            trained otherwise so far; or losses or gradients were not finite several times in a row.
+            The folder holds a checkpoint that is neither resumed nor may be replaced, was trained
+            otherwise so far, or by another process since its checkpoint was loaded; or losses or
+            gradients were not finite several times in a row.
         LockedError
             Another process trains or validates this fold.
         FileError
@@ -396,7 +400,9 @@ class Trainer:
         """Make room for the run, and open its records, in the first process."""
         is_trained = len(self.epochs) >= self.settings.epochs
         changes: tuple[str, ...] = ()
+        self.ranks.wait()  # until the first one has the lock
         if self._resumes_own_folder:
+            refuse_if_gone_on(self.folder, self._checkpoints_seen)
             allowed = self.allow_differences or is_trained
             changes = changes_on_the_way(
                 self.folder, self.record, self.cases, allow_differences=allowed
