@@ -1,12 +1,17 @@
 """A trained model with its weights, read from its folder."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from resenc_plans.errors import FileError, ModelError
+from resenc_plans.networks.build import build_network
+from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.runs.trained_model import TrainedModel
 from tests.inference.models import write_model
+from tests.networks.configurations import configuration
 
 
 def test_fold_all_is_taken_where_there_is_no_other(tmp_path: Path) -> None:
@@ -35,3 +40,22 @@ def test_folds_and_checkpoints_are_in_the_models_folder(tmp_path: Path) -> None:
         TrainedModel.load(folder, ("/../../other/fold_0",))
     with pytest.raises(FileError, match=r"checkpoint .\.\./\.\./other"):
         TrainedModel.load(folder, checkpoint="../../other/fold_0/checkpoint_final.pth")
+
+
+def test_a_network_has_the_heads_that_it_was_trained_with(tmp_path: Path) -> None:
+    """MedNeXt has those of lower resolutions with deep supervision only."""
+    name = "resenc_plans.networks.baselines.mednext.MedNeXt"
+
+    def mednext(_: int) -> ResolvedConfiguration:
+        return configuration(name, {"variant": "S"}, (32, 16, 16))
+
+    model = TrainedModel.load(write_model(tmp_path / "model", kind=mednext))
+    [(source, weights)] = model.weights.items()
+    trained = build_network(model.config, 1, 3)
+    trained.load_state_dict(weights)
+    image = torch.randn(1, 1, 32, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(model.network(source)(image), trained(image)[0])
+    highest = build_network(model.config, 1, 3, deep_supervision=False)
+    single = replace(model, weights={source: highest.state_dict()}).network(source)
+    assert torch.is_tensor(single(image))

@@ -4,6 +4,7 @@ import copy
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +19,7 @@ from resenc_plans.networks.imports import import_object, is_allowed, where_to_fi
 from resenc_plans.plans.configuration import ResolvedConfiguration, input_channels
 from resenc_plans.plans.plans import Plans
 from resenc_plans.reprs import card, listed
-from resenc_plans.runs.checkpoint import Checkpoint, load_checkpoint, load_weights
+from resenc_plans.runs.checkpoint import Checkpoint, bare_weights, load_checkpoint, load_weights
 from resenc_plans.runs.model_folder import ModelFolder
 from resenc_plans.runs.run_record import OwnCode, RunRecord
 
@@ -126,12 +127,23 @@ class TrainedModel:
         elif self.own_network is not None:
             network = self._imported(self.own_network, channels, heads, allow_import)
         else:
-            network = build_network(
-                self.config, channels, heads, deep_supervision=False, allow_import=allow_import
-            )
+            network = self._planned(self.weights[source], channels, heads, allow_import)
         load_weights(network, self.weights[source], source)
         network.register_forward_hook(_highest_resolution)
         return network.eval()
+
+    def _planned(
+        self, weights: Weights, channels: int, heads: int, allow_import: Collection[str]
+    ) -> nn.Module:
+        """The network that the plans name, with the heads that it was trained with.
+
+        Some networks have those of lower resolutions with deep supervision only.
+        """
+        build = partial(build_network, self.config, channels, heads, allow_import=allow_import)
+        network = build(deep_supervision=False)
+        if set(bare_weights(weights)) - set(network.state_dict()):
+            network = build(deep_supervision=True)
+        return network
 
     def _imported(
         self, code: OwnCode, channels: int, heads: int, allow_import: Collection[str]
