@@ -169,6 +169,11 @@ NETWORKS: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[float, ...]]] =
     f"{MONAI}MedNeXtS": ({}, (32, 16, 16), MEDNEXT_WEIGHTS),
     f"{MONAI}MedNeXt": ({"init_filters": 4}, (32, 16, 16), MEDNEXT_WEIGHTS),
     "resenc_plans.networks.baselines.mednext.MedNeXt": ({}, (32, 16, 16), MEDNEXT_WEIGHTS),
+    "resenc_plans.networks.baselines.nnformer.NNFormer": (
+        {"patch_size": [32, 32, 32]},
+        (32, 32, 32),
+        (1.0,),
+    ),
     "resenc_plans.networks.baselines.umamba.UMamba": (
         {
             "features_per_stage": [4, 8, 8],

@@ -11,6 +11,7 @@ from resenc_plans.errors import ConfigurationError, NetworkError
 from resenc_plans.networks.arguments import call_network, refuse_determined
 from resenc_plans.networks.baselines.mednext import MedNeXt
 from resenc_plans.networks.baselines.monai import register_monai
+from resenc_plans.networks.baselines.nnformer import NNFormer
 from resenc_plans.networks.baselines.stunet import STUNet
 from resenc_plans.networks.baselines.umamba import UMamba
 from resenc_plans.networks.imports import import_class, is_allowed
@@ -123,6 +124,7 @@ BASELINES = "resenc_plans.networks.baselines"
 register_architecture("STUNet", partial(_build_baseline, STUNet))
 register_architecture(f"{BASELINES}.stunet.STUNet", partial(_build_baseline, STUNet))
 register_architecture(f"{BASELINES}.mednext.MedNeXt", partial(_build_baseline, MedNeXt))
+register_architecture(f"{BASELINES}.nnformer.NNFormer", partial(_build_baseline, NNFormer))
 register_architecture(f"{BASELINES}.umamba.UMamba", partial(_build_baseline, UMamba))
 register_monai()
 

@@ -2,7 +2,8 @@
 
 The resolutions at which they work (so the rule for their patch, their outputs, their losses), how
 many axes their images have, and which of their parameters are heads. nnU-Net's U-Nets, STU-Net,
-MedNeXt, U-Mamba and MONAI's networks are known; others are added by `register_network`. No torch.
+MedNeXt, U-Mamba, nnFormer and MONAI's networks are known; others are added by `register_network`.
+No torch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,14 @@ MEDNEXT_STRIDES = (1, 2, 2, 2, 2, 1)
 
 UMAMBA_VARIANTS = ("none", "bot", "enc")
 """Where Mamba is in U-Mamba: nowhere, at the bottleneck, after each stage of the encoder."""
+
+NNFORMER_PATCHES = {"tumor": (128, 128, 128), "synapse": (64, 128, 128)}
+"""Patches of nnFormer's variants as they were published."""
+
+_NNFORMER_STRIDES: dict[str, Sizes] = {
+    "tumor": ((1, 1, 1), *((2, 2, 2),) * 5),
+    "synapse": ((1, 1, 1), *((2, 2, 2),) * 4, (1, 2, 2)),
+}
 
 
 @dataclass(frozen=True)
@@ -241,6 +250,37 @@ def _umamba(config: ResolvedConfiguration) -> Resolutions:
     )
 
 
+def nnformer_patch(variant: Any, patch_size: Any = None) -> tuple[int, ...]:
+    """The patch for which nnFormer is made; by default the published one of its variant.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no such variant, or it cannot be made for the patch.
+    """
+    if variant not in NNFORMER_PATCHES:
+        reason = " What is known of acdc does not suffice." if variant == "acdc" else ""
+        raise ConfigurationError(
+            f"variant is {variant!r}: nnFormer comes as {', '.join(NNFORMER_PATCHES)}.{reason}"
+        )
+    if patch_size is None:
+        return NNFORMER_PATCHES[variant]
+    patch = _own_patch(patch_size, 3)
+    fault = PatchRule(divisor_of(_NNFORMER_STRIDES[variant])).fault(patch)
+    if fault is not None:
+        raise ConfigurationError(f"patch_size {list(patch)} {fault}")
+    return patch
+
+
+def _nnformer(config: ResolvedConfiguration) -> Resolutions:
+    """Three outputs for Synapse, with weights as its trainer has them."""
+    arguments = _arguments(config)
+    variant = arguments.get("variant", "tumor")
+    patch = nnformer_patch(variant, arguments.get("patch_size"))
+    outputs, weights = (3, (4 / 7, 2 / 7, 1 / 7)) if variant == "synapse" else (1, None)
+    return Resolutions(_NNFORMER_STRIDES[variant], outputs, weights, only=patch)
+
+
 def _own_patch(patch_size: Any, dim: int) -> tuple[int, ...]:
     """The argument `patch_size` of a network that is made for one patch."""
     if patch_size is None:
@@ -338,6 +378,9 @@ _NETWORKS: dict[str, KnownNetwork] = {
         _mednext_variant, heads=("out_?.*",), dims=(3,)
     ),
     "resenc_plans.networks.baselines.umamba.UMamba": KnownNetwork(_umamba),
+    "resenc_plans.networks.baselines.nnformer.NNFormer": KnownNetwork(
+        _nnformer, heads=("final.*",), dims=(3,)
+    ),
     f"{_MONAI}SwinUNETR": KnownNetwork(_swin_unetr, heads=("out.*",)),
     f"{_MONAI}SegResNet": KnownNetwork(_segresnet, heads=("conv_final.2.*",)),
     f"{_MONAI}SegResNetDS": KnownNetwork(_segresnet_ds, heads=("up_layers.*.head.*",)),
