@@ -10,6 +10,7 @@ import pytest
 
 from resenc_plans.errors import EvaluationError, ModelError
 from resenc_plans.evaluation import selection
+from resenc_plans.evaluation.cross_validation import merge_folds
 from resenc_plans.evaluation.postprocessing.postprocess import Determination, postprocess
 from resenc_plans.evaluation.selection import (
     compare_models,
@@ -19,6 +20,7 @@ from resenc_plans.evaluation.selection import (
 )
 from resenc_plans.execution.cases import CaseProblem
 from resenc_plans.runs.find_model import find_models
+from resenc_plans.runs.folds import FoldCases
 from resenc_plans.runs.model_folder import ModelFolder
 from tests.runs.test_run_record import RECORD
 
@@ -69,6 +71,41 @@ def test_of_a_fold_that_is_only_begun_the_message_names_those_that_can_be_compar
     with pytest.raises(EvaluationError, match=r"Train fold 1 of .*__2d first, or .*`folds=` 0\."):
         select_models(9, results=two_models.parent, references=references)
     assert not list(two_models.rglob("crossval_results*"))
+
+
+def test_a_fold_counts_only_if_its_held_out_cases_are_predicted_and_no_others(
+    two_models: Path,
+) -> None:
+    references = two_models.parent.parent / "ref"
+    model, other = in_nnunet_order(find_models(two_models))
+    FoldCases(train=("c",), val=("a", "b")).save(model.run(0).path)
+    compare_models([model, other], references, ("0", "1"), ensembles=False)
+    (model.run(0).validation / "b.nii.gz").unlink()
+    message = r"fold_0/validation: lacks the \.nii\.gz files of 1 of 2 held-out cases: b\. Validate"
+    with pytest.raises(EvaluationError, match=rf"{message}.*, or compare on `folds=` 1\."):
+        select_models(9, results=two_models.parent, references=references)
+    with pytest.raises(EvaluationError, match=message):
+        merge_folds(model, references, ("0",))
+    FoldCases(train=("a", "b"), val=("d",)).save(model.run(0).path)
+    (model.run(0).validation / "d.nii.gz").write_bytes(b"")
+    with pytest.raises(
+        EvaluationError, match=r"holds \.nii\.gz files of cases that .*: a\. Move them away"
+    ):
+        select_models(9, results=two_models.parent, references=references)
+
+
+def test_probabilities_of_some_held_out_cases_make_no_ensemble(two_models: Path) -> None:
+    references = two_models.parent.parent / "ref"
+    model, other = in_nnunet_order(find_models(two_models))
+    FoldCases(train=("c",), val=("a", "b")).save(model.run(0).path)
+    for fold in ("0", "1"):
+        for path in model.run(fold).validation.glob("*.npz"):
+            shutil.copy(path, other.run(fold).validation)
+        (other.run(0).validation / "b.npz").unlink(missing_ok=True)
+    (model.run(0).validation / "b.npz").unlink()
+    selection = compare_models([model, other], references, ("0", "1"))
+    [note] = selection.notes
+    assert "lacks the .npz files of 1 of 2 held-out cases: b. Validate" in note
 
 
 def test_a_cascade_is_preceded_by_its_first_stage(two_models: Path, shared: Path) -> None:

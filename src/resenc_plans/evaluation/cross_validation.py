@@ -16,6 +16,8 @@ from resenc_plans.execution.cases import CaseProblem, each_case, separate
 from resenc_plans.execution.cpus import usable_cpus
 from resenc_plans.files import inside, make_folder, part_of_path, replace_folder
 from resenc_plans.folders import DATASET_JSON, ENSEMBLES, PLANS_JSON, SUMMARY_JSON
+from resenc_plans.reprs import listed
+from resenc_plans.runs.folds import MAX_NAMES, FoldCases
 from resenc_plans.runs.model_folder import ModelFolder
 
 
@@ -31,7 +33,8 @@ def merge_folds(
     Raises
     ------
     EvaluationError
-        A fold has no validation predictions, a case is in two folds, or a case cannot be evaluated.
+        A fold has no validation predictions, or not of just the cases that it held out; a case is
+        in two folds, or cannot be evaluated.
     """
     files = _validation_files(model, folds, _dataset_json(model).file_ending)
     target = inside(model.folder.parent, model.cross_validation(folds))
@@ -70,7 +73,7 @@ def merge_ensemble(
     Raises
     ------
     MissingProbabilitiesError
-        A fold has no probabilities.
+        A fold has no probabilities, or not of just the cases that it held out.
     EvaluationError
         A case is in two folds, the models' cases differ, or a case cannot be averaged or evaluated.
     """
@@ -122,25 +125,62 @@ def _copy_descriptions(model: ModelFolder, folder: Path) -> None:
         shutil.copy(model.folder / name, folder)
 
 
-def is_validated(model: ModelFolder, fold: str) -> bool:
-    """Whether a fold has segmentations of held-out cases."""
-    return bool(file_names(model.run(fold).validation, _dataset_json(model).file_ending))
+def fault_of_validation(model: ModelFolder, fold: str) -> str | None:
+    """Why the validation predictions of a fold do not count, and what to do; None if they do.
+
+    There have to be some, and where cases.json says what the fold held out, they have to be of just
+    these cases.
+    """
+    ending = _dataset_json(model).file_ending
+    names = file_names(model.run(fold).validation, ending)
+    if not names:
+        return (
+            f"{model.run(fold).validation}: has no predictions. Train fold {fold} of "
+            f"{model.identifier} first"
+        )
+    return _fault_of_cases(model, fold, names, ending)
+
+
+def _fault_of_cases(model: ModelFolder, fold: str, names: Sequence[str], ending: str) -> str | None:
+    run = model.run(fold)
+    recorded = FoldCases.load(run.path)
+    if recorded is None:
+        return None
+    predicted = {name.removesuffix(ending) for name in names}
+    lacking = sorted({*recorded.val} - predicted)
+    if lacking:
+        return (
+            f"{run.validation}: lacks the {ending} files of {len(lacking)} of {len(recorded.val)} "
+            f"held-out cases: {listed(lacking, MAX_NAMES)}. Validate the trained fold again"
+        )
+    foreign = sorted(predicted - {*recorded.val})
+    if foreign:
+        return (
+            f"{run.validation}: holds {ending} files of cases that the fold does not hold out: "
+            f"{listed(foreign, MAX_NAMES)}. Move them away"
+        )
+    return None
 
 
 def _validation_files(model: ModelFolder, folds: Sequence[str], ending: str) -> dict[str, Path]:
     """The validation files of all folds, by their names."""
     files: dict[str, Path] = {}
     for fold in folds:
+        fault = fault_of_validation(model, fold)
+        if fault is not None:
+            raise EvaluationError(f"{fault}.")
         folder = model.run(fold).validation
         names = file_names(folder, ending)
-        if not names and ending == ".npz" and folder.is_dir():
+        if not names:
             raise MissingProbabilitiesError(
                 f"{folder}: has no probabilities (.npz), so {model.identifier} cannot be part of "
                 "an ensemble. Validate the trained fold again, with probabilities."
             )
-        if not names:
-            raise EvaluationError(
-                f"{folder}: has no predictions. Train fold {fold} of {model.identifier} first."
+        fault = _fault_of_cases(model, fold, names, ending)
+        if fault is not None:
+            raise MissingProbabilitiesError(
+                f"{fault}, with probabilities, so that {model.identifier} can be part of an "
+                "ensemble."
             )
         for name in names:
             if name in files:

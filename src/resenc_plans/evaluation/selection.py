@@ -11,7 +11,7 @@ from typing import Any
 from resenc_plans.errors import EvaluationError, MissingProbabilitiesError
 from resenc_plans.evaluation.cross_validation import (
     ensemble_name,
-    is_validated,
+    fault_of_validation,
     merge_ensemble,
     merge_folds,
     raise_problems,
@@ -159,7 +159,8 @@ def select_models(
         No model fits, or the models have no fold in common.
     EvaluationError
         The models are not comparable, there are no references, a fold has no validation
-        predictions, a case cannot be evaluated, or no Dice is defined.
+        predictions, or not of just the cases that it held out, a case cannot be evaluated, or no
+        Dice is defined.
     FileError
         A result cannot be written.
     """
@@ -186,23 +187,19 @@ def select_models(
 
 
 def refuse_unpredicted(models: Sequence[ModelFolder], folds: Sequence[str]) -> None:
-    """Refuse folds that are only begun, before any work; name those that could be compared.
+    """Refuse folds that are not validated as a whole, before any work; name those that could be.
 
     Raises
     ------
     EvaluationError
-        A fold of a model has no validation predictions.
+        A fold of a model has no validation predictions, or not of just the cases that it held out.
     """
-    lacking = {fold: [model for model in models if not is_validated(model, fold)] for fold in folds}
-    complete = [fold for fold in folds if not lacking[fold]]
-    for fold, unpredicted in lacking.items():
-        if unpredicted:
-            model = unpredicted[0]
-            alternative = f", or compare on `folds=` {','.join(complete)}" if complete else ""
-            raise EvaluationError(
-                f"{model.run(fold).validation}: has no predictions. Train fold {fold} of "
-                f"{model.identifier} first{alternative}."
-            )
+    faults = {fold: [fault_of_validation(model, fold) for model in models] for fold in folds}
+    complete = [fold for fold in folds if not any(faults[fold])]
+    alternative = f", or compare on `folds=` {','.join(complete)}" if complete else ""
+    for of_models in faults.values():
+        for fault in filter(None, of_models):
+            raise EvaluationError(f"{fault}{alternative}.")
 
 
 def refuse_differences(comparisons: Sequence[RunComparison]) -> None:
@@ -292,8 +289,8 @@ def compare_models(
     Raises
     ------
     EvaluationError
-        The models are not comparable, a fold has no validation predictions, a case cannot be
-        evaluated, or no Dice is defined.
+        The models are not comparable, a fold has no validation predictions, or not of just the
+        cases that it held out, a case cannot be evaluated, or no Dice is defined.
     """
     comparisons = compare_all_runs(models, folds)
     if not allow_differences:
