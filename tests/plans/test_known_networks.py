@@ -9,8 +9,9 @@ from resenc_plans.plans.known_networks import check_patch, is_head, resolutions_
 from tests.networks.configurations import configuration, plain
 
 MONAI = "monai.networks.nets"
-MEDNEXT = "resenc_plans.networks.baselines.mednext.MedNeXt"
-UMAMBA = "resenc_plans.networks.baselines.umamba.UMamba"
+BASELINES = "resenc_plans.networks.baselines"
+MEDNEXT = f"{BASELINES}.mednext.MedNeXt"
+UMAMBA = f"{BASELINES}.umamba.UMamba"
 
 NEAREST = [
     ("STUNet", {}, (32, 32, 32), (32, 32, 64)),
@@ -24,6 +25,10 @@ NEAREST = [
         (16, 16, 16),
         (8, 8, 8),
     ),
+    (f"{BASELINES}.nnformer.NNFormer", {}, (96, 96, 96), (128, 128, 128)),
+    (f"{BASELINES}.nnformer.NNFormer", {"patch_size": 64}, (128, 64, 64), (64, 64, 64)),
+    (f"{BASELINES}.cotr.CoTr", {}, (20, 40, 48), (16, 32, 48)),
+    (f"{BASELINES}.cotr.CoTr", {}, (8, 16, 16), (16, 16, 16)),
     (f"{MONAI}.MedNeXtS", {}, (20, 16, 32), (16, 16, 32)),
     (f"{MONAI}.SwinUNETR", {"feature_size": 48}, (32, 32, 32), (32, 32, 64)),
     (f"{MONAI}.swin_unetr.SwinUNETR", {"feature_size": 48}, (20, 160, 160), (32, 160, 160)),
@@ -77,6 +82,10 @@ def test_networks_of_three_axes_are_not_for_2d(name: str) -> None:
         ("mylab.nets.Unknown", "decoder.seg_layers.2.bias", True),
         ("mylab.nets.Unknown", "out.conv.weight", False),
         (MEDNEXT, "out_4.conv_out.weight", True),
+        (UMAMBA, "decoder.seg_layers.1.bias", True),
+        (f"{BASELINES}.nnformer.NNFormer", "final.2.up.weight", True),
+        (f"{BASELINES}.cotr.CoTr", "decoder.heads.0.weight", True),
+        (f"{BASELINES}.cotr.CoTr", "decoder.upsampling.0.weight", False),
         (MEDNEXT, "enc_block_0.0.conv1.weight", False),
         (f"{MONAI}.mednext.MedNeXtS", "out_blocks.3.conv_out.bias", True),
         (f"{MONAI}.SwinUNETR", "decoder1.transp_conv.conv.weight", False),

@@ -169,6 +169,11 @@ NETWORKS: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[float, ...]]] =
     f"{MONAI}MedNeXtS": ({}, (32, 16, 16), MEDNEXT_WEIGHTS),
     f"{MONAI}MedNeXt": ({"init_filters": 4}, (32, 16, 16), MEDNEXT_WEIGHTS),
     "resenc_plans.networks.baselines.mednext.MedNeXt": ({}, (32, 16, 16), MEDNEXT_WEIGHTS),
+    "resenc_plans.networks.baselines.cotr.CoTr": (
+        {},
+        (16, 16, 16),
+        (8 / 15, 4 / 15, 2 / 15, 1 / 15),
+    ),
     "resenc_plans.networks.baselines.nnformer.NNFormer": (
         {"patch_size": [32, 32, 32]},
         (32, 32, 32),
@@ -211,7 +216,7 @@ def test_every_registered_network_trains_with_its_own_weights_of_scales(
         compile=False,
         deep_supervision=deep_supervision,
         optimizer=AdamW(),
-        learning_rate=1e-3,
+        learning_rate=2e-4,
     )
     torch.manual_seed(0)
     step = TrainingStep.of(

@@ -9,6 +9,7 @@ from torch import nn
 
 from resenc_plans.errors import ConfigurationError, NetworkError
 from resenc_plans.networks.arguments import call_network, refuse_determined
+from resenc_plans.networks.baselines.cotr import CoTr
 from resenc_plans.networks.baselines.mednext import MedNeXt
 from resenc_plans.networks.baselines.monai import register_monai
 from resenc_plans.networks.baselines.nnformer import NNFormer
@@ -124,6 +125,7 @@ BASELINES = "resenc_plans.networks.baselines"
 register_architecture("STUNet", partial(_build_baseline, STUNet))
 register_architecture(f"{BASELINES}.stunet.STUNet", partial(_build_baseline, STUNet))
 register_architecture(f"{BASELINES}.mednext.MedNeXt", partial(_build_baseline, MedNeXt))
+register_architecture(f"{BASELINES}.cotr.CoTr", partial(_build_baseline, CoTr))
 register_architecture(f"{BASELINES}.nnformer.NNFormer", partial(_build_baseline, NNFormer))
 register_architecture(f"{BASELINES}.umamba.UMamba", partial(_build_baseline, UMamba))
 register_monai()

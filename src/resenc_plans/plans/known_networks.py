@@ -1,9 +1,9 @@
 """What is known of networks without building them.
 
 The resolutions at which they work (so the rule for their patch, their outputs, their losses), how
-many axes their images have, and which of their parameters are heads. nnU-Net's U-Nets, STU-Net,
-MedNeXt, U-Mamba, nnFormer and MONAI's networks are known; others are added by `register_network`.
-No torch.
+many axes their images have, and which of their parameters are heads. nnU-Net's U-Nets, the
+baselines (`networks.baselines`) and MONAI's networks are known; others are added by
+`register_network`. No torch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -281,6 +281,13 @@ def _nnformer(config: ResolvedConfiguration) -> Resolutions:
     return Resolutions(_NNFORMER_STRIDES[variant], outputs, weights, only=patch)
 
 
+def _cotr(_: ResolvedConfiguration) -> Resolutions:
+    """The first step halves two axes; all four outputs count."""
+    first, others = (1, 2, 2), ((2, 2, 2),) * 3
+    weights = (8 / 15, 4 / 15, 2 / 15, 1 / 15)
+    return Resolutions(((1, 1, 1), first, *others), 4, weights, lowest_voxels=2)
+
+
 def _own_patch(patch_size: Any, dim: int) -> tuple[int, ...]:
     """The argument `patch_size` of a network that is made for one patch."""
     if patch_size is None:
@@ -378,6 +385,9 @@ _NETWORKS: dict[str, KnownNetwork] = {
         _mednext_variant, heads=("out_?.*",), dims=(3,)
     ),
     "resenc_plans.networks.baselines.umamba.UMamba": KnownNetwork(_umamba),
+    "resenc_plans.networks.baselines.cotr.CoTr": KnownNetwork(
+        _cotr, heads=("decoder.heads.*",), dims=(3,)
+    ),
     "resenc_plans.networks.baselines.nnformer.NNFormer": KnownNetwork(
         _nnformer, heads=("final.*",), dims=(3,)
     ),
