@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,43 @@ def test_a_case_without_a_prediction_is_a_problem(dataset: Dataset, tmp_path: Pa
     assert evaluation.problems == (CaseProblem("c.nii.gz", "too dark"),)
     assert evaluation.summary is not None
     assert len(evaluation.summary.cases) == 2
+
+
+class Interrupted(KnowAll):
+    """Ends in the middle, as a process that is killed."""
+
+    def predict_cases(
+        self, cases: Sequence[str], target: Path, /, *, probabilities: bool = False
+    ) -> tuple[CaseProblem, ...]:
+        super().predict_cases(cases[:1], target, probabilities=probabilities)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("kind", [KnowAll, Interrupted])
+def test_nothing_of_an_earlier_validation_stays_beside_a_new_one(
+    dataset: Dataset, tmp_path: Path, kind: type[KnowAll]
+) -> None:
+    model = tmp_path / "T__P__C"
+    validation = model / "fold_0" / "validation"
+    validation.mkdir(parents=True)
+    shutil.copy(dataset.folder / "dataset.json", model)
+    stale = ("a.npz", "a.pkl", "c.npz", "c.pkl", "summary.json", "validation.json")
+    for name in stale:
+        (validation / name).write_text("{}")
+    predictor, references = kind(dataset.folder / "labelsTr"), dataset.folder / "labelsTr"
+    with suppress(KeyboardInterrupt):
+        validate_fold(model, 0, ("a", "c"), references, predictor)
+    left = {path.name for path in validation.iterdir()}
+    assert left == ({"a.nii.gz", "summary.json"} if kind is KnowAll else {"a.nii.gz"})
+
+
+def test_where_no_case_is_predicted_no_earlier_summary_stays(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    model = tmp_path / "T__P__C"
+    validate(dataset, "a", model)
+    assert validate(dataset, "c", model).summary is None
+    assert not (model / "fold_0" / "validation" / "summary.json").exists()
 
 
 def test_a_fold_that_holds_out_nothing_is_an_error(dataset: Dataset, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from resenc_plans.datasets.dataset_json import DatasetJson
-from resenc_plans.datasets.images.segmentation_files import segmentation_file
+from resenc_plans.datasets.images.segmentation_files import npz_of, segmentation_file
 from resenc_plans.errors import EvaluationError
 from resenc_plans.evaluation.evaluate import Evaluation, compare_folders
 from resenc_plans.evaluation.task import EvaluationTask
@@ -15,6 +15,7 @@ from resenc_plans.execution.cases import CaseProblem
 from resenc_plans.files import inside, make_folder
 from resenc_plans.folders import DATASET_JSON, SUMMARY_JSON
 from resenc_plans.runs.run_folder import RunFolder
+from resenc_plans.runs.validation_record import VALIDATION_JSON
 
 
 class CasePredictor(Protocol):
@@ -41,9 +42,10 @@ def validate_fold(
 ) -> Evaluation:
     """Predict held-out cases into `fold_X/validation`, and write summary.json there.
 
-    This is nnU-Net's `perform_actual_validation`. summary.json covers these cases only, whatever
-    else lies in the folder. A case that cannot be predicted or evaluated is among the result's
-    problems; if there are no others, there is no summary.
+    This is nnU-Net's `perform_actual_validation`. What an earlier validation left of these cases is
+    removed first, probabilities and summary.json included. summary.json covers these cases only,
+    whatever else lies in the folder. A case that cannot be predicted or evaluated is among the
+    result's problems; if there are no others, there is no summary.
 
     Parameters
     ----------
@@ -79,8 +81,11 @@ def validate_fold(
     target = inside(Path(model_folder), RunFolder(Path(model_folder), fold).validation)
     files = [segmentation_file(target, case, dataset_json.file_ending) for case in cases]
     make_folder(target)
-    for file in files:
-        file.unlink(missing_ok=True)
+    scores = target / SUMMARY_JSON, target / VALIDATION_JSON
+    probabilities_of = [npz_of(file) for file in files]
+    properties = [file.with_suffix(".pkl") for file in probabilities_of]
+    for stale in (*scores, *files, *probabilities_of, *properties):
+        stale.unlink(missing_ok=True)
     failed = predictor.predict_cases(cases, target, probabilities=probabilities)
     task = EvaluationTask.of_dataset(dataset_json)
     if reader is not None:
