@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -382,6 +383,20 @@ def test_losses_that_are_no_numbers_end_the_run_and_name_the_cases(
     with pytest.raises(ResencPlansError, match=r"5 batches in a row.*phantom_\d"):
         runner.fit()
     assert all(torch.isfinite(value).all() for value in runner.network.state_dict().values())
+
+
+def test_a_missing_tensorboard_is_noticed_before_anything_is_moved(
+    config: ResolvedConfiguration, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Trainer(config, dataset, 0, SHORT.model_copy(update={"epochs": 1}))
+    first.fit()
+    before = files(first.folder.model)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    board = SHORT.model_copy(update={"tensorboard": True})
+    with pytest.raises(TrainingError, match="needs the extra tensorboard"):
+        Trainer(config, dataset, 0, board, overwrite=True).fit()
+    assert files(first.folder.model) == before
+    assert not first.folder.replaced.exists()
 
 
 def test_ones_own_network_and_loss_are_used(

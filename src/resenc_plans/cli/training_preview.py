@@ -78,6 +78,10 @@ def print_preview(
     from resenc_plans.training.own_parts import run_record
 
     batch_workers(settings)
+    if settings.tensorboard:
+        from resenc_plans.training.records import summary_writer
+
+        summary_writer()
     if pretrained is not None:
         check_regular(pretrained)
     folder = default_run_folder(config, dataset, fold, name)

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Self
 
 from resenc_plans.datasets.dataset import Dataset
@@ -41,7 +40,7 @@ class Records:
     ) -> None:
         self.folder, self.title, self.total, self.classes = folder, title, epochs, classes
         self._drawn = -math.inf
-        self._board = _board(folder.path) if tensorboard else None
+        self._board = summary_writer()(str(folder.path)) if tensorboard else None
 
     @classmethod
     def open(
@@ -99,7 +98,14 @@ def _class_names(dataset: Dataset) -> tuple[str, ...]:
     return tuple(names.get(value, str(value)) for value in foreground)
 
 
-def _board(folder: Path) -> Any:
+def summary_writer() -> Any:
+    """The class that writes for TensorBoard.
+
+    Raises
+    ------
+    TrainingError
+        The extra is not installed.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -107,4 +113,4 @@ def _board(folder: Path) -> Any:
             "Writing for TensorBoard needs the extra tensorboard: "
             "pip install 'resenc-plans[tensorboard]'."
         ) from None
-    return SummaryWriter(str(folder))
+    return SummaryWriter

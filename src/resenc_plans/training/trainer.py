@@ -70,7 +70,7 @@ from resenc_plans.training.meter import Meter
 from resenc_plans.training.own_parts import run_record
 from resenc_plans.training.pseudo_dice import count_overlap, dice_of
 from resenc_plans.training.ranks import OTHER_RANK_STOPS, Ranks, alone, reason_to_stop
-from resenc_plans.training.records import Records
+from resenc_plans.training.records import Records, summary_writer
 from resenc_plans.training.step import (
     BadBatches,
     OptimizerFactory,
@@ -141,7 +141,7 @@ class Trainer:
         `settings` is of another kind.
     TrainingError
         The model's other folds were trained with other settings, or without cases that this one
-        uses.
+        uses; or the settings ask for TensorBoard, which is not installed.
     DeviceError
         There is no such device, or it cannot train in this precision.
     ConfigurationError, NetworkError
@@ -214,6 +214,8 @@ class Trainer:
                 allow_missing_cases=allow_missing_cases,
                 write=ranks.is_first,
             )
+        if settings.tensorboard and ranks.is_first:
+            summary_writer()  # what is missing is to be known before an earlier run is moved
         if not allow_differences:
             refuse_other_settings(self.folder, self.record, self.cases)
         self.on_progress = on_progress
