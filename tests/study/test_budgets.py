@@ -36,7 +36,7 @@ def test_the_folds_of_a_model_record_their_budget(tmp_path: Path) -> None:
     (model / "plans.json").write_text("{}")
     other = write_summary(tmp_path / "other", {"0": [0.5, 0.6], "1": [0.5, 0.5]})
     [dataset] = compare(model, other, draws=100).datasets
-    assert dataset.budgets == {model.name: Budget(3.0, 2.0, "cost.json")}
+    assert dataset.budgets == {model.name: Budget(3.0, 2.0, "cost.json, NVIDIA H100 80GB HBM3")}
 
 
 @pytest.mark.parametrize("text", ["", "35", "h,GB", "0h", "1.2.3h", "35h;2GB"])
@@ -49,3 +49,15 @@ def test_the_budget_of_an_unknown_method_is_refused(tmp_path: Path) -> None:
     paths = [write_summary(tmp_path / name, dice_like(5)) for name in ("a", "b")]
     with pytest.raises(UsageError, match=r"no method has this name\. There is: a, b"):
         compare(*paths, budgets={"c": "2h"})
+
+
+def test_hours_of_a_cpu_are_not_compared_with_published_ones(tmp_path: Path) -> None:
+    model = tmp_path / "nnUNetTrainer__P__3d"
+    write_summary(model / "fold_0" / "validation", dice_like(30))
+    (model / "plans.json").write_text("{}")
+    on_cpu = replace(TWO, begun=0.0, ended=999 * 3600.0, device="cpu", process_bytes=None)
+    save_cost(model / "fold_0" / "cost.json", [on_cpu])
+    other = write_summary(tmp_path / "other", dice_like(30))
+    [dataset] = compare(model, other, draws=100).datasets
+    assert dataset.budgets[model.name].hours == 999
+    assert "C104" not in {one.rule for one in dataset.findings}

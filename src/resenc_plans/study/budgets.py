@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from resenc_plans.errors import UsageError, shown
 from resenc_plans.planning.published import BudgetMatch, match_budget
@@ -22,14 +23,16 @@ class Budget:
     gigabytes: float | None
     """At the peak, as nvidia-smi counts."""
     source: str
-    """Who says so: cost.json, or the caller."""
+    """Who says so: cost.json and the device there, or the caller."""
+    is_of_cpu: bool = False
+    """Whether the training ran on a CPU, so that its hours are no GPU's."""
 
     @classmethod
     def parse(cls, text: str) -> "Budget":
         """A budget such as `35h,22.7GB`; one of the two may be omitted.
 
         >>> Budget.parse("22.7GB")
-        Budget(hours=None, gigabytes=22.7, source='given')
+        Budget(hours=None, gigabytes=22.7, source='given', is_of_cpu=False)
 
         Raises
         ------
@@ -85,14 +88,16 @@ def _recorded(result: MethodResult) -> Budget | None:
     if model is None:
         return None
     paths = [model.run(fold).path / COST_JSON for fold in result.folds]
-    costs = [load_cost(path) for path in paths if path.is_file()]
+    costs = [cost for cost in map(load_cost, filter(Path.is_file, paths)) if cost.sessions]
     if not costs:
         return None
     sizes = [size for size in map(_peak, costs) if size is not None]
+    device = costs[0].sessions[0]
     return Budget(
         hours=sum(cost.gpu_hours for cost in costs) / len(costs),
         gigabytes=max(sizes) / 2**30 if sizes else None,
-        source=COST_JSON,
+        source=f"{COST_JSON}, {device.device_name}",
+        is_of_cpu=device.device == "cpu",
     )
 
 

@@ -141,7 +141,9 @@ class Budget(_Part):
     gigabytes: Figure
     """Of GPU memory at the peak; null where it is not known."""
     source: str
-    """cost.json, or `given`."""
+    """cost.json and the device there, or `given`."""
+    is_of_cpu: bool
+    """Whether the training ran on a CPU."""
 
 
 class Finding(_Part):

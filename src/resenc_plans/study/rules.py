@@ -173,6 +173,8 @@ def _undefined(compared: Compared) -> Iterator[str]:
 def _budgets(compared: Compared) -> Iterator[str]:
     """A method is to be compared with the preset that most closely matches its budget."""
     for name, budget in compared.budgets.items():
+        if budget.is_of_cpu:
+            continue
         match = nearest_preset(budget)
         ratios = [
             (1 / ratio, what)

@@ -1,11 +1,17 @@
 """The HTML page."""
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
+import pytest
+
+from resenc_plans.study.compare import compare
 from resenc_plans.study.report.page import report_page
+from tests.study.made_results import dice_like, write_summary
 from tests.study.report.made_comparison import NAMES, made_comparison
 
 BUDGETS = {"large_50%": "35h,22GB", "a|b": "12h,9GB"}
@@ -73,3 +79,28 @@ def test_worst_cases_are_linked_to_their_pictures(tmp_path: Path) -> None:
     )
     page = report_page(comparison, {"": {case: "overlays/results/x.png"}})
     assert f'<a href="overlays/results/x.png">{case}</a>' in page
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        dice_like(1),
+        dice_like(2),
+        np.full((5, 2), 0.5),
+        np.ones((5, 2)),
+        np.full((5, 2), np.nan),
+        np.stack([np.full(5, np.nan), np.linspace(0, 1, 5)], 1),
+    ],
+    ids=["one case", "two cases", "constant", "perfect", "nothing", "a label that is nowhere"],
+)
+def test_few_equal_and_missing_scores_are_drawn_too(tmp_path: Path, scores: np.ndarray) -> None:
+    names = [tmp_path / f"a_very_long_name_of_a_method_{number}" for number in range(9)]
+    for name in names:
+        write_summary(name, scores)
+    write_summary(tmp_path / "zero", np.zeros(scores.shape))
+    comparison = compare(
+        *names, tmp_path / "zero", draws=100, budgets={"zero": "3h"}, output=tmp_path / "report"
+    )
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "nan" not in re.sub(r"<text.*?</text>|<title>.*?</title>", "", page)
+    assert json.dumps(comparison.to_dict(), allow_nan=False)
