@@ -1,11 +1,14 @@
 """SVG drawings with axes, in the colours of the page that they are part of."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from math import ceil, floor, log10
 
 WIDTH = 380
 """Of every drawing, in pixels: that of a narrow phone."""
+MAX_NAME = 18
+"""Characters of a method's name that every drawing has room for."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Axis:
             return [value for value in values if self.low <= value <= self.high]
         rough = (self.high - self.low) / 5
         decade = 10.0 ** floor(log10(rough))
-        step = next(size * decade for size in (1, 2, 5, 10) if size * decade >= rough * 0.8)
+        step = next(size * decade for size in (1, 2, 5, 10) if size * decade >= rough * 0.7)
         first, last = ceil(self.low / step - 1e-9), floor(self.high / step + 1e-9)
         return [round(number * step, 12) for number in range(first, last + 1)]
 
@@ -154,6 +157,30 @@ def shortened(text: str, characters: int) -> str:
         return text
     head = characters // 2 - 1
     return f"{text[:head]}…{text[len(text) - (characters - head) :]}"
+
+
+def plot_names(names: Sequence[str]) -> dict[str, str]:
+    """What to call methods where there is little room: long names without what all share.
+
+    >>> plot_names(["trainer_small_3d_fullres", "trainer_large_3d_fullres"])
+    {'trainer_small_3d_fullres': '…small…', 'trainer_large_3d_fullres': '…large…'}
+    """
+    if max(map(len, names)) <= MAX_NAME or len(names) < 2:
+        return {name: name for name in names}
+    start = _shared(names)
+    end = _shared([name[start:][::-1] for name in names])
+    short = {}
+    for name in names:
+        middle = name[start : len(name) - end]
+        short[name] = f"{'…' if start else ''}{middle}{'…' if end else ''}" if middle else name
+    return short
+
+
+def _shared(names: Sequence[str]) -> int:
+    """How many characters all names begin with, up to a whole word."""
+    columns = list(zip(*names, strict=False))
+    same = next((n for n, column in enumerate(columns) if len({*column}) > 1), len(columns))
+    return max(names[0][:same].rfind(character) for character in "_-/ .") + 1
 
 
 def _title(text: str) -> str:

@@ -7,7 +7,14 @@ from math import isnan
 import numpy as np
 
 from resenc_plans.study.comparison import DatasetComparison, MetricComparison
-from resenc_plans.study.report.drawing import WIDTH, Axis, Drawing, padded_axis, shortened
+from resenc_plans.study.report.drawing import (
+    WIDTH,
+    Axis,
+    Drawing,
+    padded_axis,
+    plot_names,
+    shortened,
+)
 from resenc_plans.study.report.tables import interval, metric_title, number
 from resenc_plans.study.statistics.bootstrap import Interval
 
@@ -31,6 +38,7 @@ def colour(number: int) -> str:
 
 def draw_differences(metric: MetricComparison, margin: float | None) -> str:
     """Each pair's difference of means over labels with its interval, beside 0."""
+    names = plot_names(metric.scores.methods)
     pairs = [pair for pair in metric.pairs_of() if not isnan(pair.difference)]
     values = [0.0] + [
         end for pair in pairs for end in (pair.difference, *_ends(pair.interval)) if not isnan(end)
@@ -46,7 +54,10 @@ def draw_differences(metric: MetricComparison, margin: float | None) -> str:
     for row, pair in enumerate(pairs):
         y = _ROW * row + 30
         drawing.text(
-            14, y - 12, f"{shortened(pair.first, 24)} - {shortened(pair.second, 24)}", "name"
+            14,
+            y - 12,
+            f"{shortened(names[pair.first], 24)} - {shortened(names[pair.second], 24)}",
+            "name",
         )
         title = (
             f"{pair.first} - {pair.second}: {number(metric, pair.difference, '+')}, "
@@ -65,11 +76,12 @@ def draw_differences(metric: MetricComparison, margin: float | None) -> str:
 
 def draw_ranks(metric: MetricComparison) -> str:
     """A bar per method: the probabilities of its ranks, the best at the left."""
+    names = plot_names(metric.scores.methods)
     scores = sorted(metric.of_label(), key=lambda one: one.rank.rank)
     drawing = Drawing(_ROW * len(scores) + 20, f"Probabilities of ranks by {metric.metric.title}")
     for row, score in enumerate(scores):
         y = _ROW * row + 18
-        drawing.text(14, y - 4, shortened(score.method, 44), "name")
+        drawing.text(14, y - 4, shortened(names[score.method], 44), "name")
         left, span = 14.0, _RIGHT - 14
         for place, chance in enumerate(score.rank.probabilities):
             if isnan(chance) or chance <= 0:
@@ -124,7 +136,7 @@ def draw_cases(metric: MetricComparison, first: int, second: int, links: Mapping
 
     `links` are the addresses of cases' pictures.
     """
-    scores = metric.scores
+    scores, short = metric.scores, plot_names(metric.scores.methods)
     x, y = (scores.columns[one, :, 0] for one in (first, second))
     is_valid = ~(np.isnan(x) | np.isnan(y))
     names = [case for case, valid in zip(scores.cases, is_valid, strict=True) if valid]
@@ -143,8 +155,10 @@ def draw_cases(metric: MetricComparison, first: int, second: int, links: Mapping
         title = f"{case}: {number(metric, one)} and {number(metric, other)}"
         drawing.dot(across(one), down(other), style, title, link=links.get(case, ""))
     unit = metric_title(metric)
-    drawing.bottom_axis(across, down.start, f"{shortened(scores.methods[first], 36)}, {unit}"[:64])
-    drawing.left_axis(down, _LEFT, shortened(scores.methods[second], 44))
+    drawing.bottom_axis(
+        across, down.start, f"{shortened(short[scores.methods[first]], 36)}, {unit}"
+    )
+    drawing.left_axis(down, _LEFT, shortened(short[scores.methods[second]], 44))
     return drawing.svg()
 
 
@@ -170,6 +184,7 @@ class BudgetPoint:
 
 def draw_budget(points: Sequence[BudgetPoint], budget: str, score: str) -> str:
     """Scores against a budget, with the front of those that none beats at a lower budget."""
+    names = plot_names([one.name for one in points])
     ends = [end for one in points if one.interval for end in _ends(one.interval)]
     values = [one.score for one in points] + [end for end in ends if not isnan(end)]
     across = padded_axis([one.budget for one in points], _LEFT, _RIGHT, is_log=True)
@@ -191,7 +206,7 @@ def draw_budget(points: Sequence[BudgetPoint], budget: str, score: str) -> str:
         drawing.dot(x, y, one.style, title, radius=4)
     boxes = [(across(one.budget), down(one.score)) for one in points]
     for one in front if len(points) > MAX_NAMED else points:
-        _name(drawing, shortened(one.name, 22), across(one.budget), down(one.score), boxes)
+        _name(drawing, shortened(names[one.name], 22), across(one.budget), down(one.score), boxes)
     drawing.bottom_axis(across, 250, f"{budget}, logarithmic")
     drawing.left_axis(down, _LEFT, score)
     return drawing.svg()
