@@ -54,7 +54,10 @@ def test_methods_are_named_and_restricted_to_metrics(run: Run, pair: tuple[Path,
         (("{large}", "--level", "95"), "--level 95"),
         (("{small}/summary.json",), "summary.json: is named twice"),
         (("{large}", "--metrics", "HD95"), "HD95: not every result"),
-        (("{large}", "--patients", "x"), "--patients x: names no patient for 40 of 40 cases"),
+        (
+            ("{large}", "--patients", "x"),
+            "--patients x: is no file, and as a pattern it names no patient for 40 of 40 cases",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_refused(

@@ -232,7 +232,7 @@ def _compare_dataset(
         patients=count,
         metrics=compared,
         budgets=of_methods,
-        findings=find_all(Compared(results, compared, count, of_methods)),
+        findings=find_all(Compared(results, compared, count, of_methods, 1 - settings.level)),
     )
     draws = {metric.key: one.draws for metric, one in zip(metrics, paired, strict=True)}
     return comparison, draws

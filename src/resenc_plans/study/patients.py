@@ -39,9 +39,12 @@ def patients_of(
         by_case = _matched(cases, os.fspath(patients))
     lacking = [case for case in cases if case not in by_case]
     if lacking:
+        is_pattern = not isinstance(patients, Mapping) and not Path(patients).is_file()
+        what = "given" if isinstance(patients, Mapping) else os.fspath(patients)
+        kind = "is no file, and as a pattern it names" if is_pattern else "names"
         raise UsageError(
-            f"`patients=` {'' if isinstance(patients, Mapping) else os.fspath(patients)}: names no "
-            f"patient for {len(lacking)} of {len(cases)} cases: {listed(lacking)}."
+            f"`patients=` {what}: {kind} no patient for {len(lacking)} of {len(cases)} cases: "
+            f"{listed(lacking)}."
         )
     return [by_case[case] for case in cases]
 

@@ -12,6 +12,7 @@ from resenc_plans.errors import EvaluationError, ResencPlansError
 from resenc_plans.evaluation.chosen_metrics import METRICS_JSON, ChosenMetrics
 from resenc_plans.evaluation.summary import CaseMetrics, Summary
 from resenc_plans.evaluation.surface import SURFACE_JSON
+from resenc_plans.execution.cases import CaseProblem
 from resenc_plans.folders import DATASET_JSON, SUMMARY_JSON, VALIDATION, dataset_id
 from resenc_plans.reprs import listed
 from resenc_plans.runs.find_model import common_folds
@@ -36,6 +37,8 @@ class MethodResult:
     """Of the model, those that were read."""
     unfinished: tuple[str, ...] = ()
     """Folds of the model that have no summary.json."""
+    problems: tuple[CaseProblem, ...] = ()
+    """Segmentations that could not be evaluated, by file name."""
 
 
 @dataclass(frozen=True)
@@ -239,6 +242,7 @@ def _evaluated(path: Path, references: str | os.PathLike[str]) -> MethodResult:
         labels=tuple(region for region in task.regions if region != 0),
         label_names=task.label_names,
         sources=(path,),
+        problems=evaluation.problems,
     )
 
 

@@ -25,6 +25,8 @@ class Compared:
     metrics: tuple[MetricComparison, ...]
     patients: int | None
     budgets: Mapping[str, Budget]
+    alpha: float
+    """Below which a p value counts."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,16 @@ def _unfinished(compared: Compared) -> Iterator[str]:
             yield f"{one.name}: {folds} is not finished, so its cases are left out"
 
 
+def _not_evaluated(compared: Compared) -> Iterator[str]:
+    for one in compared.results:
+        if one.problems:
+            first = one.problems[0]
+            yield (
+                f"{one.name}: {len(one.problems)} segmentations could not be evaluated, such as "
+                f"{first.case}: {first.reason.rstrip('.')}"
+            )
+
+
 def _few_patients(compared: Compared) -> Iterator[str]:
     count = compared.patients or len(compared.metrics[0].scores.cases)
     if count < MIN_PATIENTS:
@@ -152,7 +164,7 @@ def _few_patients(compared: Compared) -> Iterator[str]:
 
 def _too_few_for_difference(compared: Compared) -> Iterator[str]:
     for pair in compared.metrics[0].pairs_of():
-        if 0 < abs(pair.difference) < pair.detectable and not pair.p_holm < 0.05:
+        if 0 < abs(pair.difference) < pair.detectable and not pair.p_holm < compared.alpha:
             yield (
                 f"{pair.first} and {pair.second}: differ by {abs(pair.difference):.4f}, and so few "
                 f"cases show differences from {pair.detectable:.4f} only"
@@ -216,6 +228,7 @@ RULES: tuple[ResultRule, ...] = (
     ResultRule("C004", "error", "references", _references),
     ResultRule("C005", "error", "the same results twice", _same_twice),
     ResultRule("C006", "error", "unfinished folds", _unfinished),
+    ResultRule("C007", "error", "segmentations that cannot be evaluated", _not_evaluated),
     ResultRule("C101", "warning", "undefined scores", _undefined),
     ResultRule("C102", "warning", "few cases", _few_patients),
     ResultRule("C103", "warning", "too few cases for the difference", _too_few_for_difference),
