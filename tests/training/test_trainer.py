@@ -31,7 +31,7 @@ from resenc_plans.runs.folds import FoldCases
 from resenc_plans.runs.run_record import RunRecord
 from resenc_plans.training.batches.batches import PatchBatches
 from resenc_plans.training.batches.source import Batch, Batches
-from resenc_plans.training.checkpointing import load_pretrained
+from resenc_plans.training.checkpointing import TrainingState, load_pretrained
 from resenc_plans.training.defaults import default_batches, default_run_folder
 from resenc_plans.training.history import Progress
 from resenc_plans.training.ranks import ALONE, Ranks
@@ -257,6 +257,27 @@ def test_a_full_disk_costs_a_checkpoint_but_not_the_run(
     runner.fit()
     assert old.read_bytes() == before
     assert any("the disk is full" in (event.note or "") for event in events)
+
+
+def test_an_epoch_whose_checkpoint_is_not_written_is_not_the_best(
+    config: ResolvedConfiguration, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from resenc_plans.training import trainer as module
+
+    written, dice = vars(module)["save_state"], iter([(0.25,), (0.75,), (0.5,)])
+
+    def full(path: Path, state: TrainingState, *rest: Any) -> None:
+        if path.name == "checkpoint_best.pth" and len(state.epochs) == 2:
+            raise FileError(f"{path}: not written, the disk is full.")
+        written(path, state, *rest)
+
+    monkeypatch.setattr(module, "save_state", full)
+    monkeypatch.setattr(module, "dice_of", lambda *_: next(dice))
+    monkeypatch.setattr(module, "smoothed", lambda _, mean_dice: mean_dice)
+    trainer = Trainer(config, dataset, 0, SHORT, on_progress=lambda _: None)
+    assert load_checkpoint(trainer.fit().checkpoint).best_ema == 0.5
+    best = load_checkpoint(trainer.folder.checkpoint("checkpoint_best.pth"))
+    assert (best.best_ema, best.current_epoch) == (0.5, 3)
 
 
 def test_where_the_last_checkpoint_is_not_written_the_one_before_it_stays(

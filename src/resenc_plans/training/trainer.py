@@ -522,8 +522,9 @@ class Trainer:
         epoch = self.epochs[-1]
         is_best = self.best is None or math.isnan(self.best) or epoch.smoothed_dice > self.best
         if is_best:
-            self.best = epoch.smoothed_dice
-            self._try_to_save(BEST_CHECKPOINT)
+            earlier, self.best = self.best, epoch.smoothed_dice
+            if not self._try_to_save(BEST_CHECKPOINT):
+                self.best = earlier
         is_last = len(self.epochs) == self.settings.epochs
         if not is_last and len(self.epochs) % self.settings.checkpoint_epochs == 0:
             self._try_to_save(LATEST_CHECKPOINT)
@@ -537,12 +538,14 @@ class Trainer:
         if minutes >= self.settings.checkpoint_minutes:
             self._try_to_save(LATEST_CHECKPOINT)
 
-    def _try_to_save(self, name: str) -> None:
-        """Write a checkpoint during the run; if that fails, continue with the old one."""
+    def _try_to_save(self, name: str) -> bool:
+        """Write a checkpoint during the run, if that is possible; else the old one stays."""
         try:
             self._save(name)
         except ResencPlansError as error:
             self._note(f"{error} Training continues with the older checkpoint.")
+            return False
+        return True
 
     def _save(self, name: str) -> None:
         self._last_checkpoint = time.monotonic()
