@@ -100,7 +100,7 @@ BREAKS: dict[str, tuple[Callable[[Path], tuple[Path, Path]], dict[str, str], str
     "C001": (missing_cases, {}, "b: 5 of 40 cases are missing: case_35"),
     "C002": (a_label_less, {}, "b: has no label 2, which the others have"),
     "C003": (other_names_of_labels, {}, "label 1 is liver in one and spleen in the other"),
-    "C004": (other_references, {}, "other numbers of voxels in 40 cases: case_0"),
+    "C004": (other_references, {}, "the references differ in 40 cases: case_0"),
     "C005": (the_same_twice, {}, "a and b: have the same score in every case"),
     "C006": (an_unfinished_fold, {}, "fold 1 is not finished, so its cases are left out"),
     "C101": (an_undefined_score, {}, "Dice of label 1: 1 cases are left out"),

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 
 from resenc_plans.datasets.finding import Finding, Severity, worst_first
 from resenc_plans.reprs import listed
@@ -11,6 +10,7 @@ from resenc_plans.runs.comparability import compare_all_runs
 from resenc_plans.runs.model_folder import ModelFolder
 from resenc_plans.study.budgets import MAX_RATIO, Budget, nearest_preset
 from resenc_plans.study.comparison import MetricComparison
+from resenc_plans.study.references import differing_references, without_references
 from resenc_plans.study.results import MethodResult
 
 MIN_PATIENTS = 30
@@ -99,32 +99,19 @@ def _label_names(compared: Compared) -> Iterator[str]:
 
 
 def _references(compared: Compared) -> Iterator[str]:
-    """Other numbers of voxels mean other references."""
     first = compared.results[0]
     for other in compared.results[1:]:
-        cases = sorted(
-            case
-            for case in first.cases.keys() & other.cases.keys()
-            if any(
-                first.cases[case].metrics[label]["n_ref"]
-                != other.cases[case].metrics[label]["n_ref"]
-                for label in first.cases[case].metrics.keys() & other.cases[case].metrics.keys()
-            )
-        )
+        cases = differing_references(first, other)
         if cases:
             yield (
-                f"{first.name} and {other.name}: the references have other numbers of voxels in "
-                f"{len(cases)} cases: {listed(cases)}"
+                f"{first.name} and {other.name}: the references differ in {len(cases)} cases: "
+                f"{listed(cases)}"
             )
 
 
 def _references_by_name(compared: Compared) -> Iterator[str]:
     """References that are not there were compared by name and number of voxels alone."""
-    absent = [
-        one.name
-        for one in compared.results
-        if any(not Path(case.reference_file).is_file() for case in one.cases.values())
-    ]
+    absent = [one.name for one in compared.results if without_references(one)]
     if absent:
         yield (
             f"{listed(absent)}: references cannot be opened where summary.json names them, so they "

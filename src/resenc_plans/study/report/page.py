@@ -45,6 +45,7 @@ _DARK = {
 _RULES = """
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
+body{overflow-wrap:anywhere}
 main{max-width:1320px;margin:0 auto;padding:12px 14px 48px}
 h1{font-size:1.5em}h2{font-size:1.25em;margin-top:2em;border-bottom:1px solid var(--line)}
 h3{font-size:1.05em;margin:1.6em 0 .4em}p,li{max-width:75ch}
@@ -67,7 +68,7 @@ th,td{border-bottom:1px solid var(--line)}
 th:first-child,td:first-child{text-align:left}
 .findings{padding-left:0;list-style:none}.findings li{margin:.3em 0}
 .error b{color:var(--bad)}.warning b{color:var(--warn)}.note b{color:var(--soft)}
-.legend span{margin-right:16px;white-space:nowrap}.legend svg{display:inline;width:12px;height:12px}
+.legend span{margin-right:16px}.legend svg{display:inline;width:12px;height:12px}
 blockquote{margin:0;padding:10px 14px;background:var(--fill);max-width:80ch}
 summary{cursor:pointer}a{color:var(--strong)}
 """
