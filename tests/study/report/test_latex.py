@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from resenc_plans.study.report.latex import latex_table
+from resenc_plans.study.report.latex import escaped, latex_table
 from tests.study.report.made_comparison import made_comparison
 
 
@@ -18,6 +18,10 @@ def test_the_table_has_a_row_per_method_with_its_interval_and_budget(tmp_path: P
     assert rows[3].startswith(r"small \& \textless{}plain\textgreater{} & 8")
     assert rows[4].endswith(r"& 9.1 & 12 \\")
     assert text.count("{") == text.count("}")
+
+
+def test_a_name_in_brackets_is_no_option_of_the_row_before() -> None:
+    assert escaped("[a] 50% & $x_1$") == r"{[}a{]} 50\% \& \$x\_1\$"
 
 
 @pytest.mark.slow

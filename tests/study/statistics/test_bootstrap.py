@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from resenc_plans.study.statistics.bootstrap import (
+    BootstrapMeans,
     bca_intervals,
     bootstrap_means,
     expanded_intervals,
@@ -98,3 +99,11 @@ def test_many_cases_need_no_expansion() -> None:
         method(result, 0.95) for method in (expanded_intervals, percentile_intervals)
     )
     assert expanded.low == pytest.approx(percentile.low, rel=1e-4)
+
+
+def test_draws_on_one_side_of_the_mean_have_no_corrected_interval() -> None:
+    """The bias is infinite there, which no correction survives."""
+    means, draws = np.array([0.5]), np.array([[0.6, 0.7, 0.8]])
+    result = BootstrapMeans(means, draws, np.array([[0.4, 0.6]]), np.array([2]))
+    [interval] = bca_intervals(result, 0.95)
+    assert np.isnan(interval.low)

@@ -11,6 +11,8 @@ _ESCAPED = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    "[": "{[}",  # after the end of a row, it would begin an option of that
+    "]": "{]}",
 } | {character: f"\\{character}" for character in "&%$#_{}"}
 
 

@@ -130,6 +130,8 @@ def _intervals(bootstrap: BootstrapMeans, low: Floats, high: Floats) -> list[Int
 
 def _quantile(ordered: Floats, share: float) -> float:
     """The value below which a share of sorted values lies, interpolated as `np.quantile` does."""
+    if np.isnan(share):
+        return float("nan")
     place = share * (len(ordered) - 1)
     index = min(int(place), len(ordered) - 2)
     return float(ordered[index] + (place - index) * (ordered[index + 1] - ordered[index]))
