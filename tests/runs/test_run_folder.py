@@ -93,3 +93,15 @@ def test_results_beside_the_plans_are_not_behind_a_link(
     plans = Plans.from_dict(document(), path=preprocessed / "plans.json")
     with pytest.raises(FileError, match="symbolic link"):
         ModelFolder.of(plans.resolve("3d_fullres"), DATASET, "3d_fullres")
+
+
+def test_lines_of_metrics_that_are_damaged_or_too_late_are_dropped(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "model", 0)
+    run.path.mkdir(parents=True)
+    for epoch in range(3):
+        run.record({"epoch": epoch})
+    path = run.path / "metrics.jsonl"
+    with path.open("ab") as stream:
+        stream.write(b'\xff\xfe\n{"epoch": "one"}\n[]\n{"epoch": 1')
+    run.keep_records(2)
+    assert path.read_text() == '{"epoch": 0}\n{"epoch": 1}\n'

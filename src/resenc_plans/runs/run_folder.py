@@ -13,6 +13,7 @@ from resenc_plans.errors import FileError
 from resenc_plans.execution.locks import lock
 from resenc_plans.execution.unfinished import remove_unfinished
 from resenc_plans.files import (
+    MAX_JSON_BYTES,
     append,
     finite,
     inside,
@@ -20,6 +21,7 @@ from resenc_plans.files import (
     move,
     parse_json,
     part_of_path,
+    read_bytes,
     replace_file,
     write_json,
 )
@@ -153,12 +155,20 @@ class RunFolder:
         return inside(self.model.parent, next(path for path in paths if not path.exists()))
 
     def keep_records(self, epochs: int) -> None:
-        """Drop all but the first `epochs` from metrics.jsonl: the others are trained again."""
+        """Drop all but the first `epochs` from metrics.jsonl: the others are trained again.
+
+        Damaged lines are dropped, too.
+
+        Raises
+        ------
+        FileError
+            The file cannot be read or written.
+        """
         path = self.path / METRICS
         if path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            lines = read_bytes(path, MAX_JSON_BYTES).splitlines(keepends=True)
             with replace_file(path) as stream:
-                stream.write("".join(line for line in lines if _is_of(line, epochs)).encode())
+                stream.write(b"".join(line for line in lines if _is_of(line, epochs)))
 
     def prepare(self, config: ResolvedConfiguration, dataset: Dataset) -> None:
         """Make the folder, with copies of what the model was made from and no half-written files.
@@ -204,9 +214,9 @@ def _move(old: Path, new: Path) -> None:
         raise FileError(f"{old}: cannot be moved to {new}: {error.strerror}.") from None
 
 
-def _is_of(line: str, epochs: int) -> bool:
+def _is_of(line: bytes, epochs: int) -> bool:
     """Whether a line of metrics.jsonl is whole, and about one of the first `epochs`."""
     try:
-        return bool(parse_json(line, METRICS)["epoch"] < epochs)
-    except (FileError, KeyError, TypeError):
+        return bool(parse_json(line.decode(), METRICS)["epoch"] < epochs)
+    except (FileError, UnicodeDecodeError, KeyError, TypeError):
         return False
