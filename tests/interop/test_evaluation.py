@@ -18,6 +18,7 @@ from resenc_plans.evaluation.postprocessing.postprocess import (
     determine_postprocessing,
 )
 from resenc_plans.evaluation.task import EvaluationTask
+from resenc_plans.study.compare import compare
 from tests.evaluation.label_folders import write_random_folder
 
 SCRIPT = Path(__file__).parent / "evaluate_with_nnunet.py"
@@ -125,3 +126,13 @@ def test_nnunet_applies_our_pickle(
     np.save(tmp_path / "labels.npy", labels)
     theirs = peer(APPLY, tmp_path / "postprocessing.pkl", tmp_path / "labels.npy")
     assert json.loads(theirs) == determination.postprocessing.apply(labels).tolist()
+
+
+def test_summaries_that_nnunet_wrote_are_compared(folders: list[Path]) -> None:
+    files = [folder / "summary_theirs.json" for folder in folders[-2:]]
+    [dataset] = compare(*files, draws=1000).datasets
+    assert dataset.methods == ("plain", "mirrored")
+    for file, score in zip(files, dataset.metrics[0].of_label(), strict=True):
+        expected = json.loads(file.read_text())["foreground_mean"]["Dice"]
+        assert score.mean == pytest.approx(expected, rel=1e-12)
+    assert {one.rule for one in dataset.findings} == {"C102", "C202"}
