@@ -1,10 +1,13 @@
 """progress.png: losses, pseudo Dice, time per epoch and learning rate over the epochs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from resenc_plans.files import replace_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _MAX_CLASSES = 8
 
@@ -87,9 +90,44 @@ def draw_progress(
     rate.set_ylabel("learning rate", color="#b7950b")
     rest.set_xlabel("epoch")
     rest.xaxis.get_major_locator().set_params(integer=True)
-    for axes in (loss, dice):
+    _finish(loss, dice)
+    with replace_file(path) as stream:
+        figure.savefig(stream, format="png", dpi=110)
+
+
+def draw_curves(runs: Mapping[str, Sequence[EpochFigures]], path: Path, title: str) -> None:
+    """Draw the training loss and the smoothed pseudo Dice of several runs, by their names.
+
+    Losses of different kinds do not compare; that each falls is what they show.
+
+    Raises
+    ------
+    FileError
+        The picture cannot be written.
+    """
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 9), layout="constrained")
+    loss, dice = figure.subplots(2, 1, sharex=True)
+    figure.suptitle(title, fontsize=11)
+    colours = colormaps["tab20"].colors  # type: ignore[attr-defined]
+    for number, (name, epochs) in enumerate(runs.items()):
+        colour, numbers = colours[number % len(colours)], range(1, len(epochs) + 1)
+        losses = [epoch.training_loss for epoch in epochs]
+        loss.plot(numbers, losses, color=colour, label=name)
+        dice.plot(numbers, [e.smoothed_dice for e in epochs], color=colour, label=name)
+    loss.set_ylabel("training loss")
+    dice.set_ylabel("pseudo Dice, smoothed")
+    dice.set_ylim(bottom=0)
+    dice.set_xlabel("epoch")
+    _finish(loss, dice)
+    with replace_file(path) as stream:
+        figure.savefig(stream, format="png", dpi=110)
+
+
+def _finish(*parts: "Axes") -> None:
+    for axes in parts:
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize=8, loc="best")
         axes.spines[["top", "right"]].set_visible(False)
-    with replace_file(path) as stream:
-        figure.savefig(stream, format="png", dpi=110)

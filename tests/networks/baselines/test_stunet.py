@@ -51,13 +51,24 @@ def test_without_deep_supervision_there_is_one_tensor() -> None:
     assert network(torch.zeros(1, 1, 32, 32, 64)).shape == (1, 2, 32, 32, 64)
 
 
+def test_a_narrow_one_is_a_sixteenth_of_the_size() -> None:
+    def count(**arguments: Any) -> int:
+        config = configuration("STUNet", {"variant": "B"} | arguments, (32, 32, 64))
+        with torch.device("meta"):
+            return sum(p.numel() for p in build_network(config, 1, 2).parameters())
+
+    assert count() == count(width=32)
+    assert count() / count(width=8) == pytest.approx(16, rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("arguments", "patch_size", "message"),
     [
         ({"variant": "XL"}, (32, 32, 64), "variant is 'XL': STU-Net comes as S, B, L, H"),
         ({"strides": 2}, (64, 64, 128), r"strides\[0\] must be 1"),
         ({"strides": [1, 2]}, (32, 32, 64), "strides has 2 entries"),
-        ({"width": 2}, (32, 32, 64), "unexpected keyword argument 'width'"),
+        ({"wide": 2}, (32, 32, 64), "unexpected keyword argument 'wide'"),
+        ({"width": 0}, (32, 32, 64), "width is 0"),
         ({}, (32, 32, 48), r"patch_size \[32, 32, 48\] is not a multiple"),
         ({}, (32, 32), "patch_size has 2 axes, but STUNet is for images of 3"),
     ],

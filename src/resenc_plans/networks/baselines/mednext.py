@@ -19,9 +19,6 @@ from resenc_plans.plans.architectures import PerStageAndAxis
 from resenc_plans.plans.known_networks import MEDNEXT_STRIDES
 from resenc_plans.plans.unet import per_stage_and_axis
 
-WIDTH = 32
-"""Channels of the highest resolution; each lower one has twice as many."""
-
 
 @dataclass(frozen=True)
 class Variant:
@@ -54,6 +51,8 @@ class MedNeXt(nn.Module):
         "S", "B", "M" or "L": 5.6, 10.5, 17.6 or 61.8 million parameters with kernels of 3.
     kernel_size
         Of the depthwise convolutions: 3 or 5.
+    width
+        Channels of the highest resolution; each lower one has twice as many. Published are 32.
     strides
         As a plans file has them, for nnU-Net's trainer; only 1, 2, 2, 2, 2, 1 is possible. The
         last one stands for the bottleneck's output.
@@ -72,6 +71,7 @@ class MedNeXt(nn.Module):
         num_classes: int,
         variant: str = "S",
         kernel_size: int = 3,
+        width: int = 32,
         strides: PerStageAndAxis = MEDNEXT_STRIDES,
         deep_supervision: bool = False,
     ) -> None:
@@ -87,8 +87,10 @@ class MedNeXt(nn.Module):
             raise ConfigurationError("strides must be 1, 2, 2, 2, 2, 1: MedNeXt has no others.")
         size = VARIANTS[variant]
         self.deep_supervision = deep_supervision
-        self.stem = nn.Conv3d(input_channels, WIDTH, 1)
-        widths = [WIDTH * 2**level for level in range(5)]
+        if width < 1:
+            raise ConfigurationError(f"width is {width}: at least 1 is needed.")
+        self.stem = nn.Conv3d(input_channels, width, 1)
+        widths = [width * 2**level for level in range(5)]
 
         def stage(number: int, width: int) -> nn.Sequential:
             ratio = size.ratios[number]

@@ -4,7 +4,7 @@ Names of submodules are those of the authors' release, so that its weights load.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,9 @@ class STUNet(nn.Module):
         Channels of the image, and of the logits.
     variant
         "S", "B", "L" or "H": 15, 58, 440 or 1457 million parameters.
+    width
+        Features of the first stage, by default the variant's, of which the lowest has 16 times as
+        many at most.
     strides
         Stride with which each of the six stages begins, by default 1, 2, 2, 2, 2, 2.
     deep_supervision
@@ -76,6 +79,7 @@ class STUNet(nn.Module):
         input_channels: int,
         num_classes: int,
         variant: str = "B",
+        width: int | None = None,
         strides: PerStageAndAxis = STUNET_STRIDES,
         deep_supervision: bool = False,
     ) -> None:
@@ -85,6 +89,10 @@ class STUNet(nn.Module):
                 f"variant is {variant!r}: STU-Net comes as {', '.join(VARIANTS)}."
             )
         size = VARIANTS[variant]
+        if width is not None:
+            if width < 1:
+                raise ConfigurationError(f"width is {width}: at least 1 is needed.")
+            size = replace(size, width=width, top=16 * width)
         steps = per_stage_and_axis("strides", strides, len(STUNET_STRIDES), 3)
         if steps[0] != (1, 1, 1):
             raise ConfigurationError("strides[0] must be 1: STU-Net's first stage keeps the size.")
