@@ -158,15 +158,17 @@ def test_a_scan_that_does_not_fit_into_memory_is_refused_with_the_sum(
 def test_the_kernel_of_mamba_ssm_is_found_where_it_can_be_imported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    scan.fused_kernel.cache_clear()
+    monkeypatch.setattr(scan, "_FOUND", {})
     name = "mamba_ssm.ops.selective_scan_interface"
     for module in ("mamba_ssm", "mamba_ssm.ops", name):
         monkeypatch.setitem(sys.modules, module, None)
     assert scan.fused_kernel() is None
-    scan.fused_kernel.cache_clear()
+    monkeypatch.setattr(scan, "_FOUND", {})
     fake = ModuleType(name)
-    fake.selective_scan_fn = selective_scan  # type: ignore[attr-defined]
+    fake.selective_scan_fn = lambda *tensors: tensors[0] + 1  # type: ignore[attr-defined]
     for module in ("mamba_ssm", "mamba_ssm.ops", name):
         monkeypatch.setitem(sys.modules, module, fake)
-    assert scan.fused_kernel() is selective_scan
-    scan.fused_kernel.cache_clear()
+    kernel = scan.fused_kernel()
+    assert kernel is not None
+    tensors = inputs()
+    assert torch.equal(kernel(*tensors), tensors[0] + 1)

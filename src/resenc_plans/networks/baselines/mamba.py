@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, silu, softplus
 
-from resenc_plans.networks.baselines.selective_scan import selective_scan
+from resenc_plans.networks.baselines.selective_scan import fused_kernel, selective_scan
 
 STATES, KERNEL, EXPANSION = 16, 4, 2
 """States of each channel, length of the convolution, inner channels of each outer one."""
@@ -37,6 +37,7 @@ class Mamba(nn.Module):
         self.A_log = nn.Parameter(torch.empty(inner, STATES))
         self.D = nn.Parameter(torch.empty(inner))
         self.out_proj = nn.Linear(inner, width, bias=False)
+        fused_kernel()
         self._initialize(rank)
 
     def _initialize(self, rank: int) -> None:

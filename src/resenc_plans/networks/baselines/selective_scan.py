@@ -14,7 +14,6 @@ loop, and a trace without memory does not run it.
 """
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import torch
@@ -55,23 +54,37 @@ def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d:
     """
     kind = torch.float64 if u.dtype == torch.float64 else torch.float32
     tensors = [tensor.to(kind) for tensor in (u, delta, a, b, c, d)]
-    if u.is_cuda and kind == torch.float32 and not torch.compiler.is_compiling():
-        kernel = fused_kernel()
-        if kernel is not None:
-            with torch.autocast("cuda", enabled=False):
-                return kernel(*tensors)
+    kernel = fused_kernel() if u.is_cuda and kind == torch.float32 else None
+    if kernel is not None:
+        return kernel(*tensors)
     y: Tensor = _scan(*tensors)[0]
     return y
 
 
-@cache
 def fused_kernel() -> Callable[..., Tensor] | None:
     """The scan of the package `mamba_ssm`, of the same arguments; None where it has none."""
+    if "kernel" not in _FOUND:
+        _FOUND["kernel"] = _import_kernel()
+    return _FOUND["kernel"]
+
+
+_FOUND: dict[str, Callable[..., Tensor] | None] = {}
+"""The kernel, once it was looked for: before a network is compiled, since its layers do."""
+
+
+def _import_kernel() -> Callable[..., Tensor] | None:
     try:
         from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
     except (ImportError, OSError, RuntimeError):
         return None
-    return selective_scan_fn  # type: ignore[no-any-return]
+
+    def kernel(*tensors: Tensor) -> Tensor:
+        with torch.autocast(tensors[0].device.type, enabled=False):
+            y: Tensor = selective_scan_fn(*tensors)
+        return y
+
+    outside: Callable[..., Tensor] = torch.compiler.disable(kernel)  # type: ignore[no-untyped-call]
+    return outside
 
 
 @torch.library.custom_op("resenc_plans::selective_scan", mutates_args=())
