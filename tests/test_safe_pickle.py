@@ -82,3 +82,26 @@ def test_a_pickle_cannot_ask_for_memory(tmp_path: Path, kind: str) -> None:
 
     with pytest.raises(FileError, match="asks to load bytes"):
         load_pickle(path)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"\x80\x04Nr" + (1 << 22).to_bytes(4, "little") + b".",
+        b"\x80\x04Np4194304\n.",
+        b"Np 4194304\n.",
+    ],
+)
+def test_a_pickle_cannot_ask_for_a_memo_larger_than_itself(tmp_path: Path, program: bytes) -> None:
+    """Python's unpickler makes room for as many objects as a pickle of twenty bytes says."""
+    path = tmp_path / "case.pkl"
+    path.write_bytes(program)
+    with pytest.raises(FileError, match=r"case\.pkl: damaged, or no pickle: .*memo"):
+        load_pickle(path)
+
+
+def test_bytes_that_look_like_such_a_request_are_read(tmp_path: Path) -> None:
+    content = {"a": b"r\xff\xff\xff\xffp999999999\n", "b": np.frombuffer(b"rrrrrrrr", np.int64)}
+    path = tmp_path / "case.pkl"
+    path.write_bytes(dump_pickle(content))
+    np.testing.assert_equal(load_pickle(path), content)

@@ -7,8 +7,11 @@ else is refused by name.
 
 import os
 import pickle
+import pickletools
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
@@ -64,7 +67,9 @@ def load_pickle(path: str | os.PathLike[str], extra_globals: Globals = MappingPr
     path = Path(path)
     try:
         with open_regular(path) as stream:
-            return _PlainUnpickler(stream, extra_globals).load()
+            content = stream.read()
+        _check_memo(content)
+        return _PlainUnpickler(BytesIO(content), extra_globals).load()
     except FileError:
         raise
     except OSError as error:
@@ -81,6 +86,29 @@ def load_pickle(path: str | os.PathLike[str], extra_globals: Globals = MappingPr
 def dump_pickle(document: Any) -> bytes:
     """The pickle of a document, in a protocol that every Python since 3.4 reads."""
     return pickle.dumps(document, protocol=4)
+
+
+_LARGE_MEMO = re.compile(rb"(?=r(.{4}))|(?=p[^\n]*[0-9]{6}[^\n]*\n)", re.DOTALL)
+"""Bytes that may ask for room for many objects; they may also be a part of something else."""
+
+
+def _check_memo(content: bytes) -> None:
+    """Refuse a memo of more objects than the pickle has bytes: its unpickler would make the room.
+
+    Raises
+    ------
+    ValueError
+        It asks for that, or is damaged.
+    """
+    if not any(
+        found[1] is None or int.from_bytes(found[1], "little") > len(content)
+        for found in _LARGE_MEMO.finditer(content)
+    ):
+        return
+    for code, argument, _ in pickletools.genops(content):
+        objects = argument if code.name in ("PUT", "LONG_BINPUT") else None
+        if isinstance(objects, int) and objects > len(content):
+            raise ValueError(f"{len(content)} bytes ask for a memo of {objects} objects")
 
 
 class _RefusedError(Exception):
