@@ -1,3 +1,5 @@
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +41,20 @@ def test_a_prediction_for_other_plans_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "b2nd")
     with pytest.raises(ModelError, match="predicted for other plans"):
         open_prediction(tmp_path, "case", (6, 8, 11))
+
+
+def _npy_of_words() -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.array(["a"]))
+    return stream.getvalue()
+
+
+def test_a_prediction_that_holds_no_numbers_is_named(tmp_path: Path) -> None:
+    for name, content in (("seg.npy", b"no array"), ("seg.npy", _npy_of_words())):
+        with zipfile.ZipFile(tmp_path / "case.npz", "w") as archive:
+            archive.writestr(name, content)
+        with pytest.raises(ModelError, match=r"case\.npz: damaged"):
+            open_prediction(tmp_path, "case", LABELS.shape)
 
 
 @pytest.mark.parametrize("suffix", ["b2nd", "npz"])

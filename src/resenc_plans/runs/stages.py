@@ -13,10 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from resenc_plans.datasets.dataset import Dataset
-from resenc_plans.errors import FileError, ModelError, first_line
-from resenc_plans.files import open_regular
+from resenc_plans.errors import FileError, ModelError
 from resenc_plans.plans.configuration import ResolvedConfiguration
-from resenc_plans.preprocessing.store.case_store import case_file, open_array, write_labels
+from resenc_plans.preprocessing.store.case_store import (
+    case_file,
+    load_numpy,
+    open_array,
+    write_labels,
+)
 from resenc_plans.runs.model_folder import ModelFolder
 
 _SUFFIX, _FORMER_SUFFIX = ".b2nd", ".npz"
@@ -93,7 +97,9 @@ def open_prediction(folder: Path, case: str, shape: Sequence[int]) -> Prediction
         raise ModelError(f"{folder}: has no prediction of the previous stage for {case}.")
     try:
         labels: Any = (
-            _labels_of_archive(path) if path.suffix == _FORMER_SUFFIX else open_array(path, _REMEDY)
+            load_numpy(path, "seg", _REMEDY)
+            if path.suffix == _FORMER_SUFFIX
+            else open_array(path, _REMEDY)
         )
     except FileError as error:
         raise ModelError(str(error)) from None
@@ -116,17 +122,6 @@ def write_prediction(folder: Path, case: str, labels: npt.NDArray[Any]) -> None:
         The file cannot be written.
     """
     write_labels(case_file(folder, case, _SUFFIX), labels)
-
-
-def _labels_of_archive(path: Path) -> npt.NDArray[Any]:
-    try:
-        with open_regular(path) as stream, np.load(stream, allow_pickle=False) as archive:
-            labels: npt.NDArray[Any] = archive["seg"]
-    except FileError:
-        raise
-    except Exception as error:  # NumPy and zipfile raise anything on damaged bytes
-        raise FileError(f"{path}: damaged ({first_line(error)}). {_REMEDY}") from None
-    return labels
 
 
 def _prediction(folder: Path, case: str) -> Path | None:

@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import blosc2
@@ -202,3 +203,19 @@ def test_class_locations_of_another_kind_are_named(tmp_path: Path, places: objec
     (tmp_path / "case_1.pkl").write_bytes(pickle.dumps({"class_locations": places}))
     with pytest.raises(FileError, match=r"case_1\.pkl: has no class_locations"):
         CaseStore(tmp_path).class_locations("case_1")
+
+
+@pytest.mark.parametrize("content", [b"no array", b"words"])
+def test_an_older_archive_without_numbers_is_named(tmp_path: Path, content: bytes) -> None:
+    np.savez(tmp_path / "old.npz", data=np.ones((1, 2, 2, 2)), seg=np.array(["a"]))
+    if content == b"no array":
+        with zipfile.ZipFile(tmp_path / "old.npz", "w") as archive:
+            archive.writestr("data.npy", content)
+    with pytest.raises(FileError, match=r"old\.npz: damaged .* Preprocess the case again"):
+        CaseStore(tmp_path).arrays("old")
+
+
+def test_an_array_of_other_dimensions_is_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "old.npz", data=np.ones((2, 2, 2)), seg=np.ones((1, 2, 2, 2)))
+    with pytest.raises(FileError, match=r"old: has the shape \(2, 2, 2\), not \(channels, z, y, x"):
+        CaseStore(tmp_path)["old"]

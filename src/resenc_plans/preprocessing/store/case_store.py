@@ -125,6 +125,32 @@ def open_array(path: Path, remedy: str = "Preprocess the case again.") -> Stored
     return stored
 
 
+def load_numpy(
+    path: Path, key: str | None = None, remedy: str = "Preprocess the case again."
+) -> npt.NDArray[Any]:
+    """An array of an .npz file, or with no `key` an .npy file, of which slices are read.
+
+    Raises
+    ------
+    FileError
+        It is missing, damaged, or holds no numbers.
+    """
+    try:
+        if key is None:
+            check_regular(path)
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        else:
+            with open_regular(path) as stream, np.load(stream, allow_pickle=False) as arrays:
+                array = arrays[key]
+    except FileError:
+        raise
+    except Exception as error:  # NumPy and zipfile raise anything on damaged bytes
+        raise FileError(f"{path}: damaged ({first_line(error)}). {remedy}") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise FileError(f"{path}: damaged (it holds no numbers). {remedy}")
+    return array
+
+
 @dataclass(frozen=True)
 class OpenCase:
     """A stored case, of which only the headers have been read."""
@@ -199,10 +225,19 @@ class CaseStore:
             raise PreprocessingError(
                 f"{self.folder}: has no image of {name}. Preprocess the case again."
             )
+        arrays: tuple[LazyArray, LazyArray]
         if case_file(self.folder, name, IMAGE).is_file():
             image, labels = (open_array(case_file(self.folder, name, s)) for s in (IMAGE, LABELS))
-            return image, labels
-        return _open_numpy(self.folder, name)
+            arrays = image, labels
+        else:
+            arrays = _open_numpy(self.folder, name)
+        for array in arrays:
+            if len(array.shape) != 4:
+                raise FileError(
+                    f"{self.folder}: {name}: has the shape {shown(array.shape)}, not "
+                    "(channels, z, y, x). Preprocess the case again."
+                )
+        return arrays
 
     def properties(self, name: str) -> dict[str, Any]:
         """The properties of a case: what is stored beside its arrays.
@@ -359,18 +394,9 @@ def _is_places(value: Any) -> bool:
 def _open_numpy(folder: Path, name: str) -> tuple[LazyArray, LazyArray]:
     """A case of nnU-Net's older layout: unpacked arrays if they exist, else the archive."""
     archive = case_file(folder, name, ".npz")
-    try:
-        parts = {}
-        for key, suffix in (("data", ".npy"), ("seg", "_seg.npy")):
-            unpacked = case_file(folder, name, suffix)
-            if unpacked.is_file():
-                parts[key] = np.load(unpacked, mmap_mode="r", allow_pickle=False)
-            else:
-                with open_regular(archive) as stream, np.load(stream, allow_pickle=False) as arrays:
-                    parts[key] = arrays[key]
-    except FileError:
-        raise
-    except Exception as error:  # NumPy and zipfile raise anything on damaged bytes
-        reason = first_line(error)
-        raise FileError(f"{archive}: damaged ({reason}). Preprocess the case again.") from None
-    return parts["data"], parts["seg"]
+    unpacked = case_file(folder, name, ".npy"), case_file(folder, name, "_seg.npy")
+    image, labels = (
+        load_numpy(path) if path.is_file() else load_numpy(archive, key)
+        for key, path in zip(("data", "seg"), unpacked, strict=True)
+    )
+    return image, labels

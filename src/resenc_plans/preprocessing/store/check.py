@@ -59,8 +59,8 @@ def check_stored_case(store: CaseStore, name: str, entry: ManifestEntry | None) 
         _compare(store.folder / record.path, record)
     case = store[name]
     where = f"{store.folder}: {name}"
-    _decompress(case.image, where)
-    _decompress(case.labels, where)
+    _decompress(case.image)
+    _decompress(case.labels)
     image, labels = tuple(case.image.shape), tuple(case.labels.shape)
     if image[1:] != labels[1:]:
         raise PreprocessingError(f"{where}: the image has the shape {image}, its labels {labels}.")
@@ -83,10 +83,8 @@ def _compare(path: Path, record: FileRecord) -> None:
         )
 
 
-def _decompress(array: LazyArray, where: str) -> None:
+def _decompress(array: LazyArray) -> None:
     """Read all of an array, some planes at a time."""
-    if len(array.shape) != 4:
-        raise FileError(f"{where}: has the shape {array.shape}, not (channels, z, y, x).")
     plane = array.shape[0] * array.shape[2] * array.shape[3] * array.dtype.itemsize
     planes = max(1, min(PLANES_AT_ONCE, MAX_BYTES_AT_ONCE // max(1, plane)))
     for z in range(0, array.shape[1], planes):
