@@ -84,3 +84,9 @@ def test_a_record_is_read_again_and_a_damaged_one_is_named(tmp_path: Path) -> No
     (tmp_path / "run.json").write_text('{"name": 3}')
     with pytest.raises(FileError, match=r"run\.json: not the record of a training \(name"):
         RunRecord.load(tmp_path)
+
+
+def test_a_record_of_settings_that_no_training_has_is_named(tmp_path: Path) -> None:
+    RECORD.model_copy(update={"settings": {"epochs": [[1]]}}).save(tmp_path)
+    with pytest.raises(FileError, match=r"run\.json: not the record of a training \(epochs"):
+        RunRecord.load(tmp_path)

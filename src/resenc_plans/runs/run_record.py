@@ -153,7 +153,9 @@ class RunRecord(BaseModel):
         if not path.is_file():
             return None
         try:
-            return cls.model_validate(read_json(path))
+            record = cls.model_validate(read_json(path))
+            TrainingSettings.model_validate(record.settings)
+            return record
         except ValidationError as error:
             fault = error.errors()[0]
             where = ".".join(map(str, fault["loc"]))
