@@ -1,4 +1,5 @@
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -80,4 +81,15 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "measurements.json"
     path.write_text(text)
     with pytest.raises(FileError, match=r"measurements\.json: not a file of measurements"):
+        load_measurements(path)
+
+
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), 1e300])
+@pytest.mark.parametrize("key", ["seconds_per_step", "used_bytes", "counted_bytes_moved"])
+def test_figures_that_nothing_has_are_named(tmp_path: Path, key: str, value: float) -> None:
+    path = tmp_path / "measurements.json"
+    path.write_text(json.dumps([asdict(ONE) | {key: value}]))
+    with pytest.raises(
+        FileError, match=rf"measurements\.json: not a file of measurements \(0\.{key}"
+    ):
         load_measurements(path)

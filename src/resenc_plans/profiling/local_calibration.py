@@ -8,12 +8,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Annotated
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from resenc_plans.cost.calibration import PUBLISHED, Calibration
 from resenc_plans.errors import FileError
 from resenc_plans.files import make_folder, read_json, write_json
+
+Bytes = Annotated[int, Field(gt=0, lt=2**63)]
+Seconds = Annotated[float, Field(gt=0, lt=1e9)]
 
 
 @dataclass(frozen=True)
@@ -28,13 +32,13 @@ class Measured:
     configuration: str
     batch_size: int
     patch_size: tuple[int, ...]
-    counted_peak_bytes: int
-    counted_bytes_moved: int
-    allocated_bytes: int
-    reserved_bytes: int
-    used_bytes: int
+    counted_peak_bytes: Bytes
+    counted_bytes_moved: Bytes
+    allocated_bytes: Bytes
+    reserved_bytes: Bytes
+    used_bytes: Bytes
     """As nvidia-smi shows it."""
-    seconds_per_step: float
+    seconds_per_step: Seconds
 
 
 _MEASUREMENTS = TypeAdapter(tuple[Measured, ...])
