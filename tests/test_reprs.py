@@ -13,7 +13,7 @@ import resenc_plans
 from resenc_plans import Dataset, Plans, ResencPlansError, TrainingSettings
 from resenc_plans.datasets.demo import write_phantom
 from resenc_plans.execution.cases import CaseProblem
-from resenc_plans.reprs import MAX_LENGTH, MAX_LINES, call, card
+from resenc_plans.reprs import MAX_LENGTH, MAX_LINES, call, card, numbers
 from tests.inference.models import CPU_IN_FP32, write_model
 from tests.networks.configurations import configuration, plain
 from tests.plans.documents import document
@@ -258,3 +258,7 @@ def test_a_card_cuts_rows_and_says_how_many_are_left() -> None:
     assert len(lines) == MAX_LINES
     assert lines[-1] == "    ... (12 more)"
     assert max(map(len, lines)) == MAX_LENGTH
+
+
+def test_an_integer_beyond_all_fractions_is_cut() -> None:
+    assert numbers((1.5, 10**400)) == "1.5x10000000000000000..."

@@ -5,6 +5,8 @@ from reprlib import Repr
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
+from resenc_plans.errors import shown
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -92,7 +94,14 @@ def numbers(values: Iterable[float], separator: str = "x", digits: int = 5) -> s
     >>> numbers((128, 96.5, 1.3780260484256488))
     '128x96.5x1.378'
     """
-    return separator.join(f"{value:.{digits}g}" for value in values)
+    return separator.join(_number(value, digits) for value in values)
+
+
+def _number(value: float, digits: int) -> str:
+    try:
+        return f"{value:.{digits}g}"
+    except OverflowError:  # an integer from a file, beyond what Python's fractions hold
+        return shown(value, 20)
 
 
 def _cut(text: str, limit: int) -> str:

@@ -44,6 +44,12 @@ def test_a_value_of_the_wrong_kind_is_named_with_what_it_must_be(
     assert (finding.configuration, finding.key, finding.message) == ("3d_fullres", key, message)
 
 
+def test_faults_of_several_kinds_in_one_place_are_named_together() -> None:
+    document = plans_document() | {"foreground_intensity_properties_per_channel": {"0": 3, "1": {}}}
+    (fault,) = schema_faults(document)
+    assert fault.message == "must be an object, not 3."
+
+
 def test_what_is_missing_is_named() -> None:
     [finding] = schema_faults({"plans_name": "x"})
     assert (finding.configuration, finding.key, finding.message) == (

@@ -69,5 +69,6 @@ def _in_words(alternatives: "list[SchemaError]") -> str:
         return "is missing"
     if first.validator == "minimum":
         return f"must be at least {first.validator_value}, not {value}"
-    types = {_TYPES[f.validator_value]: None for f in alternatives if f.validator_value in _TYPES}
+    expected = (f.validator_value for f in alternatives if f.validator == "type")
+    types = {_TYPES[name]: None for name in expected if isinstance(name, str) and name in _TYPES}
     return f"must be {' or '.join(types)}, not {value}" if types else f"does not fit: {value}"
