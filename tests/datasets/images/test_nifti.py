@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import DTypeLike
 
 from resenc_plans.datasets.images import nifti
-from resenc_plans.datasets.images.images import read_file
+from resenc_plans.datasets.images.images import can_read, read_file
 from resenc_plans.datasets.images.nifti import scan
+from resenc_plans.datasets.images.readers import SIMPLEITK
 from resenc_plans.errors import DatasetError
 from tests.datasets.made import image_array, write_image
 
@@ -121,3 +122,28 @@ def test_damaged_headers_are_an_error_in_words_or_an_image(whole: bytes, tmp_pat
                 errors += 1
     assert images > 100
     assert errors > 50
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("value", [float("inf"), float("-inf")])
+def test_an_infinite_position_is_an_error_before_itk_reads_it_for_ever(
+    whole: bytes, tmp_path: Path, order: str, value: float
+) -> None:
+    header = bytearray(whole)
+    header[252:256] = struct.pack("<2h", 1, 1)
+    header[312:328] = struct.pack("<4f", 1e-43, 0, 1, value)
+    if order == ">":
+        for start, end, size in (
+            (0, 4, 4),
+            (40, 76, 2),
+            (76, 120, 4),
+            (252, 256, 2),
+            (256, 328, 4),
+        ):
+            for field in range(start, end, size):
+                header[field : field + size] = header[field : field + size][::-1]
+    for name, content in (("a.nii", bytes(header)), ("a.nii.gz", gzip.compress(header))):
+        (tmp_path / name).write_bytes(content)
+        for read in (can_read, read_file):
+            with pytest.raises(DatasetError, match="infinite"):
+                read(tmp_path / name, SIMPLEITK)

@@ -230,6 +230,11 @@ def can_read(path: Path, reader: str) -> bool:
     """Whether nnU-Net's reader of this name can open a file, judging by the file's header.
 
     nibabel also opens NIfTI files with sheared axes, which ITK refuses.
+
+    Raises
+    ------
+    DatasetError
+        No reader can open it: its name is not valid UTF-8, or its position in space is infinite.
     """
     try:
         check_regular(path)
@@ -341,7 +346,7 @@ def _read_nifti(path: Path) -> tuple[itk.ItkImage, frozenset[str]]:
     """
     voxels, as_stored = nifti.read(path)
     lost = frozenset(nifti.not_finite(voxels))
-    reader = itk.read_header(path, nifti.ITK_READER)
+    reader = _read_header(path, nifti.ITK_READER)
     is_as_large = prod(reader.GetSize()) == len(voxels)
     if not as_stored or not is_as_large or reader.GetNumberOfComponents() > 1:
         return itk.read_voxels(reader), lost
@@ -369,8 +374,14 @@ def _is_whole(path: Path, image: Any) -> bool:
 
 
 def _dimension(path: Path) -> int:
-    dimension: int = itk.read_header(path).GetDimension()
+    dimension: int = _read_header(path).GetDimension()
     return dimension
+
+
+def _read_header(path: Path, image_io: str = "") -> itk.ItkReader:
+    if path.name.lower().endswith(nifti.NIFTI_ENDINGS):
+        nifti.check_position(path)
+    return itk.read_header(path, image_io)
 
 
 def _reason(error: Exception) -> str:

@@ -9,7 +9,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
+from math import isinf, prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,6 +43,9 @@ _NUMBERS = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4",
     1024: "i8", 1280: "u8",
 }  # fmt: skip
+_SFORMS = ((348, 254, 280, "12f"), (_LONGEST_HEADER, 348, 400, "12d"))
+"""Of NIfTI-1 and 2: size of the header, offset of the code that tells whether there is an affine
+matrix, and where that is."""
 _UNSCALED = ((1, 0), (0, 0))
 """Slope and intercept of voxels that need no scaling."""
 
@@ -104,6 +107,30 @@ def read(path: Path) -> tuple[NDArray[Any], bool]:
         )
     voxels = np.frombuffer(memoryview(content)[header.offset : header.end], header.dtype)
     return voxels, header.as_stored
+
+
+def check_position(path: Path) -> None:
+    """Raise DatasetError where ITK would read the header for ever, on an infinite position.
+
+    Whatever else may be wrong with the file is left to its reader.
+    """
+    try:
+        with open_regular(path) as stream:
+            start = stream.read(_INPUT_CHUNK)
+        if start.startswith(_GZIP_MAGIC):
+            start = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(start, _LONGEST_HEADER)
+    except (FileError, OSError, zlib.error):
+        return
+    for order in "<>":
+        for size, code_offset, offset, numbers in _SFORMS:
+            if len(start) < size or struct.unpack_from(f"{order}i", start) != (size,):
+                continue
+            is_used = any(start[code_offset : code_offset + 2 + 2 * (size == _LONGEST_HEADER)])
+            if is_used and any(map(isinf, struct.unpack_from(f"{order}{numbers}", start, offset))):
+                raise DatasetError(
+                    f"{path}: its position in space has infinite numbers (sform). Correct its "
+                    "header."
+                )
 
 
 def not_finite(values: NDArray[Any]) -> Iterator[str]:
