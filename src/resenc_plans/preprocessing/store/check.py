@@ -59,8 +59,6 @@ def check_stored_case(store: CaseStore, name: str, entry: ManifestEntry | None) 
         _compare(store.folder / record.path, record)
     case = store[name]
     where = f"{store.folder}: {name}"
-    _decompress(case.image)
-    _decompress(case.labels)
     image, labels = tuple(case.image.shape), tuple(case.labels.shape)
     if image[1:] != labels[1:]:
         raise PreprocessingError(f"{where}: the image has the shape {image}, its labels {labels}.")
@@ -68,6 +66,8 @@ def check_stored_case(store: CaseStore, name: str, entry: ManifestEntry | None) 
         raise PreprocessingError(
             f"{where}: has the shape {image}, but the manifest has {entry.shape}."
         )
+    _decompress(case.image)
+    _decompress(case.labels)
 
 
 def _compare(path: Path, record: FileRecord) -> None:
