@@ -60,3 +60,10 @@ def test_another_file_is_named(text: str, tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(text)
     with pytest.raises(FileError, match=r"other\.json: not a summary\.json"):
         Summary.load(tmp_path / "other.json")
+
+
+def test_a_mean_of_a_label_that_a_case_lacks_is_named() -> None:
+    document = Summary((case("a", _1=(1, 0, 0, 8)),), (1,)).to_dict()
+    document["mean"]["2"] = document["mean"]["1"]
+    with pytest.raises(FileError, match=r"metric_per_case\[0\]\.metrics\.2 is missing"):
+        Summary.from_dict(document)

@@ -80,7 +80,11 @@ class Summary:
                 )
             )
         mean = reader.value(document, "mean", dict)
-        return cls(tuple(cases), tuple(map(reader.region, mean)))
+        regions = tuple(map(reader.region, mean))
+        for number, case in enumerate(cases):
+            for region in regions:
+                reader.value(case.metrics, region, dict, f"metric_per_case[{number}].metrics.")
+        return cls(tuple(cases), regions)
 
     @cached_property
     def mean(self) -> dict[Region, Metrics]:
@@ -145,7 +149,7 @@ class _Reader:
 
     source: str
 
-    def value(self, holder: Any, key: str, kind: Any, place: str = "") -> Any:
+    def value(self, holder: Any, key: Region | str, kind: Any, place: str = "") -> Any:
         value = holder.get(key) if isinstance(holder, dict) else None
         if isinstance(value, kind) and not isinstance(value, bool):
             return value
