@@ -4,8 +4,10 @@ import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import blosc2
 import numpy as np
@@ -219,3 +221,18 @@ def test_an_array_of_other_dimensions_is_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "old.npz", data=np.ones((2, 2, 2)), seg=np.ones((1, 2, 2, 2)))
     with pytest.raises(FileError, match=r"old: has the shape \(2, 2, 2\), not \(channels, z, y, x"):
         CaseStore(tmp_path)["old"]
+
+
+def test_class_locations_that_hold_themselves_many_times_are_not_unfolded(tmp_path: Path) -> None:
+    places: list[Any] = [1]
+    for _ in range(7):
+        places = [places] * 10
+    write_case(tmp_path, "case_1", case(), PATCH)
+    (tmp_path / "case_1.pkl").write_bytes(pickle.dumps({"class_locations": {1: places}}))
+    tracemalloc.start()
+    try:
+        with pytest.raises(FileError, match=r"case_1\.pkl: has no class_locations"):
+            CaseStore(tmp_path).class_locations("case_1")
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()

@@ -383,11 +383,15 @@ def _write_blosc2(
 
 def _is_places(value: Any) -> bool:
     """Whether a class's voxels are what can be drawn from: rows of four indices, or none."""
-    places = np.asarray(value) if isinstance(value, list | tuple) else value
-    if not isinstance(places, np.ndarray):
-        return False
-    return places.size == 0 or (
-        places.ndim == 2 and places.shape[1] == 4 and places.dtype.kind in "iu"
+    if isinstance(value, list | tuple):  # not made an array: it may hold itself many times over
+        return all(
+            isinstance(row, list | tuple)
+            and len(row) == 4
+            and all(isinstance(index, int | np.integer) for index in row)
+            for row in value
+        )
+    return isinstance(value, np.ndarray) and (
+        value.size == 0 or (value.ndim == 2 and value.shape[1] == 4 and value.dtype.kind in "iu")
     )
 
 
