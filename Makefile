@@ -5,7 +5,7 @@ PEER := .venv-peer
 BIN := $(VENV)/bin
 DEMO := demo/Dataset900_Phantom
 
-.PHONY: install peer demo test test-all check format schemas options bench kills clean
+.PHONY: install peer demo test test-all check format schemas options bench kills fuzz clean
 
 install: $(VENV)/installed
 peer: $(PEER)/installed
@@ -68,6 +68,11 @@ bench: install peer
 kills: install
 	for kind in preprocess train ranks predict; do $(BIN)/python -m tests.faults.kills $$kind || exit 1; done
 	$(BIN)/python -m tests.faults.kills report
+
+# Half an hour. What it counts adds up in build/fuzz.jsonl; damaged files that are faults are kept in build/fuzz.
+fuzz: install
+	$(BIN)/python -m tests.faults.fuzz all
+	$(BIN)/python -m tests.faults.fuzz report
 
 clean:
 	rm -rf $(VENV) $(PEER) demo

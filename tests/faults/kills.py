@@ -23,13 +23,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from tests.faults import marked_processes
 from tests.faults.results import differences, folders_of, results_of
+from tests.faults.totals import ROOT, append_line, commit, markdown, read_lines
 from tests.faults.victims import (
     FREQUENT,
     RARE,
@@ -43,7 +44,6 @@ from tests.faults.victims import (
     two_ranks,
 )
 
-ROOT = Path(__file__).parent.parent.parent
 TOTALS = ROOT / "build" / "kills.jsonl"
 
 VICTIMS: dict[str, tuple[int, Callable[[Toys], list[Victim]]]] = {
@@ -294,16 +294,9 @@ def hit(job: Job, target: str) -> str:
     return target
 
 
-def commit() -> str:
-    """The commit that is checked out; with -dirty where files differ from it."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
-
-
 def read(totals: Path) -> list[Kill]:
     """All kills of a file of totals, which need not exist."""
-    lines = totals.read_text(encoding="utf-8").splitlines() if totals.is_file() else []
-    return [Kill(**json.loads(line)) for line in lines]
+    return [Kill(**line) for line in read_lines(totals)]
 
 
 def table(kills: Sequence[Kill]) -> Iterator[str]:
@@ -317,12 +310,8 @@ def table(kills: Sequence[Kill]) -> Iterator[str]:
         "left over",
         "longest end",
     )
-    yield f"| {' | '.join(heads)} |"
-    yield "|---" * len(heads) + "|"
-    for kind in VICTIMS:
-        ours = [kill for kill in kills if kill.kind == kind]
-        if ours:
-            yield _row(kind, ours)
+    by_kind = {kind: [kill for kill in kills if kill.kind == kind] for kind in VICTIMS}
+    yield from markdown(heads, (_row(kind, ours) for kind, ours in by_kind.items() if ours))
     for kind in VICTIMS:
         phases = Counter(kill.phase for kill in kills if kill.kind == kind)
         if phases:
@@ -332,9 +321,9 @@ def table(kills: Sequence[Kill]) -> Iterator[str]:
             yield f"NOT WELL: {json.dumps(asdict(kill))}"
 
 
-def _row(kind: str, kills: Sequence[Kill]) -> str:
+def _row(kind: str, kills: Sequence[Kill]) -> Sequence[object]:
     targets = Counter(kill.target for kill in kills)
-    cells: Iterable[object] = (
+    return (
         kind,
         ", ".join(f"{name} {count}" for name, count in sorted(targets.items())),
         len(kills),
@@ -343,7 +332,6 @@ def _row(kind: str, kills: Sequence[Kill]) -> str:
         sum(kill.left_over for kill in kills),
         f"{max(kill.seconds_to_end for kill in kills):.1f} s",
     )
-    return f"| {' | '.join(map(str, cells))} |"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -364,14 +352,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     count = chosen.count or VICTIMS[chosen.kind][0]
     same = (chosen.kind, chosen.seed, count)
     done = {kill.number for kill in kills if (kill.kind, kill.seed, kill.parts) == same}
-    totals.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="kills-"))
     wrong = 0
     toys = Toys(folder / "toys", chosen.cases)
     toys.make()
     for kill in Campaign(chosen.kind, toys, folder).run(count, chosen.seed, done):
-        with totals.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(asdict(kill)) + "\n")
+        append_line(totals, asdict(kill))
         wrong += not kill.is_well
         print(json.dumps(asdict(kill)), flush=True)
     if wrong:
