@@ -87,6 +87,7 @@ class FoldFacts:
         scored = _scored(run.validation, ending, references)
         axes = validation.mirror_axes if validation is not None else _nnunet_axes(debug)
         patch = (configuration or {}).get("patch_size")
+        dim = len(patch) if isinstance(patch, list | tuple) and patch else None
         is_nnunets = _MIRRORING_OF_NNUNET in debug
         return cls(
             settings=record.flat_settings if record is not None else _nnunet_settings(debug),
@@ -100,7 +101,7 @@ class FoldFacts:
             unnamed=0 if cases is None else cases.unnamed,
             scored=scored,
             references=references,
-            mirroring=None if axes is None else _mirroring(axes, len(patch) if patch else None),
+            mirroring=None if axes is None else _mirroring(axes, dim),
             step_size=validation.step_size if validation else 0.5 if is_nnunets else None,
             postprocessing=validation.postprocessing if validation else () if is_nnunets else None,
         )
