@@ -82,6 +82,10 @@ ODD: tuple[Any, ...] = (
 )
 
 
+_HUGE = 10**100
+"""Integers from which on Python's fractions overflow, or its text refuses them."""
+
+
 class Damager:
     """Damages JSON values; pickles and checkpoints have `more` values that JSON lacks."""
 
@@ -122,7 +126,7 @@ class Damager:
     def _scale(self, holder: Any, key: Any) -> None:
         """Numbers near those that are meant, and far from them."""
         value = holder[key]
-        if isinstance(value, int | float):
+        if isinstance(value, int | float) and abs(value) < _HUGE:
             factor = self.random.choice((-1, 0, 2, 10, 1000, 10**6, 0.5, 1e-3, 1e-9, 1e9, 1e200))
             holder[key] = value * factor
         else:
@@ -142,14 +146,14 @@ class Damager:
 
     def _retype(self, holder: Any, key: Any) -> None:
         value = holder[key]
-        others: list[Any] = [[value], {"value": value}, str(value)[:200], True]
+        others: list[Any] = [[value], {"value": value}, _text(value), True]
         if isinstance(value, dict):
             others += [list(value), list(value.values())]
         elif isinstance(value, list):
             others += [dict(zip(map(str, range(len(value))), value, strict=True)), *value[:1]]
         elif isinstance(value, str):
             others += [list(value[:50]), len(value)]
-        elif isinstance(value, int | float):
+        elif isinstance(value, int | float) and abs(value) < _HUGE:
             others += [float(value) + 0.5 if abs(value) < 1e9 else None, [value] * 3]
         holder[key] = self.random.choice(others)
 
@@ -188,6 +192,11 @@ class Damager:
         *(_replace, _replace, _replace, _scale, _scale, _copy, _name, _retype, _retype),
         *(_drop, _grow, _rename, _shuffle),
     )
+
+
+def _text(value: Any) -> str:
+    is_huge = isinstance(value, int) and abs(value) >= _HUGE
+    return "9" * 400 if is_huge else str(value)[:200]
 
 
 def _copied(value: Any) -> Any:

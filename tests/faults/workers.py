@@ -25,6 +25,7 @@ SECONDS_UNTIL_HANGING = 30.0
 Group = dict[str, Kind]
 """Kinds by name, among which chance chooses."""
 
+OF_THE_FUZZER = "fault of the fuzzer"
 ALL_GROUPS = "tests.faults.groups"
 """The module that has the groups, of which a process imports what it reads with."""
 
@@ -89,7 +90,7 @@ class Worker:
         with contextlib.suppress(OSError):
             lines = (self._work / "crash").read_text(errors="replace").splitlines()
             ours = [line.strip() for line in lines if "resenc_plans" in line]
-            return " ".join([*lines[:1], *ours[:1], *lines[-1:]])
+            return " ".join([*lines[:1], *ours[:1]])
         return ""
 
 
@@ -150,9 +151,10 @@ def _serve(connection: Connection, examples: Path, work: Path, module: str) -> N
                 asked = connection.recv()
                 try:
                     connection.send(see(watch, groups, *asked))
-                except Exception:  # a fault of the fuzzer itself, which counts as a crash
-                    traceback.print_exc(file=crash)
-                    return
+                except Exception as error:  # a fault of the fuzzer, which is to be told as well
+                    place = traceback.extract_tb(error.__traceback__)[-1]
+                    detail = f"{error!r} at {Path(place.filename).name}:{place.lineno}"
+                    connection.send(Outcome(asked[0], OF_THE_FUZZER, detail[:500]))
 
 
 def see(watch: Watch, groups: dict[str, Group], group: str, seed: int, number: int) -> Outcome:

@@ -186,4 +186,6 @@ def test_settings_that_plans_name_are_part_of_what_is_compared(tmp_path: Path) -
 def test_a_recorded_patch_that_is_none_is_unknown(tmp_path: Path) -> None:
     model = write_model(tmp_path, configuration={"patch_size": 8})
     other = write_model(tmp_path, OTHER, configuration={"patch_size": 8})
-    assert "R009" not in {one.rule for one in compare_runs(model, other).differences if one.is_known}
+    assert "R009" not in {
+        one.rule for one in compare_runs(model, other).differences if one.is_known
+    }
