@@ -67,3 +67,10 @@ def test_a_mean_of_a_label_that_a_case_lacks_is_named() -> None:
     document["mean"]["2"] = document["mean"]["1"]
     with pytest.raises(FileError, match=r"metric_per_case\[0\]\.metrics\.2 is missing"):
         Summary.from_dict(document)
+
+
+def test_a_count_that_no_image_has_is_named() -> None:
+    document = Summary((case("a", _1=(1, 0, 0, 8)),), (1,)).to_dict()
+    document["metric_per_case"][0]["metrics"]["1"]["TP"] = 10**400
+    with pytest.raises(FileError, match=r"metrics\.1\.TP is 1000"):
+        Summary.from_dict(document)

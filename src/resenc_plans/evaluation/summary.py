@@ -18,6 +18,10 @@ from resenc_plans.files import read_json, write_json
 from resenc_plans.reprs import card
 
 
+MAX_COUNT = 2**63
+"""Voxels of a label; no image has as many."""
+
+
 @dataclass(frozen=True)
 class CaseMetrics:
     """The metrics of one case, by label or region."""
@@ -159,7 +163,9 @@ class _Reader:
     def metrics(self, holder: dict[str, Any], key: str, place: str) -> dict[str, float]:
         metrics = self.value(holder, key, dict, place)
         for name in METRICS:
-            self.value(metrics, name, (int, float), f"{place}{key}.")
+            value = self.value(metrics, name, (int, float), f"{place}{key}.")
+            if isinstance(value, int) and abs(value) > MAX_COUNT:
+                raise self._error(f"{place}{key}.{name} is {shown(value)}")
         return dict(metrics)
 
     def region(self, key: str) -> Region:
