@@ -17,7 +17,6 @@ from resenc_plans.evaluation.metrics import METRICS, Metrics
 from resenc_plans.files import read_json, write_json
 from resenc_plans.reprs import card
 
-
 MAX_COUNT = 2**63
 """Voxels of a label; no image has as many."""
 
