@@ -144,10 +144,11 @@ class Watch:
         before = _reset_peak()
         error: BaseException | None = None
         told: list[str] = []
-        begun, waited = time.perf_counter(), _waited()
+        clock = _processor_seconds if kind.starts else _own_seconds
+        begun = clock()
         with self._events.heard():
             error = _read(kind, self.root, path, random, told)
-        seconds = time.perf_counter() - begun - (_waited() - waited)
+        seconds = clock() - begun
         peak = _status("VmHWM") - before
         result, detail = self._judge(kind, file, error, told)
         if result in (ACCEPTED, REFUSED):
@@ -283,9 +284,16 @@ def _reset_peak() -> int:
     return _status("VmRSS")
 
 
-def _waited() -> float:
-    """Seconds that this thread has waited for a processor, which others had."""
-    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+def _own_seconds() -> float:
+    """A clock that stands still while this thread waits for a processor, which others have."""
+    waited = int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    return time.perf_counter() - waited
+
+
+def _processor_seconds() -> float:
+    """A clock of what this process and those that it has started compute."""
+    used = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def _status(key: str) -> int:

@@ -53,13 +53,14 @@ def _finding(fault: "SchemaError") -> Finding:
 
 
 def _nearest(fault: "SchemaError") -> "Iterator[SchemaError]":
-    """Of a fault with alternatives, those that got furthest into the document."""
+    """Of a fault with alternatives, those that got furthest into the document, in order."""
     if not fault.context:
         yield fault
         return
     leaves = [leaf for alternative in fault.context for leaf in _nearest(alternative)]
     furthest = max(len(leaf.absolute_path) for leaf in leaves)
-    yield from (leaf for leaf in leaves if len(leaf.absolute_path) == furthest)
+    nearest = [leaf for leaf in leaves if len(leaf.absolute_path) == furthest]
+    yield from sorted(nearest, key=lambda leaf: [*map(str, leaf.absolute_path)])
 
 
 def _in_words(alternatives: "list[SchemaError]") -> str:
