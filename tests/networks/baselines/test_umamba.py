@@ -224,6 +224,22 @@ def test_stages_and_mamba_can_be_calculated_twice(generation: int) -> None:
     assert torch.equal(network(image), before)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("generation", [1, 2])
+def test_a_compiled_network_is_the_same(generation: int) -> None:
+    sizes = {"features_per_stage": [4, 8], "kernel_sizes": 3, "strides": [1, 2]}
+    network = small(**sizes, variant="enc", generation=generation, patch_size=(4, 4, 8))
+    image = torch.randn(2, 2, 4, 4, 8)
+    results = []
+    for forward in (network, torch.compile(network, backend="aot_eager")):
+        network.zero_grad()
+        logits = forward(image)
+        logits.square().mean().backward()
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        results.append([logits.detach(), *gradients])
+    assert all(map(torch.allclose, *results))
+
+
 def test_a_network_of_full_size_is_checked_without_memory() -> None:
     config = configuration(NAME, ISOTROPIC | {"variant": "enc"}, (128, 128, 128))
     checked = check_network(config, 1, 14)

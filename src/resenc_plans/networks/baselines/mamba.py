@@ -8,7 +8,7 @@ from math import ceil, log
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, silu, softplus
+from torch.nn.functional import silu, softplus
 
 from resenc_plans.networks.baselines.selective_scan import fused_kernel, selective_scan
 
@@ -56,7 +56,8 @@ class Mamba(nn.Module):
         u = silu(self.conv1d(u)[..., : x.shape[1]])
         rank = self.dt_proj.in_features
         step, b, c = self.x_proj(u.transpose(1, 2)).split((rank, STATES, STATES), 2)
-        step = linear(step, self.dt_proj.weight).transpose(1, 2)
+        # contiguous, since torch's compiler takes the gradient of softplus to be
+        step = self.dt_proj.weight @ step.transpose(1, 2)
         kind = torch.float64 if x.dtype == torch.float64 else torch.float32
         delta = softplus(step.to(kind) + self.dt_proj.bias.to(kind).unsqueeze(1))
         rates = -torch.exp(self.A_log.to(kind))
