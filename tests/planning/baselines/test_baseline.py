@@ -144,7 +144,6 @@ def test_a_network_that_follows_its_patch_gets_it_rounded_up() -> None:
         ("swin-unetr", {"name": "nnUNetPlans"}, "stands for preset default"),
         ("nnu-net", {"batch_size": 4}, "a name of their own"),
         ("resenc-l", {"patch_size": (64, 64, 64)}, "a name of their own"),
-        ("nnformer", {}, "not part of this package yet"),
     ],
 )
 def test_impossible_requests_say_what_to_do(

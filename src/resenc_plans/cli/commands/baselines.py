@@ -65,8 +65,6 @@ def _print_all(rows: "tuple[Baseline, ...]") -> None:
 
 
 def _state(baseline: "Baseline") -> str:
-    if baseline.network is None:
-        return "network not there yet"
     return "ready" if baseline.missing is None else f"needs the extra {baseline.extra}"
 
 

@@ -101,8 +101,7 @@ class Baseline:
         The publication, the public code, and that code's licence.
     sizes, network, training
         How spacing, patch and batch follow from the fingerprint, how the architecture follows from
-        them, and the training as far as it is not nnU-Net's. Without `network` it cannot be
-        planned: the network is not part of this package yet.
+        them, and the training as far as it is not nnU-Net's.
     scale_weights
         Weights of the losses of the outputs, where they depend on the sizes.
     nearness, differences, unknown
@@ -131,7 +130,7 @@ class Baseline:
     code: str
     licence: str
     sizes: SizesRecipe
-    network: NetworkRecipe | None
+    network: NetworkRecipe
     nearness: Nearness
     training: TrainingSettings = AS_NNUNET
     scale_weights: Callable[[Sizes], tuple[float, ...] | None] | None = None
@@ -157,8 +156,6 @@ class Baseline:
     @property
     def missing(self) -> str | None:
         """Why no plans can be made here, and what to do; None if they can."""
-        if self.network is None:
-            return "Its network is not part of this package yet."
         modules = EXTRAS.get(self.extra or "", ())
         if not all(find_spec(module) for module in modules):
             return (
@@ -186,7 +183,7 @@ class Baseline:
         Raises
         ------
         PlanningError
-            Its network is not there, or needs an extra that is not installed.
+            Its network needs an extra that is not installed.
         """
         if self.missing is not None:
             raise PlanningError(f"{self.name}: {self.missing}")
@@ -332,7 +329,6 @@ class Baseline:
         self, planned: PlanningResult, settings: BaselineSettings
     ) -> tuple[dict[str, Any], list[str]]:
         """The planned document with this baseline's configurations, and remarks on them."""
-        assert self.network is not None
         document = planned.plans.to_dict()
         remarks: list[str] = []
         configurations = {}

@@ -70,6 +70,38 @@ def stunet_weights(sizes: Sizes) -> tuple[float, ...] | None:
     return (*loss_weights(poolings), *((0.0,) * STUNET_POOLINGS))[:STUNET_POOLINGS]
 
 
+def u_mamba(variant: str, generation: int = 1) -> NetworkRecipe:
+    """U-Mamba, with features, kernels and strides as in the plan."""
+
+    def recipe(sizes: Sizes) -> dict[str, Any]:
+        unet = sizes.unet
+        arguments: dict[str, Any] = {
+            "features_per_stage": list(unet.features),
+            "kernel_sizes": [list(kernel) for kernel in unet.kernel_sizes],
+            "strides": [list(stride) for stride in unet.strides],
+            "variant": variant,
+        }
+        if generation == 2:
+            arguments["generation"] = 2
+            if variant == "enc":
+                arguments["patch_size"] = list(sizes.patch_size)
+        return architecture(f"{_OWN}.umamba.UMamba", **arguments)
+
+    return recipe
+
+
+def nnformer(variant: str) -> NetworkRecipe:
+    """nnFormer, made for its patch."""
+    return lambda sizes: architecture(
+        f"{_OWN}.nnformer.NNFormer", variant=variant, patch_size=list(sizes.patch_size)
+    )
+
+
+def cotr(_: Sizes) -> dict[str, Any]:
+    """CoTr with the axes of its samples exchanged, as published results have it."""
+    return architecture(f"{_OWN}.cotr.CoTr", exchanged_axes=True)
+
+
 def swin_unetr(**arguments: Any) -> NetworkRecipe:
     """MONAI's SwinUNETR with 48 features."""
     return lambda _: architecture(f"{_MONAI}.SwinUNETR", feature_size=48, **arguments)

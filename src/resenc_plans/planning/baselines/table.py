@@ -8,13 +8,16 @@ from dataclasses import replace
 
 from resenc_plans.planning.baselines.baseline import Baseline, Nearness
 from resenc_plans.planning.baselines.networks import (
+    cotr,
     dints,
     mednext,
+    nnformer,
     planned_unet,
     segresnet,
     stunet,
     stunet_weights,
     swin_unetr,
+    u_mamba,
 )
 from resenc_plans.planning.baselines.sizes import SizesRecipe
 from resenc_plans.planning.presets import find_preset
@@ -190,7 +193,7 @@ _NNFORMER_TUMOR = Baseline(
     code=_NNFORMER_CODE,
     licence="MIT",
     sizes=_ONE_MM,
-    network=None,
+    network=nnformer("tumor"),
     nearness="re-implemented",
     training=_adamw(5e-5, deep_supervision=False),
     differences=("Preprocessing is nnU-Net v2's; the group's trainer is for nnU-Net v1.",),
@@ -206,6 +209,10 @@ _NNFORMER_TUMOR = Baseline(
     channels=STUDY_CHANNELS,
 )
 
+_EXCHANGED_AXES = (
+    "As in the public code, attention samples with its axes exchanged (`exchanged_axes`); the "
+    "network's default is the order that was meant."
+)
 _COTR_GROUP = Baseline(
     name="cotr",
     plans_name="nnUNetCoTrPlans",
@@ -214,10 +221,13 @@ _COTR_GROUP = Baseline(
     code=_COTR_CODE,
     licence="GPL-3.0",
     sizes=_ONE_MM,
-    network=None,
+    network=cotr,
     nearness="re-implemented",
     training=_adamw(5e-4),
-    differences=("Preprocessing is nnU-Net v2's; the group's trainer is for nnU-Net v1.",),
+    differences=(
+        "Preprocessing is nnU-Net v2's; the group's trainer is for nnU-Net v1.",
+        _EXCHANGED_AXES,
+    ),
     unknown=(
         _NO_TRAINER,
         _BATCH_2,
@@ -232,13 +242,13 @@ _COTR_GROUP = Baseline(
 
 
 def _u_mamba(name: str, title: str, system: str | None, parameters: int) -> Baseline:
-    endings = {
-        "no-mamba-base": "NoMambaBase",
-        "u-mamba-bot": "UMambaBot",
-        "u-mamba-enc": "UMambaEnc",
-        "u-mamba-bot-v2": "UMambaBotV2",
-        "u-mamba-enc-v2": "UMambaEncV2",
-    }
+    ending, network = {
+        "no-mamba-base": ("NoMambaBase", u_mamba("none")),
+        "u-mamba-bot": ("UMambaBot", u_mamba("bot")),
+        "u-mamba-enc": ("UMambaEnc", u_mamba("enc")),
+        "u-mamba-bot-v2": ("UMambaBotV2", u_mamba("bot", 2)),
+        "u-mamba-enc-v2": ("UMambaEncV2", u_mamba("enc", 2)),
+    }[name]
     is_first = system is not None
     unknown = []
     if is_first and name != "no-mamba-base":
@@ -255,13 +265,13 @@ def _u_mamba(name: str, title: str, system: str | None, parameters: int) -> Base
         ]
     return Baseline(
         name=name,
-        plans_name=f"nnUNet{endings[name]}Plans",
+        plans_name=f"nnUNet{ending}Plans",
         title=title,
         citation=_U_MAMBA if name != "no-mamba-base" else _REVISITED,
         code=f"{_U_MAMBA_CODE} at {'548f3b2' if is_first else '28459e3'}",
         licence=_APACHE,
         sizes=SizesRecipe(),
-        network=None,
+        network=network,
         nearness="re-implemented" if is_first else "not in the study",
         differences=("The scan is not the authors' CUDA kernel.",)
         if name != "no-mamba-base"
@@ -419,6 +429,7 @@ def _variant(
     channels: int,
     parameters: int | None = None,
     unknown: tuple[str, ...] = (),
+    differences: tuple[str, ...] = (),
 ) -> Baseline:
     """The system as another publication trained it."""
     nearness: Nearness = "not in the study"
@@ -430,7 +441,7 @@ def _variant(
         sizes=sizes,
         training=training,
         nearness=nearness,
-        differences=("Preprocessing, augmentation and prediction are nnU-Net's.",),
+        differences=("Preprocessing, augmentation and prediction are nnU-Net's.", *differences),
         unknown=unknown,
         sources=(source,),
         system=None,
@@ -523,7 +534,7 @@ BASELINES: tuple[Baseline, ...] = (
         parameters=62_187_296,
     ),
     _variant(
-        _NNFORMER_TUMOR,
+        replace(_NNFORMER_TUMOR, network=nnformer("synapse")),
         "nnformer-synapse",
         "nnUNetnnFormerSynapsePlans",
         "nnFormer as its authors trained it on Synapse",
@@ -544,6 +555,7 @@ BASELINES: tuple[Baseline, ...] = (
         source="YtongXie/CoTr, nnUNetTrainerV2_ResTrans.py; the paper's patch is 48x192x192",
         channels=1,
         parameters=41_872_504,
+        differences=(_EXCHANGED_AXES,),
     ),
     _u_mamba(
         "u-mamba-bot-v2", "U-Mamba, Mamba in the bottleneck, since March 2024", None, 42_130_054
