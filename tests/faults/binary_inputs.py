@@ -3,8 +3,6 @@
 from pathlib import Path
 from random import Random
 
-import torch
-
 from resenc_plans.datasets.images.geometry import geometry_from_properties
 from resenc_plans.datasets.images.images import can_read, read_file, read_image
 from resenc_plans.datasets.images.readers import (
@@ -60,7 +58,7 @@ def _checkpoint(root: Path, path: Path, random: Random) -> Calls:
     yield lambda: from_logging(checkpoint.logging, 0)
     model = TrainedModel.load(root / MODEL)
     source = next(iter(model.weights))
-    yield lambda: model.network(source)(torch.zeros(1, 1, *model.config.patch_size))
+    yield lambda: model.network(source)
 
 
 def _array(root: Path, path: Path, random: Random) -> Calls:

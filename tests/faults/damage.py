@@ -224,8 +224,7 @@ def damage_json(random: Random, content: bytes) -> bytes:
 def damage_lines(random: Random, content: bytes) -> bytes:
     """A file of one JSON object per line, of which some are damaged."""
     lines = content.splitlines()
-    for _ in range(random.randint(1, 2)):
-        number = random.randrange(len(lines))
+    for number in random.sample(range(len(lines)), min(len(lines), random.randint(1, 2))):
         lines[number] = damage_json(random, lines[number] or b"{}")
     return random.choice((b"\n", b"\n", b"\r\n", b"")).join(lines)
 

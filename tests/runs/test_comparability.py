@@ -189,3 +189,12 @@ def test_a_recorded_patch_that_is_none_is_unknown(tmp_path: Path) -> None:
     assert "R009" not in {
         one.rule for one in compare_runs(model, other).differences if one.is_known
     }
+
+
+def test_what_debug_json_and_a_summary_cannot_mean_is_unknown(tmp_path: Path) -> None:
+    model = write_nnunets_model(tmp_path, OTHER, {"num_epochs": "(" + "-" * 100_000 + "1)"})
+    summary = model.run(0).validation / "summary.json"
+    summary.write_text(summary.read_text().replace('"n_ref": 10', '"n_ref": Infinity'))
+    assert "R001" not in {
+        one.rule for one in compare_runs(model, model).differences if one.is_known
+    }

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from resenc_plans.errors import FileError
-from resenc_plans.runs.run_record import OwnCode, RunRecord, differences
+from resenc_plans.runs.run_record import OwnCode, RunRecord, differences, equal_values
 
 RECORD = RunRecord(
     name="nnUNetTrainer",
@@ -90,3 +90,8 @@ def test_a_record_of_settings_that_no_training_has_is_named(tmp_path: Path) -> N
     RECORD.model_copy(update={"settings": {"epochs": [[1]]}}).save(tmp_path)
     with pytest.raises(FileError, match=r"run\.json: not the record of a training \(epochs"):
         RunRecord.load(tmp_path)
+
+
+def test_a_number_beyond_all_fractions_equals_none_of_them() -> None:
+    assert not equal_values(0.5, 10**400)
+    assert equal_values(10**400, 10**400)

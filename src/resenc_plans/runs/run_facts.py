@@ -26,6 +26,8 @@ _OF_NNUNET = {
     "deep_supervision": "enable_deep_supervision",
 }
 """Settings that nnU-Net writes into debug.json, and what it calls them there."""
+_LONGEST_SETTING = 200
+"""Characters of a value in debug.json; Python's parser may crash on longer ones."""
 _MIRRORING_OF_NNUNET = "inference_allowed_mirroring_axes"
 
 ReferenceVoxels = Mapping[str, Mapping[str, int]]
@@ -171,7 +173,8 @@ def _nnunet_axes(debug: Mapping[str, Any]) -> tuple[int, ...] | None:
 def _value(text: Any) -> Any:
     """What a string of debug.json stands for; None where that is no plain value."""
     try:
-        return ast.literal_eval(str(text))
+        written = str(text)
+        return ast.literal_eval(written) if len(written) <= _LONGEST_SETTING else None
     except (ValueError, SyntaxError):
         return None
 
@@ -194,7 +197,7 @@ def _references(validation: Path) -> ReferenceVoxels | None:
             }
             for entry in document["metric_per_case"]
         }
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         return None
 
 

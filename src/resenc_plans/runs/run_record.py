@@ -277,7 +277,10 @@ def equal_values(before: Any, now: Any) -> bool:
     if isinstance(before, list | tuple) and isinstance(now, list | tuple):
         return len(before) == len(now) and all(map(equal_values, before, now))
     if isinstance(before, float) and isinstance(now, int | float):
-        return isclose(before, now, rel_tol=1e-6)
+        try:
+            return isclose(before, now, rel_tol=1e-6)
+        except OverflowError:  # an integer beyond all fractions
+            return False
     return bool(before == now)
 
 

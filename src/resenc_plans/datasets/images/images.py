@@ -234,7 +234,7 @@ def can_read(path: Path, reader: str) -> bool:
     Raises
     ------
     DatasetError
-        No reader can open it: its name is not valid UTF-8, or its position in space is infinite.
+        No reader can open it: its name is not valid UTF-8, or its position in space is not finite.
     """
     try:
         check_regular(path)

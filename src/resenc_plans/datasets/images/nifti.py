@@ -9,7 +9,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import isinf, prod
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -110,7 +110,7 @@ def read(path: Path) -> tuple[NDArray[Any], bool]:
 
 
 def check_position(path: Path) -> None:
-    """Raise DatasetError where ITK would read the header for ever, on an infinite position.
+    """Raise DatasetError where the position is not finite: ITK may read such a header for ever.
 
     Whatever else may be wrong with the file is left to its reader.
     """
@@ -126,10 +126,11 @@ def check_position(path: Path) -> None:
             if len(start) < size or struct.unpack_from(f"{order}i", start) != (size,):
                 continue
             is_used = any(start[code_offset : code_offset + 2 + 2 * (size == _LONGEST_HEADER)])
-            if is_used and any(map(isinf, struct.unpack_from(f"{order}{numbers}", start, offset))):
+            position = struct.unpack_from(f"{order}{numbers}", start, offset)
+            if is_used and not all(map(isfinite, position)):
                 raise DatasetError(
-                    f"{path}: its position in space has infinite numbers (sform). Correct its "
-                    "header."
+                    f"{path}: its position in space has numbers that are not finite (sform). "
+                    "Correct its header."
                 )
 
 
