@@ -266,6 +266,15 @@ def test_processes_that_were_ended_later_are_no_cause() -> None:
 def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(
     preprocessed: Path, options: tuple[str, ...], kills: int
 ) -> None:
+    path = preprocessed / "nnUNetResEncUNetMPlans.json"
+    document = json.loads(path.read_text())
+    tiny = document["configurations"]["tiny"]
+    tiny["batch_size"] = 5  # of which ranks have unequal shares, so that they draw unequally often
+    tiny["architecture"]["arch_kwargs"] |= {
+        "dropout_op": "torch.nn.Dropout3d",
+        "dropout_op_kwargs": {"p": 0.2},
+    }
+    path.write_text(json.dumps(document))
     settings = STEP | {
         "epochs": 3,
         "iterations": 6 * kills,

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -95,10 +94,7 @@ def save_state(path: Path, state: TrainingState, run: RunIdentity, step: Trainin
         "epoch_losses": list(state.epoch_losses),
         "epoch_seconds": state.epoch_seconds,
         "settings": run.settings.model_dump(),
-        "random_state": torch.get_rng_state(),
     }
-    if step.device.type == "cuda":
-        own["cuda_random_state"] = torch.cuda.get_rng_state(step.device)
     checkpoint = Checkpoint(
         network_weights=step.network.state_dict(),
         optimizer_state=step.optimizer.state_dict(),
@@ -121,7 +117,7 @@ def save_state(path: Path, state: TrainingState, run: RunIdentity, step: Trainin
 
 
 def load_state(path: Path, run: RunIdentity, step: TrainingStep) -> TrainingState:
-    """Put a checkpoint's weights, optimizer and random state into a step, and return the rest.
+    """Put a checkpoint's weights and optimizer into a step, and return the rest.
 
     Raises
     ------
@@ -143,10 +139,6 @@ def load_state(path: Path, run: RunIdentity, step: TrainingStep) -> TrainingStat
     try:
         if step.scaler and checkpoint.grad_scaler_state:
             step.scaler.load_state_dict(dict(checkpoint.grad_scaler_state))
-        if "random_state" in own:
-            torch.set_rng_state(own["random_state"])
-        if "cuda_random_state" in own and step.device.type == "cuda":
-            torch.cuda.set_rng_state(own["cuda_random_state"], step.device)
     except (KeyError, TypeError, RuntimeError) as error:  # of torch, on other tensors than its own
         raise ModelError(f"{path}: its state of training is damaged ({error}).") from None
     try:

@@ -55,7 +55,8 @@ from resenc_plans.runs.folds import FoldCases, stored_fold
 from resenc_plans.runs.run_folder import Checkpoints, RunFolder
 from resenc_plans.runs.run_record import RunRecord
 from resenc_plans.runs.stored_cases import open_store
-from resenc_plans.training.batches.source import Augmentation, Batch, Batches, Sampler
+from resenc_plans.training.batches.generators import seed_step
+from resenc_plans.training.batches.source import Augmentation, Batch, Batches, Purpose, Sampler
 from resenc_plans.training.checkpointing import RunIdentity, TrainingState, load_state, save_state
 from resenc_plans.training.defaults import (
     Schedule,
@@ -383,9 +384,7 @@ class Trainer:
         meter = Meter(self.folder, self.ranks, epochs_done=len(self.epochs), resumed=is_resumed)
         with StopRequest(self.settings.max_minutes) as stop:
             training = self.training_batches.stream(self._batches_done())
-            validation = self.validation_batches.stream(
-                len(self.epochs) * self.settings.validation_iterations
-            )
+            validation = self.validation_batches.stream(self._validations_done())
             while len(self.epochs) < self.settings.epochs:
                 reason = self._train_epoch(training, stop)
                 validated = reason or self._validate(validation, stop)
@@ -455,6 +454,7 @@ class Trainer:
             self.epoch_begun = time.time()
         waited, begun = 0.0, time.perf_counter()
         while self.iteration < self.settings.iterations:
+            self._seed_step("training", self._batches_done())
             requested = time.perf_counter()
             batch = next(batches)
             waited += time.perf_counter() - requested
@@ -486,6 +486,7 @@ class Trainer:
         losses, overlap = [], None
         with torch.no_grad():
             for number in range(1, self.settings.validation_iterations + 1):
+                self._seed_step("validation", self._validations_done() + number - 1)
                 batch = next(batches)
                 outcome = self.step.evaluate(batch)
                 losses.append(outcome.loss.item())
@@ -532,6 +533,14 @@ class Trainer:
 
     def _batches_done(self) -> int:
         return len(self.epochs) * self.settings.iterations + self.iteration
+
+    def _validations_done(self) -> int:
+        return len(self.epochs) * self.settings.validation_iterations
+
+    def _seed_step(self, purpose: Purpose, number: int) -> None:
+        seed_step(
+            self.settings.seed, purpose, number, rank=self.ranks.rank, device=self.step.device
+        )
 
     def _save_now_and_then(self) -> None:
         minutes = (time.monotonic() - self._last_checkpoint) / 60

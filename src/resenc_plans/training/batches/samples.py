@@ -3,7 +3,6 @@
 Every random number of a sample comes from generators seeded with (seed, purpose, batch, sample).
 """
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from resenc_plans.training.batches.augmentation import (
     training_transforms,
     validation_transforms,
 )
+from resenc_plans.training.batches.generators import generators_kept, seed_sample
 from resenc_plans.training.batches.patch_geometry import spatial_settings
 from resenc_plans.training.batches.patch_sampling import (
     OUTSIDE_IMAGE,
@@ -32,13 +32,11 @@ from resenc_plans.training.batches.patch_sampling import (
     reached,
     read_region,
 )
-from resenc_plans.training.batches.source import Augmentation, Batch, PatchSource, Purpose
+from resenc_plans.training.batches.source import Augmentation, Batch, PatchSource
 from resenc_plans.training.ranks import RankShare
 
 MAX_OPEN = 64
 """Cases whose files a process keeps open."""
-
-_STREAMS: dict[Purpose, int] = {"training": 0, "validation": 1}
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ class Samples:
             A case is damaged; it is named.
         """
         share = self.source.share
-        with _one_thread(), _generators_kept():
+        with _one_thread(), generators_kept():
             samples = [self._sample(number, share, own) for own in range(share.size)]
         # In a worker, default_collate stacks into memory that is shared with the trainer.
         images = default_collate([image for image, _, _ in samples])
@@ -86,7 +84,7 @@ class Samples:
 
     def _sample(self, number: int, share: RankShare, own: int) -> tuple[Tensor, Tensor, str]:
         source = self.source
-        _seed_generators(source.seed, _STREAMS[source.purpose], number, share.first + own)
+        seed_sample(source.seed, source.purpose, number, share.first + own)
         opened, first = self._drawn(foreground=own >= share.first_foreground)
         data = self._spatially_transformed(opened, first)
         if source.augmentation is not None:
@@ -194,18 +192,6 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-@contextmanager
-def _generators_kept() -> Iterator[None]:
-    """Leave the global generators as they were, for who else draws from them in this process."""
-    states = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.default_generator.set_state(states[2])
-
-
 def _augmented(
     augmentation: Augmentation, data: dict[str, Tensor], patch_size: tuple[int, ...]
 ) -> dict[str, Tensor]:
@@ -228,11 +214,3 @@ class _Drawn:
 
     def __call__(self, **data: Any) -> Any:
         return self.transform.apply(data, **self.parameters)
-
-
-def _seed_generators(*key: int) -> None:
-    """Seed the global generators, from which batchgeneratorsv2 draws, for one sample."""
-    state = np.random.SeedSequence(key).generate_state(6)
-    np.random.seed(state[:4])
-    torch.default_generator.manual_seed(int(state[4]))
-    random.seed(int(state[5]))
