@@ -195,8 +195,9 @@ class Damager:
 
 
 def _text(value: Any) -> str:
-    is_huge = isinstance(value, int) and abs(value) >= _HUGE
-    return "9" * 400 if is_huge else str(value)[:200]
+    """A string in place of a value: a number in quotes, or a word."""
+    is_number = isinstance(value, int | float) and abs(value) < _HUGE
+    return str(value) if is_number or value is None else type(value).__name__
 
 
 def _copied(value: Any) -> Any:
