@@ -50,6 +50,7 @@ SCENES = {
     "demo": Scene("out/Dataset901_Phantom --cases 1"),
     "create": Scene(f"-d {DATA} --preset M --name New"),
     "presets": Scene("", writes=False),
+    "baselines": Scene("", writes=False),
     "cost": Scene(f"-p {PLANS} 2d", writes=False),
     "preprocess": Scene(f"-d {DATA} -p {PLANS} -c 2d --workers 1", case_by_case=True),
     "train": Scene(
@@ -63,6 +64,7 @@ SCENES = {
         "segmented -r reference -d segmented/dataset.json -o out/cleaned", case_by_case=True
     ),
     "select": Scene("-d 9 --results results -r chosen/reference"),
+    "compare": Scene("segmented perfect -r reference -o out/report"),
     "export-model": Scene(f"-m {MODEL} -o out/model.zip"),
     "import-model": Scene("model.zip --results out"),
     "show": Scene(f"-p {PLANS} 2d --network --plot out/network.svg"),
@@ -138,7 +140,9 @@ def _write_predictions(root: Path) -> None:
         labels = read_label(root / "reference" / f"{case}.nii.gz").array[0].copy()
         labels[9, 20:, 18:] = 1
         write_labels(root / "segmented" / f"{case}.nii.gz", labels)
-    shutil.copy(data / "dataset.json", root / "segmented")
+    shutil.copytree(data / "labelsTr", root / "perfect")
+    for folder in ("segmented", "perfect"):
+        shutil.copy(data / "dataset.json", root / folder)
     for seed, name in enumerate(("one", "two")):
         prediction(root / name, seed)
 

@@ -18,13 +18,18 @@ NETWORK = (
     "    def __init__(self, input_channels, num_classes, deep_supervision):\n"
     "        super().__init__(input_channels, num_classes, 1)\n"
 )
+FOURFOLD = {"strides": [1, 4, 4, 4, 2, 2]}
 
 
 @pytest.mark.parametrize(
     ("network", "options", "fault"),
     [
         ({"network_class_name": "STUNet", "arch_kwargs": {"stages": 3}}, (), "do not fit STUNet"),
-        ({"network_class_name": "STUNet", "arch_kwargs": {"variant": "S"}}, (), "[32, 32, 32]"),
+        (
+            {"network_class_name": "STUNet", "arch_kwargs": FOURFOLD},
+            (),
+            "[256, 256, 256]",
+        ),
         ({"network_class_name": "dry_nets.Own"}, (), "allow its module"),
         ({"network_class_name": "dry_nets.Own"}, ("--allow-import", "dry_nets"), "preprocess"),
     ],
@@ -37,7 +42,7 @@ def test_a_dry_run_builds_the_network_before_it_looks_at_data(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    own = {"inherits_from": "3d_fullres", "architecture": network, "patch_size": [32, 48, 64]}
+    own = {"inherits_from": "3d_fullres", "architecture": network, "patch_size": [64, 64, 64]}
     Plans.from_dict(plans_document(mine=own)).save(tmp_path / f"{NAME}.json")
     (tmp_path / "dataset.json").write_text(json.dumps(KEYS | {"file_ending": ".nii.gz"}))
     (tmp_path / "dry_nets.py").write_text(NETWORK)

@@ -121,6 +121,7 @@ class Watch:
             ("home", "HOME"),
             ("temporary", "TMPDIR"),
             ("home", "XDG_CONFIG_HOME"),
+            ("home", "TORCHINDUCTOR_CACHE_DIR"),
         ):
             (work / name).mkdir(exist_ok=True)
             os.environ[variable] = str(work / name)

@@ -183,4 +183,4 @@ def test_a_loss_that_is_no_number_on_one_rank_ends_all_and_takes_one_reduction_a
         assert "Cases: r1." in error
         assert iterations == 4
         assert weights == {False: 1e-6, True: 0.0}
-        assert reductions.count(2) == 5  # stop and bad loss in one; counts of own batches besides
+        assert reductions.count(3) == 5  # stop, bad loss and loss in one; counts of own besides
