@@ -34,6 +34,7 @@ def test_a_baseline_is_planned_as_easily_as_a_preset(
     assert (dataset / "nnUNetMedNeXtSk3Plans.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_sizes_are_options_and_a_file_of_other_sizes_is_kept(
     run: Callable[..., Done], dataset: Path
 ) -> None:

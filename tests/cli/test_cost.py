@@ -84,6 +84,7 @@ def test_a_configuration_that_cannot_be_priced_leaves_the_others(
     assert run("cost", "3d_fullres", "nothing").code == 2
 
 
+@pytest.mark.slow
 def test_another_network_is_traced_and_worded_as_a_floor(
     run: Callable[..., Done], planned: Path
 ) -> None:

@@ -81,6 +81,7 @@ def test_plans_that_could_not_be_trained_are_not_written(
     assert not list(dataset.glob("*Plans*"))
 
 
+@pytest.mark.slow
 def test_a_dry_run_writes_nothing(
     run: Callable[..., Done], phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ def raw(
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "several", [("-c", "2d", "3d_fullres"), ("-c", "2d", "-c", "3d_fullres")], ids=("list", "twice")
 )

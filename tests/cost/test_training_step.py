@@ -37,6 +37,7 @@ def test_plans_of_nnunet_agree_with_the_trace(
     assert_agrees(config, channels, heads or own_heads, regions, within=0.001)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", TRACED)
 def test_variants_agree_with_the_trace(variant: str) -> None:
     config = TRACED[variant].model_copy(update={"patch_size": (64,) * TRACED[variant].dim})

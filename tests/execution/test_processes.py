@@ -106,6 +106,8 @@ def test_when_no_process_can_be_started_all_tasks_fail(monkeypatch: pytest.Monke
         for future in futures:
             with pytest.raises(WorkerStartError, match=r"can be started .*Too many open files"):
                 future.result(timeout=30)
+        with pytest.raises(WorkerStartError, match="Too many open files"):
+            workers.submit(double, 3).result(timeout=30)
 
 
 END_AT_START = """

@@ -64,6 +64,8 @@ class LocalWorkers(Executor):
         self._closed = False
         self._failed_starts = 0
         """In a row."""
+        self._failure: WorkerStartError | None = None
+        """Why no process can be started."""
         self._wake_reader, self._wake_writer = self._context.Pipe(duplex=False)
         self._dispatcher = threading.Thread(target=self._dispatch, daemon=True)
         self._dispatcher.start()
@@ -73,6 +75,9 @@ class LocalWorkers(Executor):
         future: Future[T] = Future()
         task = _Task(future, pickle.dumps((fn, args, kwargs)))
         with self._lock:
+            if self._failure is not None:
+                future.set_exception(self._failure)
+                return future
             if self._closed:
                 raise RuntimeError("these workers have been shut down")
             self._waiting.append(task)
@@ -184,10 +189,10 @@ class LocalWorkers(Executor):
                 self._give_up(f"Worker processes end as they start: {_why_not_started(worker)}")
 
     def _give_up(self, reason: str) -> None:
-        """Fail all tasks, and take no more."""
+        """Fail all tasks, and those that come yet."""
         error = WorkerStartError(reason)
         with self._lock:
-            self._closed = True
+            self._closed, self._failure = True, error
             for worker in self._workers:
                 if worker.task is not None:
                     worker.task.future.set_exception(error)

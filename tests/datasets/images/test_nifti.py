@@ -105,6 +105,7 @@ def test_what_follows_the_voxels_is_not_kept(whole: bytes, tmp_path: Path) -> No
     assert peak < 20_000_000
 
 
+@pytest.mark.slow
 def test_damaged_headers_are_an_error_in_words_or_an_image(whole: bytes, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     images = errors = 0

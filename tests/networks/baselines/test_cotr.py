@@ -167,6 +167,7 @@ def test_deformable_attention_does_what_its_description_says(order: tuple[int, .
     assert torch.allclose(attended, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ORDERS)
 def test_gradients_are_those_of_the_function(order: tuple[int, ...]) -> None:
     layer = small_attention(order, seed=1)

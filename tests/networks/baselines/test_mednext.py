@@ -67,6 +67,7 @@ def test_parameters_carry_the_names_of_the_published_weights() -> None:
     assert network.dummy_tensor.tolist() == [3.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel_size", [3, 5])
 def test_size_s_is_monais_bit_for_bit(kernel_size: int) -> None:
     nets = pytest.importorskip("monai.networks.nets", reason="without the extra monai")
@@ -186,6 +187,7 @@ def test_blocks_do_what_their_description_says(kind: str, kernel_size: int) -> N
         assert torch.allclose(block(x)[0], _slow_block(block, x[0], stride, transposed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BLOCKS)
 def test_gradients_are_those_of_the_function(kind: str) -> None:
     make, outputs, _, _ = BLOCKS[kind]
@@ -205,6 +207,7 @@ def test_larger_kernels_start_from_smaller_ones() -> None:
     assert torch.equal(weights["enc_block_0.0.conv1.weight"], expected)
 
 
+@pytest.mark.slow
 def test_each_block_change_of_resolution_and_head_can_be_calculated_twice() -> None:
     network = MedNeXt(1, 2, deep_supervision=True)
     assert len(list(network.checkpointed_blocks())) == 18 + 8 + 5
