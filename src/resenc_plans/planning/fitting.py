@@ -18,7 +18,6 @@ from typing import Literal, Protocol
 from resenc_plans.cost.feature_maps import count_feature_maps
 from resenc_plans.errors import PlanningError
 from resenc_plans.planning.presets import Preset
-from resenc_plans.plans.frozen import FrozenDict
 from resenc_plans.plans.topology import (
     BASE_FEATURES,
     MIN_BATCH_SIZE,
@@ -26,7 +25,7 @@ from resenc_plans.plans.topology import (
     padded,
     strides_and_kernels,
 )
-from resenc_plans.plans.unet import Operators, UNet
+from resenc_plans.plans.unet import UNet, planned_operators
 
 REFERENCE_BATCH_SIZE = {2: 12, 3: 2}
 INITIAL_PATCH_EDGE = {2: 2048, 3: 256}
@@ -192,7 +191,7 @@ def planned_network(
         features=_features(dim, stages),
         blocks=preset.blocks_of(stages),
         decoder_convolutions=(preset.decoder_convs,) * (stages - 1),
-        operators=_planned_operators(dim),
+        operators=planned_operators(dim),
     )
     return Candidate(unet, padded(patch_size, unet.divisor))
 
@@ -200,19 +199,6 @@ def planned_network(
 @cache
 def _features(dim: int, stages: int) -> tuple[int, ...]:
     return tuple(min(TOP_FEATURES[dim], BASE_FEATURES * 2**stage) for stage in range(stages))
-
-
-@cache
-def _planned_operators(dim: int) -> Operators:
-    """The layers of every network that nnU-Net plans."""
-    return Operators(
-        conv_op=f"torch.nn.modules.conv.Conv{dim}d",
-        conv_bias=True,
-        norm_op=f"torch.nn.modules.instancenorm.InstanceNorm{dim}d",
-        norm_op_kwargs=FrozenDict({"eps": 1e-05, "affine": True}),
-        nonlin="torch.nn.LeakyReLU",
-        nonlin_kwargs=FrozenDict({"inplace": True}),
-    )
 
 
 def initial_patch(spacing: Sequence[float]) -> list[int]:

@@ -6,7 +6,7 @@ and `PlainConvUNet` of dynamic-network-architectures 0.4.4.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal, Self
 
 from resenc_plans.errors import ConfigurationError
@@ -281,6 +281,19 @@ def _blocks(arguments: UNetArguments) -> tuple[str, PerStage]:
         return "n_blocks_per_stage", arguments.n_blocks_per_stage
     assert isinstance(arguments, PlainConvUNetArguments)
     return "n_conv_per_stage", arguments.n_conv_per_stage
+
+
+@cache
+def planned_operators(dim: int) -> Operators:
+    """The layers of every network that nnU-Net plans."""
+    return Operators(
+        conv_op=f"torch.nn.modules.conv.Conv{dim}d",
+        conv_bias=True,
+        norm_op=f"torch.nn.modules.instancenorm.InstanceNorm{dim}d",
+        norm_op_kwargs=FrozenDict({"eps": 1e-05, "affine": True}),
+        nonlin="torch.nn.LeakyReLU",
+        nonlin_kwargs=FrozenDict({"inplace": True}),
+    )
 
 
 def _operators(arguments: UNetArguments, extra: Mapping[str, Any]) -> Operators:

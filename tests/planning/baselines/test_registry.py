@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from resenc_plans import Baseline, find_baseline, register_baseline
-from resenc_plans.errors import PlanningError
+from resenc_plans.errors import PlanningError, UsageError
 from resenc_plans.planning.baselines import registry
 from resenc_plans.planning.baselines.networks import architecture
 from resenc_plans.planning.baselines.sizes import SizesRecipe
@@ -39,6 +39,8 @@ def test_an_unknown_name_gets_the_nearest() -> None:
         find_baseline("mednext-l")
     with pytest.raises(PlanningError, match="Known baselines: nnu-net, resenc-m"):
         find_baseline("xyz")
+    with pytest.raises(UsageError, match="such as 'mednext-l-k3'"):
+        find_baseline(3)  # type: ignore[arg-type]
 
 
 def test_one_s_own_baseline_makes_plans() -> None:

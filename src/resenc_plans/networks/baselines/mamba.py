@@ -61,7 +61,7 @@ class Mamba(nn.Module):
         kind = torch.float64 if x.dtype == torch.float64 else torch.float32
         delta = softplus(step.to(kind) + self.dt_proj.bias.to(kind).unsqueeze(1))
         rates = -torch.exp(self.A_log.to(kind))
-        y = selective_scan(u, delta, rates, b.transpose(1, 2), c.transpose(1, 2), self.D)
+        y = selective_scan(u, delta, a=rates, b=b.transpose(1, 2), c=c.transpose(1, 2), d=self.D)
         y = y * silu(z.to(kind))
         result: Tensor = self.out_proj(y.transpose(1, 2).to(u.dtype))
         return result

@@ -17,14 +17,13 @@ from resenc_plans.networks.unet.initialization import initialize_module
 from resenc_plans.networks.unet.layers import LayerFactory, layer_factory
 from resenc_plans.networks.unet.residual import ResidualEncoder
 from resenc_plans.plans.architectures import PerStage, PerStageAndAxis
-from resenc_plans.plans.frozen import FrozenDict
 from resenc_plans.plans.known_networks import UMAMBA_VARIANTS, umamba_strides
 from resenc_plans.plans.unet import (
-    Operators,
     ResidualBlocks,
     UNet,
     per_stage,
     per_stage_and_axis,
+    planned_operators,
 )
 
 
@@ -106,7 +105,7 @@ class UMamba(nn.Module):
             decoder_convolutions=per_stage(
                 "n_conv_per_stage_decoder", n_conv_per_stage_decoder or decoder_blocks, stages - 1
             ),
-            operators=_operators(dim),
+            operators=planned_operators(dim),
         )
         layers = layer_factory(unet.operators)
         self.variant, self.generation = variant, generation
@@ -255,14 +254,3 @@ def _tokens(unet: UNet, patch_size: Sequence[int] | None) -> list[tuple[int, boo
         (count, True) if count <= width else (width, False)
         for count, width in zip(voxels, unet.features, strict=True)
     ]
-
-
-def _operators(dim: int) -> Operators:
-    return Operators(
-        conv_op=f"torch.nn.Conv{dim}d",
-        conv_bias=True,
-        norm_op=f"torch.nn.InstanceNorm{dim}d",
-        norm_op_kwargs=FrozenDict({"eps": 1e-5, "affine": True}),
-        nonlin="torch.nn.LeakyReLU",
-        nonlin_kwargs=FrozenDict({"inplace": True}),
-    )

@@ -2,7 +2,7 @@
 
 from difflib import get_close_matches
 
-from resenc_plans.errors import PlanningError
+from resenc_plans.errors import PlanningError, expect_type
 from resenc_plans.planning.baselines.baseline import Baseline
 from resenc_plans.planning.baselines.table import BASELINES
 
@@ -37,7 +37,10 @@ def find_baseline(name: str) -> Baseline:
     ------
     PlanningError
         There is none; the message suggests the nearest.
+    UsageError
+        `name` is no string.
     """
+    expect_type(name, str, "name", "the name of a baseline, such as 'mednext-l-k3'")
     by_name = {_folded(known.plans_name): known for known in baselines()}
     by_name |= {_folded(known.name): known for known in baselines()}
     if _folded(name) in by_name:
