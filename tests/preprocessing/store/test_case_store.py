@@ -199,6 +199,21 @@ def test_an_array_larger_than_any_case_is_not_opened(tmp_path: Path) -> None:
         CaseStore(tmp_path)["case_1"]
 
 
+def test_an_array_that_claims_more_than_it_holds_is_not_opened(tmp_path: Path) -> None:
+    write_case(tmp_path, "case_1", case(), PATCH)
+    labels = tmp_path / "case_1_seg.b2nd"
+    shape = CaseStore(tmp_path)["case_1"].labels.shape
+    stored, claimed = (
+        b"".join(b"\xd3" + size.to_bytes(8, "big") for size in sizes)
+        for sizes in (shape, (2**21 + 1, *shape[1:]))
+    )
+    content = labels.read_bytes()
+    assert stored in content
+    labels.write_bytes(content.replace(stored, claimed))
+    with pytest.raises(FileError, match=r"case_1_seg\.b2nd: .*values that its header claims"):
+        CaseStore(tmp_path)["case_1"]
+
+
 @pytest.mark.parametrize("places", [{1: "x"}, {1: np.zeros((3, 3), int)}, {1: np.ones((2, 4))}])
 def test_class_locations_of_another_kind_are_named(tmp_path: Path, places: object) -> None:
     write_case(tmp_path, "case_1", case(), PATCH)

@@ -115,8 +115,16 @@ def open_array(path: Path, remedy: str = "Preprocess the case again.") -> Stored
     try:
         array = blosc2.open(str(path), mode="r", dparams={"nthreads": 1}, **mapping)
         stored = StoredArray(path, array, remedy)
+        grid = zip(array.shape, array.chunks, strict=True)
+        chunks = prod(-(-size // max(1, of_chunk)) for size, of_chunk in grid)
+        is_whole = chunks == array.schunk.nchunks
     except Exception as error:  # blosc2 raises anything on damaged bytes
         raise FileError(f"{path}: cannot be opened ({first_line(error)}). {remedy}") from None
+    if not is_whole:  # blosc2 would allocate what the header claims
+        raise FileError(
+            f"{path}: cannot be opened (it does not hold the {shown(stored.shape)} values that "
+            f"its header claims). {remedy}"
+        )
     if stored.dtype.kind not in "fiu" or prod(stored.shape) > MAX_VOXELS:
         raise FileError(
             f"{path}: cannot be opened: {shown(stored.shape)} values of {stored.dtype} are no "
