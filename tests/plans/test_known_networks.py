@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 
 from resenc_plans.errors import ConfigurationError
-from resenc_plans.plans.known_networks import check_patch, is_head, resolutions_of
+from resenc_plans.plans.known_networks import (
+    KnownNetwork,
+    Resolutions,
+    check_patch,
+    find_network,
+    is_head,
+    register_network,
+    resolutions_of,
+)
 from tests.networks.configurations import configuration, plain
 
 MONAI = "monai.networks.nets"
@@ -95,3 +103,30 @@ def test_heads_are_known_by_the_names_of_their_parameters(
     name: str, parameter: str, expected: bool
 ) -> None:
     assert is_head(parameter, name) is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("SwinUNETR", {"norm_name": {}}),
+        ("SwinUNETR", {"norm_name": [1]}),
+        ("SwinUNETR", {"patch_size": "2"}),
+        ("SwinUNETR", {"patch_size": 0}),
+        ("SegResNetDS", {"resolution": [1, 1]}),
+        ("DiNTS", {"num_depths": -3}),
+        ("DiNTS", {"num_depths": 10**9}),
+    ],
+)
+def test_arguments_that_make_no_resolutions_are_an_error_in_words(
+    name: str, arguments: dict[str, Any]
+) -> None:
+    config = configuration(f"{MONAI}.{name}", arguments, (64, 64, 64))
+    with pytest.raises(ConfigurationError, match="do not fit"):
+        check_patch(config)
+
+
+def test_a_network_of_monais_is_found_by_every_import_path() -> None:
+    network = KnownNetwork(lambda config: Resolutions(((1,) * config.dim,), 1))
+    register_network("monai.networks.nets.own.Own", network)
+    assert find_network("monai.networks.nets.Own") is network
+    assert find_network("monai.networks.nets.own.Own") is network

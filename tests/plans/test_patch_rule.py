@@ -26,3 +26,8 @@ def test_a_fault_names_the_nearest_patch() -> None:
     assert "lowest stage has one voxel" in (rule.fault((16, 32, 32)) or "")
     assert "nearest that it takes: [32, 32, 32]" in (rule.fault((16, 32, 32)) or "")
     assert PatchRule((16, 16, 16)).fault((16, 16, 16)) is None
+
+
+def test_the_nearest_size_only_grows_where_the_lowest_stage_is_too_small() -> None:
+    rule = PatchRule((16, 16, 16), lowest_voxels=30)
+    assert rule.nearest((48, 16, 48)) == (48, 16, 160)

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from math import floor, log2
 from typing import Any
 
-from resenc_plans.errors import ConfigurationError
+from resenc_plans.errors import ConfigurationError, shown
 from resenc_plans.plans.architectures import Architecture, OtherArchitecture
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.patch_rule import PatchRule
@@ -33,6 +33,8 @@ UMAMBA_VARIANTS = ("none", "bot", "enc")
 
 NNFORMER_PATCHES = {"tumor": (128, 128, 128), "synapse": (64, 128, 128)}
 """Patches of nnFormer's variants as they were published."""
+
+MAX_HALVINGS = 16
 
 _NNFORMER_STRIDES: dict[str, Sizes] = {
     "tumor": ((1, 1, 1), *((2, 2, 2),) * 5),
@@ -96,14 +98,18 @@ class KnownNetwork:
 
 def register_network(class_name: str, network: KnownNetwork) -> None:
     """Let it be known what the networks are like that configurations name `class_name`."""
-    _NETWORKS[class_name] = network
+    _NETWORKS[_key(class_name)] = network
 
 
 def find_network(class_name: str) -> KnownNetwork | None:
     """What is known of the networks of a class; None where nothing is."""
-    if class_name.startswith(_MONAI):
-        class_name = _MONAI + class_name.rpartition(".")[2]
-    return _NETWORKS.get(class_name)
+    return _NETWORKS.get(_key(class_name))
+
+
+def _key(class_name: str) -> str:
+    """A class by its import path, MONAI's by the shortest."""
+    is_monai = class_name.startswith(_MONAI)
+    return _MONAI + class_name.rpartition(".")[2] if is_monai else class_name
 
 
 def is_known(architecture: Architecture) -> bool:
@@ -138,10 +144,13 @@ def resolutions_of(config: ResolvedConfiguration) -> Resolutions:
             "3d_fullres."
         )
     try:
-        return network.resolutions(config)
+        resolutions = network.resolutions(config)
+        if not all(_is_stride(step, config.dim) for step in resolutions.strides):
+            raise ValueError(f"they make strides of {shown(resolutions.strides)}")
+        return resolutions
     except ConfigurationError as error:
         raise config.error(f"architecture.arch_kwargs.{error}") from None
-    except (TypeError, ValueError, ArithmeticError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         raise config.error(f"architecture.arch_kwargs do not fit {name}: {error}.") from error
 
 
@@ -196,8 +205,15 @@ def _halved(
     lowest_voxels: int = 1,
 ) -> Resolutions:
     """Every axis is halved so many times."""
+    if not 0 <= times <= MAX_HALVINGS:
+        raise ValueError(f"{times} halvings of the image are impossible")
     strides = ((1,) * config.dim, *(((2,) * config.dim,) * times))
     return Resolutions(strides, outputs, weights, lowest_voxels)
+
+
+def _is_stride(step: Any, dim: int) -> bool:
+    """Whether a step has a whole number from 1 on for each axis."""
+    return len(step) == dim and all(isinstance(size, int) and size >= 1 for size in step)
 
 
 def _halves(outputs: int) -> tuple[float, ...]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 from math import prod
 
 
@@ -66,10 +65,8 @@ class PatchRule:
             reversed(axes),
             key=lambda axis: abs(size[axis] + self.multiples[axis] - patch_size[axis]),
         )
-        for voxels in count(2):
-            size[axis] = voxels * self.multiples[axis]
-            if self._lowest_voxels(size) >= self.lowest_voxels:
-                break
+        while self._lowest_voxels(size) < self.lowest_voxels:
+            size[axis] += self.multiples[axis]
         return tuple(size)
 
     def _lowest_voxels(self, patch_size: Sequence[int]) -> int:
