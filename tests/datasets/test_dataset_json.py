@@ -161,3 +161,16 @@ def test_silly_values_are_refused_in_a_message_of_a_few_lines(
     with pytest.raises(DatasetError, match=key) as error:
         DatasetJson.from_dict(document(**changes))
     assert len(str(error.value)) < 2500
+
+
+def test_labels_may_be_called_as_types_are() -> None:
+    with pytest.raises(DatasetError) as caught:
+        DatasetJson.from_dict(
+            {**document(), "labels": {"background": 0, "other": "x", "a[1]": "y"}}
+        )
+    assert "labels.other" in str(caught.value)
+    assert "labels.a[1]" in str(caught.value)
+
+
+def test_a_validated_document_keeps_itself() -> None:
+    assert DatasetJson.model_validate(document()).to_dict() == document()

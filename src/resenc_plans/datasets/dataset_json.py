@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
@@ -153,7 +152,6 @@ class DatasetJson(Document):
             model = cls.model_validate(document)
         except ValidationError as error:
             raise DatasetError(f"{source}: {'; '.join(sentences(error))}.") from None
-        model._document = deepcopy(dict(document))
         model._source = source
         return model
 

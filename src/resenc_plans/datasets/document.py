@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
-from pydantic import ConfigDict, PrivateAttr
+from pydantic import ConfigDict, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
 from resenc_plans.datasets.checked_model import CheckedModel
 
@@ -17,13 +17,13 @@ class Document(CheckedModel):
     _remedy: ClassVar[str] = "Make another: {model}.from_dict({{**document.to_dict(), ...}})."
     _document: dict[str, Any] = PrivateAttr(default_factory=dict)
 
-    if not TYPE_CHECKING:
-
-        def __init__(self, /, **values: Any) -> None:
-            super().__init__(**values)
-            self._document = deepcopy(values)
-
-        __init__.__pydantic_base_init__ = True
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_document(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        model = handler(values)
+        if isinstance(values, Mapping):
+            model._document = deepcopy(dict(values))
+        return model
 
     def to_dict(self) -> dict[str, Any]:
         """The document as it was read or made: same keys, order and values."""

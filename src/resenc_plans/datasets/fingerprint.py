@@ -147,11 +147,9 @@ class Fingerprint(Document):
                 f"{source}: a fingerprint is a JSON object, this is a {type(document).__name__}."
             )
         try:
-            fingerprint = cls.model_validate(document)
+            return cls.model_validate(document)
         except ValidationError as error:
             raise FingerprintError(f"{source}: {_describe(error)}") from None
-        fingerprint._document = dict(document)
-        return fingerprint
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fingerprint as nnU-Net writes it, whole or not at all."""

@@ -43,7 +43,9 @@ _BRANCHES = {
     *("residual", "plain", "other", "int", "float", "constrained-int"),
     *("SGD", "AdamW", "polynomial", "cosine", "dice_cross_entropy", "dice_focal"),
 }
-"""Names of union members that Pydantic puts into a location; no key of a file is called so."""
+"""Names of union members that Pydantic puts into a location."""
+_NAMED_BY_USERS = {"labels", "channel_names", "dataset", "configurations"}
+"""Objects whose keys may be called anything."""
 
 
 def sentences(error: ValidationError, known: Iterable[str] = ()) -> tuple[str, ...]:
@@ -86,10 +88,10 @@ def location(parts: tuple[Any, ...]) -> str:
     'configurations.3d_fullres.patch_size[0]'
     """
     text = ""
-    for part in parts:
+    for before, part in zip((None, *parts), parts, strict=False):
         if isinstance(part, int):
             text += f"[{part}]"
-        elif part not in _BRANCHES and "[" not in part:
+        elif before in _NAMED_BY_USERS or (part not in _BRANCHES and "[" not in part):
             key = part if len(part) <= MAX_VALUE else f"{part[: MAX_VALUE - 3]}..."
             text += f".{key}" if text else key
     return text
