@@ -80,6 +80,7 @@ def test_all_baselines_are_planned_that_can_be(run: Callable[..., Done], dataset
         (["--baseline", "all", "--name", "Mine"], "omit --name"),
         (["--baseline", "swin-unetr"], "pip install 'resenc-plans[monai]'"),
         (["--patch-size", "64,64,64"], "--patch-size is for --baseline"),
+        (["--batch-size", "1"], "--batch-size is for --baseline"),
         (["--batch-size", "4"], "--batch-size is for --baseline"),
     ],
 )

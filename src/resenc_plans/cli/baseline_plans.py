@@ -57,7 +57,7 @@ def create_baselines(
             planned = baseline.plan(
                 writing.fingerprint, writing.dataset, settings, provenance=provenance
             )
-            writing.write(planned.plans, lambda _: None)
+            problems += writing.write(planned.plans, lambda _: None)
         except ResencPlansError as error:
             problems.append(CaseProblem(baseline.name, str(error)))
             continue
@@ -73,12 +73,13 @@ def _create(
 ) -> None:
     planned = baseline.plan(writing.fingerprint, writing.dataset, settings, provenance=provenance)
     _note(planned.remarks)
-    writing.write(planned.plans, partial(_print, planned, writing))
+    problems = writing.write(planned.plans, partial(_print, planned, writing))
     if baseline.unknown or baseline.differences:
         say(
             f"{baseline.title}: {baseline.nearness}. `resenc-plans baselines {baseline.name}` says "
             "how these plans differ from the study's and what is not known."
         )
+    end_with(problems)
 
 
 def _print(planned: "BaselinePlans", writing: PlansWriting, target: Path) -> None:

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resenc_plans.cli.render import end_with, note, say
+from resenc_plans.cli.render import note, say
 from resenc_plans.errors import PlanningError
 
 if TYPE_CHECKING:
     from resenc_plans.cli.scope import Scope
     from resenc_plans.datasets.dataset import Dataset
     from resenc_plans.datasets.fingerprint import Fingerprint
+    from resenc_plans.execution.cases import CaseProblem
     from resenc_plans.plans.plans import Plans
 
 
@@ -28,8 +29,10 @@ class PlansWriting:
     preprocess: bool
     workers: int | None
 
-    def write(self, plans: "Plans", show: Callable[[Path], None]) -> None:
+    def write(self, plans: "Plans", show: Callable[[Path], None]) -> "list[CaseProblem]":
         """Write plans, or print what would be written; `show(path)` prints what they are.
+
+        Returns the cases that could not be preprocessed, where that is asked for.
 
         Raises
         ------
@@ -61,7 +64,7 @@ class PlansWriting:
                 note("Without --overwrite this would be refused.")
         if self.dry_run:
             say(f"Would write {target} (--dry-run).")
-            return
+            return []
         if is_new:
             say(f"Wrote {self.scope.fingerprint}.")
         say(f"Wrote {target}.")
@@ -71,9 +74,10 @@ class PlansWriting:
 
             planned = list(plans.configurations)
             written = Plans.load(target)
-            end_with(
-                preprocess_cases(self.scope, self.dataset, written, planned, workers=self.workers)
+            return preprocess_cases(
+                self.scope, self.dataset, written, planned, workers=self.workers
             )
+        return []
 
     def _target(self, name: str) -> Path:
         from resenc_plans.files import inside, part_of_path

@@ -119,6 +119,27 @@ def create_plans(
     return result.plans
 
 
+def planning_input(
+    fingerprint: Fingerprint | Mapping[str, Any], dataset: Dataset | DatasetJson | Mapping[str, Any]
+) -> tuple[Fingerprint, Dataset | DatasetJson]:
+    """What plans are made from; mappings are what the JSON files hold.
+
+    Raises
+    ------
+    FingerprintError, DatasetError
+        A mapping is not what it should be.
+    UsageError
+        One is of another kind.
+    """
+    if isinstance(fingerprint, Mapping):
+        fingerprint = Fingerprint.from_dict(fingerprint)
+    if isinstance(dataset, Mapping):
+        dataset = DatasetJson.from_dict(dataset)
+    expect_type(fingerprint, Fingerprint, "fingerprint", "one, such as Fingerprint.load(path)")
+    expect_type(dataset, (Dataset, DatasetJson), "dataset", "one, such as Dataset.load(path)")
+    return fingerprint, dataset
+
+
 def plan_dataset(
     fingerprint: Fingerprint | Mapping[str, Any],
     dataset: Dataset | DatasetJson | Mapping[str, Any],
@@ -136,12 +157,7 @@ def plan_dataset(
     FingerprintError, DatasetError
         A mapping is not what it should be.
     """
-    if isinstance(fingerprint, Mapping):
-        fingerprint = Fingerprint.from_dict(fingerprint)
-    if isinstance(dataset, Mapping):
-        dataset = DatasetJson.from_dict(dataset)
-    expect_type(fingerprint, Fingerprint, "fingerprint", "one, such as Fingerprint.load(path)")
-    expect_type(dataset, (Dataset, DatasetJson), "dataset", "one, such as Dataset.load(path)")
+    fingerprint, dataset = planning_input(fingerprint, dataset)
     described = dataset.json if isinstance(dataset, Dataset) else dataset
     if dataset_name is None:
         dataset_name = dataset.name if isinstance(dataset, Dataset) else "Dataset000_Unnamed"

@@ -9,7 +9,7 @@ import pytest
 
 from resenc_plans import create_plans
 from resenc_plans.datasets.dataset_json import DatasetJson
-from resenc_plans.errors import PlanningError
+from resenc_plans.errors import PlanningError, UsageError
 from resenc_plans.planning.baselines.baseline import Baseline, BaselineSettings
 from resenc_plans.planning.baselines.registry import baselines, find_baseline
 from resenc_plans.plans.plans import Plans
@@ -136,6 +136,7 @@ def test_a_network_that_follows_its_patch_gets_it_rounded_up() -> None:
         ("swin-unetr", {"patch_size": (32, 32, 32)}, r"one voxel.*\[32, 32, 64\]"),
         ("mednext-s-k3", {"patch_size": (24, 32, 32)}, "not a multiple of"),
         ("swin-unetr", {"patch_size": (64, 64)}, "three whole numbers"),
+        ("swin-unetr", {"patch_size": 64}, "three whole numbers"),
         ("swin-unetr", {"patch_size": (64, 64, 0)}, "three whole numbers"),
         ("swin-unetr", {"patch_size": (64, 64, 10**400)}, "three whole numbers"),
         ("swin-unetr", {"batch_size": 0}, "whole number of samples"),
@@ -178,3 +179,14 @@ def test_what_one_should_know_is_remarked() -> None:
     assert "6 channels; it was published for at most 4" in remarks[0]
     assert "mostly padding" in remarks[1]
     assert find_baseline("mednext-l-k3").plan(fingerprint((99, 160, 160)), DATASET).remarks == ()
+
+
+def test_images_of_one_slice_at_the_recipe_s_spacing_are_refused() -> None:
+    thin = fingerprint((2, 64, 64), (0.3, 1.0, 1.0))
+    with pytest.raises(PlanningError, match="have one slice"):
+        find_baseline("mednext-l-k3").create_plans(thin, DATASET)
+
+
+def test_what_is_no_fingerprint_is_named() -> None:
+    with pytest.raises(UsageError, match="fingerprint="):
+        find_baseline("stu-net-s").create_plans("file.json", DATASET)  # type: ignore[arg-type]

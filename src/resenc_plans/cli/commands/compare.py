@@ -188,7 +188,7 @@ def _print(table: "Table") -> None:
 
 
 def _budgets(texts: list[str] | None) -> dict[str, str]:
-    """The budgets of `--budgets NAME=35h,22.7GB`."""
+    """The budgets of `--budget NAME=35h,22.7GB`."""
     pairs = [text.rpartition("=") for text in texts or ()]
     bad = next((pair for pair in pairs if not pair[0]), None)
     if bad is not None:
@@ -196,4 +196,7 @@ def _budgets(texts: list[str] | None) -> dict[str, str]:
             f"--budget {bad[2]!r}: a method's name and its budget are needed, such as "
             "mine=35h,22.7GB."
         )
-    return {name: budget for name, _, budget in pairs}
+    budgets = {name: budget for name, _, budget in pairs}
+    if len(budgets) < len(pairs):
+        raise UsageError("--budget names a method twice. Give the budget of each once.")
+    return budgets

@@ -231,16 +231,16 @@ def _say_published(priced: "dict[str, _Priced]") -> None:
     """What the study found, where plans are those of one of its systems."""
     from resenc_plans.planning.baselines.registry import baselines
 
-    for name, one in priced.items():
-        plans = one.network.config.plans.name
-        baseline = next((known for known in baselines() if known.plans_name == plans), None)
-        published = baseline and baseline.published
-        if name == "3d_fullres" and published:
-            say(
-                f"Published of {published.system}: {published.vram_gb:g} GB and "
-                f"{published.hours:g} hours, means of six datasets on an A100 40 GB (nnU-Net "
-                "Revisited, arXiv 2404.09556)."
-            )
+    if "3d_fullres" not in priced:
+        return
+    plans = priced["3d_fullres"].network.config.plans.name
+    baseline = next((known for known in baselines() if known.plans_name == plans), None)
+    published = baseline and baseline.published
+    if published:
+        say(
+            f"Published of {published.system}: {published.vram_gb:g} GB and {published.hours:g} "
+            "hours, means of six datasets on an A100 40 GB (nnU-Net Revisited, arXiv 2404.09556)."
+        )
 
 
 def _explain_estimates(costs: "Sequence[Cost]") -> None:

@@ -21,7 +21,7 @@ from resenc_plans.cli.options import (
 )
 from resenc_plans.cli.plans_table import print_configurations
 from resenc_plans.cli.plans_writing import PlansWriting
-from resenc_plans.cli.render import note, print_commands, say
+from resenc_plans.cli.render import end_with, note, print_commands, say
 from resenc_plans.errors import UsageError
 from resenc_plans.folders import FINGERPRINT_JSON
 from resenc_plans.reprs import numbers
@@ -199,7 +199,7 @@ def create(
     if settings.fit_gb is not None:
         unfitted = replace(settings, fit_gb=None, name=None)
         _compare_with_preset(result, plan_dataset(job.fingerprint, job.dataset, unfitted))
-    job.write(result.plans, partial(_print, result, job.dataset))
+    end_with(job.write(result.plans, partial(_print, result, job.dataset)))
 
 
 _PRESETS_ONLY = ("preset", "gpu_memory_gb", "fit_gb", "batch_cap", "transpose")
@@ -211,7 +211,8 @@ def _refuse_contradictions(context: typer.Context, baseline: str | None) -> None
     foreign = _BASELINES_ONLY if baseline is None else _PRESETS_ONLY
     names = option_names(context.command.params)
     for key in foreign:
-        if context.params[key] in (None, True):
+        value = context.params[key]
+        if value is None or value is True:
             continue
         if baseline is None:
             raise UsageError(

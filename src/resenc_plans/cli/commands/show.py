@@ -56,10 +56,11 @@ def _show_overview(plan: "Plans") -> None:
     say(f"{plan.name} for {document.dataset_name or 'an unnamed dataset'}", style="bold")
     made_by = document.experiment_planner_used or "an unknown planner"
     provenance = plan.header.document.get(PROVENANCE)
-    if isinstance(provenance, Mapping) and "baseline" in provenance:
-        made_by += f" for baseline {provenance['baseline']}"
-    elif isinstance(provenance, Mapping):
-        made_by += f", {provenance['gpu_memory_gb']} GB"
+    recorded = provenance if isinstance(provenance, Mapping) else {}
+    if "baseline" in recorded:
+        made_by += f" for baseline {recorded['baseline']}"
+    elif "gpu_memory_gb" in recorded:
+        made_by += f", {recorded['gpu_memory_gb']} GB"
     say(f"{plan.source}: made by {made_by}")
     rows = []
     for name, written in plan.configurations.items():

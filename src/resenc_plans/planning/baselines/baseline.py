@@ -14,7 +14,12 @@ from resenc_plans.errors import PlanningError, shown
 from resenc_plans.planning.baselines.networks import NetworkRecipe, planned_unet
 from resenc_plans.planning.baselines.sizes import Sizes, SizesRecipe
 from resenc_plans.planning.fitting import planned_network
-from resenc_plans.planning.planner import PlanningResult, plan_dataset, refuse_errors
+from resenc_plans.planning.planner import (
+    PlanningResult,
+    plan_dataset,
+    planning_input,
+    refuse_errors,
+)
 from resenc_plans.planning.presets import find_preset, presets
 from resenc_plans.planning.published import PublishedResult, published_results
 from resenc_plans.planning.settings import PlanningSettings
@@ -252,10 +257,7 @@ class Baseline:
             A mapping is not what it should be.
         """
         self.require()
-        if isinstance(fingerprint, Mapping):
-            fingerprint = Fingerprint.from_dict(fingerprint)
-        if isinstance(dataset, Mapping):
-            dataset = DatasetJson.from_dict(dataset)
+        fingerprint, dataset = planning_input(fingerprint, dataset)
         self._check(settings)
         self._refuse_slices(fingerprint, settings)
         standard = PlanningSettings(preset=self.sizes.preset, name=settings.name or self.plans_name)
@@ -267,8 +269,9 @@ class Baseline:
             dataset_name=dataset_name,
             provenance=provenance,
         )
+        if FULLRES not in planned.plans.configurations:
+            self._refuse_one_slice(settings)
         document, remarks = self._document(planned, settings)
-        remarks += self._remarks(document, dataset)
         if not settings.own_data:
             is_standard = spacing is None or list(spacing) == target_spacing(fingerprint).tolist()
             _share_data(document, None if is_standard else spacing)
@@ -280,16 +283,22 @@ class Baseline:
             rule = resolutions_of(config).patch_rule
             if rule.fault(config.patch_size) is not None:
                 nearest = list(rule.nearest(config.patch_size))
+                remarks.append(
+                    f"The patch {numbers(config.patch_size)} is changed to {numbers(nearest)}, the "
+                    "nearest that the network takes."
+                )
                 document["configurations"][FULLRES]["patch_size"] = nearest
                 plans = Plans.from_dict(document, planned.plans.source)
+        remarks += self._remarks(document, dataset)
         refuse_errors(plans, dataset)
         return BaselinePlans(plans, self, tuple(remarks))
 
     def _check(self, settings: BaselineSettings) -> None:
         patch, batch = settings.patch_size, settings.batch_size
-        if patch is not None and not (len(patch) == 3 and all(map(_is_size, patch))):
+        is_patch = isinstance(patch, Sequence) and len(patch) == 3 and all(map(_is_size, patch))
+        if patch is not None and not is_patch:
             raise PlanningError(
-                f"The patch size is {shown(tuple(patch))}: three whole numbers of voxels are "
+                f"The patch size is {shown(patch)}: three whole numbers of voxels are "
                 f"needed, at most {MAX_SIZE:,} each."
             )
         if batch is not None and not _is_size(batch):
@@ -314,6 +323,9 @@ class Baseline:
         coarsest = axis_order(spacing.tolist())[0][0]
         if resampled_median_shape(fingerprint, spacing)[coarsest] > 1:
             return
+        self._refuse_one_slice(settings)
+
+    def _refuse_one_slice(self, settings: BaselineSettings) -> None:
         if 2 not in self.dims:
             raise PlanningError(
                 f"{self.name} is three-dimensional, but the images have one slice. For slices "
