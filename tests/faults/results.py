@@ -11,9 +11,9 @@ from typing import Any
 
 from resenc_plans.inference.folder import ARGUMENTS_JSON
 from resenc_plans.preprocessing.store.manifest import MANIFEST
+from resenc_plans.runs.checkpoint import OWN_KEY
 from resenc_plans.runs.run_cost import COST_JSON
 from resenc_plans.runs.run_folder import METRICS, PROGRESS_PNG, TRAINING_LOG
-from resenc_plans.training.checkpointing import OWN_KEY
 
 TIMES = {"begun", "ended", "waited", "epoch_seconds", "mtime_ns"}
 TIMES |= {"epoch_start_timestamps", "epoch_end_timestamps"}

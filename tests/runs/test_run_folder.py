@@ -1,5 +1,7 @@
 """The files of a training lie in its model's folder."""
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from resenc_plans import Dataset, Plans
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.errors import FileError
 from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.runs.checkpoint import OWN_KEY, Checkpoint, save_checkpoint
 from resenc_plans.runs.model_folder import ModelFolder
 from resenc_plans.runs.run_folder import RunFolder
 from tests.plans.documents import document
@@ -105,3 +108,47 @@ def test_lines_of_metrics_that_are_damaged_or_too_late_are_dropped(tmp_path: Pat
         stream.write(b'\xff\xfe\n{"epoch": "one"}\n[]\n{"epoch": 1')
     run.keep_records(2)
     assert path.read_text() == '{"epoch": 0}\n{"epoch": 1}\n'
+
+
+@dataclass(frozen=True)
+class Written:
+    """A checkpoint of a run that began at a time, and when the file was last changed."""
+
+    begun: float
+    epochs: int
+    iteration: int
+    changed: int
+
+    def save(self, path: Path) -> None:
+        starts = [self.begun + epoch for epoch in range(self.epochs)]
+        logging, own = {"epoch_start_timestamps": starts}, {OWN_KEY: {"iteration": self.iteration}}
+        save_checkpoint(
+            path, Checkpoint({}, None, None, logging, None, self.epochs, {}, "T", None, own)
+        )
+        os.utime(path, (self.changed, self.changed))
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "name"),
+    [
+        ({"latest": Written(5, 2, 7, 1), "best": Written(5, 2, 0, 9)}, "latest"),
+        ({"latest": Written(5, 2, 0, 9), "best": Written(5, 3, 0, 1)}, "best"),
+        ({"final": Written(5, 3, 0, 1), "best": Written(5, 3, 0, 9)}, "final"),
+        ({"latest": Written(5, 0, 7, 9), "best": Written(5, 1, 0, 1)}, "best"),
+        ({"final": Written(5, 9, 0, 9), "latest": Written(20, 2, 0, 1)}, "latest"),
+        ({"final": Written(5, 9, 0, 1), "latest": None}, "latest"),
+    ],
+    ids=["batches", "epochs", "equal", "first-epoch", "begun-again-in-place", "damaged"],
+)
+def test_a_run_is_resumed_where_it_is_furthest_whatever_the_times_of_the_files(
+    tmp_path: Path, checkpoints: dict[str, Written | None], name: str
+) -> None:
+    run = RunFolder(tmp_path / "model", 0)
+    run.path.mkdir(parents=True)
+    for key, written in checkpoints.items():
+        path = run.checkpoint(f"checkpoint_{key}.pth")
+        if written is None:
+            path.write_bytes(b"damaged")
+        else:
+            written.save(path)
+    assert run.resumable() == run.checkpoint(f"checkpoint_{name}.pth")

@@ -19,7 +19,7 @@ def refuse_to_replace(folder: RunFolder) -> None:
     TrainingError
         It has. The message says how to continue it, and how to begin anew.
     """
-    if folder.resumable() is None:
+    if not folder.checkpoints():
         return
     is_trained = folder.checkpoint(FINAL_CHECKPOINT).is_file()
     raise TrainingError(

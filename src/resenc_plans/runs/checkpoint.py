@@ -5,6 +5,7 @@ tensors, plain containers, numbers and numpy's scalars and arrays are let throug
 anything else is refused.
 """
 
+import math
 import os
 import pickle
 import zipfile
@@ -21,6 +22,9 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 from resenc_plans.errors import FileError, ModelError, first_line
 from resenc_plans.files import check_regular, is_zip, replace_file
 from resenc_plans.safe_pickle import NUMPY_GLOBALS
+
+OWN_KEY = "resenc_plans"
+"""The key of a checkpoint that holds what nnU-Net does not know."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,18 @@ class Checkpoint:
     trainer_name: str
     inference_allowed_mirroring_axes: tuple[int, ...] | None
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def progress(self) -> tuple[float, int, int]:
+        """When the run began, epochs, and batches of the next one: the greater, the further.
+
+        Of two runs in one folder, which nnU-Net leaves, the later one counts. A checkpoint of the
+        first epoch does not say when it began.
+        """
+        starts, own = self.logging.get("epoch_start_timestamps"), self.extra.get(OWN_KEY)
+        begun = starts[0] if isinstance(starts, list) and starts else -math.inf
+        iteration = own.get("iteration", 0) if isinstance(own, Mapping) else 0
+        return float(begun), int(self.current_epoch), int(iteration)
 
 
 _KEYS = {
@@ -100,8 +116,12 @@ _ALLOWED_GLOBALS: list[Any] = [
 """Beside torch's own: NumPy's numbers and arrays, in the form of `torch.serialization`."""
 
 
-def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Checkpoint:
+def load_checkpoint(
+    path: str | os.PathLike[str], device: str | torch.device = "cpu", *, mapped: bool = False
+) -> Checkpoint:
     """Read a checkpoint of nnU-Net or of ours, its tensors onto `device`.
+
+    Where it is `mapped`, tensors are read when they are used.
 
     Raises
     ------
@@ -118,7 +138,7 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
         raise ModelError(f"{path}: damaged, or not a checkpoint (not a zip archive).")
     try:
         with safe_globals(_ALLOWED_GLOBALS):
-            document = torch.load(path, map_location=device, weights_only=True)
+            document = torch.load(path, map_location=device, weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         names = _refused(path)
         if not names:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from resenc_plans.datasets.dataset import Dataset
-from resenc_plans.errors import FileError
+from resenc_plans.errors import FileError, ModelError
 from resenc_plans.execution.locks import lock
 from resenc_plans.execution.unfinished import remove_unfinished
 from resenc_plans.files import (
@@ -106,13 +106,22 @@ class RunFolder:
         }
 
     def resumable(self) -> Path | None:
-        """The checkpoint to resume from: the one written last; each holds a whole state.
+        """The checkpoint to resume from: that of the furthest state; each holds a whole one.
 
         nnU-Net takes the final one if it exists, even where a run that was prolonged, or started
-        again, has got further since.
+        again, has got further since. The times of the files decide only where one of them is
+        damaged, since a copy may not keep them.
         """
         written = self.checkpoints()
-        return max(written, key=lambda path: written[path][-1], default=None)
+        if len(written) < 2:
+            return next(iter(written), None)
+        from resenc_plans.runs.checkpoint import load_checkpoint
+
+        try:
+            progress = {path: load_checkpoint(path, mapped=True).progress for path in written}
+        except (ModelError, TypeError, ValueError):  # the latter of curves of other kinds
+            return max(written, key=lambda path: written[path][-1])
+        return max(written, key=progress.__getitem__)
 
     def move_aside(self) -> Path | None:
         """Move all that an earlier run has left to a folder in `replaced`; None if that is nothing.

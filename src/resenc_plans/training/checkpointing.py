@@ -22,6 +22,7 @@ from resenc_plans.plans.known_networks import is_head
 from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.checkpoint import (
+    OWN_KEY,
     Checkpoint,
     bare_weights,
     load_checkpoint,
@@ -33,8 +34,6 @@ from resenc_plans.training.batches.patch_geometry import mirroring_axes
 from resenc_plans.training.history import Epoch, from_logging, to_logging
 from resenc_plans.training.step import TrainingStep
 
-OWN_KEY = "resenc_plans"
-"""The key of a checkpoint that holds what nnU-Net does not know."""
 _MOMENTA = {"momentum_buffer", "exp_avg", "exp_avg_sq"}
 """What optimizers keep of each weight, in its shape."""
 

@@ -207,19 +207,19 @@ def _load(trainer: Trainer, *, resume: bool, pretrained: Path | None) -> Iterato
     """Load what the training starts from; yields what a person should know of it."""
     if trainer.outputs_note:
         yield trainer.outputs_note
-    checkpoint, ranks = trainer.folder.resumable(), trainer.ranks
+    has_checkpoint, ranks = bool(trainer.folder.checkpoints()), trainer.ranks
     if resume:
-        [seen] = ranks.total([float(checkpoint is not None)])
+        [seen] = ranks.total([float(has_checkpoint)])
         if 0 < seen < ranks.world:
             raise TrainingError(
                 f"{trainer.folder.path}: only {seen:.0f} of {ranks.world} processes see a "
                 "checkpoint there. All machines have to share the folder of results."
             )
-        if checkpoint is None:
+        if not has_checkpoint:
             yield f"{trainer.folder.path} has no checkpoint yet: training begins at the start."
         else:
             yield f"Resuming from {trainer.resume()}."
-    elif checkpoint is not None:
+    elif has_checkpoint:
         yield f"The earlier run of {trainer.folder.path} moves to {trainer.folder.replaced}."
     if pretrained is not None:
         name = trainer.run.config.architecture.network_class_name
