@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from resenc_plans import (
@@ -17,7 +18,7 @@ from resenc_plans import (
     plan_and_preprocess,
 )
 from resenc_plans.datasets.integrity import verify_dataset
-from resenc_plans.errors import ConfigurationError, UsageError
+from resenc_plans.errors import ConfigurationError, DatasetError, UsageError
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from tests.datasets.made import document as dataset_json
 from tests.plans.documents import document as plans_document
@@ -48,6 +49,26 @@ def test_an_argument_of_another_kind_is_named(mistake: str, config: ResolvedConf
     call, message = MISTAKES[mistake]
     with pytest.raises(UsageError, match=message):
         call(config)
+
+
+IMAGES = np.ones((1, 4, 4, 4), np.float32)
+CASES: dict[str, tuple[tuple[Any, ...], str]] = {
+    "images": (("x", None, {}), r"`images=` is no array of numbers"),
+    "segmentation": ((IMAGES, "x", {"spacing": (1, 1, 1)}), r"`labels=` is a str"),
+    "properties": ((IMAGES, None, None), r"`properties=` is None"),
+    "labels": ((IMAGES, None, {"spacing": (1, 1, 1)}, "a"), r"`dataset_labels=` is a str"),
+    "no spacing": ((IMAGES, None, {}), r"Spacing None: three lengths"),
+    "spacing of two": ((IMAGES, None, {"spacing": (1, 1)}), r"three lengths"),
+    "spacing of zero": ((IMAGES, None, {"spacing": (0, 1, 1)}), r"three lengths"),
+    "spacing of words": ((IMAGES, None, {"spacing": "one"}), r"three lengths"),
+}
+
+
+@pytest.mark.parametrize("mistake", CASES)
+def test_what_makes_no_case_is_named(mistake: str, config: ResolvedConfiguration) -> None:
+    arguments, message = CASES[mistake]
+    with pytest.raises((UsageError, DatasetError), match=message):
+        Preprocessor(config).preprocess_case(*arguments)
 
 
 @pytest.mark.parametrize("count", ["1", 1.5, True, 0, None, 10**12])

@@ -70,10 +70,6 @@ def network_input(
     PredictionError
         The previous stage's segmentation is missing, or the model takes none.
     """
-    if len(properties["spacing"]) != 3:
-        raise DatasetError(
-            f"Spacing {properties['spacing']}: three values are needed, mm along z, y, x."
-        )
     if config.previous_stage is not None and previous is None:
         raise PredictionError(
             f"{config.name}: needs the segmentation of this image by the previous stage, "

@@ -1,5 +1,6 @@
 """One case, from the images' grid to the configuration's: the steps of preprocessing in order."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -9,7 +10,13 @@ import numpy.typing as npt
 
 from resenc_plans.datasets.fingerprint import IntensityProperties
 from resenc_plans.datasets.labels import Labels
-from resenc_plans.errors import ConfigurationError, DatasetError, PlansError
+from resenc_plans.errors import (
+    ConfigurationError,
+    DatasetError,
+    PlansError,
+    UsageError,
+    expect_type,
+)
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.preprocessing.class_locations import (
     ClassKey,
@@ -123,9 +130,22 @@ def preprocess_case(
     ------
     DatasetError
         The case cannot be preprocessed: channels are missing, shapes differ, voxels are NaN, a
-        channel is constant, labels are unknown.
+        channel is constant, labels are unknown, there is no spacing.
+    UsageError
+        `images` or `labels` are no arrays of numbers, `properties` no mapping.
     """
-    own = np.array(images, dtype=np.float32)
+    expect_type(
+        properties,
+        Mapping,
+        "properties",
+        "a mapping with `spacing`, such as {'spacing': (2.0, 0.8, 0.8)}",
+    )
+    try:
+        own = np.array(images, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise UsageError("`images=` is no array of numbers. Give one, (c, z, y, x).") from None
+    if labels is not None:
+        expect_type(labels, np.ndarray, "labels", "an array (1, z, y, x)")
     return preprocess_in_place(own, labels, properties, recipe)
 
 
@@ -136,7 +156,8 @@ def preprocess_in_place(
     _check(images, labels, recipe)
     axes = recipe.transpose_forward
     images = images.transpose(0, *(axis + 1 for axis in axes))
-    spacing = tuple(properties["spacing"][axis] for axis in axes)
+    lengths = _spacing(properties)
+    spacing = tuple(lengths[axis] for axis in axes)
     bounds = nonzero_bounds(images)
     shape_before = images.shape[1:]
     images = crop(images, bounds)
@@ -196,6 +217,17 @@ def _channel_recipes(config: ResolvedConfiguration) -> tuple[ChannelRecipe, ...]
         )
         for c, (scheme, mask) in enumerate(zip(schemes, masks, strict=True))
     )
+
+
+def _spacing(properties: Mapping[str, Any]) -> tuple[float, ...]:
+    spacing = properties.get("spacing")
+    try:
+        lengths = tuple(float(length) for length in spacing or ())
+    except (TypeError, ValueError):
+        lengths = ()
+    if len(lengths) != 3 or not all(0 < length < math.inf for length in lengths):
+        raise DatasetError(f"Spacing {spacing}: three lengths are needed, mm along z, y, x.")
+    return lengths
 
 
 def _check(images: FloatArray, labels: Array | None, recipe: Recipe) -> None:
