@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import SimpleITK
 
 from tests.cli.conftest import Done
 
@@ -38,3 +39,17 @@ def test_a_configuration_that_is_not_there_is_named(run: Callable[..., Done], ra
     assert done.code == 2
     assert "3d_fulres" in done.err
     assert not list(raw.glob("nnUNetPlans_*"))
+
+
+def test_segmentations_of_another_spacing_are_told_once(
+    run: Callable[..., Done], raw: Path
+) -> None:
+    files = sorted((raw / "labelsTr").iterdir())
+    for path in files:
+        image = SimpleITK.ReadImage(str(path))
+        image.SetSpacing([2 * side for side in image.GetSpacing()])
+        SimpleITK.WriteImage(image, str(path))
+    done = run("preprocess", "-c", "3d_fullres", "--workers", "1")
+    assert done.code == 0, done.err
+    assert done.err.count("[spacing-mismatch]") == 1
+    assert f"{len(files)} of {len(files)} cases" in done.err

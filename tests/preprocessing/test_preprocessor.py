@@ -80,6 +80,22 @@ class TestWhatIsDone:
         assert not report.unchanged
         assert not report.problems
 
+    def test_a_segmentation_of_another_spacing_is_told(
+        self, dataset: Dataset, store: Path, threads: Any
+    ) -> None:
+        for index in (0, 2):
+            path = label_file(dataset.folder, index)
+            write_image(volume(10 * index)[1], path, (3.0, 1.2, 0.9))
+
+        report = run(dataset, store, threads)
+
+        assert sorted(report.stored) == list(NAMES)
+        assert {(f.case, f.rule) for f in report.findings} == {
+            ("case_0", "spacing-mismatch"),
+            ("case_2", "spacing-mismatch"),
+        }
+        assert run(dataset, store, threads).findings == ()
+
     def test_processes_store_the_same_as_threads(
         self, dataset: Dataset, store: Path, threads: Any
     ) -> None:

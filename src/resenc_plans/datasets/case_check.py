@@ -110,11 +110,16 @@ def check_files(files: ReadCase, channels: int, labels: Labels | None) -> CaseRe
         for severity, kind, what in _about_label(label, values, labels):
             add(severity, kind, case.label, f"{case.label.name} {what}")
     for path, image in grids[1:]:
-        for severity, kind, what in _off_the_grid(image, grids[0][1], grids[0][0].name):
-            cause = _RESAMPLED if path == case.label and kind in _OTHER_GRID else ""
-            add(severity, kind, path, f"{path.name} {what}{cause}")
+        findings += check_grid(case, path, image, grids[0][1])
     digest = _digest(images.values()) if complete else None
     return CaseReport(case.name, tuple(findings), values, digest)
+
+
+def check_grid(case: Case, path: Path, image: Image, first: Image) -> Iterator[Finding]:
+    """Where shape, spacing, origin or direction of a case's file are not its first image's."""
+    for severity, kind, what in _off_the_grid(image, first, case.images[0].name):
+        cause = _RESAMPLED if path == case.label and kind in _OTHER_GRID else ""
+        yield Finding(kind, severity, f"{path.name} {what}{cause}", case=case.name, path=path)
 
 
 def distinct_values(array: NDArray[Any]) -> frozenset[float]:

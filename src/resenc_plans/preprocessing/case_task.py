@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy.typing as npt
-
+from resenc_plans.datasets.case_check import check_grid
 from resenc_plans.datasets.dataset import Case
-from resenc_plans.datasets.images.images import check_finite, read_channels, read_label
+from resenc_plans.datasets.finding import Finding
+from resenc_plans.datasets.images.images import Image, check_finite, read_channels, read_label
 from resenc_plans.errors import DatasetError, FileError
 from resenc_plans.preprocessing.case import Recipe, preprocess_in_place
 from resenc_plans.preprocessing.store.case_store import write_case
@@ -32,7 +31,16 @@ class CaseTask:
         return (*self.case.images, *label)
 
 
-def store_case(task: CaseTask) -> ManifestEntry:
+@dataclass(frozen=True)
+class StoredCaseFiles:
+    """A case that was stored."""
+
+    entry: ManifestEntry
+    findings: tuple[Finding, ...]
+    """How the segmentation lies elsewhere than the image."""
+
+
+def store_case(task: CaseTask) -> StoredCaseFiles:
     """Preprocess one case into the store.
 
     Raises
@@ -49,21 +57,26 @@ def store_case(task: CaseTask) -> ManifestEntry:
         raise DatasetError(str(error)) from None
     image = read_channels(case.images, len(task.recipe.channels), task.reader)
     images, properties = image.array, image.properties
-    labels = None if case.label is None else _read_segmentation(case.label, task.reader)
+    labels, findings = None, tuple[Finding, ...]()
+    if case.label is not None:
+        label = _read_segmentation(case.label, task.reader)
+        labels, findings = label.array, tuple(check_grid(case, case.label, label, image))
+        del label
     del image
     stored = preprocess_in_place(images, labels, properties, task.recipe)
     del images, labels
     written = write_case(task.folder, case.name, stored, task.recipe.patch_size)
-    return ManifestEntry(
+    entry = ManifestEntry(
         case=case.name,
         recipe=task.recipe_digest,
         inputs=inputs,
         outputs=tuple(replace(FileRecord.of(path), path=path.name) for path in written),
         shape=stored.image.shape,
     )
+    return StoredCaseFiles(entry, findings)
 
 
-def _read_segmentation(path: Path, reader: str) -> npt.NDArray[Any]:
+def _read_segmentation(path: Path, reader: str) -> Image:
     label = read_label(path, reader)
     check_finite(label, path)
-    return label.array
+    return label

@@ -13,8 +13,15 @@ import numpy.typing as npt
 
 from resenc_plans.datasets.dataset import Case, Dataset, expect_dataset
 from resenc_plans.datasets.file_naming import naming_fault
+from resenc_plans.datasets.finding import Finding
 from resenc_plans.datasets.labels import Labels
-from resenc_plans.errors import ConfigurationError, DatasetError, FileError, PreprocessingError
+from resenc_plans.errors import (
+    ConfigurationError,
+    DatasetError,
+    FileError,
+    PreprocessingError,
+    expect_type,
+)
 from resenc_plans.execution.cases import CaseProblem, as_cases_complete
 from resenc_plans.execution.cpus import usable_cpus
 from resenc_plans.execution.memory import free_memory
@@ -59,6 +66,8 @@ class PreprocessingReport:
     """Cases that were up to date."""
     problems: tuple[CaseProblem, ...]
     """Cases that are not stored, and why."""
+    findings: tuple[Finding, ...] = ()
+    """About cases that are stored: a segmentation of another spacing, origin or direction."""
 
     def __repr__(self) -> str:
         return card(
@@ -67,6 +76,7 @@ class PreprocessingReport:
                 "stored": listed(self.stored),
                 "unchanged": listed(self.unchanged),
                 "problems": listed(problem.case for problem in self.problems),
+                "findings": len(self.findings),
             },
         )
 
@@ -122,6 +132,7 @@ class Preprocessor:
 
         With `dataset_labels`, class locations are sampled and unknown labels are an error.
         """
+        expect_type(dataset_labels, (Labels, type(None)), "dataset_labels", "those of a `Dataset`")
         recipe = Recipe.of(self.config, dataset_labels, self.label_rule)
         return preprocess_case(images, labels, properties, recipe)
 
@@ -176,7 +187,7 @@ class Preprocessor:
             manifest = Manifest(folder)
             fresh, pending = _sort_out(tasks, manifest.read(), folder, force)
             manifest.write(fresh)
-            stored, problems = [], []
+            stored, problems, findings = [], [], list[Finding]()
             begun, done = time.monotonic(), 0
             with ExitStack() as stack:
                 pool = stack.enter_context(_executor_for(pending, executor, workers))
@@ -190,8 +201,10 @@ class Preprocessor:
                     problem = (
                         _with_path(outcome.result, task)
                         if isinstance(outcome.result, CaseProblem)
-                        else _record(outcome.result, manifest, folder)
+                        else _record(outcome.result.entry, manifest, folder)
                     )
+                    if not isinstance(outcome.result, CaseProblem):
+                        findings += outcome.result.findings
                     if problem is None:
                         stored.append(name)
                     elif outcome.will_be_retried:
@@ -203,7 +216,11 @@ class Preprocessor:
                         seconds = time.monotonic() - begun
                         on_progress(PreprocessingProgress(name, done, len(pending), seconds, note))
         return PreprocessingReport(
-            folder, tuple(stored), tuple(entry.case for entry in fresh), tuple(problems)
+            folder,
+            tuple(stored),
+            tuple(entry.case for entry in fresh),
+            tuple(problems),
+            tuple(findings),
         )
 
     def memory_per_worker(self, dataset: Dataset) -> int:

@@ -128,6 +128,7 @@ def _preprocess(
     dask: str | None,
     force: bool,
 ) -> "list[CaseProblem]":
+    from resenc_plans.datasets.finding import by_rule
     from resenc_plans.files import make_folder
     from resenc_plans.preprocessing import PreprocessingProgress, Preprocessor
 
@@ -142,6 +143,8 @@ def _preprocess(
         result = Preprocessor(config).run(
             data, folder, executor, workers=workers, force=force, on_progress=report
         )
+    for line in by_rule(result.findings, len(data.cases)):
+        note(line)
     say(
         f"{config.name}: {len(result.stored)} cases stored in {folder}, "
         f"{len(result.unchanged)} up to date, {len(result.problems)} failed."
