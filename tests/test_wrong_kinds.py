@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from resenc_plans import (
+    Configuration,
     Dataset,
     DatasetJson,
     Fingerprint,
@@ -40,6 +41,8 @@ MISTAKES: dict[str, tuple[Callable[..., Any], str]] = {
     "dataset to extract": (lambda _: Fingerprint.extract("a"), r"Dataset\.load\('a'\)"),  # type: ignore[arg-type]
     "dataset to preprocess": (lambda c: Preprocessor(c).run("a", "b"), r"Dataset\.load\('a'\)"),  # type: ignore[arg-type]
     "dataset to do it all": (lambda _: plan_and_preprocess("a"), r"Dataset\.load\('a'\)"),  # type: ignore[arg-type]
+    "batch size": (lambda _: Configuration(batch_size="x"), "batch_size must be an integer"),
+    "copied configuration": (lambda c: c.model_copy(update={"batch_size": "x"}), "an integer"),
     "fingerprint": (lambda _: create_plans("f", dataset_json()), "`fingerprint=` is a str"),  # type: ignore[arg-type]
 }
 

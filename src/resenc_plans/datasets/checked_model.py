@@ -53,7 +53,10 @@ class CheckedModel(BaseModel):
         if not update:
             return super().model_copy(deep=deep)
         values = {name: getattr(self, name) for name in self.model_fields_set}
-        return type(self)(**{**values, **(self.model_extra or {}), **update})
+        copied = type(self)(**{**values, **(self.model_extra or {}), **update})
+        private = self.__pydantic_private__
+        object.__setattr__(copied, "__pydantic_private__", private and dict(private))
+        return copied
 
     def __repr__(self) -> str:
         return call_of_model(self)

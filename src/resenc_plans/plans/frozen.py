@@ -1,13 +1,12 @@
 """Values that cannot change and can be hashed: the ground of every model of plans."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Strict
+from pydantic import ConfigDict, Strict
 from pydantic_core import core_schema
 
-from resenc_plans.errors import refuse_change
-from resenc_plans.reprs import call_of_model
+from resenc_plans.datasets.checked_model import CheckedModel
 
 Integer = Annotated[int, Strict()]
 Boolean = Annotated[bool, Strict()]
@@ -15,21 +14,12 @@ Number = Annotated[int, Strict()] | Annotated[float, Strict()]
 """An integer stays an integer and a float a float, as the file has them."""
 
 
-class FrozenModel(BaseModel):
+class FrozenModel(CheckedModel):
     """A view of a part of a JSON document: immutable, hashable, unknown keys kept."""
 
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not name.startswith("_"):
-            refuse_change(self, name, "Derive a configuration with other values: plan.derive(...).")
-        super().__setattr__(name, value)
-
-    def __repr__(self) -> str:
-        return call_of_model(self)
-
-    def __str__(self) -> str:
-        return repr(self)
+    _remedy: ClassVar[str] = "Derive a configuration with other values: plan.derive(...)."
 
 
 class FrozenDict(Mapping[str, Any]):
