@@ -1,9 +1,10 @@
-"""The Mamba layer against its steps, written out, and against mambapy where it is installed."""
+"""The Mamba layer against its steps, written out, and against mambapy."""
 
 from math import ceil, log
 
 import pytest
 import torch
+from mambapy.mamba import MambaBlock, MambaConfig
 from torch import Tensor, nn
 
 from resenc_plans.networks.baselines.mamba import Mamba, MambaStage, mix_voxels
@@ -85,9 +86,8 @@ def test_sizes_and_initial_values_are_those_of_the_paper() -> None:
 
 @pytest.mark.parametrize("parallel", [False, True])
 def test_it_is_the_block_of_mambapy(parallel: bool) -> None:
-    theirs = pytest.importorskip("mambapy.mamba", reason="without mambapy")
     torch.manual_seed(0)
-    other = theirs.MambaBlock(theirs.MambaConfig(d_model=16, n_layers=1, pscan=parallel))
+    other = MambaBlock(MambaConfig(d_model=16, n_layers=1, pscan=parallel))
     layer = Mamba(16)
     layer.load_state_dict(other.state_dict())
     image = torch.randn(2, 20, 16, requires_grad=True)
