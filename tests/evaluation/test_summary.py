@@ -40,6 +40,21 @@ def test_background_takes_no_part_in_the_foreground_mean() -> None:
     assert summary.foreground_mean["Dice"] == 0
 
 
+def test_rows_for_data_frames_are_of_a_case_and_a_label() -> None:
+    cases = (
+        case("a.nii.gz", _1=(1, 0, 0, 8), _2=EMPTY),
+        case("b.nii.gz", _1=(0, 1, 0, 8), _2=EMPTY),
+    )
+    rows = Summary(cases, (1, 2)).case_rows()
+    assert [(row["case"], row["label"]) for row in rows] == [
+        ("a", "1"),
+        ("a", "2"),
+        ("b", "1"),
+        ("b", "2"),
+    ]
+    assert (rows[0]["Dice"], rows[2]["Dice"]) == (1, 0)
+
+
 def test_a_saved_summary_is_read_back(tmp_path: Path) -> None:
     counts = Counts(1, 1, 1, 6).to_dict()
     figures: dict[Region, dict[str, float]] = {(1, 2): counts, (3,): counts, 10: counts}

@@ -103,6 +103,17 @@ class Summary:
         foreground = [self.mean[region] for region in self.regions if region != 0]
         return {name: float(np.mean([metrics[name] for metrics in foreground])) for name in METRICS}
 
+    def case_rows(self) -> list[dict[str, Any]]:
+        """A row per case and label or region, as `pandas.DataFrame` takes them.
+
+        Keys are `case`, `label` (the key in summary.json), then those of `METRICS`.
+        """
+        return [
+            {"case": case.case, "label": str(region), **case.metrics[region]}
+            for case in self.cases
+            for region in self.regions
+        ]
+
     def __repr__(self) -> str:
         dice = {str(region): f"Dice {self.mean[region]['Dice']:.4f}" for region in self.regions}
         return card(
