@@ -17,6 +17,12 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 ROOT = Path(__file__).parent.parent
 
 
+def peer_interpreter() -> Path:
+    """Where the interpreter with the real nnU-Net should be."""
+    default = ROOT / ".venv-peer" / "bin" / "python"
+    return Path(os.environ.get("RESENC_PLANS_PEER", default))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real data beside the checkout; tests that need it skip without it."""
@@ -29,8 +35,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def peer_python() -> Path:
     """The interpreter of the environment that has the real nnU-Net."""
-    default = ROOT / ".venv-peer" / "bin" / "python"
-    python = Path(os.environ.get("RESENC_PLANS_PEER", default))
+    python = peer_interpreter()
     if not python.exists():
         pytest.skip(f"needs the real nnU-Net (make peer), and there is none at {python}")
     return python

@@ -11,6 +11,13 @@ def test_the_preset_nearest_to_a_budget_is_named_with_the_reason(run: Callable[.
     assert done.code == 2
 
 
-def test_the_published_table_has_all_nineteen_systems(run: Callable[..., Done]) -> None:
-    done = run("presets", "--format", "json")
-    assert len(json.loads(done.out)) == 19
+def test_all_presets_and_the_nineteen_published_systems_are_listed(
+    run: Callable[..., Done],
+) -> None:
+    listed = json.loads(run("presets", "--format", "json").out)
+    assert len(listed["published"]) == 19
+    assert len(listed["presets"]) >= 9
+    table = run("presets").out
+    for preset in listed["presets"]:
+        assert preset["key"] in table
+        assert preset["planner"] in table

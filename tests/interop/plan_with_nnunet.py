@@ -19,6 +19,10 @@ for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
 
 import torch
 from nnunetv2.experiment_planning.experiment_planners import default_experiment_planner
+from nnunetv2.experiment_planning.experiment_planners.resampling import (
+    planners_no_resampling,
+    resample_with_torch,
+)
 from nnunetv2.experiment_planning.experiment_planners.residual_unets import (
     residual_encoder_unet_planners,
 )
@@ -30,9 +34,16 @@ default = default_experiment_planner.ExperimentPlanner
 real_estimate = default.static_estimate_VRAM_usage
 
 
+counts = {}
+"""By the arguments: planners that differ in resampling ask the same."""
+
+
 def estimate_on_meta(*arguments, **keywords):
-    with torch.device("meta"):
-        return real_estimate(*arguments, **keywords)
+    asked = repr((arguments, sorted(keywords.items())))
+    if asked not in counts:
+        with torch.device("meta"):
+            counts[asked] = real_estimate(*arguments, **keywords)
+    return counts[asked]
 
 
 def plan(case: dict, index: int) -> dict:
@@ -48,18 +59,25 @@ def plan(case: dict, index: int) -> dict:
     default.determine_reader_writer = lambda planner: determine_reader_writer_from_dataset_json(
         planner.dataset_json, None, allow_nonmatching_filename=True, verbose=False
     )
-    planner_class = getattr(residual_encoder_unet_planners, case["planner"], None) or getattr(
-        default_experiment_planner, case["planner"]
+    planner_class = next(
+        getattr(module, case["planner"])
+        for module in (
+            default_experiment_planner,
+            residual_encoder_unet_planners,
+            resample_with_torch,
+            planners_no_resampling,
+        )
+        if hasattr(module, case["planner"])
     )
     planner = planner_class(
         name,
         gpu_memory_target_in_gb=case["gpu_memory_gb"],
-        plans_name="Plans",
+        plans_name=case["plans_name"],
         overwrite_target_spacing=case["spacing"],
         suppress_transpose=not case["transpose"],
     )
     planner.plan_experiment()
-    return json.loads((preprocessed / "Plans.json").read_text())
+    return json.loads((preprocessed / f"{case['plans_name']}.json").read_text())
 
 
 with Path(sys.argv[1]).open() as cases, Path(sys.argv[2]).open("w") as answers:

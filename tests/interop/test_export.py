@@ -18,6 +18,7 @@ from resenc_plans.datasets.labels import Labels
 from resenc_plans.inference.ensemble import ensemble_folders
 from resenc_plans.inference.export.case import ExportRecipe, export_case
 from resenc_plans.inference.export.probabilities import write_probabilities
+from resenc_plans.planning.resampling import resampling_document
 from tests.preprocessing.datasets import plans
 
 EXPORT = Path(__file__).parent / "export_with_nnunet.py"
@@ -94,6 +95,17 @@ SCENARIOS = {
         },
     ),
     "torch": scenario(dtype="float32", **TORCH),
+    "planned_torch": scenario(
+        dtype="float32", spacing=(5.0, 1.0, 1.0), image_spacing=(5.0, 0.8, 0.9),
+        **resampling_document("torch"),
+    ),
+    "planned_torch_separate_z": scenario(
+        dtype="float32", spacing=(5.0, 1.0, 1.0), image_spacing=(5.0, 0.8, 0.9),
+        **resampling_document("torch-separate-z"),
+    ),
+    "planned_none": scenario(
+        shape=(14, 30, 22), before=(16, 33, 27), transpose=(2, 0, 1), **resampling_document("none")
+    ),
     "torch_coarse": scenario(
         dtype="float32", spacing=(5.0, 1.0, 1.0), image_spacing=(5.0, 0.8, 0.9), **TORCH
     ),

@@ -20,6 +20,7 @@ from resenc_plans import Dataset, Plans
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.images.images import read_image, read_label
 from resenc_plans.datasets.labels import Labels
+from resenc_plans.planning.resampling import Resampling, resampling_document
 from resenc_plans.preprocessing import Preprocessor, resample_image, resample_labels
 from resenc_plans.preprocessing.case import StoredCase
 from resenc_plans.preprocessing.class_locations import sample_class_locations
@@ -165,6 +166,10 @@ def made_scenarios() -> dict[str, Any]:
     add("torch", volume, isotropic, **torch_kwargs(False))
     add("torch by spacing", flat, coarse_z, spacing=[3.0, 0.5, 0.6], **torch_kwargs(None))
     add("torch apart", flat, coarse_z, spacing=[3.0, 0.5, 0.6], **torch_kwargs(True))
+    kinds: tuple[Resampling, ...] = ("torch", "torch-separate-z", "none")
+    for resampling in kinds:
+        planned = resampling_document(resampling)
+        add(f"planned: {resampling}", flat, coarse_z, spacing=[3.0, 0.5, 0.6], **planned)
     threshold = torch_kwargs(None, memefficient_seg_resampling=True)
     add("torch threshold", volume, isotropic, **threshold)
     return scenarios

@@ -1,5 +1,6 @@
 """Plans equal nnU-Net 2.8.1's for every fingerprint that it has planned for us."""
 
+import gzip
 import json
 import math
 from pathlib import Path
@@ -15,6 +16,7 @@ from resenc_plans.planning.presets import find_preset
 from resenc_plans.planning.settings import PlanningSettings
 from tests.planning.requests import DATASET, fingerprint
 
+RARE_PLANNERS = Path(__file__).with_name("rare_planners.jsonl.gz")
 SYNTHETIC = "Dataset999_Synthetic"
 
 
@@ -37,6 +39,39 @@ def test_the_cap_limits_the_batch() -> None:
     assert capped.resolve("2d").batch_size < open_.resolve("2d").batch_size
 
 
+@pytest.mark.parametrize(
+    ("preset", "resampling", "planner", "name"),
+    [
+        ("L", "torch", "nnUNetPlannerResEncL_torchres", "nnUNetResEncUNetLPlans_torchres"),
+        (
+            "L",
+            "torch-separate-z",
+            "nnUNetPlannerResEncL_torchres_sepz",
+            "nnUNetResEncUNetLPlans_torchres_sepz",
+        ),
+        ("L", "none", "nnUNetPlannerResEncL_noResampling", "nnUNetResEncUNetLPlans_noResampling"),
+        ("default", "torch", "nnUNetPlanner_torchres", "nnUNetPlans_torchres"),
+    ],
+)
+def test_a_resampling_in_words_is_nnunets_planner(
+    preset: str, resampling: Any, planner: str, name: str
+) -> None:
+    in_words = create_plans(fingerprint(), DATASET, preset=preset, resampling=resampling)
+    by_class = create_plans(fingerprint(), DATASET, preset=planner)
+    assert to_json_text(in_words.to_dict()) == to_json_text(by_class.to_dict())
+    assert in_words.name == name
+    assert in_words.resolve("3d_fullres").data_identifier == f"{name}_3d_fullres"
+
+
+def test_a_resampling_that_nnunet_has_no_planner_for_is_a_warning() -> None:
+    settings = PlanningSettings(preset="M", resampling="torch")
+    result = plan_dataset(fingerprint(), DATASET, settings)
+    assert result.plans.name == "nnUNetResEncUNetMPlans_torchres"
+    assert "nnU-Net has no planner M-torch" in result.warnings[0]
+    same = create_plans(fingerprint(), DATASET, preset="M")
+    assert result.plans.resolve("2d").patch_size == same.resolve("2d").patch_size
+
+
 def test_data_of_its_own_is_in_folders_of_its_own() -> None:
     plan = create_plans(fingerprint(), DATASET, preset="M", own_data=True)
     assert plan.resolve("3d_fullres").data_identifier == "nnUNetResEncUNetMPlans_3d_fullres"
@@ -47,6 +82,14 @@ def test_data_of_its_own_is_in_folders_of_its_own() -> None:
     [
         ({"preset": "huge"}, PlanningError, "There is no preset"),
         ({"preset": "nnUNetPlannerResEncLL"}, PlanningError, "Did you mean L"),
+        ({"preset": "nnUNetPlannerResEncL_torchress"}, PlanningError, "nnUNetPlannerResEncL_torch"),
+        ({"resampling": "tourch"}, PlanningError, "Did you mean torch"),
+        ({"preset": "L-torch", "resampling": "none"}, PlanningError, "only one of the two"),
+        (
+            {"preset": "M", "resampling": "torch", "name": "nnUNetResEncUNetMPlans"},
+            PlanningError,
+            "stands for preset M, not M-torch",
+        ),
         ({"gpu_memory_gb": 12}, PlanningError, "Plans_12G"),
         ({"gpu_memory_gb": -1, "name": "x"}, PlanningError, "positive number of GB"),
         ({"preset": "L", "name": "nnUNetResEncUNetXLPlans"}, PlanningError, "stands for 40 GB"),
@@ -120,6 +163,24 @@ def test_all_made_up_datasets_planners_and_targets(shared: Path) -> None:
             dataset_name=SYNTHETIC,
         )
         assert ours == to_json_text(as_written(path)), path.name
+
+
+def test_random_datasets_with_nnunets_rarer_planners() -> None:
+    """Recorded by `tests.interop.record_plans` in the peer's environment."""
+    lines = gzip.decompress(RARE_PLANNERS.read_bytes()).splitlines()
+    assert len(lines) == 25
+    for line in lines:
+        case = json.loads(line)
+        assert len(case["plans"]) == 4
+        for expected in case["plans"].values():
+            ours = planned(
+                case["fingerprint"],
+                case["dataset"],
+                expected["experiment_planner_used"],
+                None,
+                dataset_name=expected["dataset_name"],
+            )
+            assert ours == to_json_text(expected)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from typing import Any
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.fingerprint import Fingerprint
 from resenc_plans.planning.fitting import FittedNetwork
+from resenc_plans.planning.resampling import Resampling, resampling_document
 from resenc_plans.plans.architectures import LAYERS, PLAIN_CONV_UNET, RESIDUAL_ENCODER_UNET
 from resenc_plans.plans.frozen import thaw
 from resenc_plans.plans.unet import UNet
@@ -21,8 +22,6 @@ _SCHEMES = {
 
 MASK_THRESHOLD = 3 / 4
 """Where cropping leaves less than this of the images, statistics are taken inside the mask."""
-
-_RESAMPLING = "resample_data_or_seg_to_shape"
 
 
 def normalization_schemes(dataset: DatasetJson) -> tuple[str, ...]:
@@ -44,6 +43,7 @@ def configuration_document(
     network: FittedNetwork,
     *,
     data_identifier: str,
+    resampling: Resampling,
     spacing: Sequence[float],
     median_shape: Sequence[float],
     schemes: Sequence[str],
@@ -59,18 +59,9 @@ def configuration_document(
         "spacing": list(spacing),
         "normalization_schemes": list(schemes),
         "use_mask_for_norm": list(masks),
-        "resampling_fn_data": _RESAMPLING,
-        "resampling_fn_seg": _RESAMPLING,
-        "resampling_fn_data_kwargs": _resampling_settings(is_seg=False, order=3),
-        "resampling_fn_seg_kwargs": _resampling_settings(is_seg=True, order=1),
-        "resampling_fn_probabilities": _RESAMPLING,
-        "resampling_fn_probabilities_kwargs": _resampling_settings(is_seg=False, order=1),
+        **resampling_document(resampling),
         "architecture": unet_architecture(network.unet),
     }
-
-
-def _resampling_settings(*, is_seg: bool, order: int) -> dict[str, Any]:
-    return {"is_seg": is_seg, "order": order, "order_z": 0, "force_separate_z": None}
 
 
 def unet_architecture(unet: UNet) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from resenc_plans.planning.configuration import (
 )
 from resenc_plans.planning.estimated_memory import EstimatedMemory
 from resenc_plans.planning.fitting import Budget, FeatureMapCount, FittedNetwork, Yardstick, fit
-from resenc_plans.planning.presets import Preset
+from resenc_plans.planning.presets import Preset, presets
+from resenc_plans.planning.resampling import Resampling
 from resenc_plans.planning.settings import STANDARD, Choices, PlanningSettings
 from resenc_plans.planning.spacing import axis_order, resampled_median_shape, target_spacing
 from resenc_plans.plans.configuration import PROVENANCE
@@ -67,6 +68,7 @@ def create_plans(
     transpose: bool = True,
     batch_cap: float | None = None,
     own_data: bool = False,
+    resampling: Resampling | None = None,
     dataset_name: str | None = None,
 ) -> Plans:
     """The plans that nnU-Net 2.8.1 would write for a dataset.
@@ -79,8 +81,8 @@ def create_plans(
     fingerprint, dataset
         The dataset's fingerprint and the dataset, or what their JSON files hold.
     preset
-        M, L, XL, resenc, default or a registered one; L if neither it nor a memory target is
-        given, M if only a memory target is.
+        M, L, XL, resenc, default, another that `resenc-plans presets` lists, or a planner's class
+        name; L if neither it nor a memory target is given, M if only a memory target is.
     gpu_memory_gb
         Memory target in GB as nnU-Net counts it; the preset's own if None. Another than the
         preset's own needs a `name`.
@@ -94,6 +96,9 @@ def create_plans(
         Share of the dataset's voxels that one batch may cover; the preset's if None.
     own_data
         Whether preprocessed cases go to folders that no other plans use.
+    resampling
+        spline, torch, torch-separate-z or none; the preset's if None. What differs from the
+        preset's has preprocessed cases of its own.
     dataset_name
         Name of the dataset where `dataset` is not a `Dataset`.
 
@@ -112,6 +117,7 @@ def create_plans(
         transpose=transpose,
         batch_cap=batch_cap,
         own_data=own_data,
+        resampling=resampling,
     )
     result = plan_dataset(fingerprint, dataset, settings, dataset_name=dataset_name)
     for sentence in (*result.warnings, *result.remarks):
@@ -379,6 +385,7 @@ class _Planning:
         return configuration_document(
             network,
             data_identifier=identifier,
+            resampling=self.budget.preset.resampling,
             spacing=spacing,
             median_shape=shape,
             schemes=self.schemes,
@@ -400,6 +407,11 @@ def _warnings(settings: PlanningSettings, choices: Choices) -> tuple[str, ...]:
             f"Non-standard GPU memory target: {target:g} GB instead of preset "
             f"{preset.key}'s {preset.gpu_memory_gb:g} GB. nnU-Net's target is a "
             "proxy, not what nvidia-smi will show."
+        )
+    if preset.key not in {known.key for known in presets()}:
+        warnings.append(
+            f"nnU-Net has no planner {preset.key}; it preprocesses, trains and predicts with these "
+            "plans all the same. No results are published."
         )
     if choices.spacing is not None and preset.shares_default_data and not settings.own_data:
         warnings.append(

@@ -5,11 +5,12 @@ Numbers are those of nnU-Net 2.8.1's planner classes. A reference is a feature-m
 with the memory target.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Literal
 
 from resenc_plans.errors import PlanningError, expect_type
+from resenc_plans.planning.resampling import Resampling
 from resenc_plans.plans.nnunet_planners import NNUNET_PLANNERS
 from resenc_plans.reprs import call
 
@@ -37,6 +38,7 @@ class Preset:
     decoder_convs: int
     shares_default_data: bool
     """Whether 2d and 3d_fullres use the default planner's preprocessed data."""
+    resampling: Resampling = "spline"
 
     def __repr__(self) -> str:
         return call("Preset", vars(self))
@@ -119,6 +121,55 @@ _PRESETS: dict[str, Preset] = {
 }
 
 
+_ENDINGS: dict[Resampling, tuple[str, str]] = {
+    "torch": ("torch", "torchres"),
+    "torch-separate-z": ("torch-separate-z", "torchres_sepz"),
+    "none": ("no-resampling", "noResampling"),
+}
+"""What a preset's key and its plans' name end in, where it does not resample by splines."""
+
+
+def with_resampling(preset: Preset, resampling: Resampling) -> Preset:
+    """A preset that resamples in another way; nnU-Net's own where it has a planner for it.
+
+    Its data are in folders of its own.
+
+    Raises
+    ------
+    PlanningError
+        The preset stands for another resampling than by splines already.
+    """
+    if resampling == preset.resampling:
+        return preset
+    if preset.resampling != "spline":
+        raise PlanningError(
+            f"Preset {preset.key} stands for the resampling {preset.resampling}, but "
+            f"`resampling=` is {resampling}. Give only one of the two."
+        )
+    ending, plans_ending = _ENDINGS[resampling]
+    key = f"{preset.key}-{ending}"
+    planner = NNUNET_PLANNERS.get(key)
+    return replace(
+        preset,
+        key=key,
+        planner=preset.planner if planner is None else planner.class_name,
+        plans_name=f"{preset.plans_name}_{plans_ending}",
+        shares_default_data=False,
+        resampling=resampling,
+    )
+
+
+_PRESETS |= {
+    preset.key: preset
+    for preset in (
+        with_resampling(_PRESETS["L"], "torch"),
+        with_resampling(_PRESETS["L"], "torch-separate-z"),
+        with_resampling(_PRESETS["L"], "none"),
+        with_resampling(_PRESETS["default"], "torch"),
+    )
+}
+
+
 def presets() -> tuple[Preset, ...]:
     """All presets, nnU-Net's first, then those that were registered."""
     return tuple(_PRESETS.values())
@@ -142,19 +193,22 @@ def register_preset(preset: Preset) -> None:
 
 
 def find_preset(key: str) -> Preset:
-    """The preset of a key (M, L, XL, resenc, default) or of a planner's class name.
+    """The preset of a key, such as M, L or L-torch, or of a planner's class name.
 
     Raises
     ------
     PlanningError
-        There is none; the message suggests the nearest.
+        There is none; the message names the nearest.
     """
     expect_type(key, str, "preset", "the name of a preset, such as 'M'")
     by_name = {preset.key.lower(): preset for preset in presets()}
     by_name |= {preset.planner.lower(): preset for preset in presets()}
     if key.lower() in by_name:
         return by_name[key.lower()]
-    close = get_close_matches(key.lower(), by_name, n=1)
-    hint = f" Did you mean {by_name[close[0]].key}?" if close else ""
+    nearest = dict.fromkeys(
+        by_name[name].key for name in get_close_matches(key.lower(), by_name, n=3, cutoff=0.7)
+    )
+    names = [f"{near} ({by_name[near.lower()].planner})" for near in nearest]
+    hint = f" Did you mean {' or '.join(names)}?" if names else ""
     known = ", ".join(preset.key for preset in presets())
     raise PlanningError(f"There is no preset {key!r}. Known presets: {known}.{hint}")

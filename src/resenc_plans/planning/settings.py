@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from resenc_plans.datasets.bounds import MAX_SPACING, MIN_SPACING
 from resenc_plans.errors import PlanningError, shown
 from resenc_plans.files import fault_of_part
-from resenc_plans.planning.presets import Preset, find_preset, presets
+from resenc_plans.planning.presets import Preset, find_preset, presets, with_resampling
+from resenc_plans.planning.resampling import Resampling, checked_resampling
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,8 @@ class PlanningSettings:
     Attributes
     ----------
     preset
-        M, L, XL, resenc, default or a registered one, or a planner's class name. None is L, or M
-        scaled to `gpu_memory_gb`.
+        M, L, XL, resenc, default, another that `resenc-plans presets` lists, or a planner's class
+        name. None is L, or M scaled to `gpu_memory_gb`.
     gpu_memory_gb
         Memory target in GB as nnU-Net counts it. A target other than the preset's needs a `name`.
     fit_gb
@@ -34,6 +35,10 @@ class PlanningSettings:
     own_data
         Whether every configuration has preprocessed cases of its own, in <plans>_<configuration>.
         In nnU-Net, the presets M, L and XL share those of the default preset.
+    resampling
+        How images, segmentations and logits are resampled: spline, torch, torch-separate-z or
+        none. None leaves it to the preset. Other data than the preset's are in folders of their
+        own.
     """
 
     preset: str | None = None
@@ -44,6 +49,7 @@ class PlanningSettings:
     transpose: bool = True
     batch_cap: float | None = None
     own_data: bool = False
+    resampling: Resampling | None = None
 
     def choose(self) -> "Choices":
         """The choices that follow from the settings.
@@ -61,8 +67,11 @@ class PlanningSettings:
                     "not both."
                 )
             key, target = key or "L", self.fit_gb
-            name = name or f"nnUNetResEncUNetPlans_fit{self.fit_gb:g}G"
         preset, gpu_memory_gb = _preset_and_target(key, target)
+        if self.resampling is not None:
+            preset = with_resampling(preset, checked_resampling(self.resampling))
+        if self.fit_gb is not None:
+            name = name or f"nnUNetResEncUNetPlans_fit{self.fit_gb:g}G"
         plans_name = _plans_name(preset, gpu_memory_gb, name)
         if self.fit_gb is not None and plans_name == preset.plans_name:
             raise PlanningError(
@@ -112,14 +121,14 @@ def _preset_and_target(key: str | None, gpu_memory_gb: float | None) -> tuple[Pr
 def _plans_name(preset: Preset, target: float, name: str | None) -> str:
     """The plans' name; a preset's name stands for its own memory target only."""
     plans_name = preset.plans_name if name is None else name
-    for known in presets():
+    for known in (*presets(), preset):
         if known.plans_name == plans_name and known.gpu_memory_gb != target:
             raise PlanningError(
                 f"The name {plans_name} stands for {known.gpu_memory_gb:g} GB, but the memory "
                 f"target is {target:g} GB. Give the plans a name of their own, such as "
                 f"nnUNetResEncUNetPlans_{target:g}G."
             )
-        if known.plans_name == plans_name and known.planner != preset.planner:
+        if known.plans_name == plans_name and known.key != preset.key:
             raise PlanningError(
                 f"The name {plans_name} stands for preset {known.key}, not {preset.key}. "
                 "Give the plans another name."

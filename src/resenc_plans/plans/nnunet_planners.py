@@ -21,5 +21,15 @@ NNUNET_PLANNERS: dict[str, NnunetPlanner] = {
     "M": NnunetPlanner("nnUNetPlannerResEncM", "nnUNetResEncUNetMPlans", 8, 1),
     "L": NnunetPlanner("nnUNetPlannerResEncL", "nnUNetResEncUNetLPlans", 24, 1),
     "XL": NnunetPlanner("nnUNetPlannerResEncXL", "nnUNetResEncUNetXLPlans", 40, 1),
+    "L-torch": NnunetPlanner(
+        "nnUNetPlannerResEncL_torchres", "nnUNetResEncUNetLPlans_torchres", 24, 1
+    ),
+    "L-torch-separate-z": NnunetPlanner(
+        "nnUNetPlannerResEncL_torchres_sepz", "nnUNetResEncUNetLPlans_torchres_sepz", 24, 1
+    ),
+    "L-no-resampling": NnunetPlanner(
+        "nnUNetPlannerResEncL_noResampling", "nnUNetResEncUNetLPlans_noResampling", 24, 1
+    ),
+    "default-torch": NnunetPlanner("nnUNetPlanner_torchres", "nnUNetPlans_torchres", 8, 0.05),
 }
 """By the key of the preset that plans as they do."""

@@ -41,8 +41,8 @@ def create(
         typer.Option(
             "--preset",
             "-pl",
-            help="M, L, XL, resenc or default; nnU-Net's planner names are understood too. "
-            "Default: L, or M scaled to --gpu-memory.",
+            help="M, L, XL, resenc, default or another that `resenc-plans presets` lists, or the "
+            "name of a planner of nnU-Net. Default: L, or M scaled to --gpu-memory.",
             show_default=False,
         ),
     ] = None,
@@ -122,6 +122,15 @@ def create(
             help="Keep these plans' preprocessed cases apart from those of other plans.",
         ),
     ] = False,
+    resampling: Annotated[
+        str | None,
+        typer.Option(
+            metavar="spline|torch|torch-separate-z|none",
+            help="How images, segmentations and logits are resampled; what differs from the "
+            "preset's has preprocessed cases of its own.",
+            show_default=False,
+        ),
+    ] = None,
     preprocess_too: Annotated[
         bool,
         typer.Option("--preprocess", help="Preprocess all planned configurations afterwards."),
@@ -177,6 +186,7 @@ def create(
         create_baselines(baseline, chosen, writing, provenance=provenance)
         return
     from resenc_plans.planning.planner import plan_dataset, refuse_errors
+    from resenc_plans.planning.resampling import checked_resampling
     from resenc_plans.planning.settings import PlanningSettings
 
     settings = PlanningSettings(
@@ -190,6 +200,7 @@ def create(
         transpose=transpose,
         batch_cap=batch_cap,
         own_data=own_data,
+        resampling=None if resampling is None else checked_resampling(resampling),
     )
     job = writing()
     result = plan_dataset(job.fingerprint, job.dataset, settings, provenance=provenance)
@@ -202,7 +213,7 @@ def create(
     end_with(job.write(result.plans, partial(_print, result, job.dataset)))
 
 
-_PRESETS_ONLY = ("preset", "gpu_memory_gb", "fit_gb", "batch_cap", "transpose")
+_PRESETS_ONLY = ("preset", "gpu_memory_gb", "fit_gb", "batch_cap", "transpose", "resampling")
 _BASELINES_ONLY = ("patch_size", "batch_size")
 
 

@@ -37,6 +37,7 @@ def presets(
     """
     from dataclasses import asdict
 
+    from resenc_plans.planning.presets import presets as known_presets
     from resenc_plans.planning.published import match_budget, published_results
 
     if vram_gb is not None or hours is not None:
@@ -47,9 +48,34 @@ def presets(
         else:
             _print_matches(matches)
     elif format is Format.JSON:
-        print_json([asdict(result) for result in published_results()])
+        print_json(
+            {
+                "presets": [asdict(preset) for preset in known_presets()],
+                "published": [asdict(result) for result in published_results()],
+            }
+        )
     else:
+        _print_presets()
         _print_published()
+
+
+def _print_presets() -> None:
+    from resenc_plans.planning.presets import presets as known_presets
+
+    print_table(
+        ["preset", "nnU-Net's planner", "plans name", "target (GB)", "resampling"],
+        [
+            [
+                preset.key,
+                preset.planner,
+                preset.plans_name,
+                f"{preset.gpu_memory_gb:g}",
+                preset.resampling,
+            ]
+            for preset in known_presets()
+        ],
+        title="Presets of `resenc-plans create`",
+    )
 
 
 def _print_published() -> None:
@@ -71,7 +97,7 @@ def _print_published() -> None:
     )
     say(
         "nnU-Net Revisited, arXiv 2404.09556, which asks to be cited by whoever uses the presets.\n"
-        "VRAM as nvidia-smi shows it; the presets' memory targets are M 8, L 24, XL 40."
+        "VRAM as nvidia-smi shows it; it is not the memory target."
     )
 
 
