@@ -1,5 +1,6 @@
 """What a training step makes of a batch."""
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -58,6 +59,24 @@ def test_a_target_of_any_size_is_the_nearest_voxels(length: int, data: Any) -> N
     voxels = torch.arange(length).view(1, 1, length)
     expected = torch.nn.functional.interpolate(voxels.float(), size, mode="nearest-exact")
     assert torch.equal(at_size(voxels, (size,)), expected.long())
+
+
+def test_maps_of_few_slices_give_the_gradients_of_single_precision() -> None:
+    """PyTorch's own in bfloat16 on a CPU are anything."""
+    torch.manual_seed(0)
+    images = torch.randn(2, 8, 2, 6, 6)
+    target = torch.randint(0, 2, (2, 1, 2, 6, 6))
+    network = torch.nn.Conv3d(8, 2, 3, padding=1)
+    results = []
+    for precision in ("fp32", "bf16", "bf16"):
+        settings = TrainingSettings(precision=precision, compile=False)
+        step = TrainingStep.of(deepcopy(network), DiceCrossEntropy(True), settings, ALONE, dim=3)
+        step.gradients(Batch(images, target, ()))
+        results.append([weight.grad for weight in step.network.parameters()])
+    for single, *others in zip(*results, strict=True):
+        assert single is not None
+        for other in others:
+            assert torch.allclose(other, single, atol=0.02 * float(single.abs().max()))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

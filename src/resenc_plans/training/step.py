@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from resenc_plans.errors import DeviceError, TrainingError
 from resenc_plans.networks.activation_checkpointing import checkpoint_activations
 from resenc_plans.networks.device import autocast_to, configure_cudnn, find_precision
+from resenc_plans.networks.shallow_maps import pad_shallow_maps
 from resenc_plans.plans.architectures import OtherArchitecture
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.known_networks import loss_weights
@@ -215,6 +216,8 @@ class TrainingStep:
         memory_format = _memory_format(dim, device, precision)
         network = ranks.synchronise_batch_norm(network.to(device))
         network.to(memory_format=memory_format)  # type: ignore[call-overload]
+        if device.type == "cpu" and precision is torch.bfloat16:
+            pad_shallow_maps(network)
         if settings.activation_checkpointing:
             checkpoint_activations(network)
         compiled = is_compiled(settings, device)
