@@ -107,6 +107,24 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     },
     "runs/find_model.py": {"find_dataset_results: root / matches[0]": LISTED},
     "runs/trained_model.py": {"load: folder / name": OURS},
+    "study/unattended/methods.py": {
+        "folder_of: root / Path(text.replace(_DATASET, dataset)).expanduser()": READ,
+    },
+    "study/unattended/pieces.py": {
+        "_prediction: folder.validation / name": OURS,
+        "_training: folder.path / name": OURS,
+    },
+    "study/unattended/records.py": {"state: root / path": READ},
+    "study/unattended/study_data.py": {
+        "load: places.root / described.dataset": READ,
+        "patients: self.places.root / Path(named).expanduser()": READ,
+        "splits: self.places.root / Path(self.described.splits).expanduser()": READ,
+    },
+    "study/unattended/verification.py": {
+        "_inputs: root / path": READ,
+        "_made_again: folder / path.relative_to(new)": READ,
+        "_runs: study.places.root / path": READ,
+    },
     "visualization/overlay.py": {
         "draw: Path(images) / image_name": READ,
         "draw: Path(references) / file.name": READ,

@@ -9,10 +9,11 @@ from jsonschema import Draft202012Validator
 
 from resenc_plans.plans.schema import schemas
 from resenc_plans.study.document import results_schema
+from resenc_plans.study.unattended.study_file import study_schema
 from tests.plans.documents import CONFIGURATION, document, plans_files
 from tests.study.report.made_comparison import made_comparison
 
-SCHEMAS = {**schemas(), "results": results_schema()}
+SCHEMAS = {**schemas(), "results": results_schema(), "study": study_schema()}
 FOLDER = Path(__file__).parent.parent / "schemas"
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from resenc_plans.errors import PredictionError as PredictionError
     from resenc_plans.errors import PreprocessingError as PreprocessingError
     from resenc_plans.errors import ResencPlansError as ResencPlansError
+    from resenc_plans.errors import StudyError as StudyError
     from resenc_plans.errors import TrainingError as TrainingError
     from resenc_plans.errors import UsageError as UsageError
     from resenc_plans.errors import WorkerError as WorkerError
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     from resenc_plans.runs.find_model import find_model as find_model
     from resenc_plans.study.compare import compare as compare
     from resenc_plans.study.comparison import Comparison as Comparison
+    from resenc_plans.study.unattended.study import Study as Study
     from resenc_plans.training.trainer import Trainer as Trainer
     from resenc_plans.visualization.overlay import draw_overlay as draw_overlay
     from resenc_plans.workflows.plan_and_preprocess import PreparedDataset as PreparedDataset

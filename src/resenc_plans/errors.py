@@ -19,6 +19,7 @@ can catch all of them at once and the command line can print them in one place::
     ├── PredictionError      a case or a folder cannot be predicted
     ├── EvaluationError      predictions cannot be compared with references
     │   └── MissingProbabilitiesError   a validation has none, so it cannot join an ensemble
+    ├── StudyError           a study says something impossible, or cannot be run or checked
     ├── DeviceError          a device does not exist or lacks memory
     ├── WorkerError          a process that worked on cases is gone
     │   └── WorkerStartError     no worker can be started or reached
@@ -163,6 +164,10 @@ class EvaluationError(ResencPlansError):
 
 class MissingProbabilitiesError(EvaluationError):
     """A fold's validation has no probabilities, so it cannot be part of an ensemble."""
+
+
+class StudyError(ResencPlansError):
+    """A study's file says something impossible, or the study cannot be run or checked."""
 
 
 class DeviceError(ResencPlansError):

@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from typer.core import TyperGroup, TyperOption
 from typer.main import get_command
@@ -18,14 +19,25 @@ def option_lines() -> Iterator[str]:
     """A command, one of its arguments or options, and what that is: `train --epochs: value`."""
     group = get_command(app)
     assert isinstance(group, TyperGroup)
-    for command in (group, *group.commands.values()):
+    for name, command in named_commands(group, str(group.name)):
         for parameter in command.params:
             is_option = isinstance(parameter, TyperOption)
             names = [*parameter.opts, *parameter.secondary_opts] if is_option else [parameter.name]
             kind = "flag" if isinstance(parameter, TyperOption) and parameter.is_flag else "value"
             several = ", repeatable" if parameter.multiple or parameter.nargs != 1 else ""
             required = ", required" if parameter.required else ""
-            yield f"{command.name} {' '.join(map(str, names))}: {kind}{several}{required}"
+            yield f"{name} {' '.join(map(str, names))}: {kind}{several}{required}"
+
+
+def named_commands(group: TyperGroup, name: str) -> Iterator[tuple[str, Any]]:
+    """A group, its commands, and those of the groups in it, such as `study run`."""
+    yield name, group
+    for key, command in group.commands.items():
+        whole = key if name == "resenc-plans" else f"{name} {key}"
+        if isinstance(command, TyperGroup):
+            yield from named_commands(command, whole)
+        else:
+            yield whole, command
 
 
 if __name__ == "__main__":

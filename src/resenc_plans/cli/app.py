@@ -2,9 +2,10 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from resenc_plans import __version__
 from resenc_plans.cli.commands.baselines import baselines
@@ -28,6 +29,7 @@ from resenc_plans.cli.commands.resolve import resolve
 from resenc_plans.cli.commands.schema import schema
 from resenc_plans.cli.commands.select import select
 from resenc_plans.cli.commands.show import show
+from resenc_plans.cli.commands.study import study
 from resenc_plans.cli.commands.train import train
 from resenc_plans.cli.commands.upgrade import upgrade
 from resenc_plans.cli.commands.validate import validate
@@ -114,6 +116,9 @@ for command in (
     app.command(context_settings={"allow_extra_args": command is evaluate})(command)
 
 
+app.add_typer(study)
+
+
 def main() -> None:
     """Run the command line; every expected error becomes one message on stderr."""
     sys.exit(exit_code_of(app, said=_with_options))
@@ -121,7 +126,9 @@ def main() -> None:
 
 def _with_options(message: str) -> str:
     """A message of the library as a user of the command needs it, who may run several ranks."""
-    commands = typer.main.get_group(app).commands
-    names = [argument for argument in sys.argv[1:] if argument in commands]
-    options = option_names(commands[names[0]].params) if names else {}
+    command: Any = typer.main.get_group(app)
+    for argument in sys.argv[1:]:
+        if isinstance(command, TyperGroup) and argument in command.commands:
+            command = command.commands[argument]
+    options = {} if isinstance(command, TyperGroup) else option_names(command.params)
     return rank_prefix() + with_options(message, options)

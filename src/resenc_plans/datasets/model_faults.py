@@ -44,7 +44,7 @@ _BRANCHES = {
     *("SGD", "AdamW", "polynomial", "cosine", "dice_cross_entropy", "dice_focal"),
 }
 """Names of union members that Pydantic puts into a location."""
-_NAMED_BY_USERS = {"labels", "channel_names", "dataset", "configurations"}
+_NAMED_BY_USERS = {"labels", "channel_names", "dataset", "configurations", "methods"}
 """Objects whose keys may be called anything."""
 
 

@@ -157,7 +157,11 @@ def compare_all_runs(
     FileError
         A record of a run is damaged.
     """
-    facts = [ModelFacts.of(model, folds) for model in models]
+    return compare_facts([ModelFacts.of(model, folds) for model in models])
+
+
+def compare_facts(facts: Sequence[ModelFacts]) -> tuple[RunComparison, ...]:
+    """How each pair of models differs in what is known of them, trained or to be trained."""
     return tuple(_compare(RunPair(*pair)) for pair in combinations(facts, 2))
 
 

@@ -8,7 +8,7 @@ from typing import Self
 
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import FileError
-from resenc_plans.files import inside, part_of_path
+from resenc_plans.files import inside, part_of_path, read_json
 from resenc_plans.folders import (
     NEXT_STAGE,
     PLANS_JSON,
@@ -17,6 +17,9 @@ from resenc_plans.folders import (
 )
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.runs.run_folder import RunFolder
+
+MODEL_JSON = "model.json"
+"""Beside the folds of a model whose folder is not named after it, as in a study."""
 
 _FOLD = "fold_"
 
@@ -66,8 +69,15 @@ class ModelFolder(os.PathLike[str]):
 
     @property
     def identifier(self) -> str:
-        """The folder's name."""
-        return self.folder.name
+        """The folder's name, or where that is another, what its model.json says."""
+        path = self.folder / MODEL_JSON
+        if _is_identifier(self.folder.name) or not path.is_file():
+            return self.folder.name
+        document = read_json(path)
+        identifier = document.get("identifier") if isinstance(document, dict) else None
+        if not isinstance(identifier, str) or not _is_identifier(identifier):
+            raise FileError(f"{path}: does not say which model this is: TRAINER__PLANS__CONFIG.")
+        return part_of_path(identifier, "identifier")
 
     @property
     def trainer(self) -> str:
@@ -119,5 +129,10 @@ def _checked_name(name: str) -> str:
 
 
 def is_model_folder(path: Path) -> bool:
-    """Whether a folder has a model's name and plans."""
-    return path.name.count("__") == 2 and (path / PLANS_JSON).is_file()
+    """Whether a folder has a model's name, or a model.json with one, and plans."""
+    is_named = _is_identifier(path.name) or (path / MODEL_JSON).is_file()
+    return is_named and (path / PLANS_JSON).is_file()
+
+
+def _is_identifier(name: str) -> bool:
+    return name.count("__") == 2

@@ -1,7 +1,7 @@
 """Compare methods: one call from result folders to statistics and report."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +32,9 @@ from resenc_plans.study.statistics.clusters import Clusters, Floats
 from resenc_plans.study.statistics.ranks import mean_ranks, mid_ranks
 
 MIN_DRAWS = 100
+
+Patients = Mapping[str, str] | str | os.PathLike[str] | None
+"""The patient of each case, as `compare` takes it."""
 
 
 def compare(
@@ -129,17 +132,55 @@ def compare(
     _refuse_twice(sources, everything)
     given = {name: Budget.parse(text) for name, text in (budgets or {}).items()}
     known = find_budgets(everything, given)
-    parts = [
-        _compare_dataset(of_dataset, chosen, patients, settings, known)
-        for of_dataset in _by_dataset(everything)
-    ]
-    datasets = tuple(dataset for dataset, _ in parts)
-    ranks = _mean_ranks(datasets, [draws for _, draws in parts], level) if parts[1:] else ()
-    comparison = Comparison(datasets=datasets, settings=settings, mean_ranks=ranks)
+    comparison = compare_results(
+        everything, settings, metrics=chosen, patients=lambda _: patients, budgets=lambda _: known
+    )
     if output is None:
         return comparison
     written, problems = write_report(comparison, output, images=images, overwrite=overwrite)
     return replace(comparison, written=written, not_drawn=problems)
+
+
+def compare_results(
+    results: Sequence[MethodResult],
+    settings: ComparisonSettings,
+    *,
+    metrics: Sequence[Metric] = (),
+    patients: Callable[[str], Patients] = lambda _: None,
+    budgets: Callable[[str], Mapping[str, Budget]] = lambda _: {},
+) -> Comparison:
+    """`compare` of results that have been read.
+
+    Parameters
+    ----------
+    results
+        Of one or several datasets, with distinct names on each.
+    settings
+        How to compare.
+    metrics
+        By default all that every result has.
+    patients, budgets
+        By the name of a dataset, as for `compare`.
+
+    Raises
+    ------
+    EvaluationError
+        A dataset has one method only, or results have no case, label or metric in common.
+    """
+    parts = [
+        _compare_dataset(
+            of_dataset,
+            metrics,
+            patients(of_dataset[0].dataset),
+            settings,
+            budgets(of_dataset[0].dataset),
+        )
+        for of_dataset in _by_dataset(results)
+    ]
+    datasets = tuple(dataset for dataset, _ in parts)
+    draws = [draws for _, draws in parts]
+    ranks = _mean_ranks(datasets, draws, settings.level) if parts[1:] else ()
+    return Comparison(datasets=datasets, settings=settings, mean_ranks=ranks)
 
 
 def _check(
@@ -200,7 +241,7 @@ def _by_dataset(results: Sequence[MethodResult]) -> list[tuple[MethodResult, ...
 def _compare_dataset(
     results: tuple[MethodResult, ...],
     chosen: Sequence[Metric],
-    patients: Mapping[str, str] | str | os.PathLike[str] | None,
+    patients: Patients,
     settings: ComparisonSettings,
     budgets: Mapping[str, Budget],
 ) -> tuple[DatasetComparison, dict[str, Floats]]:

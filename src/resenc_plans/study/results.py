@@ -39,6 +39,8 @@ class MethodResult:
     """Folds of the model that have no summary.json."""
     problems: tuple[CaseProblem, ...] = ()
     """Segmentations that could not be evaluated, by file name."""
+    trainings: int = 1
+    """With other seeds, over which each case's score is the mean."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ def _of_model(model: ModelFolder, folds: Sequence[str]) -> MethodResult:
     result = _of_summaries(model.folder, paths)
     return MethodResult(
         name=model.identifier,
-        dataset=model.folder.resolve().parent.name,
+        dataset=_dataset_name(model.folder) or model.folder.resolve().parent.name,
         cases=result.cases,
         labels=result.labels,
         label_names=result.label_names,

@@ -201,10 +201,18 @@ def _unlike_budgets(compared: Compared) -> Iterator[str]:
                 yield f"{more}: takes {times:.1f} times the {what} of {less}"
 
 
-def _one_training(compared: Compared) -> Iterator[str]:
+def _trainings(compared: Compared) -> Iterator[str]:
+    counts = {one.trainings for one in compared.results}
+    if counts == {1}:
+        yield (
+            f"each of the {len(compared.results)} methods was trained once: how much another seed "
+            "would change is not part of any interval"
+        )
+        return
+    texts = ", ".join(f"{one.name} {one.trainings}" for one in compared.results)
     yield (
-        f"each of the {len(compared.results)} methods was trained once: how much another seed "
-        "would change is not part of any interval"
+        "the score of a case is the mean over trainings with other seeds, whose choice is not part "
+        f"of any interval: {texts}"
     )
 
 
@@ -222,6 +230,6 @@ RULES: tuple[ResultRule, ...] = (
     ResultRule("C104", "warning", "budget beyond the nearest preset's", _budgets),
     ResultRule("C105", "warning", "budgets of two methods", _unlike_budgets),
     ResultRule("C201", "note", "references by name", _references_by_name),
-    ResultRule("C202", "note", "one seed", _one_training),
+    ResultRule("C202", "note", "seeds", _trainings),
 )
 """Beside those of `resenc_plans.runs.comparability.RULES`, which look at trained models."""

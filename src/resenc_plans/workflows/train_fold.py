@@ -66,6 +66,7 @@ def train_fold(
     settings: TrainingSettings | None = None,
     device: str | None = None,
     name: str | None = None,
+    run_folder: RunFolder | None = None,
     resume: bool = False,
     overwrite: bool = False,
     allow_differences: bool = False,
@@ -98,6 +99,8 @@ def train_fold(
     name
         The first part of the name of the model's folder, instead of nnUNetTrainer; required with
         `parts`.
+    run_folder
+        Where the results go; by default nnU-Net's folder, see `default_run_folder`.
     resume
         Whether to resume from the last checkpoint of this fold, if there is one.
     overwrite
@@ -150,7 +153,7 @@ def train_fold(
     if probabilities and not validation:
         raise UsageError("`probabilities=` needs the validation, which was omitted.")
     if not (resume or overwrite):
-        refuse_to_replace(default_run_folder(config, dataset, fold, name))
+        refuse_to_replace(run_folder or default_run_folder(config, dataset, fold, name))
     with joined_ranks(device_of_rank(device)) as ranks, _explained(config, dataset, ranks.world):
         trainer = Trainer(
             config,
@@ -158,6 +161,7 @@ def train_fold(
             fold,
             settings,
             name=name,
+            run_folder=run_folder,
             overwrite=overwrite,
             allow_differences=allow_differences,
             allow_missing_cases=allow_missing_cases,

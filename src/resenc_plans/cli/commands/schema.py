@@ -14,7 +14,7 @@ def schema(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="plans, dataset, fingerprint or results. Default: all, with --output.",
+            help="plans, dataset, fingerprint, results or study. Default: all, with --output.",
             show_default=False,
         ),
     ] = None,
@@ -32,8 +32,9 @@ def schema(
     from resenc_plans.files import make_folder, part_of_path, replace_file
     from resenc_plans.plans.schema import schemas
     from resenc_plans.study.document import results_schema
+    from resenc_plans.study.unattended.study_file import study_schema
 
-    known = {**schemas(), "results": results_schema()}
+    known = {**schemas(), "results": results_schema(), "study": study_schema()}
     if name not in known and (name is not None or output is None):
         raise UsageError(f"Choose a schema: {', '.join(known)}.")
     if output is None:

@@ -1,9 +1,11 @@
 """The report as Markdown."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from resenc_plans.study.comparison import Comparison, DatasetComparison
 from resenc_plans.study.report.tables import (
+    TITLE,
+    Section,
     Table,
     budget_table,
     label_pairs,
@@ -13,13 +15,21 @@ from resenc_plans.study.report.tables import (
 from resenc_plans.study.report.text import CITATIONS, limits, methods_paragraph
 
 
-def markdown_report(comparison: Comparison) -> str:
-    """All tables, findings and paragraphs."""
-    return "\n".join(_lines(comparison)) + "\n"
+def markdown_report(
+    comparison: Comparison, title: str = TITLE, sections: Sequence[Section] = ()
+) -> str:
+    """All tables, findings and paragraphs; `sections` come first."""
+    return "\n".join(_lines(comparison, title, sections)) + "\n"
 
 
-def _lines(comparison: Comparison) -> Iterator[str]:
-    yield from ("# Comparison of methods", "")
+def _lines(comparison: Comparison, title: str, sections: Sequence[Section]) -> Iterator[str]:
+    yield from (f"# {_escaped(title)}", "")
+    for section in sections:
+        yield from (f"## {_escaped(section.title)}", "")
+        for paragraph in section.paragraphs:
+            yield from (_escaped(paragraph), "")
+        for table in section.tables:
+            yield from _table(table)
     for dataset in comparison.datasets:
         yield from (f"## {dataset.dataset or 'Results'}", "")
         yield from _findings(dataset)

@@ -1,6 +1,6 @@
 """The report as one HTML page that loads nothing, in light and dark."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from itertools import combinations
 
@@ -18,6 +18,8 @@ from resenc_plans.study.report.plots import (
     worst_cases,
 )
 from resenc_plans.study.report.tables import (
+    TITLE,
+    Section,
     Table,
     budget_table,
     label_pairs,
@@ -74,13 +76,23 @@ summary{cursor:pointer}a{color:var(--strong)}
 """
 
 
-def report_page(comparison: Comparison, overlays: Mapping[str, Mapping[str, str]]) -> str:
-    """The page. `overlays` are the addresses of pictures, by dataset and case."""
+def report_page(
+    comparison: Comparison,
+    overlays: Mapping[str, Mapping[str, str]],
+    title: str = TITLE,
+    sections: Sequence[Section] = (),
+) -> str:
+    """The page. `overlays` are the addresses of pictures, by dataset and case.
+
+    `sections` come first.
+    """
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<link rel="icon" href="data:,">'
-        f"<title>Comparison of methods</title><style>{_style()}</style></head><body><main>"
+        f"<title>{escape(title)}</title><style>{_style()}</style></head><body><main>"
+        f"<h1>{escape(title)}</h1>"
+        + "".join(part for section in sections for part in _section(section))
         + "".join(_body(comparison, overlays))
         + "</main></body></html>\n"
     )
@@ -108,7 +120,6 @@ def _style() -> str:
 
 
 def _body(comparison: Comparison, overlays: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    yield "<h1>Comparison of methods</h1>"
     for dataset in comparison.datasets:
         yield f"<h2>{escape(dataset.dataset or 'Results')}</h2>"
         yield from _findings(dataset)
@@ -128,6 +139,12 @@ def _body(comparison: Comparison, overlays: Mapping[str, Mapping[str, str]]) -> 
     yield "<h2>References</h2><ul>"
     yield from (f"<li>{escape(citation)}</li>" for citation in CITATIONS)
     yield "</ul>"
+
+
+def _section(section: Section) -> Iterator[str]:
+    yield f"<h2>{escape(section.title)}</h2>"
+    yield from (f"<p>{escape(paragraph)}</p>" for paragraph in section.paragraphs)
+    yield from map(_table, section.tables)
 
 
 def _findings(dataset: DatasetComparison) -> Iterator[str]:

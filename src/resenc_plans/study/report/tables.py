@@ -10,6 +10,9 @@ from resenc_plans.study.comparison import (
 )
 from resenc_plans.study.statistics.bootstrap import Interval
 
+TITLE = "Comparison of methods"
+"""Of a report that has no other."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -18,6 +21,15 @@ class Table:
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a report beside the comparison itself: paragraphs, then tables."""
+
+    title: str
+    paragraphs: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
 
 
 def tables_of(dataset: DatasetComparison, metric: MetricComparison) -> tuple[Table, ...]:

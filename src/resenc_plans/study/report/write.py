@@ -1,8 +1,9 @@
 """Write the report of a comparison: one folder, whole or not at all."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from resenc_plans.errors import FileError
 from resenc_plans.execution.cases import CaseProblem
@@ -18,6 +19,7 @@ from resenc_plans.study.report.latex import latex_table
 from resenc_plans.study.report.markdown import markdown_report
 from resenc_plans.study.report.page import report_page
 from resenc_plans.study.report.plots import worst_cases
+from resenc_plans.study.report.tables import TITLE, Section
 
 REPORT_HTML, REPORT_MD = "report.html", "report.md"
 TABLE_TEX = "table.tex"
@@ -32,6 +34,9 @@ def write_report(
     *,
     images: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    title: str = TITLE,
+    sections: Sequence[Section] = (),
+    documents: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[tuple[Path, ...], tuple[CaseProblem, ...]]:
     """Write report.html, report.md, table.tex, cases.csv and results.json.
 
@@ -47,6 +52,10 @@ def write_report(
         The folder of the images, CASE_0000: the worst cases are drawn, into `overlays`.
     overwrite
         Whether to replace an earlier report.
+    title, sections
+        Of report.html and report.md.
+    documents
+        Further files, by name.
 
     Raises
     ------
@@ -59,11 +68,12 @@ def write_report(
     with replace_folder(target) as unfinished:
         overlays, problems = _draw_overlays(comparison, unfinished, images)
         documents = {
-            REPORT_HTML: report_page(comparison, overlays),
-            REPORT_MD: markdown_report(comparison),
+            REPORT_HTML: report_page(comparison, overlays, title, sections),
+            REPORT_MD: markdown_report(comparison, title, sections),
             TABLE_TEX: latex_table(comparison),
             CASES_CSV: csv_text(comparison.case_rows()),
             RESULTS_JSON: to_json_text(comparison.to_dict()),
+            **documents,
         }
         for name, text in documents.items():
             with replace_file(unfinished / part_of_path(name, "file")) as stream:

@@ -28,3 +28,15 @@ def detectable_difference(differences: Floats, clusters: Clusters, alpha: float)
         return float("nan")
     error = (size / (size - 1) * float((sums**2).sum())) ** 0.5 / int(is_valid.sum())
     return float((stdtrit(size - 1, 1 - alpha / 2) + stdtrit(size - 1, POWER)) * error)
+
+
+def expected_detectable(spread: float, patients: int, alpha: float) -> float:
+    """`detectable_difference` before there are differences; `spread` is their standard deviation.
+
+    >>> round(expected_detectable(0.05, 40, 0.05), 4)
+    0.0228
+    """
+    if patients < 2:
+        return float("nan")
+    error = spread / patients**0.5
+    return float((stdtrit(patients - 1, 1 - alpha / 2) + stdtrit(patients - 1, POWER)) * error)

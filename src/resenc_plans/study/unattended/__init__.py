@@ -1,0 +1,1 @@
+"""Studies that run unattended, from a file to a report."""

@@ -1,0 +1,351 @@
+"""What is wrong with a study, before a GPU hour is spent, and what it will take."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from resenc_plans.datasets.finding import Finding, worst_first
+from resenc_plans.datasets.fingerprint import Fingerprint
+from resenc_plans.datasets.images.segmentation_files import segmentation_file
+from resenc_plans.errors import ResencPlansError, StudyError
+from resenc_plans.folders import FINGERPRINT_JSON
+from resenc_plans.networks.check import check_network
+from resenc_plans.plans.configuration import (
+    PREPROCESSING_KEYS,
+    ResolvedConfiguration,
+    input_channels,
+)
+from resenc_plans.reprs import listed
+from resenc_plans.runs.comparability import compare_facts
+from resenc_plans.runs.model_folder import ModelFolder
+from resenc_plans.runs.run_facts import FoldFacts, ModelFacts
+from resenc_plans.runs.run_record import RunRecord
+from resenc_plans.study.patients import patients_of
+from resenc_plans.study.statistics.detectable import expected_detectable
+from resenc_plans.study.unattended.costs import ExpectedCost, expect_cost
+from resenc_plans.study.unattended.graph import Job, Piece, Run
+from resenc_plans.study.unattended.jobs import JobOptions, do_job
+from resenc_plans.study.unattended.methods import (
+    folder_of,
+    own_network,
+    plan_method,
+    trained_configuration,
+    trainer_name,
+)
+from resenc_plans.study.unattended.opened import OpenedStudy
+from resenc_plans.study.unattended.study_data import StudyData
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedMethod:
+    """What a method is expected to take on a dataset."""
+
+    dataset: str
+    method: str
+    configuration: ResolvedConfiguration
+    trainings: int
+    missing: int
+    """Of the trainings, those that are not done."""
+    cost: ExpectedCost
+    hours: float
+    """Of one training, estimated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detectable:
+    """The smallest difference that a dataset can show."""
+
+    dataset: str
+    cases: int
+    """That the folds hold out."""
+    patients: int
+    difference: float
+    spread: float
+    """The standard deviation of the differences of cases that this supposes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyCheck:
+    """What `study check` finds."""
+
+    findings: tuple[Finding, ...]
+    """Worst first."""
+    methods: tuple[ExpectedMethod, ...]
+    detectable: tuple[Detectable, ...]
+
+    @property
+    def gpu_hours(self) -> float:
+        """Of all trainings that are missing, estimated."""
+        return sum(one.hours * one.missing for one in self.methods)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "gpu_hours": self.gpu_hours,
+            "methods": [
+                {
+                    "dataset": one.dataset,
+                    "method": one.method,
+                    "trainings": one.trainings,
+                    "missing": one.missing,
+                    "hours": one.hours,
+                    **asdict(one.cost),
+                }
+                for one in self.methods
+            ],
+            "detectable": [asdict(one) for one in self.detectable],
+            "findings": [
+                {"rule": one.rule, "severity": one.severity, "message": one.message}
+                for one in self.findings
+            ],
+        }
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """Those for which nothing may begin."""
+        return tuple(one for one in self.findings if one.severity == "error")
+
+
+def check_study(study: OpenedStudy, allow_import: Sequence[str] = ()) -> StudyCheck:
+    """Plan every method, build every network, and apply `compare`'s rules to what is planned.
+
+    Every method that cannot be built is among the findings. A dataset's fingerprint is made where
+    there is none yet, and kept in memory.
+
+    Raises
+    ------
+    FileError, DatasetError
+        A dataset or a file of the study cannot be read.
+    """
+    findings: list[Finding] = []
+    methods: list[ExpectedMethod] = []
+    detectable: list[Detectable] = []
+    for name, data in study.data.items():
+        findings += _folds(study, data)
+        planned: list[ExpectedMethod] = []
+        trained = any(method.is_trained for method in study.file.methods.values())
+        fingerprint = _fingerprint(study, data) if trained else None
+        for method, described in study.file.methods.items():
+            if described.predictions is not None:
+                findings += _predictions(study, data, method, described.predictions)
+                continue
+            assert fingerprint is not None, "a method is trained"
+            try:
+                planned.append(_planned(study, data, method, fingerprint, allow_import))
+            except ResencPlansError as error:
+                findings.append(
+                    Finding("S001", "error", f"{method} on {name}: cannot be trained. {error}")
+                )
+        findings += [*_same_twice(study, name, planned), *_shared_data(name, planned)]
+        if not any(one.rule == "S002" for one in findings):
+            findings += _comparability(study, data, planned)
+            detectable.append(_detectable(study, data))
+        methods += planned
+    findings += _budget(study, methods)
+    return StudyCheck(
+        findings=tuple(worst_first(findings)), methods=tuple(methods), detectable=tuple(detectable)
+    )
+
+
+def _fingerprint(study: OpenedStudy, data: StudyData) -> Fingerprint:
+    path = study.places.preprocessed(data.name) / FINGERPRINT_JSON
+    piece = Piece("fingerprint", Run(data.name, ""))
+    if study.state(piece) != "done":
+        do_job(study, Job(f"prepare/{data.name}", (piece,)), JobOptions())
+    record = study.record(piece)
+    if record is not None and record.reason is not None:
+        raise StudyError(record.reason)
+    return Fingerprint.load(path)
+
+
+def _planned(
+    study: OpenedStudy,
+    data: StudyData,
+    name: str,
+    fingerprint: Fingerprint,
+    allow_import: Sequence[str],
+) -> ExpectedMethod:
+    method = study.file.methods[name]
+    plans = plan_method(name, method, data.dataset, fingerprint, study.places.root)
+    config = plans.resolve(trained_configuration(name, method))
+    settings = study.file.settings_of(name, study.file.seeds[0]).over(config.training)
+    labels = data.dataset.labels
+    if method.network is None:
+        check_network(
+            config,
+            input_channels(config, labels),
+            labels.num_heads,
+            deep_supervision=settings.deep_supervision,
+            allow_import=allow_import,
+        )
+    else:
+        own_network(method, config, data.dataset, allow_import)
+    cost = expect_cost(method, config, data.dataset, allow_import)
+    runs = [run for run in study.graph.runs if (run.dataset, run.method) == (data.name, name)]
+    missing = [run for run in runs if study.state(Piece("training", run)) != "done"]
+    return ExpectedMethod(
+        dataset=data.name,
+        method=name,
+        configuration=config,
+        trainings=len(runs),
+        missing=len(missing),
+        cost=cost,
+        hours=cost.hours(settings),
+    )
+
+
+def _folds(study: OpenedStudy, data: StudyData) -> Iterator[Finding]:
+    trained = any(method.is_trained for method in study.file.methods.values())
+    try:
+        data.require_folds(study.file.folds if trained else ())
+    except ResencPlansError as error:
+        yield Finding("S002", "error", str(error).rstrip("."))
+
+
+def _predictions(
+    study: OpenedStudy, data: StudyData, method: str, predictions: str
+) -> Iterator[Finding]:
+    folder = folder_of(predictions, data.name, study.places.root)
+    ending = data.dataset.json.file_ending
+    if not folder.is_dir():
+        yield Finding("S003", "error", f"{method} on {data.name}: {folder} is no folder")
+        return
+    try:
+        wanted = {case for split in _splits(study, data) for case in split}
+    except ResencPlansError:
+        return
+    lacking = sorted(
+        case for case in wanted if not segmentation_file(folder, case, ending).is_file()
+    )
+    if lacking:
+        yield Finding(
+            "S003",
+            "error" if len(lacking) == len(wanted) else "warning",
+            f"{method} on {data.name}: {len(lacking)} of {len(wanted)} held-out cases have no "
+            f"prediction in {folder}: {listed(lacking)}",
+        )
+
+
+def _splits(study: OpenedStudy, data: StudyData) -> list[tuple[str, ...]]:
+    """The held-out cases of the study's folds."""
+    splits = data.splits()
+    return [splits[fold].val for fold in study.file.folds if fold < len(splits)]
+
+
+def _same_twice(
+    study: OpenedStudy, dataset: str, planned: Sequence[ExpectedMethod]
+) -> Iterator[Finding]:
+    for first, second in combinations(planned, 2):
+        one, other = (study.file.methods[part.method] for part in (first, second))
+        alike = _decisive(first.configuration) == _decisive(second.configuration)
+        if alike and (one.network, one.settings) == (other.network, other.settings):
+            yield Finding(
+                "S004",
+                "error",
+                f"{first.method} and {second.method} on {dataset}: have the same network, "
+                "preprocessing and settings, so there is nothing to compare",
+            )
+
+
+def _decisive(config: ResolvedConfiguration) -> dict[str, object]:
+    return {key: value for key, value in config.to_dict().items() if key != "data_identifier"}
+
+
+def _shared_data(dataset: str, planned: Sequence[ExpectedMethod]) -> Iterator[Finding]:
+    """Two methods that would overwrite each other's stored cases."""
+    for first, second in combinations(planned, 2):
+        one, other = first.configuration, second.configuration
+        if one.data_identifier != other.data_identifier:
+            continue
+        left, right = one.to_dict(), other.to_dict()
+        differing = [key for key in PREPROCESSING_KEYS if left.get(key) != right.get(key)]
+        if differing:
+            yield Finding(
+                "S005",
+                "error",
+                f"{first.method} and {second.method} on {dataset}: share the stored cases "
+                f"{one.data_identifier}, but differ in {listed(differing)}. Give one of them "
+                'another folder: "changes": {"data_identifier": ...}',
+            )
+
+
+def _comparability(
+    study: OpenedStudy, data: StudyData, planned: Sequence[ExpectedMethod]
+) -> Iterator[Finding]:
+    """`compare`'s rules on runs, for those that are planned."""
+    folds = [str(fold) for fold in study.file.folds]
+    splits = data.splits()
+    facts = []
+    for one in planned:
+        method, config = study.file.methods[one.method], one.configuration
+        settings = study.file.settings_of(one.method, study.file.seeds[0]).over(config.training)
+        record = RunRecord.of(one.method, config, settings, "auto", {})
+        identifier = f"{trainer_name(one.method, method)}__{one.method}__{config.name}"
+        by_fold = {
+            fold: _facts(record, splits[int(fold)].train, splits[int(fold)].val) for fold in folds
+        }
+        facts.append(ModelFacts(ModelFolder(Path(identifier)), by_fold, data.dataset.json.labels))
+    names = [one.method for one in planned]
+    for (first, second), comparison in zip(
+        combinations(names, 2), compare_facts(facts), strict=True
+    ):
+        for difference in comparison.differences:
+            if difference.is_known:
+                text = f"{first} and {second} on {data.name}: {difference.message}"
+                yield Finding(difference.rule, difference.severity, text)
+
+
+def _facts(record: RunRecord, train: Sequence[str], held_out: Sequence[str]) -> FoldFacts:
+    return FoldFacts(
+        settings=record.flat_settings,
+        precision=None,
+        code={},
+        changes=(),
+        configuration=record.configuration,
+        train=frozenset(train),
+        held_out=frozenset(held_out),
+        missing=frozenset(),
+        unnamed=0,
+        scored=frozenset(held_out),
+        references=None,
+        mirroring=None,
+        step_size=None,
+        postprocessing=(),
+    )
+
+
+def _detectable(study: OpenedStudy, data: StudyData) -> Detectable:
+    cases = sorted({case for split in _splits(study, data) for case in split})
+    known = data.patients
+    patients = len(set(patients_of(cases, known))) if known is not None else len(cases)
+    count = len(study.file.methods)
+    alpha = (1 - study.file.bootstrap.level) / (count * (count - 1) / 2)
+    return Detectable(
+        dataset=data.name,
+        cases=len(cases),
+        patients=patients,
+        difference=expected_detectable(study.file.expected_spread, patients, alpha),
+        spread=study.file.expected_spread,
+    )
+
+
+def _budget(study: OpenedStudy, methods: Sequence[ExpectedMethod]) -> Iterator[Finding]:
+    limit = study.file.budget
+    hours = sum(one.hours * one.missing for one in methods)
+    if limit.gpu_hours is not None and hours > limit.gpu_hours:
+        yield Finding(
+            "S006",
+            "error",
+            f"the missing trainings are expected to take {hours:.3g} GPU hours, and the budget is "
+            f"{limit.gpu_hours:g}",
+        )
+    for one in methods:
+        if limit.gigabytes is not None and one.cost.gigabytes > limit.gigabytes:
+            yield Finding(
+                "S007",
+                "error",
+                f"{one.method} on {one.dataset}: is expected to take {one.cost.gigabytes:.3g} GB "
+                f"of GPU memory, and the budget is {limit.gigabytes:g}",
+            )

@@ -1,0 +1,71 @@
+"""study.json: what is read of it, and what is refused in words."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from resenc_plans.errors import FileError, StudyError
+from resenc_plans.study.unattended.study_file import StudyFile, study_schema
+from tests.study.unattended.made_study import study_document
+
+FAULTS: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown key": ({"fods": [1]}, r"fods is unknown \(did you mean folds\?\)"),
+    "no source": ({"methods": {"a": {}, "b": {"preset": "M"}}}, "methods.a .*it has none"),
+    "two sources": (
+        {"methods": {"a": {"preset": "M", "plans": "x.json"}, "b": {"preset": "M"}}},
+        "it has preset and plans",
+    ),
+    "a setting": (
+        {"methods": {"a": {"preset": "M", "settings": {"epoch": 3}}, "b": {"preset": "L"}}},
+        r"methods\.a\.settings .*epoch is unknown",
+    ),
+    "a folder": ({"methods": {"a/b": {"preset": "M"}, "b": {"preset": "M"}}}, "has a slash"),
+    "two underscores": ({"methods": {"a__b": {"preset": "M"}, "b": {"preset": "M"}}}, "one _ at"),
+    "case": ({"methods": {"a": {"preset": "M"}, "A": {"preset": "M"}}}, "case of letters"),
+    "one method": ({"methods": {"a": {"preset": "M"}}}, "methods"),
+    "a metric": ({"metrics": ["dise"]}, "metrics .*there is: Dice"),
+    "primary": ({"primary": "HD95"}, "primary 'HD95' is none of metrics"),
+    "seed": ({"training": {"seed": 3}}, "the seeds are those of `seeds`"),
+    "twice": ({"folds": [0, 0]}, "folds .*named twice"),
+    "predictions": (
+        {"methods": {"a": {"predictions": "p", "changes": {}}, "b": {"preset": "M"}}},
+        "take no other key",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_is_impossible_is_refused_in_words(fault: str, tmp_path: Path) -> None:
+    parts, message = FAULTS[fault]
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps(study_document(**parts)))
+    with pytest.raises(StudyError, match=message) as caught:
+        StudyFile.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_study_is_read_with_its_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps({"$schema": "x", **study_document(metrics=["iou", "Dice"])}))
+    study = StudyFile.load(path)
+    assert study.ordered_metrics == ("IoU", "Dice")
+    assert study.measured_metrics == ()
+    assert study.settings_of("original", 7).seed == 7
+    assert study.settings_of("original", 7).epochs == 1
+    assert study.bootstrap.level == 0.95
+
+
+def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "study.json"
+    path.write_text("{")
+    with pytest.raises(FileError, match="not valid JSON"):
+        StudyFile.load(path)
+
+
+def test_the_schema_takes_what_is_read() -> None:
+    validator = Draft202012Validator(study_schema())
+    assert not list(validator.iter_errors(study_document()))
+    assert list(validator.iter_errors({**study_document(), "fods": []}))
