@@ -17,6 +17,7 @@ BEHAVIOUR_OF_SEVERAL_MODULES = {
     "training/test_optimizers.py",
     "training/test_own_method.py",
     "training/test_processes.py",
+    "training/test_resuming_baselines.py",
     "training/test_stale_cases.py",
     "training/test_stand_in_device.py",
     "workflows/test_whole_jobs.py",

@@ -1,7 +1,5 @@
 """Optimizers of the caller's choice, and what of them a resumed run takes from its checkpoint."""
 
-import os
-import signal
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -15,9 +13,8 @@ from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.training_settings import SGD, AdamW, CosineSchedule, TrainingSettings
 from resenc_plans.runs.checkpoint import load_checkpoint
-from resenc_plans.runs.run_folder import RunFolder
-from resenc_plans.training.history import Progress
 from resenc_plans.training.trainer import Trainer
+from tests.training.resuming import assert_resumes_bit_for_bit
 
 pytestmark = pytest.mark.slow
 
@@ -81,41 +78,13 @@ def test_a_run_that_was_stopped_ends_with_the_weights_of_an_undisturbed_one(
 ) -> None:
     settings = SHORT.model_copy(
         update={
-            "epochs": 3,
             "optimizer": optimizer,
             "learning_rate": 1e-3,
             "schedule": CosineSchedule(warmup_epochs=1, warmup_start=0.1),
             "gradient_clip": None,
-            "checkpoint_epochs": 1,
         }
     )
-    undisturbed = Trainer(config, dataset, 0, settings, run_folder=RunFolder(tmp_path / "a", 0))
-    whole = load_checkpoint(undisturbed.fit().checkpoint)
-
-    def stop_in_the_second_epoch(progress: Progress) -> None:
-        if progress.epoch == 1 and progress.is_training and progress.iteration == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    folder = RunFolder(tmp_path / "b", 0)
-    stopped = Trainer(
-        config,
-        dataset,
-        0,
-        settings,
-        run_folder=folder,
-        on_progress=stop_in_the_second_epoch,
-    )
-    assert not stopped.fit().is_complete
-    again = Trainer(config, dataset, 0, settings, run_folder=folder)
-    again.resume()
-    resumed = load_checkpoint(again.fit().checkpoint)
-    for name, weight in whole.network_weights.items():
-        assert torch.equal(resumed.network_weights[name], weight), name
-    assert whole.optimizer_state is not None
-    assert resumed.optimizer_state is not None
-    for number, state in whole.optimizer_state["state"].items():
-        for key, value in state.items():
-            assert torch.equal(resumed.optimizer_state["state"][number][key], value)
+    assert_resumes_bit_for_bit(config, dataset, settings, tmp_path)
 
 
 def test_plans_name_the_settings_that_a_caller_leaves_out(
