@@ -13,7 +13,8 @@ from resenc_plans.plans.training_settings import (
     PolynomialSchedule,
     TrainingSettings,
 )
-from resenc_plans.training.defaults import default_loss, default_schedule
+from resenc_plans.training import defaults
+from resenc_plans.training.defaults import default_loss, default_schedule, where_to_augment
 from tests.networks.configurations import residual
 
 
@@ -24,6 +25,26 @@ def test_settings_name_the_schedule() -> None:
     rate = default_schedule(TrainingSettings(epochs=10, schedule=cosine))
     assert [rate(epoch) for epoch in (0, 1, 2, 6)] == pytest.approx([0.005, 0.0075, 0.01, 0.006])
     assert rate(9) > 0.002 == rate(10)
+
+
+def test_auto_augments_on_a_gpu_that_has_few_cpus_for_its_channels(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(defaults, "usable_cpus", lambda: 16)
+    auto, on_device = TrainingSettings(), TrainingSettings(augment_on="device")
+    gpu, cpu = torch.device("cuda", 0), torch.device("cpu")
+    one = residual(n_stages=2).model_copy(update={"use_mask_for_norm": (False,)})
+    four = one.model_copy(update={"use_mask_for_norm": (False,) * 4})
+    assert where_to_augment(auto, one, gpu) == "cpu"
+    assert where_to_augment(auto, four, gpu) == "device"
+    assert where_to_augment(auto, four, cpu) == "cpu"
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert where_to_augment(auto, one, gpu) == "device"
+    assert where_to_augment(on_device, one, cpu) == "device"
+    own: Any = object()
+    assert where_to_augment(auto, four, gpu, own=own) == "cpu"
+    assert where_to_augment(on_device, four, gpu, own=own) == "cpu"
+    assert "one sample at a time" in caplog.text
 
 
 def test_the_cosine_is_the_one_of_auto3dseg() -> None:

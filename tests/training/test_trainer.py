@@ -159,6 +159,30 @@ def test_a_stopped_run_goes_on_bit_for_bit(
     assert not stopped.checkpoint.exists()
 
 
+def test_a_run_that_augments_on_its_device_goes_on_bit_for_bit_and_says_so(
+    config: ResolvedConfiguration, dataset: Dataset, tmp_path: Path
+) -> None:
+    settings = SHORT.model_copy(update={"augment_on": "device"})
+    undisturbed = Trainer(config, dataset, 0, settings).fit().checkpoint.rename(tmp_path / "u.pth")
+    stopped = Trainer(
+        config, dataset, 0, settings.model_copy(update={"max_minutes": 1e-9}), overwrite=True
+    )
+    assert not stopped.fit().is_complete
+    record = RunRecord.load(stopped.folder.path)
+    assert record is not None
+    assert record.settings["augment_on"] == "device"
+    again = Trainer(config, dataset, 0, SHORT)
+    chosen = again.settings.augment_on
+    again.resume()
+    assert (chosen, again.settings.augment_on) == ("cpu", "device")  # by auto, and as it began
+    result = again.fit()
+    assert_equal_weights(undisturbed, result.checkpoint)
+    resumed = RunRecord.load(again.folder.path)
+    assert resumed is not None
+    assert resumed.settings["augment_on"] == "device"
+    assert not resumed.changes
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 2, 3])
 def test_a_run_that_is_stopped_in_the_validation_goes_on_bit_for_bit(

@@ -148,6 +148,8 @@ class TrainingSettings(_Settings):
     """Whether torch.compile compiles the network. null: on CUDA, except under Windows."""
     workers: Annotated[int, Field(ge=0, le=MAX_WORKERS)] | None = None
     """Processes that make batches. null: as many as CPUs allow; 0: the main process."""
+    augment_on: Literal["auto", "cpu", "device"] = "auto"
+    """Where samples are augmented. auto: on a GPU where it has few CPUs, else on the CPU."""
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
     """Seed of the initial weights, patches and augmentation."""
     checkpoint_epochs: Count = 50

@@ -1,11 +1,13 @@
 """The parts of a training that nnU-Net would use: batches, loss, folder."""
 
+import logging
 import os
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from math import cos, pi
+from typing import Literal
 
 import torch
 
@@ -36,9 +38,14 @@ from resenc_plans.training.losses import (
 )
 from resenc_plans.training.ranks import ALONE, Ranks, split_batch
 
+logger = logging.getLogger(__name__)
+
 Schedule = Callable[[int], float]
 """From the number of an epoch, counted from 0, to its learning rate."""
 
+CPUS_PER_CHANNEL = 8
+"""CPUs that augment a channel of the images as fast as a GPU trains. An estimate for preset M: half
+a second of a CPU per batch and channel, and a step in 75 to 95 ms."""
 MAX_WORKERS = 12
 """More processes than this make no more batches than one GPU takes."""
 
@@ -113,7 +120,8 @@ def default_batches(
     """Training and validation batches of this rank, with images in `image_type`.
 
     A sampler or an augmentation is for training; the validation stays comparable. `name` is that of
-    the model. `cases` are the fold's, by default all of them, which must be stored then.
+    the model. `cases` are the fold's, by default all of them, which must be stored then. Where
+    samples are augmented is as the settings say, or `where_to_augment` chooses.
 
     Raises
     ------
@@ -144,8 +152,10 @@ def default_batches(
     validation = replace(training, cases=cases.val, purpose="validation")
     training = replace(training, sampler=sampler, augmentation=augmentation)
     pin_memory = ranks.device.type == "cuda"
+    place = where_to_augment(settings, config, ranks.device, own=augmentation)
+    augmenting = ranks.device if place == "device" else None
     loaders = (
-        PatchBatches(training, workers, pin_memory),
+        PatchBatches(training, workers, pin_memory, augmenting=augmenting),
         PatchBatches(validation, -(-workers // 3), pin_memory),
     )
     ahead = batches_ahead([loader.demand for loader in loaders], _local_ranks())
@@ -165,6 +175,30 @@ def batch_workers(settings: TrainingSettings) -> int:
     if settings.workers is None:
         return default_workers()
     return checked_workers(settings.workers) if settings.workers else 0
+
+
+def where_to_augment(
+    settings: TrainingSettings,
+    config: ResolvedConfiguration,
+    device: torch.device,
+    *,
+    own: Augmentation | None = None,
+) -> Literal["cpu", "device"]:
+    """Where the samples of a training are augmented; with "auto", as CPUs and channels decide.
+
+    An augmentation of the caller's own stays on the CPU.
+    """
+    if own is not None:
+        if settings.augment_on == "device":
+            logger.warning(
+                "The augmentation is your own and takes one sample at a time: it stays on the CPU."
+            )
+        return "cpu"
+    if settings.augment_on != "auto":
+        return settings.augment_on
+    cpus = usable_cpus() / _local_ranks()
+    enough = cpus >= CPUS_PER_CHANNEL * len(config.use_mask_for_norm)
+    return "device" if device.type == "cuda" and not enough else "cpu"
 
 
 def default_schedule(settings: TrainingSettings) -> Schedule:

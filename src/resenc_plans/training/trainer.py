@@ -55,6 +55,7 @@ from resenc_plans.runs.folds import FoldCases, stored_fold
 from resenc_plans.runs.run_folder import Checkpoints, RunFolder
 from resenc_plans.runs.run_record import RunRecord
 from resenc_plans.runs.stored_cases import open_store
+from resenc_plans.training.batches.batches import PatchBatches
 from resenc_plans.training.batches.generators import seed_step
 from resenc_plans.training.batches.source import Augmentation, Batch, Batches, Purpose, Sampler
 from resenc_plans.training.checkpointing import RunIdentity, TrainingState, load_state, save_state
@@ -64,6 +65,7 @@ from resenc_plans.training.defaults import (
     default_loss,
     default_run_folder,
     default_schedule,
+    where_to_augment,
 )
 from resenc_plans.training.history import Epoch, Progress, TrainingResult, smoothed
 from resenc_plans.training.losses import Loss
@@ -195,6 +197,9 @@ class Trainer:
         }
         self.ranks = ranks = ranks or alone(device)
         self.device = ranks.device
+        self._may_augment_elsewhere = settings.augment_on == "auto" and augmentation is None
+        place = where_to_augment(settings, config, self.device, own=augmentation)
+        settings = settings.model_copy(update={"augment_on": place})
         self.record = run_record(name, config, settings, self.device, parts)
         name = self.record.name
         trainer_name = TRAINER_NAME if network is None else name
@@ -348,10 +353,23 @@ class Trainer:
         state = load_state(path, self.run, self.step)
         self._saved_as = path.resolve()
         self._resumes_own_folder = self._saved_as.parent == self.folder.path.resolve()
+        self._augment_as_before(path.parent)
         self.epochs, self.best = state.epochs, state.best
         self.iteration, self.epoch_losses = state.iteration, state.epoch_losses
         self.epoch_begun = time.time() - state.epoch_seconds
         return path
+
+    def _augment_as_before(self, run: Path) -> None:
+        """Augment where a run has done so far, unless the caller has said where."""
+        before, batches = RunRecord.load(run), self.training_batches
+        if before is None or not self._may_augment_elsewhere:
+            return
+        place = before.settings.get("augment_on", "cpu")
+        if place != self.settings.augment_on and isinstance(batches, PatchBatches):
+            self.settings = self.settings.model_copy(update={"augment_on": place})
+            self.record = self.record.model_copy(update={"settings": self.settings.model_dump()})
+            device = self.device if place == "device" else None
+            self.training_batches = replace(batches, augmenting=device, ahead=None)
 
     def fit(self) -> TrainingResult:
         """Train until all epochs are done, or until something asks to stop.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from resenc_plans.plans.configuration import ResolvedConfiguration
     from resenc_plans.plans.training_settings import TrainingSettings
 
-_OPTIONS = {"max_minutes": "--max-time"}
+_OPTIONS = {"max_minutes": "--max-time", "augment_on": "--augmentation"}
 """Options that are not called after their setting."""
 
 
@@ -62,6 +62,13 @@ def train(
     workers: Annotated[
         int | None,
         typer.Option(min=0, help="Processes that load data, per GPU.", show_default=False),
+    ] = None,
+    augmentation: Annotated[
+        str | None,
+        typer.Option(
+            help="Where to augment: cpu, device, or auto, which takes a GPU that has few CPUs.",
+            show_default=False,
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, show_default=False)] = None,
     max_time: Annotated[
@@ -151,6 +158,7 @@ def train(
         "iterations": iterations,
         "precision": precision,
         "workers": workers,
+        "augment_on": augmentation,
         "seed": seed,
         "max_minutes": max_time,
     }

@@ -8,6 +8,7 @@ and a resumed run see other batches.
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from batchgeneratorsv2.helpers.scalar_type import RandomScalar
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform
@@ -27,6 +28,7 @@ from batchgeneratorsv2.transforms.utils.pseudo2d import (
 from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTransform
 from batchgeneratorsv2.transforms.utils.seg_to_regions import ConvertSegmentationToRegionsTransform
+from torch import Tensor
 
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.plans.configuration import ResolvedConfiguration
@@ -119,6 +121,19 @@ def intensity_transforms(settings: SpatialSettings) -> list[BasicTransform]:
     ]
 
 
+def random_transforms(settings: SpatialSettings) -> list[BasicTransform]:
+    """All that is drawn for a training sample after its spatial transform, mirroring last."""
+    transforms = intensity_transforms(settings)
+    if settings.mirror_axes:
+        transforms.append(MirrorTransform(allowed_axes=settings.mirror_axes))
+    return transforms
+
+
+def masked_channels(config: ResolvedConfiguration) -> list[int]:
+    """Channels that are 0 outside the case, where nonzero voxels alone were normalised."""
+    return [channel for channel, use in enumerate(config.use_mask_for_norm) if use]
+
+
 def training_transforms(
     config: ResolvedConfiguration,
     labels: Labels,
@@ -128,10 +143,8 @@ def training_transforms(
 
     nnU-Net's next transform makes the targets of deep supervision; here `TrainingStep` does.
     """
-    transforms = intensity_transforms(settings)
-    if settings.mirror_axes:
-        transforms.append(MirrorTransform(allowed_axes=settings.mirror_axes))
-    masked = [channel for channel, use in enumerate(config.use_mask_for_norm) if use]
+    transforms = random_transforms(settings)
+    masked = masked_channels(config)
     if masked:
         transforms.append(
             MaskImageTransform(apply_to_channels=masked, channel_idx_in_seg=0, set_outside_to=0)
@@ -148,6 +161,15 @@ def validation_transforms(config: ResolvedConfiguration, labels: Labels) -> Comp
     if config.previous_stage is not None:
         transforms += _previous_stage(labels, augmented=False)
     return ComposeTransforms([*transforms, *_target_transforms(labels)])
+
+
+def previous_stage_channels(labels: Labels, previous: Tensor) -> Tensor:
+    """The augmented one-hot channels (labels, *patch) of a previous stage's labels (*patch)."""
+    transform = ComposeTransforms(_previous_stage(labels, augmented=True))
+    nothing = torch.empty((0, *previous.shape))
+    made = transform(image=nothing, segmentation=torch.stack([previous, previous]))
+    channels: Tensor = made["image"]
+    return channels
 
 
 def plane_wise(transform: BasicTransform) -> ComposeTransforms:
@@ -194,11 +216,13 @@ def _previous_stage(labels: Labels, *, augmented: bool) -> list[BasicTransform]:
 
 
 def _target_transforms(labels: Labels) -> list[BasicTransform]:
+    regions: list[Any] = target_regions(labels)
+    return [ConvertSegmentationToRegionsTransform(regions, channel_in_seg=0)] if regions else []
+
+
+def target_regions(labels: Labels) -> list[list[int]]:
+    """The labels of each region of a target, the ignored voxels last; none without regions."""
     if labels.regions is None:
         return []
-    regions: list[Any] = [
-        list(region) if isinstance(region, tuple) else [region] for region in labels.regions
-    ]
-    if labels.ignore_label is not None:
-        regions.append([labels.ignore_label])
-    return [ConvertSegmentationToRegionsTransform(regions, channel_in_seg=0)]
+    regions = [list(region) if isinstance(region, tuple) else [region] for region in labels.regions]
+    return regions if labels.ignore_label is None else [*regions, [labels.ignore_label]]

@@ -7,9 +7,9 @@ import atexit
 import multiprocessing
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import count
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from resenc_plans.training.batches.shared_memory import (
 from resenc_plans.training.batches.source import Batch, PatchSource
 
 if TYPE_CHECKING:
+    from resenc_plans.training.batches.drawn_samples import DrawnSamples
     from resenc_plans.training.batches.samples import Samples
 
 _IGNORED_SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")
@@ -43,11 +44,15 @@ class PatchBatches:
     pin_memory: bool = False
     ahead: int | None = None
     """Batches that each worker makes ahead; None: as many as /dev/shm has room for."""
+    augmenting: torch.device | None = None
+    """The device that augments the samples; None: they are augmented where they are made."""
 
     @property
     def demand(self) -> LoaderDemand:
         """What its batches take of the memory that processes share."""
-        return LoaderDemand(self.workers, self.source.batch_bytes)
+        is_drawn = self.augmenting is not None
+        size = self.source.drawn_bytes if is_drawn else self.source.batch_bytes
+        return LoaderDemand(self.workers, size)
 
     def stream(self, first: int) -> Iterator[Batch]:
         """The batches number `first`, `first + 1` and so on, without end.
@@ -62,7 +67,7 @@ class PatchBatches:
         """
         ahead = self.ahead or batches_ahead([self.demand])[0]
         loader = DataLoader(
-            _ByNumber(self.source),
+            _ByNumber(self.source, is_drawn=self.augmenting is not None),
             batch_size=None,
             sampler=_Numbers(first),
             num_workers=self.workers,
@@ -71,12 +76,13 @@ class PatchBatches:
             generator=torch.Generator(),  # or it would draw from the generator of the training
             worker_init_fn=_prepare_worker,
         )
+        finish = self._finish()
         batches, workers = _start(loader)
         try:
             for parts, fault in batches:
                 if fault is not None:
                     raise fault
-                yield Batch(*parts)
+                yield finish(parts)
         except RuntimeError as error:
             reason = _reason_of_end(error, workers)
             if reason is None:
@@ -84,6 +90,16 @@ class PatchBatches:
             raise WorkerError(reason) from error
         finally:
             del batches  # which ends the processes, whoever still holds a traceback with this frame
+
+    def _finish(self) -> Callable[[tuple[Any, ...]], Batch]:
+        """From the parts that a process has made to a batch."""
+        if self.augmenting is None:
+            return lambda parts: Batch(*parts)
+        from resenc_plans.training.batches.device_augmentation import DeviceAugmentation
+        from resenc_plans.training.batches.drawn import DrawnBatch
+
+        augment = DeviceAugmentation(self.source, self.augmenting)
+        return lambda parts: augment(DrawnBatch(*parts))
 
 
 class _Numbers:
@@ -99,21 +115,22 @@ class _Numbers:
 class _ByNumber(Dataset[Any]):
     """Makes a batch of its number: its parts, and None or why there are none."""
 
-    def __init__(self, source: PatchSource) -> None:
-        self.source = source
-        self.samples: Samples | None = None
+    def __init__(self, source: PatchSource, *, is_drawn: bool) -> None:
+        self.source, self.is_drawn = source, is_drawn
+        self.samples: Samples | DrawnSamples | None = None
 
     def __getitem__(self, number: int) -> tuple[tuple[Any, ...], ResencPlansError | None]:
         if self.samples is None:
             # The import is slow, and done by each process.
+            from resenc_plans.training.batches.drawn_samples import DrawnSamples
             from resenc_plans.training.batches.samples import Samples
 
-            self.samples = Samples(self.source)
+            self.samples = (DrawnSamples if self.is_drawn else Samples)(self.source)
         try:
             batch = self.samples.batch(number)
         except ResencPlansError as error:
             return (), error
-        return (batch.images, batch.target, batch.cases), None
+        return tuple(getattr(batch, part.name) for part in fields(batch)), None
 
 
 def _reason_of_end(error: RuntimeError, workers: list[BaseProcess]) -> str | None:

@@ -14,8 +14,8 @@ import torch
 from resenc_plans.training.batches.source import Purpose
 
 _STREAMS: dict[Purpose, int] = {"training": 0, "validation": 1}
-_STEPS = 1
-"""Tells steps from samples: a fifth word of entropy makes another stream of the first four."""
+_STEPS, _NOISE = 1, 2
+"""Tell these from samples: a fifth word of entropy makes another stream of the first four."""
 
 
 def seed_sample(seed: int, purpose: Purpose, batch: int, sample: int) -> None:
@@ -31,6 +31,12 @@ def seed_step(seed: int, purpose: Purpose, batch: int, *, rank: int, device: tor
             torch.cuda.manual_seed(on_device)
     elif device.type == "mps":
         torch.mps.manual_seed(on_device)
+
+
+def noise_seed(seed: int, purpose: Purpose, batch: int, sample: int) -> int:
+    """The seed of the noise that a device adds to a sample of a batch."""
+    entropy = np.random.SeedSequence((seed, _STREAMS[purpose], batch, sample, _NOISE))
+    return int(entropy.generate_state(1)[0])
 
 
 @contextmanager

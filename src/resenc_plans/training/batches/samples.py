@@ -40,7 +40,7 @@ MAX_OPEN = 64
 
 
 @dataclass(frozen=True)
-class _OpenCase:
+class OpenCase:
     """A case of which nothing is read yet but the headers."""
 
     case: str
@@ -64,7 +64,7 @@ class Samples:
             self.spatial = spatial_transform(patch_size, self.settings)
         self.sampler = PatchSampler.of(patch_size, read_size, source.labels)
         self.is_flat = source.config.dim == 2
-        self.opened: dict[str, _OpenCase] = {}
+        self.opened: dict[str, OpenCase] = {}
 
     def batch(self, number: int) -> Batch:
         """What this rank has of a batch.
@@ -75,7 +75,7 @@ class Samples:
             A case is damaged; it is named.
         """
         share = self.source.share
-        with _one_thread(), generators_kept():
+        with one_thread(), generators_kept():
             samples = [self._sample(number, share, own) for own in range(share.size)]
         # In a worker, default_collate stacks into memory that is shared with the trainer.
         images = default_collate([image for image, _, _ in samples])
@@ -85,15 +85,15 @@ class Samples:
     def _sample(self, number: int, share: RankShare, own: int) -> tuple[Tensor, Tensor, str]:
         source = self.source
         seed_sample(source.seed, source.purpose, number, share.first + own)
-        opened, first = self._drawn(foreground=own >= share.first_foreground)
-        data = self._spatially_transformed(opened, first)
+        opened, first = self.drawn(foreground=own >= share.first_foreground)
+        data = self.spatially_transformed(opened, first)
         if source.augmentation is not None:
             data = _augmented(source.augmentation, data, source.config.patch_size)
         result = self._transforms()(**data)
         image, target = result["image"], result["segmentation"]
         return image.to(source.image_type), target.to(source.target_type), opened.case
 
-    def _drawn(self, *, foreground: bool) -> tuple[_OpenCase, tuple[int, ...]]:
+    def drawn(self, *, foreground: bool) -> tuple[OpenCase, tuple[int, ...]]:
         """The case of a sample, and the first voxel of the region to read."""
         source = self.source
         if source.sampler is not None:
@@ -113,7 +113,7 @@ class Samples:
         locations = source.store.class_locations(case) if needs_locations else {}
         return opened, self.sampler.draw(opened.image.shape[1:], locations, foreground=foreground)
 
-    def _opened(self, case: str) -> _OpenCase:
+    def _opened(self, case: str) -> OpenCase:
         """The files of a case; those of the last cases stay open."""
         opened = self.opened.pop(case, None) or self._open(case)
         self.opened[case] = opened
@@ -121,39 +121,40 @@ class Samples:
             del self.opened[next(iter(self.opened))]
         return opened
 
-    def _open(self, case: str) -> _OpenCase:
+    def _open(self, case: str) -> OpenCase:
         source = self.source
         image, labels = source.store.arrays(case)
         if source.previous_stage is None:
-            return _OpenCase(case, image, (labels,))
+            return OpenCase(case, image, (labels,))
         previous = open_prediction(source.previous_stage, case, image.shape[1:])
-        return _OpenCase(case, image, (labels, previous))
+        return OpenCase(case, image, (labels, previous))
 
-    def _spatially_transformed(
-        self, opened: _OpenCase, first: tuple[int, ...]
-    ) -> dict[str, Tensor]:
+    def spatially_transformed(self, opened: OpenCase, first: tuple[int, ...]) -> dict[str, Tensor]:
         """The patch after rotation and scaling; what these do not reach is not even read."""
         sampler = self.sampler
         if self.spatial is None:
-            return self._read(opened, first, sampler.read_size)
+            return self.read(opened, first, sampler.read_size)
         axes = len(self.spatial.patch_size)
         extent = torch.empty(1).expand(1, *sampler.read_size[-axes:])
         parameters = self.spatial.get_parameters(image=extent)
         if parameters["grid"] is None:
-            pairs = zip(first, sampler.read_size, sampler.patch_size, strict=True)
-            centred = tuple(start + read // 2 - patch // 2 for start, read, patch in pairs)
-            return self._read(opened, centred, sampler.patch_size)
+            return self.read(opened, self.first_of_patch(first), sampler.patch_size)
         part = reached(parameters["grid"], sampler.read_size[-axes:])
         planes = tuple(slice(0, extent) for extent in sampler.read_size[:-axes])
-        data = self._read(opened, first, sampler.read_size, (*planes, *part))
+        data = self.read(opened, first, sampler.read_size, (*planes, *part))
         drawn = parameters | {"part": part}
         if not self.settings.plane_wise:
             return dict(self.spatial.apply(data, **drawn))
         return dict(plane_wise(_Drawn(self.spatial, drawn))(**data))
 
-    def _read(
+    def first_of_patch(self, first: tuple[int, ...]) -> tuple[int, ...]:
+        """The first voxel of the patch in the middle of the region that begins at `first`."""
+        pairs = zip(first, self.sampler.read_size, self.sampler.patch_size, strict=True)
+        return tuple(start + read // 2 - patch // 2 for start, read, patch in pairs)
+
+    def read(
         self,
-        opened: _OpenCase,
+        opened: OpenCase,
         first: tuple[int, ...],
         size: tuple[int, ...],
         part: tuple[slice, ...] | None = None,
@@ -182,7 +183,7 @@ class Samples:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Sums depend on the number of threads, and patches are too small to gain from several."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -16,6 +16,7 @@ from torch import Tensor
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.plans.configuration import ResolvedConfiguration, input_channels
 from resenc_plans.preprocessing.store.case_store import CaseStore
+from resenc_plans.training.batches.patch_geometry import spatial_settings
 from resenc_plans.training.ranks import RankShare
 
 Purpose = Literal["training", "validation"]
@@ -104,9 +105,12 @@ class PatchSource:
     @property
     def target_type(self) -> torch.dtype:
         """The smallest type of a target: bool for regions, int8 if all labels fit, else int16."""
+        return torch.bool if self.labels.has_regions else self.label_type
+
+    @property
+    def label_type(self) -> torch.dtype:
+        """The smallest type of the stored labels."""
         labels = self.labels
-        if labels.has_regions:
-            return torch.bool
         largest = max(*labels.all_labels, labels.ignore_label or 0)
         return torch.int8 if largest <= torch.iinfo(torch.int8).max else torch.int16
 
@@ -118,3 +122,13 @@ class PatchSource:
         images = input_channels(self.config, labels) * self.image_type.itemsize
         target = (regions if labels.has_regions else 1) * self.target_type.itemsize
         return self.share.size * prod(self.config.patch_size) * (images + target)
+
+    @property
+    def drawn_bytes(self) -> int:
+        """Bytes of this rank's share of a batch that is to be augmented elsewhere, at most."""
+        config = self.config
+        image = len(config.use_mask_for_norm) * torch.float32.itemsize
+        read = prod(spatial_settings(config.patch_size).read_size)
+        previous = torch.int16.itemsize if config.previous_stage is not None else 0
+        sample = read * (image + self.label_type.itemsize) + prod(config.patch_size) * previous
+        return self.share.size * sample

@@ -1,0 +1,132 @@
+"""Samples that a device augments are those that the CPU augments, sample for sample."""
+
+import logging
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from batchgeneratorsv2.transforms.base.basic_transform import ImageOnlyTransform
+from scipy.stats import kstest
+from torch import Tensor
+
+from resenc_plans.training.batches import augmentation, device_augmentation, drawn_samples, samples
+from resenc_plans.training.batches.batches import PatchBatches
+from resenc_plans.training.batches.device_augmentation import DeviceAugmentation
+from resenc_plans.training.batches.drawn import NOISE
+from resenc_plans.training.batches.drawn_samples import DrawnSamples
+from tests.training.batches.compare_augmentations import KINDS, compare
+
+CPU = torch.device("cpu")
+SMALL = KINDS["ignore label"]
+
+
+@pytest.mark.parametrize("name", list(KINDS))
+def test_a_device_makes_the_samples_of_the_cpu(name: str) -> None:
+    kinds = set()
+    for one in compare(KINDS[name].source(), 4):
+        assert one.on_device.cases == one.on_cpu.cases
+        assert one.on_device.images.shape == one.on_cpu.images.shape
+        assert one.on_device.target.dtype == one.on_cpu.target.dtype
+        assert one.difference < 1e-4
+        assert one.other_labels <= 1e-4 * one.on_cpu.target.numel()
+        kinds |= {step.kind for sample in one.drawn.samples for step in sample.steps}
+    assert len(kinds) >= 5
+
+
+def test_noise_is_as_strong_as_on_the_cpu_and_a_function_of_seed_and_number() -> None:
+    source = KINDS["2D, 2 channels"].source()
+    [one] = compare(replace(source, share=replace(source.share, size=40)), 1)
+    [again] = compare(replace(source, share=replace(source.share, size=40)), 1)
+    assert torch.equal(one.on_device.images, again.on_device.images)
+    found = 0
+    for number in one.noisy:
+        steps = one.drawn.samples[number].steps
+        if [step.kind for step in steps] == [NOISE]:
+            added = one.on_device.images[number] - one.on_cpu.images[number]
+            # Both fields are drawn, so their difference is as wide as two of them.
+            deviation = float(steps[0].tables["deviation"][0]) * 2**0.5
+            changed = added[added != 0] / deviation
+            assert kstest(changed.numpy(), "norm").pvalue > 1e-3
+            found += 1
+    assert found
+
+
+def test_workers_draw_what_one_process_draws() -> None:
+    batches = PatchBatches(SMALL.source(), augmenting=CPU)
+    alone, helped = batches.stream(2), replace(batches, workers=1).stream(2)
+    for _ in range(2):
+        one, other = next(alone), next(helped)
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.target, other.target)
+        assert one.cases == other.cases
+
+
+def test_a_batch_takes_no_more_than_was_said_before() -> None:
+    for kind in (SMALL, KINDS["cascade"], KINDS["2D, 2 channels"]):
+        source = kind.source()
+        for one in compare(source, 3):
+            parts = (one.drawn.images, one.drawn.labels, one.drawn.previous)
+            assert sum(part.nbytes for part in parts if part is not None) <= source.drawn_bytes
+
+
+class Doubling(ImageOnlyTransform):  # type: ignore[misc]
+    """A transform that nobody has written for batches."""
+
+    def _apply_to_image(self, img: Tensor, **_: Any) -> Tensor:
+        return img * 2
+
+
+def test_what_has_no_form_for_batches_is_done_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    original = augmentation.random_transforms
+
+    def with_own(*arguments: Any) -> list[Any]:
+        first, *others = original(*arguments)
+        return [first, Doubling(), *others]
+
+    for module in (drawn_samples, device_augmentation):
+        monkeypatch.setattr(module, "random_transforms", with_own)
+    monkeypatch.setattr(
+        samples,
+        "training_transforms",
+        partial(_with_doubling, augmentation.training_transforms),
+    )
+    with caplog.at_level(logging.WARNING):
+        for one in compare(SMALL.source(), 2):
+            # What comes before it is done on the CPU too, noise included.
+            torch.testing.assert_close(one.on_device.images, one.on_cpu.images, atol=1e-4, rtol=0)
+            assert torch.equal(one.on_device.target, one.on_cpu.target)
+    assert caplog.text.count("Doubling") == 1
+
+
+def _with_doubling(original: Any, *arguments: Any) -> Any:
+    composed = original(*arguments)
+    composed.transforms.insert(1, Doubling())
+    return composed
+
+
+def test_parts_for_which_memory_is_too_small_go_to_the_cpu_and_that_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = SMALL.source()
+    drawn = [DrawnSamples(source).batch(number) for number in range(4)]
+    expected = [DeviceAugmentation(source, CPU)(batch) for batch in drawn]
+    meta = torch.device("cpu", 0)  # the CPU, but not the host's name for it
+    original = DeviceAugmentation._placed
+
+    def too_large(self: DeviceAugmentation, batch: Any, device: torch.device) -> Any:
+        if device == meta:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(self, batch, device)
+
+    monkeypatch.setattr(DeviceAugmentation, "_placed", too_large)
+    augment = DeviceAugmentation(source, meta)
+    with caplog.at_level(logging.WARNING, device_augmentation.__name__):
+        made = [augment(batch) for batch in drawn]
+    assert caplog.text.count("too little memory") == 1
+    for one, other in zip(expected, made, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.target, other.target)
