@@ -10,6 +10,8 @@ from typer.core import TyperGroup
 from resenc_plans import __version__
 from resenc_plans.cli.commands.baselines import baselines
 from resenc_plans.cli.commands.compare import compare
+from resenc_plans.cli.commands.convert_msd import convert_msd
+from resenc_plans.cli.commands.convert_old import convert_old
 from resenc_plans.cli.commands.cost import cost
 from resenc_plans.cli.commands.create import create
 from resenc_plans.cli.commands.demo import demo
@@ -90,6 +92,8 @@ for command in (
     verify,
     fingerprint,
     demo,
+    convert_msd,
+    convert_old,
     create,
     presets,
     baselines,

@@ -140,6 +140,15 @@ FoldsOption = Annotated[
         show_default=False,
     ),
 ]
+RawOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--raw",
+        metavar="FOLDER",
+        help="Folder of raw datasets. Default: the environment variable nnUNet_raw.",
+        show_default=False,
+    ),
+]
 ResultsOption = Annotated[
     Path | None,
     typer.Option(

@@ -185,7 +185,7 @@ def _fault_of_another_format(document: Mapping[str, Any]) -> str | None:
             "labels maps numbers to names, which is the form of the Medical Segmentation Decathlon "
             'and of nnU-Net v1. Turn it round ("background": 0), give file_ending, '
             "and name the image files CASE_0000 and so on "
-            "(nnUNetv2_convert_MSD_dataset does all of it)."
+            "(`resenc-plans convert-msd` does all of it, `convert-old` for nnU-Net v1)."
         )
     kind = kind_of(document)
     return None if kind in (None, DATASET) else f"this is a {kind}, not a dataset.json."
