@@ -29,6 +29,14 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "path_of_plans: Path(f'{plans}.json')": READ,
         "output_of: output / own.name": "the name of the plans' file, in a folder that was named",
     },
+    "datasets/conversion.py": {
+        "_read_description: source / folder": OURS,
+        "_refuse_unlabelled: source / part": OURS,
+        "convert_msd: new / folder": OURS,
+        "convert_msd: source / folder": OURS,
+        "convert_old_dataset: new / folder": OURS,
+        "convert_old_dataset: source / folder": OURS,
+    },
     "datasets/dataset.py": {
         "_cases_in_folders: self.folder / IMAGES / file": LISTED,
         "_cases_in_folders: self.folder / LABELS / (name + ending)": READ,

@@ -174,8 +174,7 @@ def convert_old_dataset(
                 make_folder(new / folder)
                 for file in sorted((source / folder).iterdir()):
                     check_regular(file)
-                    with writing(new / folder / file.name):
-                        shutil.copy(file, new / folder)
+                    _copy(file, new / folder / part_of_path(file.name, "file"))
         write_json(new / DATASET_JSON, converted)
     return target
 
@@ -276,7 +275,7 @@ def _convert(work: _Work) -> None:
 
     nifti.scan(work.file)
     if work.channels is None:
-        _copy(work.file, work.folder / work.file.name)
+        _copy(work.file, work.folder / part_of_path(work.file.name, "file"))
         return
     names = _channel_files(work)
     try:
@@ -299,8 +298,8 @@ def _convert(work: _Work) -> None:
 
 def _channel_files(work: _Work) -> list[Path]:
     case = work.file.name.removesuffix(_ENDING)
-    number = 1 if work.channels is None else work.channels
-    return [work.folder / f"{case}_{channel:04d}{_ENDING}" for channel in range(number)]
+    endings = (f"_{channel:04d}{_ENDING}" for channel in range(work.channels or 1))
+    return [work.folder / part_of_path(case, "case", ending=ending) for ending in endings]
 
 
 def _split(reader: Any, names: Sequence[Path]) -> None:
