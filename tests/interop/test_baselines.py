@@ -3,16 +3,27 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 import resenc_plans
 from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.inference.predictor import Predictor
+from resenc_plans.inference.settings import PredictionSettings
+from resenc_plans.networks.baselines import nnformer
 from resenc_plans.networks.build import build_network
 from resenc_plans.plans.plans import Plans
+from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.checkpoint import load_checkpoint, load_weights
+from resenc_plans.runs.run_folder import RunFolder
+from resenc_plans.training.trainer import Trainer
+
+SPACING = (1.0, 1.0, 1.0)
 
 TRAIN = """
 import os, sys
@@ -61,6 +72,33 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
+
+
+PREDICT = """
+import runpy, sys
+from dataclasses import replace
+folder, source, script = sys.argv[1:]
+sys.path.append(source)
+from resenc_plans.networks.baselines import nnformer
+nnformer.VARIANTS["synapse"] = replace(nnformer.VARIANTS["synapse"], embedding=24)
+sys.argv = [script, folder]
+runpy.run_path(script, run_name="__main__")
+"""
+
+TRAINED: dict[str, tuple[str, dict[str, Any], list[int]]] = {
+    "mednext": (
+        "resenc_plans.networks.baselines.mednext.MedNeXt",
+        {"variant": "S", "width": 4},
+        [32, 16, 16],
+    ),
+    "nnformer": (
+        "resenc_plans.networks.baselines.nnformer.NNFormer",
+        {"variant": "synapse", "patch_size": [16, 32, 32]},
+        [16, 32, 32],
+    ),
+}
+"""Networks that have no heads but the first without deep supervision, with which nnU-Net predicts;
+and patches."""
 
 
 COMPARE = """
@@ -117,6 +155,57 @@ def test_without_mamba_it_is_the_residual_u_net(peer: Callable[..., str]) -> Non
     ]
     source = Path(resenc_plans.__file__).parent.parent
     assert peer(COMPARE, source, json.dumps(sizes)).split()[-1] == "equal"
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_nnunet_predicts_what_we_do_with_a_baseline_that_we_trained_with_deep_supervision(
+    peer: Callable[..., str],
+    hippocampus: tuple[Path, Plans, Dataset],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    narrow = replace(nnformer.VARIANTS["synapse"], embedding=24)
+    monkeypatch.setitem(nnformer.VARIANTS, "synapse", narrow)
+    folder, plan, dataset = hippocampus
+    network_class, arguments, patch_size = TRAINED[name]
+    plan.derive(
+        name,
+        from_="3d_fullres_small",
+        batch_size=2,
+        patch_size=patch_size,
+        keep_topology=True,
+        architecture={
+            "network_class_name": network_class,
+            "arch_kwargs": arguments,
+            "_kw_requires_import": [],
+        },
+    )
+    plan.save(folder / f"{plan.name}.json")
+    settings = TrainingSettings(
+        epochs=1, iterations=2, validation_iterations=1, workers=0, precision="fp32"
+    )
+    run = RunFolder(tmp_path / "model", 0)
+    Trainer(plan.resolve(name), dataset, 0, settings, device="cpu", run_folder=run).fit()
+    how = PredictionSettings(device="cpu", precision="fp32", mirroring=False)
+    predictor = Predictor.from_folder(run.model, 0, settings=how)
+    values = np.random.default_rng(0).normal(size=(1, 30, 36, 34))
+    image = gaussian_filter(values, (0, 2, 2, 2)).astype(np.float32)
+    data, _ = predictor.preprocess(image, {"spacing": SPACING})
+    np.save(tmp_path / f"{name}_data.npy", data)
+    np.save(tmp_path / f"{name}_image.npy", image)
+    wanted: dict[str, Any] = {"folder": str(run.model), "folds": [0], "spacing": SPACING}
+    wanted |= {"step_size": how.step_size, "mirroring": how.mirroring}
+    (tmp_path / f"{name}.model.json").write_text(json.dumps(wanted))
+    source = Path(resenc_plans.__file__).parent.parent
+    script = Path(__file__).parent / "predict_with_nnunet.py"
+    peer(PREDICT, tmp_path, source, script)
+    theirs = np.load(tmp_path / f"{name}_logits.npy").astype(np.float32)
+    ours = predictor.predict_logits(data).float().numpy()
+    np.testing.assert_allclose(ours, theirs, atol=5e-3)
+    labels = np.load(tmp_path / f"{name}_labels.npy")
+    assert len(np.unique(labels)) > 1
+    np.testing.assert_array_equal(predictor.predict(image, SPACING), labels)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, interpolate, pad
 
 from resenc_plans.errors import ConfigurationError
+from resenc_plans.networks.further_heads import ignore_further_heads
 from resenc_plans.plans.architectures import PerStageAndAxis
 from resenc_plans.plans.known_networks import MEDNEXT_STRIDES
 from resenc_plans.plans.unet import per_stage_and_axis
@@ -112,6 +113,8 @@ class MedNeXt(nn.Module):
             setattr(self, f"out_{level}", Head(widths[level], num_classes))
         self.dummy_tensor = nn.Parameter(torch.ones(1))
         self.register_load_state_dict_pre_hook(_accept_a_scalar)  # type: ignore[no-untyped-call]
+        if not deep_supervision:
+            ignore_further_heads(self)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Logits at full resolution, or with deep supervision a list, highest resolution first."""

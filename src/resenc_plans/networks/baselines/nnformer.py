@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from resenc_plans.errors import NetworkError
+from resenc_plans.networks.further_heads import ignore_further_heads
 from resenc_plans.networks.unet.blocks import DropPath
 from resenc_plans.plans.known_networks import nnformer_patch
 
@@ -110,6 +111,8 @@ class NNFormer(nn.Module):
         self.final = nn.ModuleList(
             Head(size.embedding * 2**level, num_classes, size.step) for level in range(outputs)
         )
+        if not deep_supervision:
+            ignore_further_heads(self)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Logits at full resolution, or of all outputs in a list, highest resolution first.
