@@ -99,6 +99,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "write_npz: archive.open(f'{key}.npy', 'w', force_zip64=True)": "an entry of an archive",
     },
     "inference/input_cases.py": {"find_cases: folder / file": LISTED},
+    "planning/moving.py": {"_spacing_findings: new / old": NUMBERS},
     "preprocessing/resampling/resample.py": {"resampled_shape: old / new": NUMBERS},
     "preprocessing/resampling/spline.py": {"zoomed: new / old": NUMBERS},
     "preprocessing/store/check.py": {"check_stored_case: store.folder / record.path": CHECKED},

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from resenc_plans import __version__
+from resenc_plans.cli.commands.accumulate import accumulate
 from resenc_plans.cli.commands.baselines import baselines
 from resenc_plans.cli.commands.compare import compare
 from resenc_plans.cli.commands.convert_msd import convert_msd
@@ -18,11 +19,13 @@ from resenc_plans.cli.commands.demo import demo
 from resenc_plans.cli.commands.derive import derive
 from resenc_plans.cli.commands.diff import diff
 from resenc_plans.cli.commands.doctor import doctor
+from resenc_plans.cli.commands.download_model import download_model
 from resenc_plans.cli.commands.ensemble import ensemble
 from resenc_plans.cli.commands.evaluate import evaluate
 from resenc_plans.cli.commands.export_model import export_model
 from resenc_plans.cli.commands.fingerprint import fingerprint
 from resenc_plans.cli.commands.import_model import import_model
+from resenc_plans.cli.commands.move_plans import move_plans
 from resenc_plans.cli.commands.postprocess import postprocess
 from resenc_plans.cli.commands.predict import predict
 from resenc_plans.cli.commands.preprocess import preprocess
@@ -106,11 +109,14 @@ for command in (
     compare,
     postprocess,
     select,
+    accumulate,
     export_model,
     import_model,
+    download_model,
     show,
     resolve,
     derive,
+    move_plans,
     diff,
     upgrade,
     validate,

@@ -76,6 +76,17 @@ AllowImportOption = Annotated[
         show_default=False,
     ),
 ]
+ReferencesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "-r",
+        "--reference",
+        metavar="REFERENCES",
+        help="Folder of references. Default: labelsTr of the dataset, or gt_segmentations "
+        "of its preprocessed folder.",
+        show_default=False,
+    ),
+]
 FormatOption = Annotated[Format, typer.Option("--format", help="A table for people, or JSON.")]
 PredictionsArgument = Annotated[
     Path, typer.Argument(metavar="PREDICTIONS", help="Folder of segmentations.", show_default=False)

@@ -22,22 +22,32 @@ from resenc_plans.runs.model_folder import ModelFolder
 
 
 def merge_folds(
-    model: ModelFolder, references: Path, folds: Sequence[str], *, workers: int | None = None
+    model: ModelFolder,
+    references: Path,
+    folds: Sequence[str],
+    *,
+    output: Path | None = None,
+    workers: int | None = None,
 ) -> tuple[Path, Summary]:
     """Collect a model's validation predictions and evaluate them as one set of cases.
 
     They go to `crossval_results_folds_0_1_…` in the model's folder, with plans.json, dataset.json
-    and summary.json, and replace earlier ones (nnU-Net's `accumulate_cv_results`). Returns that
-    folder and the summary.
+    and summary.json, and replace earlier ones (nnU-Net's `accumulate_cv_results`); or to `output`,
+    which is a new or an empty folder. Returns that folder and the summary.
 
     Raises
     ------
     EvaluationError
         A fold has no validation predictions, or not of just the cases that it held out; a case is
-        in two folds, or cannot be evaluated.
+        in two folds, or cannot be evaluated; `output` is not empty.
     """
     files = _validation_files(model, folds, _dataset_json(model).file_ending)
     target = inside(model.folder.parent, model.cross_validation(folds))
+    if output is not None:
+        if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+            raise EvaluationError(f"{output}: already exists and is not an empty folder.")
+        make_folder(output.parent)
+        target = output
     with replace_folder(target) as folder:
         _copy_descriptions(model, folder)
         for path in files.values():

@@ -4,6 +4,7 @@ from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
 from resenc_plans.errors import PlanningError, expect_type
+from resenc_plans.planning.spacing import ANISOTROPY_THRESHOLD
 
 Resampling = Literal["spline", "torch", "torch-separate-z", "none"]
 """By splines, as nnU-Net's default; linearly with torch, all axes together or a coarse one apart;
@@ -19,7 +20,6 @@ _FUNCTIONS: dict[Resampling, str] = {
     "torch-separate-z": "resample_torch_fornnunet",
     "none": "no_resampling_hack",
 }
-_ANISOTROPY_THRESHOLD = 3
 
 
 def checked_resampling(resampling: object) -> Resampling:
@@ -73,5 +73,5 @@ def _settings(resampling: Resampling, kind: str) -> dict[str, Any]:
     return is_seg | {
         "force_separate_z": None,
         "memefficient_seg_resampling": False,
-        "separate_z_anisotropy_threshold": _ANISOTROPY_THRESHOLD,
+        "separate_z_anisotropy_threshold": ANISOTROPY_THRESHOLD,
     }

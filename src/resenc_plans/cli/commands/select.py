@@ -1,6 +1,5 @@
 """The command that chooses among trained models: select."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +8,7 @@ from resenc_plans.cli.options import (
     FoldsOption,
     Format,
     FormatOption,
+    ReferencesOption,
     ResultsOption,
     TrainedConfigurationsOption,
     TrainedDatasetOption,
@@ -53,17 +53,7 @@ def select(
             help="Rank even models that were trained or validated otherwise.",
         ),
     ] = False,
-    references: Annotated[
-        Path | None,
-        typer.Option(
-            "-r",
-            "--reference",
-            metavar="REFERENCES",
-            help="Folder of references. Default: labelsTr of the dataset, or gt_segmentations "
-            "of its preprocessed folder.",
-            show_default=False,
-        ),
-    ] = None,
+    references: ReferencesOption = None,
     workers: WorkersOption = None,
     results: ResultsOption = None,
     format: FormatOption = Format.TABLE,
