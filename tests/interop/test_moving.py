@@ -30,7 +30,9 @@ def test_the_same_json_as_nnunets(peer: Callable[..., str], shared: Path, tmp_pa
     names = ["nnUNetPlans", "nnUNetResEncUNetLPlans", "nnUNetResEncUNetMPlans_edited"]
     for name in names:
         shutil.copy(oracle / f"{name}.json", source)
-    moves = [[name, new] for name in names for new in (None, f"Moved_{name}")]
+    moves: list[tuple[str, str | None]] = [
+        (name, new) for name in names for new in (None, f"Moved_{name}")
+    ]
 
     peer(MOVE, tmp_path, json.dumps(moves))
 
