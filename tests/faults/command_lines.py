@@ -23,6 +23,12 @@ _LEFT_OUT = ("--dask", "--measure", "--install-completion", "--show-completion",
 """Options that reach for other machines, take long by design, or change the shell."""
 _SLOW = ("doctor", "preprocess")
 """Commands that are chosen less often."""
+
+
+def _leads_out(name: str) -> bool:
+    return name.startswith(("..", "/"))
+
+
 _VALUES = (
     *("0", "1", "-1", "3", "2.5", "1e999", "nan", "99999999999999999999", "100000", "80GB"),
     *("2d", "3d_fullres", "tiny", "M", "default", "all", "cpu", "cuda:7", "json", "sarif", "fp16"),
@@ -53,8 +59,10 @@ _VALUES = (
         "/proc/self/mem",
         "missing",
     ),
-    *NAMES,
+    *(name for name in NAMES if not _leads_out(name)),
 )
+_OUTPUTS = ("-o", "--output", "-op", "--overlay", "--plot", "--report")
+"""Options whose value is written to, wherever it is: who types it may choose any place."""
 _ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 _FILES = (
     *(PLANS, "old.json", f"{DATA}/dataset.json", f"{DATA}/dataset_fingerprint.json"),
@@ -95,7 +103,8 @@ def command_line(random: Random) -> list[str]:
                 arguments.insert(place, random.choice(_VALUES))
             case _ if options:
                 option, takes_value = random.choice(options)
-                arguments += [option, random.choice(_VALUES)] if takes_value else [option]
+                values = _VALUES if option in _OUTPUTS else (*_VALUES, *filter(_leads_out, NAMES))
+                arguments += [option, random.choice(values)] if takes_value else [option]
     return [name, *arguments, *(["--dry-run"] if name == "train" else [])]
 
 
