@@ -51,7 +51,7 @@ def test_earlier_settings_files_are_understood(tmp_path: Path) -> None:
         ('{"schedule": {"name": "cosine", "floor": 1}}', "floor is above learning_rate"),
         ('{"deep_supervision": false, "scale_weights": [1]}', "deep_supervision is false"),
         ('{"scale_weights": [0, 0]}', "are all 0"),
-        ('{"optimizer": {"name": "Adam"}}', "'SGD', 'AdamW'"),
+        ('{"optimizer": {"name": "Adamm"}}', "'SGD', 'Adam', 'AdamW', 'Adan'"),
         ('{"optimizer": {"name": "AdamW", "momentum": 0.9}}', "optimizer.momentum is unknown"),
     ],
 )

@@ -267,6 +267,13 @@ class ResolvedConfiguration(FrozenModel):
             },
         )
 
+    def replaced(self, **values: Any) -> Self:
+        """The configuration with other values, which its plans do not have."""
+        document = {**self.to_dict(), **values}
+        config = type(self).model_validate({**document, "name": self.name})
+        config._plans, config._document = self._plans, document
+        return config
+
     def to_dict(self) -> dict[str, Any]:
         """The resolved JSON object, key for key as nnU-Net resolves it."""
         return dict(thaw(self._document))

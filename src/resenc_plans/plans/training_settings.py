@@ -16,12 +16,18 @@ from resenc_plans.datasets.model_faults import fault_texts
 from resenc_plans.errors import FileError, UsageError
 from resenc_plans.execution.cpus import MAX_WORKERS
 from resenc_plans.files import read_json
+from resenc_plans.plans.nnunet_trainers import trainer_settings
 
 Precision = Literal["auto", "fp16", "bf16", "fp32"]
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
 Minutes = Annotated[float, Field(gt=0, le=100_000_000)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, le=1e6)]
+Kept = Annotated[float, Field(ge=0, lt=1)]
+Epsilon = Annotated[float, Field(gt=0, le=1)]
+Smooth = Annotated[float, Field(ge=0, le=1e6)]
+WorstShare = Annotated[float, Field(gt=0, le=1)]
+Smoothing = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _Settings(CheckedModel):
@@ -40,18 +46,44 @@ class SGD(_Settings):
     """Share of the weights that is added to their gradients."""
 
 
+class Adam(_Settings):
+    """Adam (Kingma and Ba 2015)."""
+
+    name: Literal["Adam"] = "Adam"
+    betas: tuple[Kept, Kept] = (0.9, 0.999)
+    """Shares of the running means of gradients and of their squares that a step keeps."""
+    eps: Epsilon = 1e-8
+    """Added to the denominator; 1e-4 where gradients are in float16."""
+    weight_decay: Decay = 0.0
+    """Share of the weights that is added to their gradients."""
+    amsgrad: bool = False
+    """Whether the largest mean of squares so far divides, in place of the present one."""
+
+
 class AdamW(_Settings):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
 
     name: Literal["AdamW"] = "AdamW"
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
-        0.9,
-        0.999,
-    )
+    betas: tuple[Kept, Kept] = (0.9, 0.999)
     """Shares of the running means of gradients and of their squares that a step keeps."""
-    eps: Annotated[float, Field(gt=0, le=1)] = 1e-8
+    eps: Epsilon = 1e-8
     """Added to the denominator; 1e-4 where gradients are in float16."""
     weight_decay: Decay = 0.01
+    """Share of the weights that a step removes, times the learning rate."""
+    amsgrad: bool = False
+    """Whether the largest mean of squares so far divides, in place of the present one."""
+
+
+class Adan(_Settings):
+    """Adan (Xie et al. 2022), with Nesterov's momentum for both moments (extra adan)."""
+
+    name: Literal["Adan"] = "Adan"
+    betas: tuple[Kept, Kept, Kept] = (0.98, 0.92, 0.99)
+    """Shares of the running means of gradients, of their differences and of the squares of both
+    that a step keeps."""
+    eps: Epsilon = 1e-8
+    """Added to the denominator."""
+    weight_decay: Decay = 0.0
     """Share of the weights that a step removes, times the learning rate."""
 
 
@@ -61,6 +93,9 @@ class PolynomialSchedule(_Settings):
     name: Literal["polynomial"] = "polynomial"
     exponent: Annotated[float, Field(gt=0, le=1000)] = 0.9
     """nnU-Net's is 0.9."""
+    warmup_epochs: Annotated[int, Field(ge=0, le=100_000_000)] = 0
+    """Epochs over which the rate rises in equal steps to `learning_rate`, from which it falls over
+    the others."""
 
 
 class CosineSchedule(_Settings):
@@ -83,6 +118,28 @@ class DiceCrossEntropyLoss(_Settings):
     """Whether the Dice divides by sums of squares of prediction and truth."""
     background: bool = False
     """Whether the background counts as a class of the Dice."""
+    smooth: Smooth = 1e-5
+    """Added to both sides of the Dice's fraction."""
+    worst_share: WorstShare = 1.0
+    """Share of the voxels, those with the highest cross-entropy, that its mean is over."""
+
+
+class CrossEntropyLoss(_Settings):
+    """Cross-entropy alone, of labels; regions have none."""
+
+    name: Literal["cross_entropy"] = "cross_entropy"
+    worst_share: WorstShare = 1.0
+    """Share of the voxels, those with the highest cross-entropy, that its mean is over."""
+    label_smoothing: Smoothing = 0.0
+    """Share of the probability that the truth spreads over all labels."""
+
+
+class DiceLoss(_Settings):
+    """The Dice alone, of the foreground."""
+
+    name: Literal["dice"] = "dice"
+    smooth: Smooth = 1e-5
+    """Added to both sides of the Dice's fraction."""
 
 
 class DiceFocalLoss(_Settings):
@@ -97,9 +154,28 @@ class DiceFocalLoss(_Settings):
     """Whether the background counts as a class of both."""
 
 
-Optimizer = Annotated[SGD | AdamW, Field(discriminator="name")]
+class AugmentationSettings(_Settings):
+    """How training samples are changed before the network sees them."""
+
+    transforms: Literal["standard", "strong", "none"] = "standard"
+    """standard: nnU-Net's; strong: its DA5 set; none: patches as they are, not mirrored either."""
+    mirroring: Literal["all", "all_but_last", "none"] = "all"
+    """The axes that are mirrored, in prediction too."""
+    plane_wise: bool = True
+    """Whether a patch whose first axis is much shorter is rotated in its planes only."""
+    nearest_labels: bool = False
+    """Whether a rotated or scaled segmentation takes the label of the nearest voxel."""
+    nearest_images: bool = False
+    """Whether a rotated or scaled image takes the value of the nearest voxel."""
+
+
+Optimizer = Annotated[SGD | Adam | AdamW | Adan, Field(discriminator="name")]
 LearningRateSchedule = Annotated[PolynomialSchedule | CosineSchedule, Field(discriminator="name")]
-LossOfScale = Annotated[DiceCrossEntropyLoss | DiceFocalLoss, Field(discriminator="name")]
+STANDARD_AUGMENTATION = AugmentationSettings()
+LossOfScale = Annotated[
+    DiceCrossEntropyLoss | DiceFocalLoss | CrossEntropyLoss | DiceLoss,
+    Field(discriminator="name"),
+]
 
 _EARLIER = {
     "momentum": ("optimizer", "SGD", "momentum"),
@@ -116,6 +192,8 @@ class TrainingSettings(_Settings):
     0.01
     """
 
+    trainer: str | None = None
+    """A trainer of nnU-Net, whose settings hold where they are left out; results bear its name."""
     epochs: Count = 1000
     """Epochs of `iterations` batches."""
     iterations: Count = 250
@@ -132,6 +210,10 @@ class TrainingSettings(_Settings):
     """The loss of each scale."""
     oversampled_foreground: Annotated[float, Field(ge=0, le=1)] = 0.33
     """Share of the samples of a batch that are certain to show foreground."""
+    foreground_samples: Literal["last", "random", "random_as_last"] = "last"
+    """last: the last of a batch; random: each by chance; random_as_last: by the rounded share."""
+    augmentation: AugmentationSettings = STANDARD_AUGMENTATION
+    """How training samples are changed."""
     deep_supervision: bool = True
     """Whether the network's outputs at lower resolutions take part in the loss."""
     scale_weights: tuple[Decay, ...] | None = None
@@ -164,8 +246,14 @@ class TrainingSettings(_Settings):
     @model_validator(mode="before")
     @classmethod
     def _in_the_present_form(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping) or not _EARLIER.keys() & values.keys():
+        if not isinstance(values, Mapping):
             return values
+        values = cls._without_earlier_keys(values)
+        trainer = values.get("trainer")
+        return values if not isinstance(trainer, str) else {**trainer_settings(trainer), **values}
+
+    @staticmethod
+    def _without_earlier_keys(values: Mapping[str, Any]) -> Mapping[str, Any]:
         present = {key: value for key, value in values.items() if key not in _EARLIER}
         for key in _EARLIER.keys() & values.keys():
             part, name, new_key = _EARLIER[key]
@@ -205,10 +293,12 @@ class TrainingSettings(_Settings):
         """
         if others is None:
             return self
+        replaced = trainer_settings(others.trainer) if self.trainer and others.trainer else {}
         values = {
             key: getattr(settings, key)
             for settings in (others, self)
             for key in settings.model_fields_set
+            if settings is self or key not in replaced
         }
         try:
             return type(self).model_validate(values)

@@ -18,6 +18,7 @@ from resenc_plans.networks.build import build_network
 from resenc_plans.networks.imports import import_object, is_allowed, where_to_find
 from resenc_plans.plans.configuration import ResolvedConfiguration, input_channels
 from resenc_plans.plans.plans import Plans
+from resenc_plans.plans.trained_configuration import trained_configuration
 from resenc_plans.reprs import card, listed
 from resenc_plans.runs.checkpoint import Checkpoint, bare_weights, load_checkpoint, load_weights
 from resenc_plans.runs.model_folder import ModelFolder
@@ -97,7 +98,9 @@ class TrainedModel:
         return cls(
             folder=folder,
             plan=plan,
-            config=plan.resolve(_configuration_name(opened, first)),
+            config=trained_configuration(
+                plan.resolve(_configuration_name(opened, first)), opened.trainer_name
+            ),
             dataset=dataset,
             labels=Labels.from_dataset(dataset),
             mirror_axes=opened.inference_allowed_mirroring_axes or (),

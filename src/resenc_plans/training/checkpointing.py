@@ -20,6 +20,7 @@ from resenc_plans.folders import TRAINER_NAME
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.known_networks import is_head
 from resenc_plans.plans.plans import Plans
+from resenc_plans.plans.trained_configuration import trained_configuration
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.checkpoint import (
     OWN_KEY,
@@ -109,7 +110,8 @@ def save_state(path: Path, state: TrainingState, run: RunIdentity, step: Trainin
             "device": step.device,
         },
         trainer_name=run.trainer_name,
-        inference_allowed_mirroring_axes=mirroring_axes(run.config),
+        inference_allowed_mirroring_axes=mirroring_axes(run.config.dim, run.settings.augmentation)
+        or None,
         extra={OWN_KEY: own},
     )
     save_checkpoint(path, checkpoint)
@@ -204,7 +206,7 @@ def check_origin(path: Path, checkpoint: Checkpoint, run: RunIdentity) -> None:
                 f"{path}: is of {key} {arguments.get(key)}, not {own}. Use "
                 "`pretrained=` to start from its weights, or name the right one."
             )
-    differences = _differences(arguments, run)
+    differences = _differences(checkpoint, run)
     if differences:
         raise TrainingError(
             f"{path}: was trained with another {run.config.name}: {'; '.join(differences)}. Use "
@@ -264,12 +266,15 @@ def _load_optimizer(optimizer: Optimizer, state: Mapping[str, Any], path: Path) 
                 )
 
 
-def _differences(arguments: Mapping[str, Any], run: RunIdentity) -> list[str]:
+def _differences(checkpoint: Checkpoint, run: RunIdentity) -> list[str]:
     differences = []
+    arguments = checkpoint.init_args
     plans, dataset = arguments.get("plans"), arguments.get("dataset_json")
     try:
         if isinstance(plans, Mapping):
-            before = Plans.from_dict(dict(plans)).resolve(run.config.name)
+            before = trained_configuration(
+                Plans.from_dict(dict(plans)).resolve(run.config.name), checkpoint.trainer_name
+            )
             differences += changes(_decisive(before), _decisive(run.config))
         if isinstance(dataset, Mapping):
             labels = Labels.from_dataset(DatasetJson.from_dict(dict(dataset)))

@@ -12,10 +12,13 @@ from typing import Literal
 import torch
 
 from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.errors import TrainingError
 from resenc_plans.execution.cpus import checked_workers, usable_cpus
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.training_settings import (
+    CrossEntropyLoss,
     DiceFocalLoss,
+    DiceLoss,
     PolynomialSchedule,
     TrainingSettings,
 )
@@ -28,6 +31,8 @@ from resenc_plans.training.batches.batches import PatchBatches
 from resenc_plans.training.batches.shared_memory import batches_ahead
 from resenc_plans.training.batches.source import Augmentation, PatchSource, Sampler
 from resenc_plans.training.losses import (
+    CrossEntropy,
+    Dice,
     DiceBinaryCrossEntropy,
     DiceCrossEntropy,
     DiceFocal,
@@ -75,6 +80,11 @@ def default_loss(
     `compiled` is whether the sums of the Dice go through torch.compile, as nnU-Net's Dice does
     where the network is compiled: with many classes, that saves several copies of the logits.
     `batch_size` is that of all ranks together, None where it may differ from batch to batch.
+
+    Raises
+    ------
+    TrainingError
+        The loss is for labels, and there are regions.
     """
     chosen = settings.loss
     if isinstance(chosen, DiceFocalLoss):
@@ -88,20 +98,60 @@ def default_loss(
             ranks=ranks,
             batch_size=batch_size,
         )
+    if isinstance(chosen, CrossEntropyLoss):
+        _refuse_regions(chosen.name, regions=regions)
+        return CrossEntropy(
+            ignore_label, ranks, batch_size, chosen.worst_share, chosen.label_smoothing
+        )
+    if isinstance(chosen, DiceLoss):
+        return Dice(
+            config.batch_dice,
+            regions,
+            ignore_label,
+            ranks=ranks,
+            batch_size=batch_size,
+            sums=_compiled(region_sums if regions else label_sums, compiled=compiled),
+            smooth=chosen.smooth,
+        )
     squared, background = chosen.squared_denominator, chosen.background
     sums: DiceSums = (
         partial(region_sums, squared=squared)
         if regions
         else partial(label_sums, squared=squared, background=background)
     )
-    if compiled:
-        # torch's compiler looks at the gradients of its inputs itself, and warns of that.
-        warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
-        sums = torch.compile(sums)
+    sums = _compiled(sums, compiled=compiled)
+    if chosen.worst_share < 1:
+        _refuse_regions("worst_share", regions=regions)
     if regions:
         is_ignoring = ignore_label is not None
-        return DiceBinaryCrossEntropy(config.batch_dice, is_ignoring, ranks, batch_size, sums)
-    return DiceCrossEntropy(config.batch_dice, ignore_label, ranks, batch_size, sums)
+        return DiceBinaryCrossEntropy(
+            config.batch_dice, is_ignoring, ranks, batch_size, sums, chosen.smooth
+        )
+    return DiceCrossEntropy(
+        config.batch_dice,
+        ignore_label,
+        ranks=ranks,
+        batch_size=batch_size,
+        sums=sums,
+        smooth=chosen.smooth,
+        worst_share=chosen.worst_share,
+    )
+
+
+def _compiled(sums: DiceSums, *, compiled: bool) -> DiceSums:
+    if not compiled:
+        return sums
+    # torch's compiler looks at the gradients of its inputs itself, and warns of that.
+    warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
+    return torch.compile(sums)
+
+
+def _refuse_regions(what: str, *, regions: bool) -> None:
+    if regions:
+        raise TrainingError(
+            f"loss: {what} is for exclusive labels, but the dataset has regions. Use another loss "
+            "or trainer, such as nnU-Net's own."
+        )
 
 
 def default_batches(
@@ -148,6 +198,8 @@ def default_batches(
         seed=settings.seed,
         image_type=image_type,
         previous_stage=previous,
+        augmentation_settings=settings.augmentation,
+        foreground_chance=foreground_chance(settings, config.batch_size),
     )
     validation = replace(training, cases=cases.val, purpose="validation")
     training = replace(training, sampler=sampler, augmentation=augmentation)
@@ -162,6 +214,21 @@ def default_batches(
     ranks.wait()  # no rank fills the memory that another still looks at
     first, second = (replace(part, ahead=n) for part, n in zip(loaders, ahead, strict=True))
     return first, second
+
+
+def foreground_chance(settings: TrainingSettings, batch_size: int) -> float | None:
+    """The probability that a sample shows foreground; None where the last of a batch do.
+
+    >>> foreground_chance(TrainingSettings(foreground_samples="random_as_last"), 2)
+    0.5
+    """
+    share = settings.oversampled_foreground
+    if settings.foreground_samples == "last":
+        return None
+    if settings.foreground_samples == "random":
+        return share
+    [whole] = split_batch(batch_size, 1, share)
+    return whole.foreground / batch_size
 
 
 def batch_workers(settings: TrainingSettings) -> int:
@@ -186,12 +253,20 @@ def where_to_augment(
 ) -> Literal["cpu", "device"]:
     """Where the samples of a training are augmented; with "auto", as CPUs and channels decide.
 
-    An augmentation of the caller's own stays on the CPU.
+    An augmentation of the caller's own stays on the CPU, and so does one that is not the standard
+    set with linear interpolation.
     """
     if own is not None:
         if settings.augment_on == "device":
             logger.warning(
                 "The augmentation is your own and takes one sample at a time: it stays on the CPU."
+            )
+        return "cpu"
+    chosen = settings.augmentation
+    if chosen.transforms != "standard" or chosen.nearest_labels or chosen.nearest_images:
+        if settings.augment_on == "device":
+            logger.warning(
+                "Only the standard augmentation has a form for devices: it stays on the CPU."
             )
         return "cpu"
     if settings.augment_on != "auto":
@@ -205,7 +280,7 @@ def default_schedule(settings: TrainingSettings) -> Schedule:
     """The schedule that the settings name."""
     schedule, rate, epochs = settings.schedule, settings.learning_rate, settings.epochs
     if isinstance(schedule, PolynomialSchedule):
-        return polynomial(rate, epochs, schedule.exponent)
+        return polynomial(rate, epochs, schedule.exponent, warmup_epochs=schedule.warmup_epochs)
     return cosine(
         rate,
         epochs,
@@ -215,15 +290,23 @@ def default_schedule(settings: TrainingSettings) -> Schedule:
     )
 
 
-def polynomial(initial: float, epochs: int, exponent: float = 0.9) -> Schedule:
-    """nnU-Net's `PolyLRScheduler`.
+def polynomial(
+    highest: float, epochs: int, exponent: float = 0.9, *, warmup_epochs: int = 0
+) -> Schedule:
+    """nnU-Net's `PolyLRScheduler`; before it, with `warmup_epochs`, its `Lin_incr_LRScheduler`.
 
     >>> polynomial(0.01, 1000)(0)
     0.01
+    >>> rate = polynomial(0.01, 1000, warmup_epochs=50)
+    >>> [rate(epoch) for epoch in (0, 49, 50)]
+    [0.0002, 0.01, 0.01]
     """
 
     def rate(epoch: int) -> float:
-        return float(initial * (1 - epoch / epochs) ** exponent)
+        if epoch < warmup_epochs:
+            return highest * (epoch + 1) / warmup_epochs
+        progress = (epoch - warmup_epochs) / (epochs - warmup_epochs)
+        return float(highest * (1 - progress) ** exponent)
 
     return rate
 

@@ -2,9 +2,10 @@
 
 `DC_and_CE_loss` and `DC_and_BCE_loss` with `MemoryEfficientSoftDiceLoss`. With a squared
 denominator, with the background, and with the focal loss they are MONAI's `DiceCELoss` and
-`DiceFocalLoss`, with minus the Dice instead of 1 minus it. Means are taken over the global batch:
-each rank divides its sums by the counts of all ranks, so that the average of the ranks' gradients
-is the gradient of one process that had the whole batch.
+`DiceFocalLoss`, with minus the Dice instead of 1 minus it. Each of the two may stand alone, and
+the cross-entropy may be that of the worst voxels, as in `TopKLoss`. Means are taken over the global
+batch: each rank divides its sums by the counts of all ranks, so that the average of the ranks'
+gradients is the gradient of one process that had the whole batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -79,7 +80,8 @@ class DiceCrossEntropy:
 
     With `batch_dice` the batch counts as one image. Voxels with `ignore_label` do not count.
     `batch_size` is that of all ranks together, if it is always the same: then only the number of
-    voxels that are not ignored needs a reduction. `sums` may be a compiled `label_sums`.
+    voxels that are not ignored needs a reduction. `sums` may be a compiled `label_sums`. For
+    `smooth` see `soft_dice`, for `worst_share` see `CrossEntropy`.
     """
 
     batch_dice: bool
@@ -87,6 +89,8 @@ class DiceCrossEntropy:
     ranks: Ranks = ALONE
     batch_size: int | None = None
     sums: DiceSums = label_sums
+    smooth: float = SMOOTH
+    worst_share: float = 1.0
 
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
         """The sum of both, Dice of the foreground negative."""
@@ -98,10 +102,77 @@ class DiceCrossEntropy:
         else:
             known = target
         mean = MeanOverRanks(self.ranks, self.batch_size)
-        dice = soft_dice(self.sums(logits, known, mask), mean, batch_dice=self.batch_dice)
-        ignored = -100 if self.ignore_label is None else self.ignore_label
-        entropy = cross_entropy(logits, target[:, 0], ignore_index=ignored, reduction="sum")
-        return (mean.of(entropy, target) if mask is None else mean.masked(entropy, mask)) - dice
+        dice = soft_dice(
+            self.sums(logits, known, mask), mean, batch_dice=self.batch_dice, smooth=self.smooth
+        )
+        entropy = CrossEntropy(self.ignore_label, self.ranks, self.batch_size, self.worst_share)
+        return entropy(logits, target) - dice
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Of exclusive labels; target, `ignore_label` and `batch_size` are as in `DiceCrossEntropy`.
+
+    With a `worst_share` below 1 the mean is over that share of the voxels of a rank, those where it
+    is highest; ignored ones count as voxels where it is 0, as in nnU-Net.
+    """
+
+    ignore_label: int | None = None
+    ranks: Ranks = ALONE
+    batch_size: int | None = None
+    worst_share: float = 1.0
+    label_smoothing: float = 0.0
+
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The mean."""
+        target = target.long()
+        is_mean = self.worst_share == 1
+        entropy = cross_entropy(
+            logits,
+            target[:, 0],
+            ignore_index=-100 if self.ignore_label is None else self.ignore_label,
+            reduction="sum" if is_mean else "none",
+            label_smoothing=self.label_smoothing,
+        )
+        mean = MeanOverRanks(self.ranks, self.batch_size)
+        if not is_mean:
+            worst = max(1, int(entropy.numel() * self.worst_share))
+            top = entropy.flatten().topk(worst, sorted=False).values.sum()
+            return mean.of(top * (entropy.numel() / worst), entropy)
+        if self.ignore_label is None:
+            return mean.of(entropy, target)
+        return mean.masked(entropy, target != self.ignore_label)
+
+
+@dataclass(frozen=True)
+class Dice:
+    """The Dice alone, of labels or regions; targets are as for the other two losses.
+
+    `ignore_label`, `batch_size` and `sums` are as in `DiceFocal` and `DiceCrossEntropy`.
+    """
+
+    batch_dice: bool
+    regions: bool = False
+    ignore_label: int | None = None
+    ranks: Ranks = ALONE
+    batch_size: int | None = None
+    sums: DiceSums = label_sums
+    smooth: float = SMOOTH
+
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Minus the mean."""
+        mask = None
+        if self.regions:
+            if self.ignore_label is not None:
+                mask, target = ~target[:, -1:].bool(), target[:, :-1]
+            target = target.bool()
+        else:
+            target = target.long()
+            if self.ignore_label is not None:
+                mask = target != self.ignore_label
+                target = torch.where(mask, target, 0)
+        mean, sums = MeanOverRanks(self.ranks, self.batch_size), self.sums(logits, target, mask)
+        return -soft_dice(sums, mean, batch_dice=self.batch_dice, smooth=self.smooth)
 
 
 @dataclass(frozen=True)
@@ -109,8 +180,8 @@ class DiceBinaryCrossEntropy:
     """Of regions that may overlap; the target is (b, regions, *size).
 
     With `has_ignored` its last channel marks voxels that do not count; as in nnU-Net the
-    cross-entropy is then summed over regions and averaged over voxels. `batch_size` and `sums` are
-    as for `DiceCrossEntropy`, with `region_sums`.
+    cross-entropy is then summed over regions and averaged over voxels. `batch_size`, `sums` and
+    `smooth` are as for `DiceCrossEntropy`, with `region_sums`.
     """
 
     batch_dice: bool
@@ -118,6 +189,7 @@ class DiceBinaryCrossEntropy:
     ranks: Ranks = ALONE
     batch_size: int | None = None
     sums: DiceSums = region_sums
+    smooth: float = SMOOTH
 
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
         """The sum of both, Dice negative."""
@@ -126,7 +198,8 @@ class DiceBinaryCrossEntropy:
             mask = ~target[:, -1:].bool()
             target = target[:, :-1]
         mean = MeanOverRanks(self.ranks, self.batch_size)
-        dice = soft_dice(self.sums(logits, target.bool(), mask), mean, batch_dice=self.batch_dice)
+        sums = self.sums(logits, target.bool(), mask)
+        dice = soft_dice(sums, mean, batch_dice=self.batch_dice, smooth=self.smooth)
         entropy = binary_cross_entropy_with_logits(
             logits,
             target.to(logits.dtype),
@@ -203,12 +276,17 @@ class MeanOverRanks:
         return (total.float() * factor).to(total.dtype)
 
 
-def soft_dice(sums: Tensor, mean: MeanOverRanks, *, batch_dice: bool) -> Tensor:
-    """Mean Dice over classes, and over samples without `batch_dice`; see `DiceSums`."""
+def soft_dice(
+    sums: Tensor, mean: MeanOverRanks, *, batch_dice: bool, smooth: float = SMOOTH
+) -> Tensor:
+    """Mean Dice over classes, and over samples without `batch_dice`; see `DiceSums`.
+
+    `smooth` is added to both sides of each fraction.
+    """
     if batch_dice:
         sums = mean.ranks.sum(torch.stack([part.sum(0) for part in sums]))
     overlap, size, present = sums
-    dice = (2 * overlap + SMOOTH) / (present + size + SMOOTH).clip(1e-8)
+    dice = (2 * overlap + smooth) / (present + size + smooth).clip(1e-8)
     return dice.mean() if batch_dice else mean.of(dice.sum(), dice)
 
 

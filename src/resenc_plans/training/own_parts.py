@@ -10,6 +10,7 @@ from torch import nn
 from resenc_plans.errors import UsageError
 from resenc_plans.folders import TRAINER_NAME
 from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.nnunet_trainers import NNUNET_TRAINERS
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.run_record import RunRecord
 from resenc_plans.training.batches.source import Augmentation, Sampler
@@ -45,19 +46,30 @@ def run_record(
     DeviceError
         The device cannot train in this precision.
     """
-    name = _required_name(name, parts)
+    name = model_name(name, settings, parts)
     precision = training_precision(settings, device) or torch.float32
     kind = str(precision).removeprefix("torch.")
     return RunRecord.of(name, config, settings, kind, parts)
 
 
-def _required_name(name: str | None, own: Collection[str]) -> str:
-    """The name of the model, which must be another than nnU-Net's where parts are the caller's."""
-    if not own:
-        return TRAINER_NAME if name is None else name
-    if name in (None, TRAINER_NAME):
+def model_name(name: str | None, settings: TrainingSettings, own: Collection[str] = ()) -> str:
+    """The name of the model: by default that of the trainer of nnU-Net that the settings name.
+
+    Raises
+    ------
+    UsageError
+        It is the name of a trainer of nnU-Net, but the settings are not that trainer's, or parts
+        of the training are the caller's own.
+    """
+    if own and (name is None or name in NNUNET_TRAINERS):
         raise UsageError(
             f"{', '.join(own)}: your own, so the model needs a name of its own, which its folder "
             'and its records bear: `name=` "MyMethod".'
         )
-    return str(name)
+    trainer = settings.trainer or TRAINER_NAME
+    if name in NNUNET_TRAINERS and name not in (trainer, TRAINER_NAME):
+        raise UsageError(
+            f"The name {name} is that of a trainer of nnU-Net, but the settings are those of "
+            f"{trainer}. Choose the trainer instead (`trainer` of the settings), or another name."
+        )
+    return str(name or trainer)

@@ -24,7 +24,7 @@ from resenc_plans.networks.shallow_maps import pad_shallow_maps
 from resenc_plans.plans.architectures import OtherArchitecture
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.known_networks import loss_weights
-from resenc_plans.plans.training_settings import SGD, TrainingSettings
+from resenc_plans.plans.training_settings import SGD, AdamW, Adan, TrainingSettings
 from resenc_plans.training.batches.source import Batch
 from resenc_plans.training.losses import (
     LOWEST_WEIGHT_OF_RANKS,
@@ -60,14 +60,42 @@ def default_optimizer(
             nesterov=chosen.nesterov and chosen.momentum > 0,
             foreach=foreach,
         )
+    if isinstance(chosen, Adan):
+        return partial(
+            adan(),
+            lr=rate,
+            betas=chosen.betas,
+            eps=chosen.eps,
+            weight_decay=chosen.weight_decay,
+            foreach=foreach,
+        )
     return partial(
-        torch.optim.AdamW,
+        torch.optim.AdamW if isinstance(chosen, AdamW) else torch.optim.Adam,
         lr=rate,
         betas=chosen.betas,
         eps=chosen.eps,
         weight_decay=chosen.weight_decay,
+        amsgrad=chosen.amsgrad,
         foreach=foreach,
     )
+
+
+def adan() -> Callable[..., Optimizer]:
+    """The Adan of timm.
+
+    Raises
+    ------
+    TrainingError
+        The extra is not installed.
+    """
+    try:
+        from timm.optim.adan import Adan as TimmAdan
+    except ImportError:
+        raise TrainingError(
+            "The optimizer Adan needs the extra adan: pip install 'resenc-plans[adan]'."
+        ) from None
+    optimizer: Callable[..., Optimizer] = TimmAdan
+    return optimizer
 
 
 def training_precision(settings: TrainingSettings, device: torch.device) -> torch.dtype | None:

@@ -43,6 +43,7 @@ from resenc_plans.plans.configuration import (
     input_channels,
 )
 from resenc_plans.plans.known_networks import is_known, resolutions_of
+from resenc_plans.plans.trained_configuration import trained_configuration
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.reprs import card, numbers
 from resenc_plans.runs.beginning import (
@@ -111,9 +112,10 @@ class Trainer:
         Instead of `device`: the device, and the place of this process among those that train
         together (see `joined_ranks`).
     name
-        The first part of the name of the model's folder, instead of nnUNetTrainer. It is required
-        with a network, loss, optimizer, sampler, augmentation or schedule of your own, so that the
-        results are not taken for nnU-Net's.
+        The first part of the name of the model's folder, instead of nnUNetTrainer, or of the
+        trainer of nnU-Net that the settings name. It is required with a network, loss, optimizer,
+        sampler, augmentation or schedule of your own, so that the results are not taken for
+        nnU-Net's.
     overwrite
         Whether to begin anew where the fold holds a checkpoint. What is there moves to `replaced`
         in the dataset's folder of results.
@@ -183,6 +185,7 @@ class Trainer:
         settings = settings or TrainingSettings()
         expect_type(settings, TrainingSettings, "settings", "TrainingSettings(...)")
         settings = settings.over(config.training)
+        config = trained_configuration(config, settings.trainer)
         parts = {
             part: own
             for part, own in (
@@ -202,7 +205,7 @@ class Trainer:
         settings = settings.model_copy(update={"augment_on": place})
         self.record = run_record(name, config, settings, self.device, parts)
         name = self.record.name
-        trainer_name = TRAINER_NAME if network is None else name
+        trainer_name = (settings.trainer or TRAINER_NAME) if network is None else name
         self.run = RunIdentity(config, dataset, fold, settings, trainer_name)
         self.settings = settings
         self.precision = training_precision(settings, self.device)

@@ -9,7 +9,13 @@ from typing import Unpack
 
 from resenc_plans.cost.estimate import estimate_cost
 from resenc_plans.datasets.dataset import Dataset, expect_dataset
-from resenc_plans.errors import DeviceError, ResencPlansError, TrainingError, UsageError
+from resenc_plans.errors import (
+    DeviceError,
+    ResencPlansError,
+    TrainingError,
+    UsageError,
+    expect_type,
+)
 from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.networks.device import is_out_of_memory, release_memory
 from resenc_plans.plans.configuration import (
@@ -17,6 +23,7 @@ from resenc_plans.plans.configuration import (
     expect_resolved,
     input_channels,
 )
+from resenc_plans.plans.trained_configuration import trained_configuration
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.reprs import card
 from resenc_plans.runs.beginning import refuse_to_replace
@@ -24,7 +31,7 @@ from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.training.checkpointing import load_pretrained
 from resenc_plans.training.defaults import default_run_folder
 from resenc_plans.training.history import Progress, TrainingResult
-from resenc_plans.training.own_parts import OwnParts
+from resenc_plans.training.own_parts import OwnParts, model_name
 from resenc_plans.training.ranks import device_of_rank, joined_ranks
 from resenc_plans.training.trainer import Trainer
 from resenc_plans.workflows.held_out import HeldOutValidation, validate_held_out
@@ -97,8 +104,8 @@ def train_fold(
     device
         "cpu", "cuda" or "mps"; None takes a GPU if there is one.
     name
-        The first part of the name of the model's folder, instead of nnUNetTrainer; required with
-        `parts`.
+        The first part of the name of the model's folder, instead of nnUNetTrainer, or of the
+        trainer of nnU-Net that the settings name; required with `parts`.
     run_folder
         Where the results go; by default nnU-Net's folder, see `default_run_folder`.
     resume
@@ -152,6 +159,11 @@ def train_fold(
         raise UsageError("`resume=` and `overwrite=` contradict each other: give one.")
     if probabilities and not validation:
         raise UsageError("`probabilities=` needs the validation, which was omitted.")
+    settings = settings or TrainingSettings()
+    expect_type(settings, TrainingSettings, "settings", "TrainingSettings(...)")
+    settings = settings.over(config.training)
+    config = trained_configuration(config, settings.trainer)
+    name = model_name(name, settings, parts)
     if not (resume or overwrite):
         refuse_to_replace(run_folder or default_run_folder(config, dataset, fold, name))
     with joined_ranks(device_of_rank(device)) as ranks, _explained(config, dataset, ranks.world):

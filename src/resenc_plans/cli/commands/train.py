@@ -80,11 +80,21 @@ def train(
             show_default=False,
         ),
     ] = None,
+    trainer: Annotated[
+        str | None,
+        typer.Option(
+            "--trainer",
+            "-tr",
+            help="A trainer of nnU-Net, such as nnUNetTrainer_100epochs, whose settings hold "
+            "where nothing else is said.",
+            show_default=False,
+        ),
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(
             help="Of the method: the first part of the name of the model's folder, instead of "
-            "nnUNetTrainer.",
+            "the trainer's.",
             show_default=False,
         ),
     ] = None,
@@ -147,13 +157,16 @@ def train(
     resenc-plans train 4 3d_fullres 0
     """
     from resenc_plans.cli.scope import find_plans, find_scope, note_results_beside_plans
+    from resenc_plans.plans.trained_configuration import trained_configuration
     from resenc_plans.runs.beginning import refuse_to_replace
     from resenc_plans.training.defaults import default_run_folder
+    from resenc_plans.training.own_parts import model_name
 
     scope = find_scope(dataset)
     plan = find_plans(plans, dataset)
     config = plan.resolve(configuration)
     overrides = {
+        "trainer": trainer,
         "epochs": epochs,
         "iterations": iterations,
         "precision": precision,
@@ -164,6 +177,8 @@ def train(
     }
     values = {key: value for key, value in overrides.items() if value is not None}
     resolved = _settings(values, settings).over(config.training)
+    name = model_name(name, resolved)
+    config = trained_configuration(config, resolved.trainer)
     chosen_fold = _fold(fold)
     if resume and pretrained is not None:
         raise UsageError("--resume and --pretrained contradict each other: give one.")

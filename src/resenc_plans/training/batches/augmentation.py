@@ -32,27 +32,34 @@ from torch import Tensor
 
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.training_settings import STANDARD_AUGMENTATION, AugmentationSettings
 from resenc_plans.training.batches.label_sampling import LabelwiseSpatialTransform
 from resenc_plans.training.batches.patch_geometry import SpatialSettings
+from resenc_plans.training.batches.strong_augmentation import strong_transforms
 
 
 def spatial_transform(
-    patch_size: Sequence[int], settings: SpatialSettings
+    patch_size: Sequence[int],
+    settings: SpatialSettings,
+    chosen: AugmentationSettings = STANDARD_AUGMENTATION,
 ) -> LabelwiseSpatialTransform:
     """Rotation and scaling of one patch; plane-wise it takes and gives two axes."""
     size = tuple(patch_size[1:]) if settings.plane_wise else tuple(patch_size)
+    is_strong = chosen.transforms == "strong"
     return LabelwiseSpatialTransform(
         size,
         patch_center_dist_from_border=0,
         random_crop=False,
         p_elastic_deform=0,
-        p_rotation=0.2,
+        p_rotation=0.4 if is_strong else 0.2,
         rotation=settings.rotation,
+        p_rot_per_axis=0.5 if is_strong else 1,
         p_scaling=0.2,
-        scaling=(0.7, 1.4),
-        p_synchronize_scaling_across_axes=1,
+        scaling=(0.7, 1.43) if is_strong else (0.7, 1.4),
+        p_synchronize_scaling_across_axes=0 if is_strong else 1,
         bg_style_seg_sampling=False,
-        mode_seg="bilinear",
+        mode_image="nearest" if chosen.nearest_images else "bilinear",
+        mode_seg="nearest" if chosen.nearest_labels else "bilinear",
         border_mode_seg="constant",
         padding_value_seg=-1,
     )
@@ -138,12 +145,16 @@ def training_transforms(
     config: ResolvedConfiguration,
     labels: Labels,
     settings: SpatialSettings,
+    chosen: AugmentationSettings = STANDARD_AUGMENTATION,
 ) -> ComposeTransforms:
     """All that follows the spatial transform of a training sample.
 
     nnU-Net's next transform makes the targets of deep supervision; here `TrainingStep` does.
     """
-    transforms = random_transforms(settings)
+    is_strong = chosen.transforms == "strong"
+    transforms = (
+        strong_transforms(config.patch_size, settings) if is_strong else random_transforms(settings)
+    )
     masked = masked_channels(config)
     if masked:
         transforms.append(

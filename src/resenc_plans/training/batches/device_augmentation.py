@@ -54,7 +54,7 @@ class DeviceAugmentation:
     def __init__(self, source: PatchSource, device: torch.device) -> None:
         self.source, self.device = source, device
         patch_size = source.config.patch_size
-        settings = spatial_settings(patch_size)
+        settings = spatial_settings(patch_size, source.augmentation_settings)
         self.rotated = tuple(patch_size[1:] if settings.plane_wise else patch_size)
         self.read_size = settings.read_size[-len(self.rotated) :]
         self.on_host: set[str] = set()

@@ -73,7 +73,7 @@ class DrawnSamples:
         source, share = self.source, self.source.share
         numbers = source.seed, source.purpose, number, share.first + own
         seed_sample(*numbers)
-        opened, first = self.samples.drawn(foreground=own >= share.first_foreground)
+        opened, first = self.samples.drawn(foreground=self.samples.shows_foreground(own))
         transforms = random_transforms(self.samples.settings)
         on_cpu = done_before(transforms)
         affine, place = None, tuple[int, ...]()

@@ -26,9 +26,9 @@ class LabelwiseSpatialTransform(SpatialTransform):  # type: ignore[misc]
 
     def _apply_to_segmentation(self, segmentation: Tensor, **params: Any) -> Tensor:
         grid = params["grid"]
-        if grid is None:
-            cropped: Tensor = super()._apply_to_segmentation(segmentation, **params)
-            return cropped
+        if grid is None or self.mode_seg == "nearest":
+            sampled: Tensor = super()._apply_to_segmentation(segmentation, **params)
+            return sampled
         outside, part = int(self.padding_value_seg), params.get("part")
         return torch.stack(
             [sample_labels(channel, grid, outside, part) for channel in segmentation]

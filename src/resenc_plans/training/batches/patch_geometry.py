@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import cos, pi, sin
 
-from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.training_settings import STANDARD_AUGMENTATION, AugmentationSettings
 
 ANISOTROPY_THRESHOLD = 3
 """A patch whose first axis is this many times shorter than its longest is augmented plane-wise."""
 
-_SMALLEST_SCALE = 0.85
+_SMALLEST_SCALE = {"standard": 0.85, "strong": 0.7}
 """By how much nnU-Net supposes a patch to shrink when it decides how much to read."""
 
 
@@ -29,36 +29,44 @@ class SpatialSettings:
     mirror_axes: tuple[int, ...]
 
 
-def spatial_settings(patch_size: Sequence[int]) -> SpatialSettings:
+def spatial_settings(
+    patch_size: Sequence[int], chosen: AugmentationSettings = STANDARD_AUGMENTATION
+) -> SpatialSettings:
     """nnU-Net's choice for a patch size (z, y, x) or (y, x).
 
     >>> spatial_settings((20, 320, 256)).read_size
     (20, 376, 376)
     """
     dim = len(patch_size)
-    plane_wise = dim == 3 and max(patch_size) / patch_size[0] > ANISOTROPY_THRESHOLD
+    is_flat = dim == 3 and max(patch_size) / patch_size[0] > ANISOTROPY_THRESHOLD
+    plane_wise = is_flat and chosen.plane_wise
     if dim == 2:
         is_long = max(patch_size) / min(patch_size) > 1.5
         rotation = pi / 12 if is_long else pi
     else:
         rotation = pi if plane_wise else pi / 6
     rotated = tuple(patch_size[1:]) if plane_wise else tuple(patch_size)
-    read = _read_size(rotated, rotation)
+    scale = _SMALLEST_SCALE.get(chosen.transforms)
+    read = rotated if scale is None else _read_size(rotated, rotation, scale)
     return SpatialSettings(
         (-rotation, rotation),
         plane_wise,
         (patch_size[0], *read) if plane_wise else read,
-        tuple(range(dim)),
+        mirroring_axes(dim, chosen),
     )
 
 
-def mirroring_axes(config: ResolvedConfiguration) -> tuple[int, ...]:
+def mirroring_axes(dim: int, chosen: AugmentationSettings) -> tuple[int, ...]:
     """The axes that training mirrors, along which prediction may mirror too."""
-    return tuple(range(config.dim))
+    if chosen.transforms == "none" or chosen.mirroring == "none":
+        return ()
+    return tuple(range(dim if chosen.mirroring == "all" else dim - 1))
 
 
-def _read_size(patch_size: tuple[int, ...], angle: float) -> tuple[int, ...]:
+def _read_size(patch_size: tuple[int, ...], angle: float, scale: float) -> tuple[int, ...]:
     """What must be read so that a patch turned about each axis by `angle` is covered.
+
+    The patch may be shrunk by the factor `scale`.
 
     As batchgenerators' `get_patch_size`: the corner's coordinates, turned about one axis at a time.
     """
@@ -69,4 +77,4 @@ def _read_size(patch_size: tuple[int, ...], angle: float) -> tuple[int, ...]:
         a, b = patch_size[first], patch_size[second]
         size[first] = max(size[first], abs(a * cos(angle) + b * sin(angle)))
         size[second] = max(size[second], abs(b * cos(angle) - a * sin(angle)))
-    return tuple(int(length / _SMALLEST_SCALE) for length in size)
+    return tuple(int(length / scale) for length in size)

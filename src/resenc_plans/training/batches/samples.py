@@ -55,13 +55,14 @@ class Samples:
     def __init__(self, source: PatchSource) -> None:
         self.source = source
         patch_size = source.config.patch_size
-        self.settings = spatial_settings(patch_size)
+        chosen = source.augmentation_settings
+        self.settings = spatial_settings(patch_size, chosen)
         read_size, self.spatial = patch_size, None
         if source.augmentation is not None:
             read_size = tuple(source.augmentation.read_size)
-        elif source.purpose == "training":
+        elif source.purpose == "training" and chosen.transforms != "none":
             read_size = self.settings.read_size
-            self.spatial = spatial_transform(patch_size, self.settings)
+            self.spatial = spatial_transform(patch_size, self.settings, chosen)
         self.sampler = PatchSampler.of(patch_size, read_size, source.labels)
         self.is_flat = source.config.dim == 2
         self.opened: dict[str, OpenCase] = {}
@@ -85,7 +86,7 @@ class Samples:
     def _sample(self, number: int, share: RankShare, own: int) -> tuple[Tensor, Tensor, str]:
         source = self.source
         seed_sample(source.seed, source.purpose, number, share.first + own)
-        opened, first = self.drawn(foreground=own >= share.first_foreground)
+        opened, first = self.drawn(foreground=self.shows_foreground(own))
         data = self.spatially_transformed(opened, first)
         if source.augmentation is not None:
             data = _augmented(source.augmentation, data, source.config.patch_size)
@@ -174,12 +175,20 @@ class Samples:
         }
         return {key: array[:, 0] for key, array in data.items()} if self.is_flat else data
 
+    def shows_foreground(self, own: int) -> bool:
+        """Whether a sample of this rank shows foreground for certain; it may be drawn by chance."""
+        chance = self.source.foreground_chance
+        if chance is None:
+            return own >= self.source.share.first_foreground
+        return bool(np.random.uniform() < chance)
+
     def _transforms(self) -> ComposeTransforms:
         """Made anew for each sample, since some transforms keep a state."""
         source = self.source
         if self.spatial is None:
             return validation_transforms(source.config, source.labels)
-        return training_transforms(source.config, source.labels, self.settings)
+        chosen = source.augmentation_settings
+        return training_transforms(source.config, source.labels, self.settings, chosen)
 
 
 @contextmanager

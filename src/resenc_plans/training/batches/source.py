@@ -15,6 +15,7 @@ from torch import Tensor
 
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.plans.configuration import ResolvedConfiguration, input_channels
+from resenc_plans.plans.training_settings import STANDARD_AUGMENTATION, AugmentationSettings
 from resenc_plans.preprocessing.store.case_store import CaseStore
 from resenc_plans.training.batches.patch_geometry import spatial_settings
 from resenc_plans.training.ranks import RankShare
@@ -101,6 +102,9 @@ class PatchSource:
     previous_stage: Path | None = None
     sampler: Sampler | None = None
     augmentation: Augmentation | None = None
+    augmentation_settings: AugmentationSettings = STANDARD_AUGMENTATION
+    foreground_chance: float | None = None
+    """The probability that a sample shows foreground; None: the last ones of a batch do."""
 
     @property
     def target_type(self) -> torch.dtype:
@@ -128,7 +132,7 @@ class PatchSource:
         """Bytes of this rank's share of a batch that is to be augmented elsewhere, at most."""
         config = self.config
         image = len(config.use_mask_for_norm) * torch.float32.itemsize
-        read = prod(spatial_settings(config.patch_size).read_size)
+        read = prod(spatial_settings(config.patch_size, self.augmentation_settings).read_size)
         previous = torch.int16.itemsize if config.previous_stage is not None else 0
         sample = read * (image + self.label_type.itemsize) + prod(config.patch_size) * previous
         return self.share.size * sample
