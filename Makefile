@@ -60,6 +60,7 @@ schemas: install
 
 options: install
 	$(BIN)/python -m tests.cli.option_list
+	$(BIN)/python -m tests.cli.command_table
 
 bench: install peer
 	$(BIN)/python benchmarks

@@ -42,9 +42,11 @@ from resenc_plans.cli.commands.verify import verify
 from resenc_plans.cli.ending import exit_code_of
 from resenc_plans.cli.options import option_names, with_options
 from resenc_plans.cli.training_job import rank_prefix
+from resenc_plans.cli.unknown_options import AnsweringCommand, AnsweringGroup
 
 app = typer.Typer(
     name="resenc-plans",
+    cls=AnsweringGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -123,7 +125,8 @@ for command in (
     schema,
 ):
     # Extra arguments are accepted where the command explains why it refuses them.
-    app.command(context_settings={"allow_extra_args": command is evaluate})(command)
+    settings = {"allow_extra_args": command is evaluate}
+    app.command(cls=AnsweringCommand, context_settings=settings)(command)
 
 
 app.add_typer(study)
