@@ -217,15 +217,20 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def decisive_configuration(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a resolved configuration decides the result, by dotted keys."""
+    return {
+        key: value
+        for key, value in _flat(configuration).items()
+        if key.partition(".")[0] not in _NOT_TRAINED_WITH
+    }
+
+
 def _decisive(record: RunRecord) -> dict[str, Any]:
     return {
         **decisive_settings(record.flat_settings),
         "precision": record.precision,
-        **{
-            key: value
-            for key, value in _flat(record.configuration).items()
-            if key.partition(".")[0] not in _NOT_TRAINED_WITH
-        },
+        **decisive_configuration(record.configuration),
         **{part: str(code) for part, code in record.code.items()},
         **({"changed on the way": "; ".join(map(str, record.changes))} if record.changes else {}),
     }

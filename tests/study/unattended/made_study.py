@@ -53,6 +53,6 @@ def write_study(folder: Path, cases: int = 5, **parts: Any) -> Path:
     if not (folder / NAME).exists():
         write_phantom(folder / NAME, cases=cases)
     path = folder / "study" / "study.json"
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(study_document(**parts)))
     return path

@@ -1,6 +1,11 @@
 """A study from its file to a report, in processes."""
 
 import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -8,43 +13,64 @@ import pytest
 from resenc_plans.errors import LockedError, StudyError
 from resenc_plans.execution.locks import lock
 from resenc_plans.study.unattended.study import Study
-from tests.study.unattended.made_study import write_study
+from tests.study.unattended.made_study import NAME, write_study
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study that was run."""
-    path = write_study(tmp_path_factory.mktemp("study"))
-    ran = Study.load(path).run(device="cpu", at_once=2)
+def test_a_study_is_run_from_its_file_to_a_report_though_it_is_killed(finished: Path) -> None:
+    report = finished.parent / "report"
+    before = json.loads((report / "results.json").read_text())
+    method = finished.parent / "runs" / NAME / "original"
+    for folder in (method, finished.parent / "state" / NAME / "original", report):
+        shutil.rmtree(folder)
+    command = [sys.executable, "-m", "resenc_plans", "study", "run", str(finished)]
+    with subprocess.Popen([*command, "--device", "cpu"], stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None and not list(method.glob("seed_0/fold_0/run.json")):
+            time.sleep(0.05)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    ran = Study.load(finished).run(device="cpu")
     assert ran.failed == {}
-    assert ran.report
-    return path
-
-
-def test_a_study_is_run_from_its_file_to_a_report(done: Path) -> None:
-    names = {path.name for path in (done.parent / "report").iterdir()}
-    assert names == {
+    assert {path.name for path in ran.report} == {path.name for path in report.iterdir()}
+    assert {path.name for path in report.iterdir()} == {
         "report.html", "report.md", "table.tex", "cases.csv", "results.json", "costs.json",
         "discrimination.json", "provenance.json",
     }  # fmt: skip
-    results = json.loads((done.parent / "report" / "results.json").read_text())
-    [dataset] = results["datasets"]
-    assert [one["name"] for one in dataset["methods"]] == ["resenc-m", "original"]
-    assert dataset["methods"][0]["sources"] == [
-        "runs/Dataset900_Phantom/resenc-m/seed_0/fold_0/validation/summary.json"
+    after = json.loads((report / "results.json").read_text())
+    for results in (before, after):
+        [dataset] = results["datasets"]
+        assert set(dataset.pop("budgets")) == {"resenc-m", "original"}
+        dataset["findings"] = [one for one in dataset["findings"] if one["rule"] != "C105"]
+    assert after == before
+    assert [one["sources"] for one in after["datasets"][0]["methods"]] == [
+        [f"runs/{NAME}/{name}/seed_0/fold_0/validation/summary.json"]
+        for name in ("resenc-m", "original")
     ]
-    assert set(dataset["budgets"]) == {"resenc-m", "original"}
-    assert Study.load(done).verify().is_confirmed
 
 
-def test_two_runs_of_one_study_exclude_each_other(done: Path) -> None:
+def test_two_runs_of_one_study_exclude_each_other(finished: Path) -> None:
     with (
-        lock(done.parent / ".study.lock", done.parent),
+        lock(finished.parent / ".study.lock", finished.parent),
         pytest.raises(LockedError, match="has been writing to this folder since"),
     ):
-        Study.load(done).run(device="cpu")
+        Study.load(finished).run(device="cpu")
+
+
+def test_an_edited_study_says_what_is_stale_and_what_stays(finished: Path) -> None:
+    document = json.loads(finished.read_text())
+    document["methods"]["original"]["settings"] = {"learning_rate": 0.1}
+    finished.write_text(json.dumps(document))
+    with pytest.raises(StudyError, match=r"1 trainings were done otherwise .*original") as caught:
+        Study.load(finished).run(device="cpu")
+    assert "1 stay as they are" in str(caught.value)
+    assert "`redo=`" in str(caught.value)
+
+
+def test_a_study_is_shown_with_what_it_consists_of(finished: Path) -> None:
+    study = Study.load(finished.parent)
+    assert "resenc-m, original" in repr(study)
+    assert study.folder == finished.parent
 
 
 def test_all_that_cannot_be_built_is_named_before_anything_runs(tmp_path: Path) -> None:

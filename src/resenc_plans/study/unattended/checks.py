@@ -1,7 +1,7 @@
 """What is wrong with a study, before a GPU hour is spent, and what it will take."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from resenc_plans.study.unattended.methods import (
 )
 from resenc_plans.study.unattended.opened import OpenedStudy
 from resenc_plans.study.unattended.study_data import StudyData
+from resenc_plans.study.unattended.take_over import Existing, find_existing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,8 @@ class StudyCheck:
     """Worst first."""
     methods: tuple[ExpectedMethod, ...]
     detectable: tuple[Detectable, ...]
+    existing: tuple[Existing, ...]
+    """Finished runs that lie elsewhere, to be taken over or not."""
 
     @property
     def gpu_hours(self) -> float:
@@ -143,16 +146,48 @@ def check_study(study: OpenedStudy, allow_import: Sequence[str] = ()) -> StudyCh
             findings += _comparability(study, data, planned)
             detectable.append(_detectable(study, data))
         methods += planned
-    findings += _budget(study, methods)
+    existing: tuple[Existing, ...] = ()
+    if not any(one.rule == "S002" for one in findings):
+        existing = find_existing(
+            study, {(one.dataset, one.method): one.configuration for one in methods}
+        )
+    methods = [_without(one, existing) for one in methods]
+    findings += [*_budget(study, methods), *_existing(existing)]
     return StudyCheck(
-        findings=tuple(worst_first(findings)), methods=tuple(methods), detectable=tuple(detectable)
+        findings=worst_first(findings),
+        methods=tuple(methods),
+        detectable=tuple(detectable),
+        existing=existing,
     )
+
+
+def _without(method: ExpectedMethod, existing: Sequence[Existing]) -> ExpectedMethod:
+    """What a method takes yet when runs have been taken over."""
+    taken = [
+        one
+        for one in existing
+        if (one.run.dataset, one.run.method) == (method.dataset, method.method)
+        and not one.differences
+    ]
+    return replace(method, missing=method.missing - len(taken))
+
+
+def _existing(existing: Sequence[Existing]) -> Iterator[Finding]:
+    for one in existing:
+        if one.differences:
+            text = f"{one.source.path}: differs in {'; '.join(one.differences)}"
+            yield Finding("S102", "note", f"{one.run}: is not taken over from {text}")
+        else:
+            yield Finding("S101", "note", f"{one.run}: is taken over from {one.source.path}")
 
 
 def _fingerprint(study: OpenedStudy, data: StudyData) -> Fingerprint:
     path = study.places.preprocessed(data.name) / FINGERPRINT_JSON
     piece = Piece("fingerprint", Run(data.name, ""))
-    if study.state(piece) != "done":
+    state = study.state(piece)
+    if state in ("stale", "broken"):
+        return Fingerprint.extract(data.dataset)
+    if state != "done":
         do_job(study, Job(f"prepare/{data.name}", (piece,)), JobOptions())
     record = study.record(piece)
     if record is not None and record.reason is not None:

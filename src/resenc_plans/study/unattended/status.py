@@ -174,7 +174,8 @@ def epoch_seconds(path: Path) -> list[float]:
     seconds = []
     try:
         for line in read_bytes(path, MAX_JSON_BYTES).splitlines():
-            seconds.append(float(parse_json(line.decode(), METRICS)["seconds"]))
+            epoch = parse_json(line.decode(), METRICS)
+            seconds.append(float(epoch["ended"]) - float(epoch["begun"]))
     except (FileError, UnicodeDecodeError, KeyError, TypeError, ValueError):
         pass
     return seconds

@@ -20,6 +20,7 @@ from resenc_plans.study.unattended.records import PieceRecord
 from resenc_plans.study.unattended.slurm import SlurmScripts, write_slurm
 from resenc_plans.study.unattended.status import StudyStatus, study_status
 from resenc_plans.study.unattended.study_report import write_study_report
+from resenc_plans.study.unattended.take_over import take_over
 from resenc_plans.study.unattended.verification import Verification, verify_study
 
 Say = Callable[[str], object]
@@ -155,6 +156,7 @@ class Study:
         with lock(study.places.lock_file, self.folder):
             checked = self.check(allow_import=allow_import)
             self._refuse(checked, redo=redo)
+            take_over(study, checked.existing, on_progress)
 
             def ended(job: Job, code: int) -> None:
                 on_progress(f"{job.name}: {_outcome(code)}.")
@@ -236,7 +238,9 @@ class Study:
         FileError
             A script cannot be written.
         """
-        self._refuse(self.check(allow_import=allow_import), redo=redo)
+        checked = self.check(allow_import=allow_import)
+        self._refuse(checked, redo=redo)
+        take_over(self.opened, checked.existing, lambda _: None)
         options = JobOptions(device=device, allow_import=tuple(allow_import), redo=redo)
         return write_slurm(self.opened, options, sbatch)
 
