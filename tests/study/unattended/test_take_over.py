@@ -1,0 +1,104 @@
+"""Runs that exist, ours or nnU-Net's: taken over if they are those of the study."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resenc_plans.study.unattended.graph import Piece, Run
+from resenc_plans.study.unattended.opened import OpenedStudy
+from resenc_plans.study.unattended.records import PieceRecord
+from resenc_plans.study.unattended.study import Study
+from resenc_plans.study.unattended.take_over import take_over
+from tests.study.unattended.made_study import NAME
+
+pytestmark = pytest.mark.slow
+
+RUN = Run(NAME, "original", 0, 0)
+
+
+@pytest.fixture
+def elsewhere(finished: Path) -> Path:
+    """The fold of a study in which `original` has not begun, moved to a folder of results."""
+    seed = finished.parent / "runs" / NAME / "original" / "seed_0"
+    name = json.loads((seed / "model.json").read_text())["identifier"]
+    model = finished.parent.parent / "results" / NAME / name
+    model.parent.mkdir(parents=True)
+    seed.rename(model)
+    (model / "model.json").unlink()
+    shutil.rmtree(finished.parent / "state" / NAME / "original" / "seed_0")
+    document = json.loads(finished.read_text()) | {"existing": ["../results"]}
+    finished.write_text(json.dumps(document))
+    return model
+
+
+def study_of(model: Path) -> Path:
+    return model.parent.parent.parent / "study" / "study.json"
+
+
+def edit(path: Path, **parts: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | parts))
+
+
+def as_nnunet(model: Path) -> None:
+    """Leave of a fold what nnU-Net would: no records but debug.json."""
+    fold = model / "fold_0"
+    for name in ("run.json", "cases.json", "cost.json", "validation/validation.json"):
+        (fold / name).unlink()
+    debug = {
+        "num_epochs": "1", "num_iterations_per_epoch": "1", "initial_lr": "0.01",
+        "weight_decay": "3e-05", "enable_deep_supervision": "True",
+        "inference_allowed_mirroring_axes": "(0, 1, 2)",
+    }  # fmt: skip
+    (fold / "debug.json").write_text(json.dumps(debug))
+
+
+@pytest.mark.parametrize("writer", ["ours", "nnU-Net's"])
+def test_a_finished_run_that_agrees_is_taken_over(writer: str, elsewhere: Path) -> None:
+    if writer != "ours":
+        as_nnunet(elsewhere)
+    path = study_of(elsewhere)
+    checked = Study.load(path).check()
+    [existing] = checked.existing
+    assert existing.differences == ()
+    assert [one.rule for one in checked.findings] == ["S101"]
+    assert {one.method: one.missing for one in checked.methods} == {"resenc-m": 0, "original": 0}
+    take_over(OpenedStudy.open(path), checked.existing, lambda _: None)
+    opened = OpenedStudy.open(path)
+    assert opened.state(Piece("training", RUN)) == "done"
+    assert opened.state(Piece("prediction", RUN)) == "done"
+    record = PieceRecord.load(opened.places.record(Piece("training", RUN)))
+    assert record is not None
+    assert record.taken_from == str(elsewhere / "fold_0")
+    assert (elsewhere / "fold_0" / "checkpoint_final.pth").is_file(), "it stays where it was"
+    assert opened.places.model(RUN).identifier == elsewhere.name
+
+
+def test_a_run_that_differs_is_not_taken_over_and_the_check_says_why(elsewhere: Path) -> None:
+    path = study_of(elsewhere)
+    edit(path, seeds=[3], training=json.loads(path.read_text())["training"] | {"epochs": 4})
+    [existing] = Study.load(path).check().existing
+    assert "epochs 1, now 4" in existing.differences
+    assert "seed 0, now 3" in existing.differences
+
+
+def test_a_run_on_other_cases_is_not_taken_over(elsewhere: Path) -> None:
+    cases = elsewhere / "fold_0" / "cases.json"
+    document = json.loads(cases.read_text())
+    cases.write_text(json.dumps(document | {"train": document["train"][1:]}))
+    [existing] = Study.load(study_of(elsewhere)).check().existing
+    [difference] = existing.differences
+    assert difference.startswith("cases to train on: phantom_")
+
+
+def test_a_finished_run_whose_record_is_lost_is_recognised(finished: Path) -> None:
+    opened = OpenedStudy.open(finished)
+    for kind in ("training", "prediction"):
+        opened.places.record(Piece(kind, RUN)).write_text("{")  # type: ignore[arg-type]
+    checked = Study.load(finished).check()
+    [existing] = checked.existing
+    assert existing.differences == ()
+    take_over(opened, checked.existing, lambda _: None)
+    assert OpenedStudy.open(finished).state(Piece("evaluation", RUN)) == "done"
