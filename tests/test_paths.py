@@ -129,6 +129,14 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "patients: self.places.root / Path(named).expanduser()": READ,
         "splits: self.places.root / Path(self.described.splits).expanduser()": READ,
     },
+    "study/unattended/take_over.py": {
+        "_copy_files: folder / path.relative_to(source.path)": LISTED,
+        "_copy_files: source.model / name": OURS,
+        "_copy_files: source.path / name": OURS,
+        "_copy_files: source.validation / name": OURS,
+        "_copy_files: target.model / name": OURS,
+        "_record: target.path / name": OURS,
+    },
     "study/unattended/verification.py": {
         "_inputs: root / path": READ,
         "_made_again: folder / path.relative_to(new)": READ,

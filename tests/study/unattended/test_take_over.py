@@ -96,7 +96,7 @@ def test_a_run_on_other_cases_is_not_taken_over(elsewhere: Path) -> None:
 def test_a_finished_run_whose_record_is_lost_is_recognised(finished: Path) -> None:
     opened = OpenedStudy.open(finished)
     for kind in ("training", "prediction"):
-        opened.places.record(Piece(kind, RUN)).write_text("{")  # type: ignore[arg-type]
+        opened.places.record(Piece(kind, RUN)).write_text("{")
     checked = Study.load(finished).check()
     [existing] = checked.existing
     assert existing.differences == ()

@@ -35,6 +35,9 @@ from resenc_plans.study.unattended.records import PieceRecord, digests_below
 STEP_SIZE = 0.5
 """Between the tiles of a validation, in patches."""
 
+MAX_DIFFERENCES = 4
+"""With more of them, a run is taken for one of another method."""
+
 _LEVELS = ("", "*", "*/*")
 """Below a folder of results: where models are looked for."""
 _OF_RUN = (
@@ -60,7 +63,8 @@ class Existing:
 def find_existing(study: OpenedStudy, configurations: Configurations) -> tuple[Existing, ...]:
     """For each run of the study that has not begun, the finished run that it agrees with.
 
-    Where none agrees, the one that comes closest is listed with its differences.
+    Where none agrees, the one that comes closest is listed with its differences, unless these are
+    so many that it is of another method.
 
     Raises
     ------
@@ -68,7 +72,7 @@ def find_existing(study: OpenedStudy, configurations: Configurations) -> tuple[E
         Inputs of the study cannot be read.
     """
     found: list[Existing] = []
-    used: set[Path] = set()
+    taken_paths: set[Path] = set()
     for run in study.graph.runs:
         config = configurations.get((run.dataset, run.method))
         if run.seed is None or config is None:
@@ -78,13 +82,13 @@ def find_existing(study: OpenedStudy, configurations: Configurations) -> tuple[E
         candidates = [
             Existing(run, source, tuple(_differences(study, run, config, source)))
             for source in _finished(study, run)
-            if source.path not in used
+            if source.path not in taken_paths
         ]
         best = min(candidates, key=lambda one: len(one.differences), default=None)
-        if best is not None:
+        if best is not None and len(best.differences) <= MAX_DIFFERENCES:
             found.append(best)
             if not best.differences:
-                used.add(best.source.path)
+                taken_paths.add(best.source.path)
     return tuple(found)
 
 
@@ -160,11 +164,14 @@ def _finished(study: OpenedStudy, run: Run) -> Iterator[RunFolder]:
     if _is_finished(own):
         yield own
     for text in study.file.existing:
-        root = folder_of(text, run.dataset, study.places.root)
+        root = folder_of(text, run.dataset, study.places.root).resolve()
         for level in _LEVELS:
             for folder in sorted(root.glob(level)) if level else (root,):
-                named = run.dataset in (folder.resolve().parent.name, *folder.resolve().parts)
-                if not named or not is_model_folder(folder) or run.fold is None:
+                if (
+                    run.dataset not in folder.parts
+                    or not is_model_folder(folder)
+                    or run.fold is None
+                ):
                     continue
                 source = RunFolder(folder, run.fold)
                 if _is_finished(source):
