@@ -136,7 +136,8 @@ def make_row(baseline: Baseline, dataset: Dataset, folder: Path) -> Row:
     parameters = check_network(full, channels, dataset.labels.num_heads).parameters
     plans = reduced(baseline, dataset, folder)
     config = plans.resolve(CONFIGURATION)
-    Preprocessor(config, plans).run(dataset, stored(folder) / config.data_identifier)
+    cases = stored(folder) / config.data_identifier
+    Preprocessor(config, plans).run(dataset, cases, workers=1)
     measured = train(config, dataset)
     run = default_run_folder(config, dataset, 0)
     weights = load_checkpoint(run.checkpoint(FINAL_CHECKPOINT)).network_weights
@@ -269,7 +270,8 @@ def predict(config: ResolvedConfiguration, dataset: Dataset, folder: Path) -> fl
     settings = PredictionSettings(device="cpu", mirroring=False)
     model = default_run_folder(config, dataset, 0).model
     predict_folder(Predictor.from_folder(model, 0, settings=settings), images, output)
-    summary = evaluate(output, dataset.folder / "labelsTr", dataset=dataset.folder).summary
+    references = dataset.folder / "labelsTr"
+    summary = evaluate(output, references, dataset=dataset.folder, workers=1).summary
     assert summary is not None
     return summary.foreground_mean["Dice"]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from resenc_plans.files import replace_file
 
@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MAX_CLASSES = 8
+
+_DASHES = ("-", "--", "-.", ":")
+"""Curves that lie on each other show through."""
 
 
 class EpochFigures(Protocol):
@@ -90,7 +93,9 @@ def draw_progress(
     rate.set_ylabel("learning rate", color="#b7950b")
     rest.set_xlabel("epoch")
     rest.xaxis.get_major_locator().set_params(integer=True)
-    _finish(loss, dice)
+    for axes in (loss, dice):
+        axes.legend(frameon=False, fontsize=8, loc="best")
+    _tidy(loss, dice)
     with replace_file(path) as stream:
         figure.savefig(stream, format="png", dpi=110)
 
@@ -113,21 +118,24 @@ def draw_curves(runs: Mapping[str, Sequence[EpochFigures]], path: Path, title: s
     figure.suptitle(title, fontsize=11)
     colours = colormaps["tab20"].colors  # type: ignore[attr-defined]
     for number, (name, epochs) in enumerate(runs.items()):
-        colour, numbers = colours[number % len(colours)], range(1, len(epochs) + 1)
-        losses = [epoch.training_loss for epoch in epochs]
-        loss.plot(numbers, losses, color=colour, label=name)
-        dice.plot(numbers, [e.smoothed_dice for e in epochs], color=colour, label=name)
+        numbers = range(1, len(epochs) + 1)
+        style: dict[str, Any] = {
+            "color": colours[number % len(colours)],
+            "linestyle": _DASHES[number % len(_DASHES)],
+        }
+        loss.plot(numbers, [epoch.training_loss for epoch in epochs], label=name, **style)
+        dice.plot(numbers, [epoch.smoothed_dice for epoch in epochs], **style)
     loss.set_ylabel("training loss")
     dice.set_ylabel("pseudo Dice, smoothed")
     dice.set_ylim(bottom=0)
     dice.set_xlabel("epoch")
-    _finish(loss, dice)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    _tidy(loss, dice)
     with replace_file(path) as stream:
         figure.savefig(stream, format="png", dpi=110)
 
 
-def _finish(*parts: "Axes") -> None:
+def _tidy(*parts: "Axes") -> None:
     for axes in parts:
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False, fontsize=8, loc="best")
         axes.spines[["top", "right"]].set_visible(False)
