@@ -76,12 +76,10 @@ def print_preview(
     )
     from resenc_plans.training.defaults import batch_workers, default_run_folder
     from resenc_plans.training.own_parts import run_record
+    from resenc_plans.training.trackers import chosen_trackers
 
     batch_workers(settings)
-    if settings.tensorboard:
-        from resenc_plans.training.records import summary_writer
-
-        summary_writer()
+    chosen_trackers(settings)
     if pretrained is not None:
         check_regular(pretrained)
     folder = default_run_folder(config, dataset, fold, name)

@@ -242,6 +242,10 @@ class TrainingSettings(_Settings):
     """Minutes after which a run ends with a checkpoint, to be resumed later."""
     tensorboard: bool = False
     """Whether curves are also written for TensorBoard (extra tensorboard)."""
+    wandb: bool | None = None
+    """Whether they go to Weights & Biases too (extra wandb). null: as nnUNet_wandb_enabled says."""
+    mlflow: bool | None = None
+    """Whether they go to MLflow too (extra mlflow). null: as nnUNet_mlflow_enabled says."""
 
     @model_validator(mode="before")
     @classmethod

@@ -19,7 +19,16 @@ from resenc_plans.plans.training_settings import TrainingSettings
 RUN_JSON = "run.json"
 
 _ABOUT_ONE_RUN = {
-    *("seed", "workers", "augment_on", "compile", "validation_iterations", "tensorboard"),
+    *(
+        "seed",
+        "workers",
+        "augment_on",
+        "compile",
+        "validation_iterations",
+        "tensorboard",
+        "wandb",
+        "mlflow",
+    ),
     *("checkpoint_epochs", "checkpoint_minutes", "max_minutes", "precision"),
 }
 """Settings that may differ between the folds of one model. The precision is compared as computed

@@ -1,4 +1,4 @@
-"""What a training leaves for people to read: log, metrics, picture, TensorBoard."""
+"""What a training leaves for people to read: log, metrics, picture, trackers."""
 
 import math
 import time
@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from resenc_plans.datasets.dataset import Dataset
-from resenc_plans.errors import TrainingError
 from resenc_plans.runs.run_folder import PROGRESS_PNG, RunFolder
 from resenc_plans.training.checkpointing import RunIdentity
 from resenc_plans.training.history import Epoch
+from resenc_plans.training.trackers import Tracker, chosen_trackers, open_trackers
 from resenc_plans.visualization.training_curves import draw_progress
 
 SECONDS_BETWEEN_PICTURES = 60
+
+_TRACKED = ("training_loss", "validation_loss", "learning_rate", "smoothed_dice")
 
 
 def describe(number: int, epochs: int, epoch: Epoch, waited: float) -> str:
@@ -35,12 +37,11 @@ class Records:
         title: str,
         epochs: int,
         classes: tuple[str, ...],
-        *,
-        tensorboard: bool,
+        trackers: tuple[Tracker, ...] = (),
     ) -> None:
         self.folder, self.title, self.total, self.classes = folder, title, epochs, classes
         self._drawn = -math.inf
-        self._board = summary_writer()(str(folder.path)) if tensorboard else None
+        self._trackers = trackers
 
     @classmethod
     def open(
@@ -65,12 +66,16 @@ class Records:
         folder.prepare(config, dataset)
         folder.write_debug({**names, **facts})
         folder.keep_records(epochs_done)
+        title = f"{dataset.name}, {config.plans.name}, {config.name}, {run.fold}"
+        settings = run.settings
         return cls(
             folder,
-            f"{dataset.name}, {config.plans.name}, {config.name}, {run.fold}",
-            run.settings.epochs,
+            title,
+            settings.epochs,
             _class_names(dataset),
-            tensorboard=run.settings.tensorboard,
+            open_trackers(
+                chosen_trackers(settings), folder.path, title, {**names, **settings.model_dump()}
+            ),
         )
 
     def add(self, epochs: tuple[Epoch, ...], waited: float) -> None:
@@ -80,15 +85,21 @@ class Records:
             f"{time.strftime('%Y-%m-%d %H:%M:%S')} {describe(number, self.total, epoch, waited)}"
         )
         self.folder.record({"epoch": number, **vars(epoch), "waited": waited})
-        if self._board is not None:
-            for key in ("training_loss", "validation_loss", "learning_rate", "smoothed_dice"):
-                self._board.add_scalar(key, getattr(epoch, key), number)
-            for name, dice in zip(self.classes, epoch.dice, strict=False):
-                self._board.add_scalar(f"dice/{name}", dice, number)
+        values = {key: float(getattr(epoch, key)) for key in _TRACKED}
+        values |= {
+            f"dice/{name}": dice for name, dice in zip(self.classes, epoch.dice, strict=False)
+        }
+        for tracker in self._trackers:
+            tracker.log(number, values)
         is_last = number + 1 == self.total
         if is_last or time.monotonic() - self._drawn >= SECONDS_BETWEEN_PICTURES:
             draw_progress(epochs, self.folder.path / PROGRESS_PNG, self.title, self.classes)
             self._drawn = time.monotonic()
+
+    def close(self) -> None:
+        """Let the trackers pass on what is left."""
+        for tracker in self._trackers:
+            tracker.close()
 
 
 def _class_names(dataset: Dataset) -> tuple[str, ...]:
@@ -96,21 +107,3 @@ def _class_names(dataset: Dataset) -> tuple[str, ...]:
     names = {value: name for name, value in dataset.json.labels.items()}
     foreground = dataset.labels.regions or dataset.labels.foreground_labels
     return tuple(names.get(value, str(value)) for value in foreground)
-
-
-def summary_writer() -> Any:
-    """The class that writes for TensorBoard.
-
-    Raises
-    ------
-    TrainingError
-        The extra is not installed.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise TrainingError(
-            "Writing for TensorBoard needs the extra tensorboard: "
-            "pip install 'resenc-plans[tensorboard]'."
-        ) from None
-    return SummaryWriter

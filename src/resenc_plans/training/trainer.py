@@ -9,7 +9,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -74,7 +74,7 @@ from resenc_plans.training.meter import Meter
 from resenc_plans.training.own_parts import run_record
 from resenc_plans.training.pseudo_dice import count_overlap, dice_of
 from resenc_plans.training.ranks import OTHER_RANK_STOPS, Ranks, alone, reason_to_stop
-from resenc_plans.training.records import Records, summary_writer
+from resenc_plans.training.records import Records
 from resenc_plans.training.step import (
     BadBatches,
     OptimizerFactory,
@@ -84,6 +84,7 @@ from resenc_plans.training.step import (
     is_compiled,
     training_precision,
 )
+from resenc_plans.training.trackers import chosen_trackers
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ class Trainer:
         `settings` is of another kind.
     TrainingError
         The model's other folds were trained with other settings, or without cases that this one
-        uses; or the settings ask for TensorBoard, which is not installed.
+        uses; or the settings ask for a tracker, such as TensorBoard, that is not installed.
     DeviceError
         There is no such device, or it cannot train in this precision.
     ConfigurationError, NetworkError
@@ -223,8 +224,10 @@ class Trainer:
                 allow_missing_cases=allow_missing_cases,
                 write=ranks.is_first,
             )
-        if settings.tensorboard and ranks.is_first:
-            summary_writer()  # what is missing is to be known before an earlier run is moved
+        if ranks.is_first:
+            chosen_trackers(
+                settings
+            )  # what is missing is to be known before an earlier run is moved
         if not allow_differences:
             refuse_other_settings(self.folder, self.record, self.cases)
         self.on_progress = on_progress
@@ -403,7 +406,8 @@ class Trainer:
         self._warn_of_slow_convolutions()
         is_resumed = bool(self.epochs) or self.iteration > 0
         meter = Meter(self.folder, self.ranks, epochs_done=len(self.epochs), resumed=is_resumed)
-        with StopRequest(self.settings.max_minutes) as stop:
+        ending = nullcontext() if records is None else closing(records)
+        with ending, StopRequest(self.settings.max_minutes) as stop:
             training = self.training_batches.stream(self._batches_done())
             validation = self.validation_batches.stream(self._validations_done())
             while len(self.epochs) < self.settings.epochs:

@@ -1,0 +1,192 @@
+"""Trackers; without its package one is tested with a stand-in, and the real one is skipped."""
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+
+from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.errors import TrainingError
+from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.training.trackers import (
+    MLFLOW_ENABLED,
+    MLFLOW_EXPERIMENT,
+    MLFLOW_URI,
+    WANDB_ENABLED,
+    WANDB_MODE,
+    WANDB_PROJECT,
+    InBackground,
+    Tracker,
+    chosen_trackers,
+    open_trackers,
+)
+from resenc_plans.training.trainer import Trainer
+
+FACTS = {"fold": 0, "optimizer": {"name": "SGD"}}
+FIGURES = {"training_loss": 0.5, "dice/a&b": 0.25}
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (WANDB_ENABLED, WANDB_PROJECT, WANDB_MODE):
+        monkeypatch.delenv(name, raising=False)
+    for name in (MLFLOW_ENABLED, MLFLOW_EXPERIMENT, MLFLOW_URI):
+        monkeypatch.delenv(name, raising=False)
+
+
+def logged(names: tuple[str, ...], folder: Path) -> None:
+    for tracker in open_trackers(names, folder, "a title", FACTS):
+        for epoch in range(2):
+            tracker.log(epoch, FIGURES)
+        tracker.close()
+
+
+def test_settings_go_before_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", MagicMock())
+    assert chosen_trackers(TrainingSettings()) == ()
+    monkeypatch.setenv(WANDB_ENABLED, "True")
+    assert chosen_trackers(TrainingSettings()) == ("wandb",)
+    assert chosen_trackers(TrainingSettings(wandb=False)) == ()
+    monkeypatch.setenv(MLFLOW_ENABLED, "yes")
+    with pytest.raises(TrainingError, match=f"{MLFLOW_ENABLED} is 'yes': 0 or 1"):
+        chosen_trackers(TrainingSettings())
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+def test_a_missing_package_is_named_with_its_extra(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    settings = TrainingSettings.model_validate({name: True})
+    with pytest.raises(TrainingError, match=rf"resenc-plans\[{name}\]"):
+        chosen_trackers(settings)
+
+
+class Dead:
+    """A tracker whose server does not answer."""
+
+    def log(self, epoch: int, values: Mapping[str, float]) -> None:
+        raise ConnectionError(f"no route to host for {len(values)} figures of epoch {epoch}")
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_dead_server_is_logged_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    def refused() -> Tracker:
+        raise OSError("refused")
+
+    for make, reason in ((Dead, "no route to host for 2 figures of epoch 0"), (refused, "refused")):
+        tracker = InBackground("the tracker", make)
+        tracker.log(0, FIGURES)
+        tracker.close()
+        tracker.log(1, FIGURES)
+        assert f"the tracker gets no more figures: {reason}. Training continues" in caplog.text
+
+
+def test_a_server_that_hangs_is_left(caplog: pytest.LogCaptureFixture) -> None:
+    answered = Event()
+
+    def hanging() -> Tracker:
+        answered.wait(20)
+        return Dead()
+
+    begun = time.monotonic()
+    tracker = InBackground("the tracker", hanging, patience=0.05)
+    tracker.log(0, FIGURES)
+    tracker.close()
+    answered.set()
+    assert time.monotonic() - begun < 15
+    assert "the tracker has not taken all figures within 0.05 s" in caplog.text
+
+
+def test_wandb_gets_what_nnunets_variables_say(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    wandb = MagicMock()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    monkeypatch.setenv(WANDB_PROJECT, "livers")
+    monkeypatch.setenv(WANDB_MODE, "offline")
+    logged(("wandb",), tmp_path)
+    logged(("wandb",), tmp_path)
+    first, second = (call.kwargs for call in wandb.init.call_args_list)
+    assert (first["project"], first["mode"], first["name"]) == ("livers", "offline", "a title")
+    assert (first["dir"], first["config"]) == (str(tmp_path), FACTS)
+    assert first["id"] == second["id"], "a run that resumes continues"
+    run = wandb.init.return_value
+    assert [call.kwargs["step"] for call in run.log.call_args_list] == [0, 1, 0, 1]
+    assert run.finish.call_count == 2
+
+
+def test_mlflow_gets_figures_and_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    mlflow = MagicMock()
+    mlflow.entities.Metric = lambda *values: SimpleNamespace(key=values[0], step=values[3])
+    client = mlflow.MlflowClient.return_value
+    client.create_run.return_value.info.run_id = "r1"
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    monkeypatch.setenv(MLFLOW_EXPERIMENT, "livers")
+    monkeypatch.setenv(MLFLOW_URI, "somewhere")
+    logged(("mlflow",), tmp_path)
+    logged(("mlflow",), tmp_path)
+    mlflow.MlflowClient.assert_called_with(tracking_uri="somewhere")
+    client.get_experiment_by_name.assert_called_once_with("livers")
+    client.create_run.assert_called_once()
+    client.log_param.assert_any_call("r1", "optimizer.name", "SGD")
+    metrics = client.log_batch.call_args.kwargs["metrics"]
+    assert [(metric.key, metric.step) for metric in metrics] == [
+        ("training_loss", 1),
+        ("dice/a_b", 1),
+    ]
+
+
+def test_tensorboard_writes_a_file(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    logged(("tensorboard",), tmp_path)
+    [events] = tmp_path.glob("events.out.tfevents.*")
+    assert b"training_loss" in events.read_bytes()
+
+
+@pytest.mark.slow
+def test_wandb_writes_a_folder_without_network(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv(WANDB_MODE, "offline")
+    logged(("wandb",), tmp_path)
+    assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+
+
+@pytest.mark.slow
+def test_mlflow_writes_a_database_without_network(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv(MLFLOW_URI, uri)
+    logged(("mlflow",), tmp_path)
+    client: Any = mlflow.MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("nnunet")
+    [run] = client.search_runs([experiment.experiment_id])
+    assert run.data.metrics["training_loss"] == 0.5
+
+
+@pytest.mark.slow
+def test_a_training_ends_as_ever_without_its_server(
+    config: ResolvedConfiguration, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb = MagicMock()
+    wandb.init.side_effect = ConnectionError("no route to host")
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    settings = TrainingSettings(
+        epochs=2, iterations=1, validation_iterations=1, workers=0, wandb=True
+    )
+    result = Trainer(config, dataset, 0, settings).fit()
+    assert result.is_complete
+    wandb.init.assert_called_once()
