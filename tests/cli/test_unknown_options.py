@@ -23,6 +23,7 @@ from tests.cli.conftest import Done
         ("create -gpu-memory-target 80", "Did you mean -gpu_memory_target?"),
         ("show -plans X", "No such option: -plans. Did you mean --plans?"),
         ("show --nothing-like-it", "`resenc-plans show --help` lists all"),
+        ("study check x --formt json", "Did you mean --format? `resenc-plans study check --help`"),
         ("nnUNetv2_plan_and_preprocess -d 4", "is `resenc-plans create --preprocess` here"),
         ("find_best_configuration 4", "is `resenc-plans select` here"),
     ],

@@ -130,7 +130,10 @@ NNUNET_COMMANDS: tuple[NnunetCommand, ...] = (
         {
             "dataset_name_or_id": ("dataset", ""),
             **_same("configuration", "fold"),
-            "-tr": ("--name", "what a trainer changes are settings here: `--settings`, `--epochs`"),
+            "-tr": (
+                "-tr",
+                "what the trainer changes are settings: `--settings` and others change more",
+            ),
             "-p": ("-p", "default: the only plans of the dataset"),
             "-pretrained_weights": ("-pretrained_weights", ""),
             "-num_gpus": ("-num_gpus", ""),

@@ -23,7 +23,7 @@ class AnsweringCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Refuse unknown options, then parse."""
-        refuse_unknown(str(ctx.info_name), args, _arity(self.get_params(ctx)))
+        refuse_unknown(_name(ctx), args, _arity(self.get_params(ctx)))
         return super().parse_args(ctx, args)
 
 
@@ -102,6 +102,13 @@ def _nearest(name: str, arity: dict[str, int], likeness: float) -> list[str]:
 
 def _plain(option: str) -> str:
     return option.lstrip("-").replace("_", "-")
+
+
+def _name(context: Any) -> str:
+    """The name of a command, with that of its group."""
+    own = str(context.info_name)
+    is_nested = context.parent is not None and context.parent.parent is not None
+    return f"{context.parent.info_name} {own}" if is_nested else own
 
 
 def _arity(parameters: Sequence[Any]) -> dict[str, int]:

@@ -10,6 +10,7 @@ from resenc_plans.datasets.images import itk
 from resenc_plans.errors import DatasetError, FileError
 from resenc_plans.files import check_regular
 from resenc_plans.preprocessing.case import Recipe
+from resenc_plans.preprocessing.resampling.functions import changes_grid, computes_with_torch
 from resenc_plans.preprocessing.resampling.resample import resampled_shape, scratch_bytes
 
 PROCESS_BYTES = 300 * 1024**2
@@ -17,6 +18,9 @@ PROCESS_BYTES = 300 * 1024**2
 
 USABLE_SHARE = 0.8
 """The share of the free memory that the workers may fill."""
+
+TORCH_BYTES = 200 * 1024**2
+"""PyTorch, once it is loaded."""
 
 _MAX_VOXEL_BYTES = 8
 
@@ -79,6 +83,14 @@ def case_bytes(
     return images + labels + max(reading, marking, resampling, locating)
 
 
+def torch_bytes(shape: Sequence[int], new_shape: Sequence[int]) -> int:
+    """What resampling with torch holds beside images and labels: the library, and indicators.
+
+    Of each label in turn an indicator is resampled in float32 and compared with the best so far.
+    """
+    return TORCH_BYTES + 10 * prod(shape) + 12 * prod(new_shape)
+
+
 def memory_of_case(case: Case, recipe: Recipe) -> int:
     """The most that preprocessing a case takes, by its first image's header, in bytes.
 
@@ -92,8 +104,13 @@ def memory_of_case(case: Case, recipe: Recipe) -> int:
     spacing = tuple(header.spacing[axis] for axis in recipe.transpose_forward)
     new_shape = resampled_shape(shape, spacing, recipe.target_spacing(spacing))
     new_shape = tuple(max(1, length) for length in new_shape)
-    channels = len(recipe.channels)
-    return PROCESS_BYTES + case_bytes(shape, new_shape, channels, header.itemsize)
+    functions = recipe.resample_image, recipe.resample_labels
+    if not any(map(changes_grid, functions)):
+        new_shape = shape
+    needed = PROCESS_BYTES + case_bytes(shape, new_shape, len(recipe.channels), header.itemsize)
+    if any(map(computes_with_torch, functions)):
+        needed += torch_bytes(shape, new_shape)
+    return needed
 
 
 def workers_that_fit(needs: Iterable[int], cpus: int, free: int | None) -> int:

@@ -9,6 +9,7 @@ import typer
 from resenc_plans.cli.options import AllowImportOption, Format, FormatOption, OverwriteOption
 from resenc_plans.cli.render import note, print_commands, print_json, print_table, say
 from resenc_plans.cli.stopping import resumable
+from resenc_plans.cli.unknown_options import AnsweringCommand
 from resenc_plans.errors import UsageError
 from resenc_plans.execution.exit_codes import ExitCode
 
@@ -43,7 +44,7 @@ RedoOption = Annotated[
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
-@study.command()
+@study.command(cls=AnsweringCommand)
 def check(
     path: StudyArgument,
     allow_import: AllowImportOption = None,
@@ -67,7 +68,7 @@ def check(
         raise typer.Exit(ExitCode.FAILED)
 
 
-@study.command()
+@study.command(cls=AnsweringCommand)
 def run(
     path: StudyArgument,
     device: DeviceOption = None,
@@ -144,7 +145,7 @@ def run(
         raise typer.Exit(ExitCode.FAILED)
 
 
-@study.command()
+@study.command(cls=AnsweringCommand)
 def status(path: StudyArgument, format: FormatOption = Format.TABLE) -> None:
     """Say how far a study is, and how long it takes yet.
 
@@ -175,7 +176,7 @@ def status(path: StudyArgument, format: FormatOption = Format.TABLE) -> None:
     say(f"{done}; {'unknown' if left is None else f'{left:.3g}'} hours left, one after another.")
 
 
-@study.command()
+@study.command(cls=AnsweringCommand)
 def report(
     path: StudyArgument,
     output: Annotated[
@@ -200,7 +201,7 @@ def report(
         say(f"Wrote {file}.")
 
 
-@study.command()
+@study.command(cls=AnsweringCommand)
 def verify(
     path: StudyArgument,
     report: Annotated[
@@ -228,7 +229,7 @@ def verify(
     say(f"Confirmed: {found.files} files are unchanged, and the report made again is the same.")
 
 
-@study.command()
+@study.command(cls=AnsweringCommand)
 def job(
     path: StudyArgument,
     name: Annotated[

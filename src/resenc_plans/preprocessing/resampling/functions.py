@@ -87,6 +87,17 @@ WITHOUT_EFFECT: Mapping[str, tuple[Any, ...] | None] = {
 """Settings that change nothing here: with any value, or with these."""
 
 
+def computes_with_torch(resample: Resample) -> bool:
+    """Whether a function of `image_resampling` or `label_resampling` computes with tensors."""
+    function = resample.func if isinstance(resample, partial) else resample
+    return function in (resample_image_with_torch, resample_labels_with_torch)
+
+
+def changes_grid(resample: Resample) -> bool:
+    """Whether a function of `image_resampling` or `label_resampling` resamples at all."""
+    return not (isinstance(resample, partial) and resample.func is _unchanged)
+
+
 def image_resampling(config: ResolvedConfiguration) -> Resample:
     """The function that resamples the images of a configuration, settings bound.
 
