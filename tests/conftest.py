@@ -1,6 +1,7 @@
 """Fixtures that more than one folder of tests uses."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -64,3 +65,24 @@ def peer(peer_python: Path, tmp_path: Path) -> Callable[..., str]:
         return done.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def finished_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a dataset and of a study that was run, with its report; not to be changed."""
+    from resenc_plans import Study
+    from tests.study.unattended.made_study import do_all, write_study
+
+    folder = tmp_path_factory.mktemp("finished")
+    path = write_study(folder)
+    assert set(do_all(path)) == {0}
+    Study.load(path).report()
+    return folder
+
+
+@pytest.fixture
+def finished(finished_folder: Path, tmp_path: Path) -> Path:
+    """The study.json of a copy of it."""
+    folder = tmp_path / "copy"
+    shutil.copytree(finished_folder, folder)
+    return folder / "study" / "study.json"

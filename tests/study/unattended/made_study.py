@@ -1,10 +1,13 @@
-"""A study of two tiny networks on a made-up dataset."""
+"""A study of two tiny networks on a made-up dataset, and how it is run in this process."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 from resenc_plans.datasets.demo import write_phantom
+from resenc_plans.execution.exit_codes import ExitCode
+from resenc_plans.study.unattended.jobs import JobOptions, do_job
+from resenc_plans.study.unattended.opened import OpenedStudy
 
 NAME = "Dataset900_Phantom"
 SHORT = {
@@ -16,7 +19,7 @@ def changes(*, residual: bool, features: int = 4) -> dict[str, Any]:
     """What makes a preset's network tiny."""
     blocks = {"n_blocks_per_stage" if residual else "n_conv_per_stage": [1, 1]}
     return {
-        "patch_size": [8, 16, 16],
+        "patch_size": [16, 40, 40],
         "batch_size": 2,
         "keep_topology": True,
         "architecture": {
@@ -56,3 +59,10 @@ def write_study(folder: Path, cases: int = 5, **parts: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(study_document(**parts)))
     return path
+
+
+def do_all(path: Path) -> list[ExitCode]:
+    """Do every job of a study on the CPU; the exit codes."""
+    opened = OpenedStudy.open(path)
+    options = JobOptions(device="cpu")
+    return [do_job(opened, job, options) for job in opened.graph.jobs]
