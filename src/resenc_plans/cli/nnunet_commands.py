@@ -130,10 +130,7 @@ NNUNET_COMMANDS: tuple[NnunetCommand, ...] = (
         {
             "dataset_name_or_id": ("dataset", ""),
             **_same("configuration", "fold"),
-            "-tr": (
-                "-tr",
-                "what the trainer changes are settings: `--settings` and others change more",
-            ),
+            "-tr": ("-tr", "[trainers.md](trainers.md) has all"),
             "-p": ("-p", "default: the only plans of the dataset"),
             "-pretrained_weights": ("-pretrained_weights", ""),
             "-num_gpus": ("-num_gpus", ""),
@@ -141,7 +138,7 @@ NNUNET_COMMANDS: tuple[NnunetCommand, ...] = (
             "--c": ("--c", ""),
             "--val": ("--resume", "a fold that is trained is only validated"),
             "--val_best": (None, "validation takes the final weights; `predict -chk` any"),
-            "--disable_checkpointing": (None, "checkpoints are always written"),
+            "--disable_checkpointing": ("--disable_checkpointing", ""),
             "-device": _DEVICE,
         },
         "A trained fold is left alone without `--resume` or `--overwrite`.",

@@ -140,6 +140,10 @@ def run_job(job: TrainingJob) -> ExitCode:
     if not is_first():
         return ExitCode.DONE
     result = trained.training
+    if not settings.save_checkpoints:
+        state = "Trained" if result.is_complete else f"Stopped, since {result.reason}, after"
+        say(f"{state} {len(result.epochs)} epochs without checkpoints: {trained.folder.path}")
+        return ExitCode.DONE
     if not result.is_complete:
         note(f"Stopped, since {result.reason}. Continue with --resume from {result.checkpoint}.")
         return ExitCode.STOPPED

@@ -32,6 +32,8 @@ class NnunetTrainer:
     """Whether the network has batch norm in place of the plans' normalisation."""
     batch_size: int | None = None
     """That of the plans is replaced by it."""
+    is_benchmark: bool = False
+    """Whether it measures the time of an epoch and leaves no model."""
     unavailable: str | None = None
     """Why it cannot be had here; None where it can."""
 
@@ -53,6 +55,11 @@ def trainer_settings(name: str) -> dict[str, Any]:
     if trainer.unavailable is not None:
         raise ValueError(f"trainer {name} cannot be had: {trainer.unavailable}")
     return dict(trainer.settings)
+
+
+def is_benchmark(trainer: str | None) -> bool:
+    """Whether a trainer measures the time of an epoch and leaves no model."""
+    return trainer is not None and NNUNET_TRAINERS[trainer].is_benchmark
 
 
 def _unknown(name: str) -> str:
@@ -224,8 +231,16 @@ def _trainers() -> Iterator[NnunetTrainer]:
         yield NnunetTrainer(f"{TRAINER_NAME}{suffix}", changes, settings)
     yield NnunetTrainer(f"{TRAINER_NAME}BN", "batch norm", {}, has_batch_norm=True)
     yield NnunetTrainer("nnUNet_Trainer_BS8", "batch size 8", {}, batch_size=8)
-    for name in ("nnUNetTrainerBenchmark_5epochs", "nnUNetTrainerBenchmark_5epochs_noDataLoading"):
-        yield NnunetTrainer(name, "", {}, unavailable="later")
+    name = f"{TRAINER_NAME}Benchmark_5epochs"
+    changes = "5 epochs, no checkpoints, no validation; writes benchmark_result.json"
+    settings = {"epochs": 5, "save_checkpoints": False}
+    yield NnunetTrainer(name, changes, settings, is_benchmark=True)
+    yield NnunetTrainer(
+        f"{name}_noDataLoading",
+        f"the same on one batch of noise: {changes}",
+        {**settings, "noise": True},
+        is_benchmark=True,
+    )
     yield from _primus()
 
 

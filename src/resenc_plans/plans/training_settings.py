@@ -212,6 +212,8 @@ class TrainingSettings(_Settings):
     """Share of the samples of a batch that are certain to show foreground."""
     foreground_samples: Literal["last", "random", "random_as_last"] = "last"
     """last: the last of a batch; random: each by chance; random_as_last: by the rounded share."""
+    noise: bool = False
+    """Whether all batches are one of noise, which measures a training without its data."""
     augmentation: AugmentationSettings = STANDARD_AUGMENTATION
     """How training samples are changed."""
     deep_supervision: bool = True
@@ -238,6 +240,8 @@ class TrainingSettings(_Settings):
     """Epochs between checkpoints."""
     checkpoint_minutes: Minutes = 30
     """Minutes after which a checkpoint is written even within `checkpoint_epochs`."""
+    save_checkpoints: bool = True
+    """Whether checkpoints are written; a run without can be neither resumed nor used."""
     max_minutes: Minutes | None = None
     """Minutes after which a run ends with a checkpoint, to be resumed later."""
     tensorboard: bool = False

@@ -29,7 +29,7 @@ _ABOUT_ONE_RUN = {
         "wandb",
         "mlflow",
     ),
-    *("checkpoint_epochs", "checkpoint_minutes", "max_minutes", "precision"),
+    *("checkpoint_epochs", "checkpoint_minutes", "save_checkpoints", "max_minutes", "precision"),
 }
 """Settings that may differ between the folds of one model. The precision is compared as computed
 in, not as it was set."""

@@ -122,6 +122,7 @@ class TrainingResult:
     reason: str | None
     """Why it stopped early."""
     checkpoint: Path
+    """Of the end; there is none with `save_checkpoints` false."""
     epochs: tuple[Epoch, ...]
 
     def __repr__(self) -> str:

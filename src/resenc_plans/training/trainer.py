@@ -43,6 +43,7 @@ from resenc_plans.plans.configuration import (
     input_channels,
 )
 from resenc_plans.plans.known_networks import is_known, resolutions_of
+from resenc_plans.plans.nnunet_trainers import is_benchmark
 from resenc_plans.plans.trained_configuration import trained_configuration
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.reprs import card, numbers
@@ -58,7 +59,9 @@ from resenc_plans.runs.run_record import RunRecord
 from resenc_plans.runs.stored_cases import open_store
 from resenc_plans.training.batches.batches import PatchBatches
 from resenc_plans.training.batches.generators import seed_step
+from resenc_plans.training.batches.noise import NoiseBatches
 from resenc_plans.training.batches.source import Augmentation, Batch, Batches, Purpose, Sampler
+from resenc_plans.training.benchmark import write_benchmark
 from resenc_plans.training.checkpointing import RunIdentity, TrainingState, load_state, save_state
 from resenc_plans.training.defaults import (
     Schedule,
@@ -277,6 +280,9 @@ class Trainer:
                 name=name,
                 cases=self.cases,
             )
+            if settings.noise:
+                noise = NoiseBatches.like(training.source, self.device)
+                training_batches, validation_batches = noise, noise
             training_batches = training_batches or training
             validation_batches = validation_batches or validation
         self.training_batches, self.validation_batches = training_batches, validation_batches
@@ -583,7 +589,7 @@ class Trainer:
 
     def _save(self, name: str) -> None:
         self._last_checkpoint = time.monotonic()
-        if self.ranks.is_first:
+        if self.ranks.is_first and self.settings.save_checkpoints:
             worked = time.time() - self.epoch_begun if self.iteration else 0.0
             state = TrainingState(
                 epochs=self.epochs,
@@ -604,6 +610,8 @@ class Trainer:
         if checkpoint == FINAL_CHECKPOINT and self.ranks.is_first:
             self.folder.checkpoint(LATEST_CHECKPOINT).unlink(missing_ok=True)
         self._record_cost(meter, is_end=True)
+        if reason is None and self.ranks.is_first and is_benchmark(self.settings.trainer):
+            write_benchmark(self.folder.path, self.epochs, self.device, processes=self.ranks.world)
         self.ranks.wait()
         return TrainingResult(reason is None, reason, path, self.epochs)
 

@@ -122,7 +122,8 @@ def train_fold(
     pretrained
         A checkpoint whose weights to start from.
     validation
-        Whether to predict and score the held-out cases when all epochs are done.
+        Whether to predict and score the held-out cases when all epochs are done, and a checkpoint
+        is written.
     probabilities
         Whether to keep the probabilities of the held-out cases, which ensembles need.
     allow_import
@@ -193,7 +194,7 @@ def train_fold(
     del trainer  # the network, gradients and momenta leave the device to the validation
     release_memory(trained_on)
     validated = None
-    if validation and result.is_complete and ranks.is_first:
+    if validation and result.is_complete and ranks.is_first and settings.save_checkpoints:
         validated = validate_held_out(
             config,
             dataset,

@@ -139,6 +139,14 @@ def train(
             help="Predict and evaluate the held-out cases at the end.",
         ),
     ] = True,
+    checkpoints: Annotated[
+        bool,
+        typer.Option(
+            "--checkpoints/--no-checkpoints",
+            " /--disable_checkpointing",
+            help="Write checkpoints; without, nothing can be resumed or validated.",
+        ),
+    ] = True,
     probabilities: Annotated[
         bool,
         typer.Option(
@@ -174,6 +182,7 @@ def train(
         "augment_on": augmentation,
         "seed": seed,
         "max_minutes": max_time,
+        "save_checkpoints": None if checkpoints else False,
     }
     values = {key: value for key, value in overrides.items() if value is not None}
     resolved = _settings(values, settings).over(config.training)
