@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.networks.build import build_network
 from resenc_plans.plans.architectures import RESIDUAL_ENCODER_UNET
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.nnunet_trainers import NNUNET_TRAINERS
+from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.trained_configuration import trained_configuration
 from resenc_plans.plans.training_settings import AugmentationSettings, TrainingSettings
+from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.training.batches.augmentation import (
     plane_wise,
     spatial_transform,
@@ -27,6 +31,7 @@ from resenc_plans.training.batches.source import Batch
 from resenc_plans.training.defaults import default_loss, default_schedule, foreground_chance
 from resenc_plans.training.ranks import ALONE
 from resenc_plans.training.step import TrainingStep, at_size, default_optimizer
+from resenc_plans.training.trainer import Trainer
 from tests.networks.configurations import configuration, unet_arguments
 
 SCRIPT = Path(__file__).parent / "trainers_with_nnunet.py"
@@ -220,3 +225,36 @@ def test_three_steps_are_equal(answer: dict[str, Any], asked: Path, name: str) -
     theirs = torch.load(asked / f"{name}.pt")
     for key, value in step.network.state_dict().items():
         assert torch.allclose(value, theirs[key], rtol=1e-4, atol=1e-5), key
+
+
+def test_nnunet_predicts_and_continues_under_the_trainers_name(
+    peer: Callable[..., str], hippocampus: tuple[Path, Plans, Dataset], tmp_path: Path
+) -> None:
+    folder, plan, dataset = hippocampus
+    config = plan.resolve("3d_fullres_small")
+    results = tmp_path / "nnUNet_results" / folder.name
+    models = []
+    for name in ("nnUNetTrainerBN", "nnUNetTrainerAdam", "nnUNetTrainer_onlyMirror01_DA5"):
+        models.append(results / f"{name}__{plan.name}__{config.name}")
+        settings = TrainingSettings(
+            trainer=name,
+            epochs=1,
+            iterations=1,
+            validation_iterations=1,
+            workers=0,
+            precision="fp32",
+        )
+        Trainer(config, dataset, 0, settings, run_folder=RunFolder(models[-1], 0)).fit()
+    said = [
+        line
+        for line in peer(
+            SCRIPT.with_name("continue_with_nnunet.py"), tmp_path, *models
+        ).splitlines()
+        if "said" in line
+    ]
+    momenta = "['exp_avg', 'exp_avg_sq', 'max_exp_avg_sq', 'step']"
+    assert said == [
+        "said nnUNetTrainerBN 1 ['momentum_buffer'] (0, 1, 2) True",
+        f"said nnUNetTrainerAdam 1 {momenta} (0, 1, 2) True",
+        "said nnUNetTrainer_onlyMirror01_DA5 1 ['momentum_buffer'] (0, 1) True",
+    ]

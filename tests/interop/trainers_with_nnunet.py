@@ -7,12 +7,10 @@ asked.
 
 import copy
 import importlib
-import importlib.machinery
 import inspect
 import json
 import os
 import sys
-import types
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -23,45 +21,9 @@ os.environ |= {"nnUNet_compile": "f"}
 
 import numpy as np
 import torch
+from stand_ins_with_nnunet import install_stand_ins
 
-
-class StandIn(types.ModuleType):
-    """A module of which anything can be imported."""
-
-    __path__ = ()
-
-    def __getattr__(self, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return MagicMock()
-
-
-class Adan(torch.optim.Adam):
-    """Takes what nnU-Net gives to adan_pytorch's optimizer, and keeps it."""
-
-    def __init__(self, params, **options):
-        super().__init__(params, lr=options["lr"])
-        self.options = options
-
-
-class Finder:
-    """Finds stand-ins for the packages that nnU-Net's trainers ask for in vain."""
-
-    def find_spec(self, name, *_):
-        if name.partition(".")[0] in ("torchvision", "adan_pytorch"):
-            return importlib.machinery.ModuleSpec(name, self, is_package=True)
-        return None
-
-    def create_module(self, spec):
-        module = StandIn(spec.name)
-        module.Adan = Adan
-        return module
-
-    def exec_module(self, module):
-        pass
-
-
-sys.meta_path.append(Finder())
+install_stand_ins()
 
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 

@@ -72,4 +72,4 @@ def model_name(name: str | None, settings: TrainingSettings, own: Collection[str
             f"The name {name} is that of a trainer of nnU-Net, but the settings are those of "
             f"{trainer}. Choose the trainer instead (`trainer` of the settings), or another name."
         )
-    return str(name or trainer)
+    return trainer if name is None else str(name)
