@@ -19,7 +19,14 @@ from tests.faults.kinds import Calls, FailedError, Kind, RefusedError
 
 OPTIONS = Path(__file__).parent.parent / "cli" / "options.txt"
 
-_LEFT_OUT = ("--dask", "--measure", "--install-completion", "--show-completion", "--verbose")
+_LEFT_OUT = (
+    "--dask",
+    "--measure",
+    "--preprocess",
+    "--install-completion",
+    "--show-completion",
+    "--verbose",
+)
 """Options that reach for other machines, take long by design, or change the shell."""
 _SLOW = ("doctor", "preprocess")
 """Commands that are chosen less often."""
