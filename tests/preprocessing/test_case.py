@@ -7,9 +7,11 @@ import pytest
 
 from resenc_plans import Dataset, Plans
 from resenc_plans.datasets.images.images import read_channels, read_label
+from resenc_plans.planning.resampling import resampling_document
 from resenc_plans.preprocessing.case import Recipe, preprocess_in_place
 from resenc_plans.preprocessing.store.case_store import CaseStore
 from tests.preprocessing.comparison import assert_same_properties, image_difference
+from tests.preprocessing.datasets import plan
 
 HIPPOCAMPUS = "Dataset004_Hippocampus"
 BRAIN = "Dataset501_BrainMR"
@@ -49,3 +51,11 @@ def test_stored_cases_equal_nnunets(
         np.testing.assert_array_equal(ours.labels, theirs.labels[:])
         assert ours.labels.dtype == theirs.labels.dtype
         assert_same_properties(ours.properties, theirs.properties)
+
+
+def test_without_resampling_a_thin_image_keeps_its_grid() -> None:
+    """One slice of 0.3 mm would have no voxel at the plans' 1 mm, to which nothing is resampled."""
+    image, spacing = np.random.default_rng(0).random((1, 1, 9, 8), np.float32), (0.3, 1.5, 0.7)
+    config = plan(**resampling_document("none")).resolve("3d_fullres")
+    stored = preprocess_in_place(image.copy(), None, {"spacing": spacing}, Recipe.of(config))
+    assert stored.image.shape == image.shape

@@ -27,6 +27,7 @@ from resenc_plans.preprocessing.crop import crop, mark_outside, nonzero_bounds
 from resenc_plans.preprocessing.normalize import Normalization, find_normalization
 from resenc_plans.preprocessing.resampling.functions import (
     Resample,
+    changes_grid,
     image_resampling,
     label_resampling,
 )
@@ -181,7 +182,9 @@ def preprocess_in_place(
             image[...] = normalized
 
     target = recipe.target_spacing(spacing)
-    new_shape = resampled_shape(shape_after, spacing, target)
+    new_shape = shape_after
+    if changes_grid(recipe.resample_image) or changes_grid(recipe.resample_labels):
+        new_shape = resampled_shape(shape_after, spacing, target)
     if min(new_shape) < 1:
         raise DatasetError(
             f"Its shape {shape_after} at {spacing} mm would be {new_shape} at {target} mm (axes in "
