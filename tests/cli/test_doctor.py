@@ -14,6 +14,7 @@ def test_facts_and_findings_are_printed(run: Callable[..., Done]) -> None:
     rows = dict(line.split("\t", 1) for line in done.out.splitlines() if "\t" in line)
     assert {"python", "CPUs", "cuDNN", "driver", "3D convolution", "torch"} <= set(rows)
     assert rows["$nnUNet_raw"] == "not set"
+    assert "mamba_ssm" in rows["selective scan"]
 
 
 def test_json_has_the_same(run: Callable[..., Done]) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from resenc_plans import MachineReport, examine_machine
+from resenc_plans.networks.baselines import selective_scan
 from resenc_plans.profiling import doctor
 from tests.execution.test_gpus import GPU, PROCESSES, nvidia_smi
 from tests.gpu import pretend_gpus
@@ -151,6 +152,14 @@ def test_a_gpu_that_does_not_answer_is_reported(monkeypatch: pytest.MonkeyPatch)
     assert report.torch.cudnn is None
     [finding] = [f for f in report.findings if f.rule == "convolution"]
     assert "CUDA unknown error" in finding.message
+
+
+def test_it_says_whether_mamba_ssm_s_kernel_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_try_convolution", lambda *_: None)
+    for found in (None, lambda *tensors: tensors[0]):
+        monkeypatch.setattr(selective_scan, "_FOUND", {"kernel": found})
+        expected = "torch" if found is None else "mamba_ssm"
+        assert examine_machine().selective_scan == expected
 
 
 def test_json_holds_what_the_call_returns() -> None:

@@ -25,7 +25,7 @@ PACKAGES = (
     *("batchgeneratorsv2", "acvl-utils", "pydantic", "triton", "monai", "nnunetv2"),
     "mamba-ssm",
 )
-"""Packages whose versions matter; the last four are optional. U-Mamba takes mamba-ssm's kernel."""
+"""Packages whose versions matter; the last four are optional."""
 
 VARIABLES = (
     *(RAW, PREPROCESSED, RESULTS),
@@ -102,6 +102,9 @@ class MachineReport:
         Environment variable to value; None where it is not set.
     convolution
         None where it failed.
+    selective_scan
+        What computes U-Mamba's scan on a GPU: "mamba_ssm", or "torch" where that is not installed
+        or cannot be imported; None where PyTorch cannot be imported.
     findings
         What hinders or slows a training, worst first.
     """
@@ -117,6 +120,7 @@ class MachineReport:
     rooms: tuple[Room, ...]
     environment: dict[str, str | None]
     convolution: Convolution | None
+    selective_scan: str | None
     findings: tuple[Finding, ...]
 
     def __repr__(self) -> str:
@@ -149,11 +153,12 @@ def examine_machine() -> MachineReport:
     environment = {name: os.environ.get(name) for name in VARIABLES}
     rooms = tuple(_rooms(findings))
     torch = _import_torch(findings)
-    build = convolution = None
+    build = convolution = scan = None
     if torch is not None:
         build = _build_of(torch)
         findings += _about_torch(torch, build, gpus)
         convolution = _try_convolution(torch, findings)
+        scan = _selective_scan()
     findings += _about_gpus(gpus or ())
     return MachineReport(
         system=platform.platform(),
@@ -167,6 +172,7 @@ def examine_machine() -> MachineReport:
         rooms=rooms,
         environment=environment,
         convolution=convolution,
+        selective_scan=scan,
         findings=worst_first(findings),
     )
 
@@ -298,6 +304,12 @@ def _try_convolution(torch: ModuleType, findings: list[Finding]) -> Convolution 
         )
         findings.append(Finding("convolution", "error", text))
         return None
+
+
+def _selective_scan() -> str:
+    from resenc_plans.networks.baselines.selective_scan import fused_kernel
+
+    return "torch" if fused_kernel() is None else "mamba_ssm"
 
 
 def _time_convolution(torch: ModuleType) -> Convolution:

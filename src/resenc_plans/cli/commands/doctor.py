@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _UNKNOWN = "not known"
+_SCANS = {
+    "torch": "plain PyTorch, since mamba_ssm cannot be imported",
+    "mamba_ssm": "mamba_ssm's kernel on a GPU, plain PyTorch on CPUs",
+}
 
 
 def doctor(format: FormatOption = Format.TABLE) -> None:
@@ -83,6 +87,8 @@ def _rows(report: "MachineReport") -> Iterator[list[str]]:
             f"{convolution.seconds * 1000:.2f} ms on {convolution.device} in "
             f"{convolution.precision}, {convolution.teraflops:.3g} TFLOP/s",
         ]
+    if report.selective_scan is not None:
+        yield ["selective scan", _SCANS[report.selective_scan]]
     for name, value in report.environment.items():
         yield [f"${name}", "not set" if value is None else value]
     for name, installed in report.versions.items():
