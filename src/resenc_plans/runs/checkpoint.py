@@ -9,10 +9,10 @@ import math
 import os
 import pickle
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -192,6 +192,14 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
             raise FileError(f"{path}: not written, {damaged} came out damaged. Check the disk.")
 
 
+@runtime_checkable
+class KnowsItsVariants(Protocol):
+    """A network that recognises the weights of its other variants."""
+
+    def other_variant(self, names: Collection[str]) -> str | None:
+        """Of which variant weights of these names are, as a clause; None where it is not known."""
+
+
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
     """Put a checkpoint's weights into a network, which has to have exactly these parameters.
 
@@ -223,6 +231,8 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str)
         if names
     ]
     if faults:
+        if isinstance(network, KnowsItsVariants):
+            faults[:0] = filter(None, [network.other_variant(bare)])
         raise ModelError(
             f"{source}: belongs to another architecture than the configuration's: "
             f"{'; '.join(faults)}. Use the plans that it was trained with."

@@ -154,6 +154,25 @@ def test_few_voxels_make_channels_the_tokens_of_the_second_generation() -> None:
     layers = network.encoder.mamba_layers
     assert [layer.norm.normalized_shape[0] for layer in layers] == [32, 64, 128, 256, 320, 64]
     assert [layer.channels_are_tokens for layer in layers] == [False] * 5 + [True]
+    as_many = small(variant="enc", generation=2, patch_size=(4, 8, 8)).encoder.mamba_layers
+    assert [layer.channels_are_tokens for layer in as_many] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("variant", "generation", "kind"),
+    [("bot", 1, torch.bfloat16), ("bot", 2, torch.float32), ("enc", 1, torch.float32)],
+)
+def test_autocast_stays_on_around_mamba_at_the_first_generation_s_bottleneck_only(
+    variant: str, generation: int, kind: torch.dtype
+) -> None:
+    network = small(variant=variant, generation=generation)
+    kinds: set[torch.dtype] = set()
+    for name, module in network.named_modules():
+        if name.endswith("in_proj"):
+            module.register_forward_hook(lambda _, __, result: kinds.add(result.dtype))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        network(torch.randn(1, 2, *PATCH))
+    assert kinds == {kind}
 
 
 def slow_blocks(x: Tensor, stage: Any) -> Tensor:
@@ -207,11 +226,23 @@ def test_the_second_generation_does_what_its_description_says() -> None:
         deep: Any = UMamba(1, 2, **ISOTROPIC, variant="none", generation=2)
     assert [len(stage) for stage in deep.encoder.stages] == [2, 2, 2, 1, 1, 1]
     assert [len(stage) for stage in deep.decoder.stages] == [2, 2, 2, 1, 1]
+    assert [len(stage) for stage in decoder.stages] == [2, 2]
 
 
-def test_weights_of_another_generation_are_refused() -> None:
-    with pytest.raises(ModelError, match=r"old\.pth: belongs to another architecture.*it lacks"):
-        load_weights(small(), small(generation=2).state_dict(), "old.pth")
+@pytest.mark.parametrize(("variant", "generation"), COUNTS)
+def test_weights_of_another_generation_or_variant_are_named(variant: str, generation: int) -> None:
+    other = small(variant=variant, generation=generation, patch_size=PATCH).state_dict()
+    own = small()
+    if (variant, generation) == ("bot", 1):
+        assert own.other_variant(other) is None
+        load_weights(own, other, "old.pth")
+        return
+    named = (
+        rf"old\.pth: belongs to another architecture.*generation {generation}, variant "
+        rf"'{variant}', and the network of generation 1, variant 'bot'; it "
+    )
+    with pytest.raises(ModelError, match=named):
+        load_weights(own, other, "old.pth")
 
 
 @pytest.mark.parametrize("generation", [1, 2])

@@ -3,7 +3,7 @@
 Ma et al. 2024, "U-Mamba: Enhancing Long-range Dependency for Biomedical Image Segmentation".
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from math import ceil, prod
 
 from torch import Tensor, nn
@@ -147,6 +147,29 @@ class UMamba(nn.Module):
     def initialize(self, module: nn.Module) -> None:
         """Draw the weights of one module anew; nnU-Net's builder applies this to all modules."""
         initialize_module(module, silent=self.variant == "enc" and self.generation == 1)
+
+    def other_variant(self, names: Collection[str]) -> str | None:
+        """Of which variant and generation weights of these names are, if of another; a clause.
+
+        Those of the authors' second generation are not recognised, since their names differ.
+        """
+        if "encoder.stages.0.blocks.0.conv1.conv.weight" in names:
+            generation = 1
+        elif "encoder.stages.0.0.conv1.weight" in names:
+            generation = 2
+        else:
+            return None
+        beginnings = {"enc": "encoder.mamba_layers.", "bot": "mamba"}
+        variant = next(
+            (at for at, start in beginnings.items() if any(n.startswith(start) for n in names)),
+            "none",
+        )
+        if (variant, generation) == (self.variant, self.generation):
+            return None
+        return (
+            f"it is of U-Mamba's generation {generation}, variant {variant!r}, and the network of "
+            f"generation {self.generation}, variant {self.variant!r}"
+        )
 
     def checkpointed_blocks(self) -> Iterator[nn.Module]:
         """The stages of both sides and the Mamba layers, see `checkpoint_activations`."""
