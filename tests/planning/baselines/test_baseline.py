@@ -143,6 +143,9 @@ def test_a_network_that_follows_its_patch_gets_it_rounded_up() -> None:
         ("swin-unetr", {"spacing": (1, 1)}, "three positive numbers"),
         ("swin-unetr", {"name": "a__b"}, "cannot name plans"),
         ("swin-unetr", {"name": "nnUNetPlans"}, "stands for preset default"),
+        ("u-mamba-bot", {"patch_size": (3, 3, 3)}, "too small for a U-Net.* takes: 3x3x12"),
+        ("stu-net-s", {"patch_size": (7, 7, 3)}, "too small for a U-Net.* takes: 7x12x3"),
+        ("nnu-net", {"patch_size": (7, 7, 7), "name": "A"}, "too small.* takes: 7x8x8"),
         ("nnu-net", {"batch_size": 4}, "a name of their own"),
         ("resenc-l", {"patch_size": (64, 64, 64)}, "a name of their own"),
     ],
@@ -160,6 +163,12 @@ def test_an_extra_that_is_missing_is_named_with_the_line_that_installs_it() -> N
         with pytest.raises(PlanningError, match=r"pip install 'resenc-plans\[monai\]'"):
             find_baseline(name).create_plans(fingerprint(), DATASET)
     find_baseline("stu-net-s").create_plans(fingerprint(), DATASET)
+
+
+def test_the_nearest_patch_of_a_u_net_is_one_that_it_takes() -> None:
+    for name in ("u-mamba-enc-v2", "stu-net-s"):
+        plans = find_baseline(name).create_plans(fingerprint(), DATASET, patch_size=(3, 3, 12))
+        assert plans.resolve("3d_fullres").patch_size == (3, 3, 12)
 
 
 def test_slices_are_for_systems_with_two_dimensions() -> None:

@@ -1,12 +1,16 @@
 """The `architecture` of each baseline, from the sizes that its configuration has."""
 
 from collections.abc import Callable
+from itertools import product
 from math import floor, log2
 from typing import Any
 
+from resenc_plans.errors import PlanningError
 from resenc_plans.planning.baselines.sizes import Sizes
 from resenc_plans.planning.configuration import unet_architecture
 from resenc_plans.plans.known_networks import loss_weights
+from resenc_plans.plans.topology import MIN_EDGE, strides_and_kernels
+from resenc_plans.reprs import numbers
 
 NetworkRecipe = Callable[[Sizes], dict[str, Any]]
 """The JSON object under the key `architecture`, as plans have it."""
@@ -19,6 +23,7 @@ STUNET_POOLINGS = 5
 
 def planned_unet(sizes: Sizes) -> dict[str, Any]:
     """The planner's own U-Net."""
+    refuse_one_resolution(sizes)
     return unet_architecture(sizes.unet)
 
 
@@ -29,6 +34,27 @@ def architecture(network_class_name: str, **arguments: Any) -> dict[str, Any]:
         "arch_kwargs": arguments,
         "_kw_requires_import": [],
     }
+
+
+def refuse_one_resolution(sizes: Sizes) -> None:
+    """Refuse a patch of which nnU-Net halves no axis: a U-Net has two resolutions at least.
+
+    Raises
+    ------
+    PlanningError
+        It is so small; the message proposes the nearest patch of which an axis is halved.
+    """
+    patch = sizes.patch_size
+    if len(sizes.unet.strides) > 1:
+        return
+    steps = (0, 2 * MIN_EDGE, 3 * MIN_EDGE)  # the last for an axis that is halved alone
+    larger = product(*([max(edge, step) for step in steps] for edge in patch))
+    halved = (size for size in larger if len(strides_and_kernels(sizes.spacing, size)[0]) > 1)
+    raise PlanningError(
+        f"The patch {numbers(patch)} is too small for a U-Net, which halves no axis of it: "
+        f"{MIN_EDGE} voxels have to be left. The nearest that it takes: "
+        f"{numbers(min(halved, key=sum))}."
+    )
 
 
 def mednext(variant: str, kernel_size: int) -> NetworkRecipe:
@@ -49,6 +75,7 @@ def stunet(variant: str) -> NetworkRecipe:
     """STU-Net; of the plan's strides the first five after stage 0's, filled up with 1."""
 
     def recipe(sizes: Sizes) -> dict[str, Any]:
+        refuse_one_resolution(sizes)
         poolings = [list(stride) for stride in sizes.unet.strides[1 : STUNET_POOLINGS + 1]]
         poolings += [[1, 1, 1]] * (STUNET_POOLINGS - len(poolings))
         return architecture(
@@ -74,6 +101,7 @@ def u_mamba(variant: str, generation: int = 1) -> NetworkRecipe:
     """U-Mamba, with features, kernels and strides as in the plan."""
 
     def recipe(sizes: Sizes) -> dict[str, Any]:
+        refuse_one_resolution(sizes)
         unet = sizes.unet
         arguments: dict[str, Any] = {
             "features_per_stage": list(unet.features),
