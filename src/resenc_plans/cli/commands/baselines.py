@@ -107,7 +107,8 @@ def _lines(baseline: "Baseline") -> list[tuple[str, str]]:
     if baseline.parameters is not None:
         lines.append(("parameters", f"{baseline.parameters:,} (1 channel, 14 classes)"))
     if baseline.channels is not None:
-        lines.append(("published for", f"at most {baseline.channels} channels"))
+        plural = "channel" if baseline.channels == 1 else "channels"
+        lines.append(("published for", f"at most {baseline.channels} {plural}"))
     published = baseline.published
     if published is not None:
         dice = ", ".join(

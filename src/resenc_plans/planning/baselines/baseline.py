@@ -36,7 +36,7 @@ Nearness = Literal["exact", "same network", "re-implemented", "partly unknown", 
 NEARNESS: Mapping[Nearness, str] = {
     "exact": "The study's own plans, network and training.",
     "same network": "The study's network; settings of the same group's other publication.",
-    "re-implemented": "The network is rebuilt here from its description; settings are known.",
+    "re-implemented": "The network is rebuilt here from its description.",
     "partly unknown": "What is not known of the study's settings may change results.",
     "not in the study": "A variant beside the study's systems.",
 }

@@ -273,7 +273,9 @@ def _u_mamba(name: str, title: str, system: str | None, parameters: int) -> Base
         sizes=SizesRecipe(),
         network=network,
         nearness="re-implemented" if is_first else "not in the study",
-        differences=("The scan is not the authors' CUDA kernel.",)
+        differences=(
+            "The scan is plain PyTorch unless mamba_ssm, whose kernel the authors use, is there.",
+        )
         if name != "no-mamba-base"
         else (),
         unknown=tuple(unknown),
@@ -411,6 +413,7 @@ _AUTO3DSEG_ROWS = (
         unknown=(
             "Whether it was trained from scratch, as the study's table says: the template starts "
             "from trained weights by default.",
+            "Whether the background counts in the Dice; here not, as in nnU-Net.",
             f"The warm-up's length; here {_AUTO3DSEG_WARMUP} epochs, as of Auto3DSeg's SegResNet.",
         ),
     ),
@@ -514,6 +517,7 @@ BASELINES: tuple[Baseline, ...] = (
         unknown=(
             "What an epoch of 250 batches here is of theirs, which is one pass over the cases: a "
             "batch there is 4 crops of one image, here 4 patches of any.",
+            "Loss and clipping of gradients; here nnU-Net's.",
         ),
     ),
     _variant(
@@ -550,7 +554,7 @@ BASELINES: tuple[Baseline, ...] = (
         "cotr-original",
         "nnUNetCoTrOriginalPlans",
         "CoTr as its authors trained it on BCV",
-        SizesRecipe(),
+        SizesRecipe(batch=2),
         TrainingSettings(),
         source="YtongXie/CoTr, nnUNetTrainerV2_ResTrans.py; the paper's patch is 48x192x192",
         channels=1,
