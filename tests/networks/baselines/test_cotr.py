@@ -275,6 +275,12 @@ def test_initial_weights_are_as_described() -> None:
     for linear in (attention.values, attention.output):
         assert 0.99 * limit < linear.weight.abs().max() <= limit
         assert (linear.bias == 0).all()
+    layer = network.transformer.layers[5]
+    assert layer.dropout.p == 0.1
+    limit = (6 / (384 + 1536)) ** 0.5
+    for linear in (layer.linear1, layer.linear2):
+        assert 0.99 * limit < linear.weight.abs().max() <= limit
+        assert (linear.bias != 0).any()
     assert network.transformer.level_vectors.std().item() == pytest.approx(1, abs=0.1)
     convolution = network.encoder.levels[1][1].conv
     assert convolution.weight.std().item() == pytest.approx((2 / (384 * 27)) ** 0.5, rel=0.02)

@@ -8,6 +8,7 @@ from mambapy.mamba import MambaBlock, MambaConfig
 from torch import Tensor, nn
 
 from resenc_plans.networks.baselines.mamba import Mamba, MambaStage, mix_voxels
+from resenc_plans.networks.baselines.selective_scan import selective_scan
 
 
 def by_steps(layer: Mamba, x: Tensor) -> Tensor:
@@ -133,6 +134,23 @@ def test_a_stage_computes_in_single_precision_with_autocast(kind: torch.dtype) -
         mixed = stage(x)
     assert mixed.dtype == torch.float32
     assert torch.equal(mixed, expected)
+
+
+def test_from_the_step_size_to_the_gate_all_is_in_single_precision() -> None:
+    torch.manual_seed(0)
+    layer, x, silu = Mamba(4), torch.randn(1, 8, 4), nn.functional.silu
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        u, z = layer.in_proj(x).transpose(1, 2).chunk(2, 1)
+        u = silu(layer.conv1d(u)[..., :8])
+        step, b, c = layer.x_proj(u.transpose(1, 2)).split((1, 16, 16), 2)
+        step = layer.dt_proj.weight @ step.transpose(1, 2)
+        assert {part.dtype for part in (u, z, step, b, c)} == {torch.bfloat16}
+        with torch.autocast("cpu", enabled=False):
+            delta = nn.functional.softplus(step.float() + layer.dt_proj.bias[:, None])
+            b, c = (weights.float().transpose(1, 2) for weights in (b, c))
+            y = selective_scan(u.float(), delta, a=-layer.A_log.exp(), b=b, c=c, d=layer.D)
+            y = (y * silu(z.float())).bfloat16()
+        assert torch.equal(layer(x), layer.out_proj(y.transpose(1, 2)))
 
 
 def test_the_layer_takes_half_precision_of_autocast() -> None:

@@ -259,6 +259,19 @@ def test_blocks_add_attention_and_a_perceptron() -> None:
     assert torch.allclose(cross(x, skip)[0], y + mlp(layer_norm(y, cross.norm2), cross))
 
 
+def test_a_path_that_is_dropped_leaves_the_sum_of_the_inputs() -> None:
+    windows = Windows((2, 2, 2), 2, 0)
+    x, skip = torch.randn(2, 2, 2, 2, 2, 4)
+    assert torch.equal(Block(4, 2, windows, 1.0)(x), x)
+    assert torch.equal(CrossBlock(4, 2, windows, 1.0)(x, skip), x + skip)
+
+
+def test_biases_of_offsets_start_small() -> None:
+    torch.manual_seed(0)
+    table = WindowAttention(96, 3, Windows((4, 4, 4), 4, 0)).relative_position_bias_table
+    assert table.std().item() == pytest.approx(0.02, rel=0.1)
+
+
 def test_changes_of_resolution_do_what_their_description_says() -> None:
     conv, transposed = nn.functional.conv3d, nn.functional.conv_transpose3d
     first, last = (0, 4, 1, 2, 3), (0, 2, 3, 4, 1)
