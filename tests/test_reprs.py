@@ -120,6 +120,7 @@ def machine() -> Any:
         rooms=(),
         environment={},
         convolution=None,
+        selective_scan=None,
         findings=tuple(resenc_plans.Finding(case, "warning", "is slow") for case in MANY),
     )
 
