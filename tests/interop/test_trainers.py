@@ -2,8 +2,10 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from resenc_plans.datasets.labels import Labels
 from resenc_plans.networks.build import build_network
 from resenc_plans.plans.architectures import RESIDUAL_ENCODER_UNET
 from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.known_networks import PRIMUS_MODULE
 from resenc_plans.plans.nnunet_trainers import NNUNET_TRAINERS
 from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.trained_configuration import trained_configuration
@@ -174,15 +177,18 @@ def test_settings_are_those_of_the_trainer(answer: dict[str, Any], name: str) ->
     epochs = [epoch for epoch in EPOCHS if epoch < settings.epochs]
     assert [schedule(epoch) for epoch in epochs] == pytest.approx(facts["rates"], rel=1e-6)
     assert optimizer_options(settings) == (facts["optimizer"], facts["options"])
-    [norm] = facts["norms"]
-    assert norm in str(config.architecture.arch_kwargs)
+    if facts["network"] is None:
+        [norm] = facts["norms"]
+        assert norm in str(config.architecture.arch_kwargs)
+        return
+    assert network_call(config) == facts["network"]
 
 
 @pytest.mark.parametrize("name", COMPARED)
 def test_patches_are_changed_as_by_the_trainer(answer: dict[str, Any], name: str) -> None:
     chosen = TrainingSettings(trainer=name).augmentation
     for patch, facts in answer["facts"][name]["patches"].items():
-        config = planned(PATCHES[patch])
+        config = trained_configuration(planned(PATCHES[patch]), name)
         mine = spatial_settings(config.patch_size, chosen)
         rotation, dummy, read, mirror = facts["spatial"]
         assert list(mine.mirror_axes) == (mirror or []) == (facts["mirrored"] or [])
@@ -190,6 +196,29 @@ def test_patches_are_changed_as_by_the_trainer(answer: dict[str, Any], name: str
         if chosen.transforms != "none":
             assert (list(mine.rotation), mine.plane_wise) == (rotation, dummy)
         assert transforms(config, chosen) == facts["transforms"], patch
+
+
+def network_call(config: ResolvedConfiguration) -> dict[str, Any]:
+    """How a Primus network is built, with nnU-Net's arguments by position where it gives those."""
+    calls = []
+
+    def record(**options: Any) -> torch.nn.Module:
+        calls.append(described(options))
+        return torch.nn.Identity()
+
+    name = config.architecture.network_class_name.rpartition(".")[2]
+    module = SimpleNamespace(**{name: record})
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(sys.modules, PRIMUS_MODULE, module)
+        for parent in (PRIMUS_MODULE.partition(".")[0], PRIMUS_MODULE.rpartition(".")[0]):
+            patched.setitem(sys.modules, parent, SimpleNamespace())
+        build_network(config, 1, 3, deep_supervision=False)
+    [options] = calls
+    places: tuple[str, ...] = ("input_channels", "output_channels")
+    if name == "Primus":
+        sizes = ("eva_depth", "eva_numheads", "input_shape")
+        places = ("input_channels", "embed_dim", "patch_embed_size", "num_classes", *sizes)
+    return {"name": name, "arguments": [options.pop(key) for key in places], "options": options}
 
 
 def optimizer_options(settings: TrainingSettings) -> tuple[str, dict[str, Any]]:

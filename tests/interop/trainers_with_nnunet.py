@@ -32,6 +32,21 @@ NORMS = {"BatchNorm3d", "InstanceNorm3d"}
 HIDDEN = ("_grid_cache", "training", "benchmark", "benchmark_use_fft")
 
 
+class Recorded(torch.nn.Conv3d):
+    """Takes the place of a Primus network, which the peer's timm cannot build; keeps how."""
+
+    def __init__(self, *arguments, **options) -> None:
+        super().__init__(1, 3, 1)
+        self.asked = {"name": type(self).__name__, "arguments": arguments, "options": options}
+
+
+def record_primus(trainer_class: type) -> None:
+    """Let a trainer's module build `Recorded` networks."""
+    module = sys.modules[trainer_class.__module__]
+    for name in [name for name in vars(module) if name.startswith("Primus")]:
+        setattr(module, name, type(name, (Recorded,), {}))
+
+
 def classes() -> dict[str, type]:
     found = {}
     package = nnUNetTrainer.__module__.rpartition(".")[0]
@@ -102,6 +117,9 @@ def transforms(trainer: nnUNetTrainer, masks: list[bool]) -> list:
 
 
 def facts(trainer_class: type, question: dict) -> dict:
+    is_primus = "primus" in trainer_class.__module__
+    if is_primus:
+        record_primus(trainer_class)
     trainer = made(trainer_class, question, "3d", initialized=True)
     optimizer = trainer.optimizer
     options = {
@@ -118,7 +136,11 @@ def facts(trainer_class: type, question: dict) -> dict:
         "batch_size": trainer.batch_size,
         "norms": sorted(networks_norms),
         "rates": rates(trainer, question["epochs"]),
-        "patches": {patch: spatial(trainer_class, question, patch) for patch in question["plans"]},
+        "network": described(getattr(trainer.network, "asked", None)),
+        "patches": {
+            patch: spatial(trainer_class, question, patch)
+            for patch in (["3d"] if is_primus else question["plans"])
+        },
     }
 
 

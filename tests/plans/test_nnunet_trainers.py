@@ -39,10 +39,9 @@ def test_an_external_trainer_is_not_imported(monkeypatch: pytest.MonkeyPatch) ->
         TrainingSettings(trainer="MyTrainer")
 
 
-@pytest.mark.parametrize("name", ["nnUNet_PrimusV3S_Trainer", "AbstractPrimus"])
-def test_what_cannot_be_had_is_said_by_name(name: str) -> None:
-    with pytest.raises(UsageError, match=f"trainer {name} cannot be had"):
-        TrainingSettings(trainer=name)
+def test_what_cannot_be_had_is_said_by_name() -> None:
+    with pytest.raises(UsageError, match="trainer AbstractPrimus cannot be had"):
+        TrainingSettings(trainer="AbstractPrimus")
 
 
 def test_the_documentation_has_a_row_of_each() -> None:

@@ -13,6 +13,7 @@ from resenc_plans.networks.baselines.cotr import CoTr
 from resenc_plans.networks.baselines.mednext import MedNeXt
 from resenc_plans.networks.baselines.monai import register_monai
 from resenc_plans.networks.baselines.nnformer import NNFormer
+from resenc_plans.networks.baselines.primus import register_primus
 from resenc_plans.networks.baselines.stunet import STUNet
 from resenc_plans.networks.baselines.umamba import UMamba
 from resenc_plans.networks.imports import import_class, is_allowed
@@ -129,6 +130,7 @@ register_architecture(f"{BASELINES}.cotr.CoTr", partial(_build_baseline, CoTr))
 register_architecture(f"{BASELINES}.nnformer.NNFormer", partial(_build_baseline, NNFormer))
 register_architecture(f"{BASELINES}.umamba.UMamba", partial(_build_baseline, UMamba))
 register_monai()
+register_primus()
 
 
 def _build_unet(

@@ -34,6 +34,13 @@ UMAMBA_VARIANTS = ("none", "bot", "enc")
 NNFORMER_PATCHES = {"tumor": (128, 128, 128), "synapse": (64, 128, 128)}
 """Patches of nnFormer's variants as they were published."""
 
+PRIMUS_MODULE = "dynamic_network_architectures.architectures.primus"
+PRIMUS_NETWORKS = (
+    "Primus",
+    *(f"Primus{version}{size}" for version in ("V2", "V3") for size in "SBML"),
+)
+"""The classes of that module which nnU-Net's trainers build."""
+
 MAX_HALVINGS = 16
 
 _NNFORMER_STRIDES: dict[str, Sizes] = {
@@ -392,6 +399,13 @@ _MONAI = "monai.networks.nets."
 
 _MONAI_MEDNEXT_HEADS = ("out_0.*", "out_blocks.*")
 
+
+def _primus(config: ResolvedConfiguration) -> Resolutions:
+    """One step to the embedded patches, and one back."""
+    step = _arguments(config).get("patch_embed_size", (8,) * config.dim)
+    return Resolutions(((1,) * config.dim, tuple(step)), 1)
+
+
 _STUNET = KnownNetwork(_stunet, heads=("seg_outputs.*",), dims=(3,))
 
 _NETWORKS: dict[str, KnownNetwork] = {
@@ -412,6 +426,7 @@ _NETWORKS: dict[str, KnownNetwork] = {
     f"{_MONAI}SegResNetDS": KnownNetwork(_segresnet_ds, heads=("up_layers.*.head.*",)),
     f"{_MONAI}DiNTS": KnownNetwork(_dints, heads=("stem_finals.1.*",)),
     f"{_MONAI}MedNeXt": KnownNetwork(_mednext, heads=_MONAI_MEDNEXT_HEADS),
+    **{f"{PRIMUS_MODULE}.{name}": KnownNetwork(_primus, dims=(3,)) for name in PRIMUS_NETWORKS},
     **{
         f"{_MONAI}MedNeXt{variant}": KnownNetwork(_mednext_variant, heads=_MONAI_MEDNEXT_HEADS)
         for variant in "SBML"

@@ -6,7 +6,7 @@ batch, `trained_configuration` does to a configuration.
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
@@ -32,6 +32,12 @@ class NnunetTrainer:
     """Whether the network has batch norm in place of the plans' normalisation."""
     batch_size: int | None = None
     """That of the plans is replaced by it."""
+    patch_size: tuple[int, ...] | None = None
+    """That of the plans is replaced by it."""
+    network: str | None = None
+    """The Primus network that replaces the plans' network."""
+    network_arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Its arguments in plans."""
     is_benchmark: bool = False
     """Whether it measures the time of an epoch and leaves no model."""
     unavailable: str | None = None
@@ -76,11 +82,6 @@ def _unknown(name: str) -> str:
         )
     return text
 
-
-_PRIMUS = (
-    "this package has no Primus network. nnU-Net trains it, with timm and "
-    "dynamic-network-architectures, from the same plans and stored cases"
-)
 
 _Row = tuple[str, str, Mapping[str, Any]]
 """What follows nnUNetTrainer in the name; what differs; the settings that say so."""
@@ -245,27 +246,68 @@ def _trainers() -> Iterator[NnunetTrainer]:
 
 
 def _primus() -> Iterator[NnunetTrainer]:
-    rest = "AdamW, rate 0.0003 with a warm-up, no deep supervision"
     yield NnunetTrainer(
         "AbstractPrimus",
         "the base of those with Primus networks",
         {},
         unavailable="it is the base of others, which nnU-Net cannot train either. Use one of them",
     )
-    for generation in ("_Primus_", "_PrimusV2", "_PrimusV3"):
-        for size in "SBML":
-            network = f"{generation.strip('_')}-{size}"
-            yield _without(f"nnUNet{generation}{size}_Trainer", f"network {network}, {rest}")
-    medium = f"network Primus-M, batch size 8, {rest}"
-    yield _without("nnUNet_Primus_M_Trainer_BS8", medium)
-    yield _without("nnUNet_Primus_M_Trainer_BS8_2e4", medium.replace("0.0003", "0.0002"))
+    for size in "SBML":
+        yield _with_primus(f"nnUNet_Primus_{size}_Trainer", f"Primus-{size}")
+    yield _with_primus("nnUNet_Primus_M_Trainer_BS8", "Primus-M", batch_size=8)
+    yield _with_primus("nnUNet_Primus_M_Trainer_BS8_2e4", "Primus-M", rate=2e-4, batch_size=8)
     for size, edge in (("S", 96), ("B", 96), ("M", 96), ("L", 48)):
-        changes = f"network Primus-{size}, patch {edge}x{edge}x{edge}, batch size 1, {rest}"
-        yield _without(f"_Primus_{size}_{edge}_BS1", changes)
+        name, patch = f"_Primus_{size}_{edge}_BS1", (edge,) * 3
+        yield _with_primus(name, f"Primus-{size}", batch_size=1, patch_size=patch)
+    for version in ("V2", "V3"):
+        for size in "SBML":
+            yield _with_primus(f"nnUNet_Primus{version}{size}_Trainer", f"Primus{version}{size}")
 
 
-def _without(name: str, changes: str) -> NnunetTrainer:
-    return NnunetTrainer(name, changes, {}, unavailable=_PRIMUS)
+_PRIMUS_SIZES = {"S": (396, 12, 6), "B": (792, 12, 12), "M": (864, 16, 12), "L": (1056, 24, 16)}
+"""Width, depth and heads of the first generation; the classes of the others have theirs."""
+
+
+def _with_primus(
+    name: str,
+    network: str,
+    *,
+    rate: float = 3e-4,
+    batch_size: int | None = None,
+    patch_size: tuple[int, ...] | None = None,
+) -> NnunetTrainer:
+    class_name, _, size = network.partition("-")
+    arguments = {
+        "patch_embed_size": [8, 8, 8],
+        "drop_path_rate": 0.2,
+        "scale_attn_inner": True,
+        "init_values": 0.1,
+    }
+    if size:
+        keys = ("embed_dim", "eva_depth", "eva_numheads")
+        arguments |= dict(zip(keys, _PRIMUS_SIZES[size], strict=True))
+    changes = [
+        f"network {network}",
+        f"AdamW, rate {rate:g} after 50 epochs of warm-up",
+        "one output",
+        *([] if patch_size is None else [f"patch {'x'.join(map(str, patch_size))}"]),
+        *([] if batch_size is None else [f"batch size {batch_size}"]),
+    ]
+    return NnunetTrainer(
+        name,
+        ", ".join(changes),
+        {
+            "learning_rate": rate,
+            "schedule": {"name": "polynomial", "warmup_epochs": 50},
+            "optimizer": {"name": "AdamW", "betas": (0.9, 0.98), "weight_decay": 0.05},
+            "gradient_clip": 1,
+            "deep_supervision": False,
+        },
+        batch_size=batch_size,
+        patch_size=patch_size,
+        network=class_name,
+        network_arguments=arguments,
+    )
 
 
 NNUNET_TRAINERS: Mapping[str, NnunetTrainer] = MappingProxyType(
