@@ -53,7 +53,6 @@ def test_a_check_tells_what_is_wrong_and_what_it_takes(run: Run, tmp_path: Path)
     assert {one["rule"] for one in document["findings"]} == {"S006", "S007"}
 
 
-@pytest.mark.slow
 def test_messages_name_options_not_parameters(run: Run, tmp_path: Path) -> None:
     done = run("study", "run", write_study(tmp_path), "--slurm", "--sbatch=bad")
     assert "--sbatch 'bad': an option of sbatch is needed" in done.err

@@ -55,11 +55,7 @@ def write_slurm(
     FileError
         A script cannot be written.
     """
-    for line in sbatch:
-        if not line.startswith("-") or not line.isprintable():
-            raise UsageError(
-                f"`sbatch=` {line!r}: an option of sbatch is needed, such as --time=8:00:00."
-            )
+    check_sbatch(sbatch)
     folder = study.places.root / SLURM
     make_folder(folder)
     make_folder(study.places.state_folder / "logs")
@@ -76,6 +72,21 @@ def write_slurm(
     submit = folder / "submit.sh"
     _write(submit, _submit(study, scripts, [len(jobs) for jobs in waves]))
     return SlurmScripts(submit, scripts[0], scripts[1], tasks=sum(map(len, waves)))
+
+
+def check_sbatch(options: Sequence[str]) -> None:
+    """Refuse what is no option of sbatch.
+
+    Raises
+    ------
+    UsageError
+        An option is more than one line, or does not begin with a dash.
+    """
+    for option in options:
+        if not option.startswith("-") or not option.isprintable():
+            raise UsageError(
+                f"`sbatch=` {option!r}: an option of sbatch is needed, such as --time=8:00:00."
+            )
 
 
 def _write(path: Path, text: str) -> None:

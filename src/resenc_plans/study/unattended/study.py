@@ -17,7 +17,7 @@ from resenc_plans.study.unattended.jobs import JobOptions
 from resenc_plans.study.unattended.opened import OpenedStudy
 from resenc_plans.study.unattended.processes import JobCommand, run_here, run_on
 from resenc_plans.study.unattended.records import PieceRecord
-from resenc_plans.study.unattended.slurm import SlurmScripts, write_slurm
+from resenc_plans.study.unattended.slurm import SlurmScripts, check_sbatch, write_slurm
 from resenc_plans.study.unattended.status import StudyStatus, study_status
 from resenc_plans.study.unattended.study_report import write_study_report
 from resenc_plans.study.unattended.take_over import take_over
@@ -238,6 +238,7 @@ class Study:
         FileError
             A script cannot be written.
         """
+        check_sbatch(sbatch)
         checked = self.check(allow_import=allow_import)
         self._refuse(checked, redo=redo)
         take_over(self.opened, checked.existing, lambda _: None)

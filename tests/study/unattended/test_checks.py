@@ -1,0 +1,72 @@
+"""What is wrong with a study before anything runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resenc_plans.study.unattended.study import Study
+from tests.study.unattended.made_study import NAME, SHORT, changes, study_document
+
+pytestmark = pytest.mark.slow
+
+
+def methods(**more: Any) -> dict[str, Any]:
+    return {"methods": study_document()["methods"] | more}
+
+
+SMALL = changes(residual=False)
+CASES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "nothing": ({}, {}),
+    "the same twice": (
+        methods(twin={"preset": "default", "changes": SMALL}),
+        {"S004": "original and twin on Dataset900_Phantom: have the same network"},
+    ),
+    "unlike budgets": (
+        methods(longer={"preset": "default", "changes": SMALL, "settings": {"epochs": 9}}),
+        {"R001": "original and longer on Dataset900_Phantom: epochs and iterations: 1 x 1 and 9"},
+    ),
+    "a baseline that is none": (
+        methods(strange={"baseline": "no-such-system"}),
+        {"S001": "strange on Dataset900_Phantom: cannot be trained. There is no baseline"},
+    ),
+    "folds": ({"folds": [0, 7]}, {"S002": f"{NAME}: has folds 0 to 4, but the study asks for 7"}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_error_is_found_and_no_other(name: str, finished: Path) -> None:
+    parts, expected = CASES[name]
+    finished.write_text(json.dumps(json.loads(finished.read_text()) | parts))
+    errors = Study.load(finished).check().errors
+    assert {one.rule for one in errors} == set(expected)
+    for rule, message in expected.items():
+        assert any(message in one.message for one in errors if one.rule == rule), errors
+
+
+def test_what_is_done_takes_no_more_hours(finished: Path) -> None:
+    assert Study.load(finished).check().gpu_hours == 0
+    document = json.loads(finished.read_text()) | {"seeds": [0, 1], "training": SHORT}
+    finished.write_text(json.dumps(document))
+    checked = Study.load(finished).check()
+    assert [(one.trainings, one.missing) for one in checked.methods] == [(2, 1), (2, 1)]
+    assert checked.gpu_hours > 0
+
+
+def test_methods_that_would_overwrite_each_others_stored_cases_are_found(finished: Path) -> None:
+    plans = json.loads(
+        (finished.parent / "preprocessed" / NAME / "original.plans.json").read_text()
+    )
+    plans["configurations"]["3d_fullres"]["spacing"] = [2.5, 0.9, 0.9]
+    (finished.parent / "fine.json").write_text(json.dumps(plans))
+    document = json.loads(finished.read_text())
+    document["methods"]["fine"] = {
+        "plans": "fine.json", "configuration": "3d_fullres_original",
+    }  # fmt: skip
+    finished.write_text(json.dumps(document))
+    errors = Study.load(finished).check().errors
+    assert {one.rule for one in errors} == {"S005"}
+    assert (
+        "share the stored cases nnUNetPlans_3d_fullres, but differ in spacing" in errors[0].message
+    )
