@@ -354,6 +354,7 @@ def test_blocks_and_layers_can_be_calculated_twice() -> None:
         ({}, (12, 16, 32), r"not a multiple of \[8, 16, 16\].*takes: \[16, 16, 32\]"),
         ({}, (8, 16, 16), r"one voxel.*takes: \[16, 16, 16\]"),
         ({}, (32, 32), "CoTr is for images of 3"),
+        ({"exchanged_axes": "no"}, (16, 16, 16), "exchanged_axes is 'no': true"),
         ({"axes": 1}, (16, 16, 16), "unexpected keyword argument 'axes'"),
     ],
 )

@@ -221,6 +221,7 @@ def test_each_block_change_of_resolution_and_head_can_be_calculated_twice() -> N
     ("arguments", "patch_size", "message"),
     [
         ({"variant": "XL"}, (32, 32, 32), "variant is 'XL': MedNeXt comes as S, B, M, L"),
+        ({"width": 2.5}, (32, 32, 32), "width is 2.5: a whole number from 1 on"),
         ({"kernel_size": 7}, (32, 32, 32), "kernel_size is 7"),
         ({"strides": [1, 2, 2, 2, 1, 1]}, (32, 32, 32), "strides must be 1, 2, 2, 2, 2, 1"),
         ({}, (32, 24, 32), "not a multiple of .*16"),

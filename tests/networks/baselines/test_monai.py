@@ -110,8 +110,8 @@ def test_a_searched_dints_has_only_its_active_paths() -> None:
         ("SwinUNETR", {"width": 3}, "unexpected keyword argument 'width'"),
         (
             "SwinUNETR",
-            {"feature_size": 13},
-            "do not fit .*SwinUNETR: feature_size should be divisible",
+            {"feature_size": 50},
+            r"feature_size is 50, .* multiple of 12\. The nearest that SwinUNETR takes: 48",
         ),
         ("SegResNet", {"in_channels": 3}, "has in_channels, which the configuration"),
         ("DiNTS", {"arch_code_a": [[1]]}, "needs both arch_code_a and arch_code_c"),

@@ -283,6 +283,8 @@ def test_a_network_of_full_size_is_checked_without_memory() -> None:
     ("changes", "patch_size", "message"),
     [
         ({"variant": "both"}, PATCH, "variant is 'both': U-Mamba comes as none, bot, enc"),
+        ({"n_blocks_per_stage": 0}, PATCH, "n_blocks_per_stage is 0: every entry"),
+        ({"n_conv_per_stage_decoder": []}, PATCH, "n_conv_per_stage_decoder has 0 entries"),
         ({"generation": 3}, PATCH, "generation is 3: U-Mamba has 1 and 2"),
         ({"strides": 2}, PATCH, "strides is 2: a list with an entry for each"),
         ({"strides": [[1, 1], [2, 2], [2, 2]]}, PATCH, "are for images of 2 axes, but patch_size"),

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, grid_sample, interpolate
 
+from resenc_plans.errors import ConfigurationError
+
 WIDTHS = (64, 192, 384, 384)
 """Channels of the levels, highest resolution first; the transformer has the last two."""
 
@@ -60,6 +62,11 @@ class CoTr(nn.Module):
     deep_supervision
         Whether `forward` returns four outputs: of the image's size, with y and x halved, and twice
         halved on all axes.
+
+    Raises
+    ------
+    ConfigurationError
+        `exchanged_axes` is neither true nor false.
     """
 
     def __init__(
@@ -70,6 +77,10 @@ class CoTr(nn.Module):
         deep_supervision: bool = False,
     ) -> None:
         super().__init__()
+        if not isinstance(exchanged_axes, bool):
+            raise ConfigurationError(
+                f"exchanged_axes is {exchanged_axes!r}: true (as published) or false is needed."
+            )
         self.encoder = Backbone(input_channels)
         self.transformer = Transformer(EXCHANGED_ORDER if exchanged_axes else OWN_ORDER)
         self.decoder = Decoder(num_classes, deep_supervision=deep_supervision)

@@ -88,8 +88,8 @@ class MedNeXt(nn.Module):
             raise ConfigurationError("strides must be 1, 2, 2, 2, 2, 1: MedNeXt has no others.")
         size = VARIANTS[variant]
         self.deep_supervision = deep_supervision
-        if width < 1:
-            raise ConfigurationError(f"width is {width}: at least 1 is needed.")
+        if not isinstance(width, int) or width < 1:
+            raise ConfigurationError(f"width is {width}: a whole number from 1 on is needed.")
         self.stem = nn.Conv3d(input_channels, width, 1)
         widths = [width * 2**level for level in range(5)]
 

@@ -20,6 +20,9 @@ from resenc_plans.networks.registry import Builder, register_architecture
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.frozen import thaw
 
+SWIN_FEATURES = 12
+"""What SwinUNETR's features are a multiple of."""
+
 
 def register_monai() -> None:
     """Register MONAI's networks under their import paths, short and full."""
@@ -42,7 +45,15 @@ def build_swin_unetr(
     config: ResolvedConfiguration, input_channels: int, output_heads: int, _: bool
 ) -> nn.Module:
     """SwinUNETR, v2 with `use_v2`. It has no deep supervision."""
-    return _call(config, "SwinUNETR", _arguments(config), input_channels, output_heads)
+    arguments = _arguments(config)
+    features = arguments.get("feature_size")
+    if isinstance(features, int) and (features < 1 or features % SWIN_FEATURES):
+        nearest = max(1, round(features / SWIN_FEATURES)) * SWIN_FEATURES
+        raise config.error(
+            f"architecture.arch_kwargs.feature_size is {features}, which is not a multiple of "
+            f"{SWIN_FEATURES}. The nearest that SwinUNETR takes: {nearest}."
+        )
+    return _call(config, "SwinUNETR", arguments, input_channels, output_heads)
 
 
 def build_segresnet(

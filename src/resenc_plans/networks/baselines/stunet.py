@@ -90,8 +90,8 @@ class STUNet(nn.Module):
             )
         size = VARIANTS[variant]
         if width is not None:
-            if width < 1:
-                raise ConfigurationError(f"width is {width}: at least 1 is needed.")
+            if not isinstance(width, int) or width < 1:
+                raise ConfigurationError(f"width is {width}: a whole number from 1 on is needed.")
             size = replace(size, width=width, top=16 * width)
         steps = per_stage_and_axis("strides", strides, len(STUNET_STRIDES), 3)
         if steps[0] != (1, 1, 1):

@@ -101,9 +101,15 @@ class UMamba(nn.Module):
             strides=steps,
             kernel_sizes=per_stage_and_axis("kernel_sizes", kernel_sizes, stages, dim),
             features=per_stage("features_per_stage", features_per_stage, stages),
-            blocks=per_stage("n_blocks_per_stage", n_blocks_per_stage or blocks, stages),
+            blocks=per_stage(
+                "n_blocks_per_stage",
+                blocks if n_blocks_per_stage is None else n_blocks_per_stage,
+                stages,
+            ),
             decoder_convolutions=per_stage(
-                "n_conv_per_stage_decoder", n_conv_per_stage_decoder or decoder_blocks, stages - 1
+                "n_conv_per_stage_decoder",
+                decoder_blocks if n_conv_per_stage_decoder is None else n_conv_per_stage_decoder,
+                stages - 1,
             ),
             operators=planned_operators(dim),
         )
