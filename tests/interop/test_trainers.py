@@ -31,6 +31,11 @@ from resenc_plans.training.batches.augmentation import (
 )
 from resenc_plans.training.batches.patch_geometry import spatial_settings
 from resenc_plans.training.batches.source import Batch
+from resenc_plans.training.batches.strong_augmentation import (
+    gradient_strength,
+    local_gamma,
+    local_width,
+)
 from resenc_plans.training.defaults import default_loss, default_schedule, foreground_chance
 from resenc_plans.training.ranks import ALONE
 from resenc_plans.training.step import TrainingStep, at_size, default_optimizer
@@ -240,6 +245,18 @@ def transforms(config: ResolvedConfiguration, chosen: AugmentationSettings) -> A
     first = list(plane_wise(transform).transforms) if spatial.plane_wise else [transform]
     rest = training_transforms(config, LABELS, spatial, chosen).transforms
     return described([*first, *rest])
+
+
+def test_local_changes_are_drawn_alike(answer: dict[str, Any]) -> None:
+    drawn: dict[str, Callable[..., float]] = {
+        "scale": local_width,
+        "max_strength": gradient_strength,
+        "gamma": local_gamma,
+    }
+    for name, function in drawn.items():
+        np.random.seed(0)
+        mine = [function((40, 50, 60), 1) for _ in range(100)]
+        assert mine == answer["draws"][name], name
 
 
 @pytest.mark.parametrize("name", STEPS)

@@ -156,6 +156,26 @@ def spatial(trainer_class: type, question: dict, patch: str) -> dict:
     }
 
 
+def draws(trainer_class: type, question: dict) -> dict:
+    """What the strong augmentation's own functions draw, after a seed."""
+    trainer = made(trainer_class, question, "3d", initialized=False)
+    rotation, dummy, _, mirror = (
+        trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+    )
+    patch = tuple(trainer.configuration_manager.patch_size)
+    training = trainer.get_training_transforms(patch, rotation, None, mirror, dummy)
+    found = {}
+    for transform in training.transforms:
+        inner = getattr(transform, "transform", None)
+        for name in ("scale", "max_strength", "gamma"):
+            function = getattr(inner, name, None)
+            if callable(function) and hasattr(function, "__name__"):
+                np.random.seed(0)
+                arguments = [] if name == "gamma" else [[40, 50, 60], 1]
+                found[name] = [float(function(*arguments)) for _ in range(100)]
+    return found
+
+
 def steps(trainer_class: type, question: dict, weights: dict) -> dict:
     """Losses of three steps, and what became of the weights."""
     trainer = made(trainer_class, question, "3d", initialized=True)
@@ -177,6 +197,7 @@ def main() -> None:
     answer = {
         "names": sorted(found),
         "facts": {name: facts(found[name], question) for name in question["facts"]},
+        "draws": draws(found["nnUNetTrainerDA5"], question),
         "steps": {name: steps(found[name], question, weights) for name in question["steps"]},
     }
     (folder / "answer.json").write_text(json.dumps(answer))
