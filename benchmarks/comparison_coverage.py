@@ -6,17 +6,20 @@ patient by chance. In half of the studies all methods are alike: any adjusted p 
 wrong there. In the other half the first method is better, by a difference that is known from ten
 million cases. Scores go through what `compare` itself computes.
 
-The whole table takes 2,000 studies per row: `python benchmarks/comparison_coverage.py`.
+The whole table takes 2,000 studies per row: `python benchmarks/comparison_coverage.py`. What
+`--log` names keeps the counts of each hundred studies, and a later call goes on from there.
 """
 
 import argparse
+import json
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from math import sqrt
+from pathlib import Path
 
 import numpy as np
 
@@ -31,6 +34,8 @@ SHIFT = 0.25
 FAILURES = 0.02
 """Share of lost cases in the last rows."""
 LEVEL = 0.95
+BLOCK = 100
+"""Studies whose counts are kept together."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +139,34 @@ def study(setting: Setting, seed: int, draws: int) -> Counts:
 
 def studies(setting: Setting, seeds: range, draws: int) -> Counts:
     """The counts of all studies of a setting."""
-    first, *others = (study(setting, seed, draws) for seed in seeds)
+    return total(study(setting, seed, draws) for seed in seeds)
+
+
+def total(parts: Iterable[Counts]) -> Counts:
+    """The counts of all parts."""
+    first, *others = parts
     return sum(others, start=first)
+
+
+@dataclass(frozen=True)
+class Log:
+    """Counts of blocks of studies, a line of JSON each; without a file, nothing is kept."""
+
+    path: Path | None
+
+    def read(self) -> dict[str, Counts]:
+        """Counts by what they are of, of those lines that were written whole."""
+        if self.path is None or not self.path.exists():
+            return {}
+        lines = self.path.read_text().splitlines(keepends=True)
+        rows = (json.loads(line) for line in lines if line.endswith("\n"))
+        return {row["of"]: Counts(**row["counts"]) for row in rows}
+
+    def add(self, name: str, counts: Counts) -> None:
+        """Append the counts of a block."""
+        if self.path is not None:
+            with self.path.open("a") as file:
+                file.write(json.dumps({"of": name, "counts": vars(counts)}) + "\n")
 
 
 def settings() -> Iterator[Setting]:
@@ -158,8 +189,11 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=2000)
     parser.add_argument("--draws", type=int, default=2000)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--log", type=Path, help="file of counts, to go on from")
     arguments = parser.parse_args()
     begun = time.perf_counter()
+    log = Log(arguments.log)
+    known = log.read()
     print(
         "| patients | cases each | methods | failures "
         "| difference | percentile | BCa | mean | percentile | BCa "
@@ -168,18 +202,18 @@ def main() -> None:
     print("|---" * 12 + "|")
     with ProcessPoolExecutor(arguments.workers) as pool:
         for setting in settings():
-            step = -(-arguments.studies // arguments.workers)
-            parts = [
-                pool.submit(
-                    studies,
-                    setting,
-                    range(start, min(start + step, arguments.studies)),
-                    arguments.draws,
-                )
-                for start in range(0, arguments.studies, step)
-            ]
-            first, *others = (part.result() for part in parts)
-            print(row(setting, sum(others, start=first)), flush=True)
+            starts = range(0, arguments.studies, BLOCK)
+            blocks = [range(start, min(start + BLOCK, arguments.studies)) for start in starts]
+            names = {f"{setting}, {block}, {arguments.draws} draws": block for block in blocks}
+            waiting = {
+                pool.submit(studies, setting, block, arguments.draws): name
+                for name, block in names.items()
+                if name not in known
+            }
+            for future in as_completed(waiting):
+                known[waiting[future]] = future.result()
+                log.add(waiting[future], future.result())
+            print(row(setting, total(known[name] for name in names)), flush=True)
     error = 196 * sqrt(LEVEL * (1 - LEVEL) / arguments.studies)
     print(
         f"\n{arguments.studies} studies per row, {arguments.draws} draws each; a share of 95% is "

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from resenc_plans.inference.folder import ARGUMENTS_JSON
 from resenc_plans.preprocessing.store.manifest import MANIFEST
 from resenc_plans.runs.checkpoint import OWN_KEY
+from resenc_plans.runs.prediction_record import ARGUMENTS_JSON
 from resenc_plans.runs.run_cost import COST_JSON
 from resenc_plans.runs.run_folder import METRICS, PROGRESS_PNG, TRAINING_LOG
 

@@ -2,14 +2,17 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from resenc_plans.errors import EvaluationError, FileError, UsageError
+from resenc_plans.runs.run_cost import save_cost
 from resenc_plans.study.compare import compare
 from resenc_plans.study.comparison import Comparison
+from tests.runs.test_run_cost import TWO
 from tests.study.made_results import dice_like, write_summary
 
 
@@ -186,3 +189,58 @@ def test_an_error_says_what_could_still_be_compared(three: list[Path], tmp_path:
     (other / "summary.json").write_text('{"metric_per_case": [')
     with pytest.raises(FileError, match=r"truncated[^$]*nowhere: no such[^$]*without: .*/bad, "):
         compare(*three, other, tmp_path / "nowhere")
+
+
+def test_the_budget_of_a_method_is_that_of_its_training_on_the_dataset(tmp_path: Path) -> None:
+    paths = []
+    for dataset, hours in (("Dataset001_A", 2), ("Dataset002_B", 50)):
+        for name in ("m", "l"):
+            model = tmp_path / dataset / f"nnUNetTrainer__{name}__3d"
+            write_summary(
+                model / "fold_0" / "validation", dice_like(12, shift=0.01 * (name == "m"))
+            )
+            (model / "plans.json").write_text("{}")
+            cost = replace(TWO, begun=0.0, ended=hours * 3600.0)
+            save_cost(model / "fold_0" / "cost.json", [cost])
+            paths.append(model)
+    first, second = compare(*paths, draws=100).datasets
+    assert [first.budgets["m"].hours, second.budgets["m"].hours] == [2, 50]
+
+
+def test_datasets_are_drawn_independently(tmp_path: Path) -> None:
+    """Two datasets with the same scores have other draws, or mean ranks would vary too much."""
+    paths = [
+        write_summary(tmp_path / dataset / name, dice_like(12, shift=shift))
+        for dataset in ("Dataset001_A", "Dataset002_B")
+        for name, shift in (("m", 0.0), ("l", 0.001))
+    ]
+    first, second = compare(*paths, draws=200).datasets
+    one, other = (dataset.metrics[0].of_label()[0] for dataset in (first, second))
+    assert one.mean == other.mean
+    assert one.interval != other.interval
+
+
+def test_the_metric_that_a_method_lacks_is_named_with_those_that_all_have(
+    three: list[Path],
+) -> None:
+    figures = {"case_0.nii.gz": {"1": {"NSD": 0.5}, "2": {"NSD": 0.5}}}
+    document = {"tolerance_mm": 1.0, "metric_per_case": figures}
+    (three[0] / "metrics.json").write_text(json.dumps(document))
+    with pytest.raises(
+        EvaluationError, match=r"NSD: not every .* good, same lack it\. .* All have Dice, IoU\."
+    ):
+        compare(*three, metrics=["Dice", "NSD"])
+
+
+def test_infinite_distances_are_not_defined(tmp_path: Path) -> None:
+    """Some programs write infinity where one surface is missing; a mean of it says nothing."""
+    paths = [write_summary(tmp_path / name, dice_like(12)) for name in ("near", "far")]
+    for path, distance in zip(paths, (1.0, 5.0), strict=True):
+        rows = {label: {"HD95": distance} for label in "12"}
+        figures = {f"case_{case}.nii.gz": rows for case in range(12)}
+        figures["case_3.nii.gz"] = {**rows, "1": {"HD95": math.inf}}
+        document = {"tolerance_mm": 1.0, "metric_per_case": figures}
+        (path / "metrics.json").write_text(json.dumps(document))
+    [dataset] = compare(*paths, draws=200, metrics=["HD95"]).datasets
+    assert [score.cases for score in dataset.metrics[0].of_label("1")] == [11, 11]
+    assert [score.mean for score in dataset.metrics[0].of_label("1")] == [1, 5]

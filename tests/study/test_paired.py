@@ -61,3 +61,25 @@ def test_intervals_hold_the_truth_and_tests_are_seldom_wrong(patients: int, case
     assert counts.expanded >= 42
     assert counts.mean_expanded >= 42
     assert counts.wrong <= 8
+
+
+def scored(first: list[float], second: list[float]) -> PairedComparison:
+    """Of patients with two cases each."""
+    values = np.array([first, second])[:, :, None]
+    names = tuple(map(str, range(len(first))))
+    scores = Scores(KNOWN_METRICS["Dice"], ("a", "b"), names, (1,), values)
+    patients = [number // 2 for number in range(len(first))]
+    return PairedComparison(scores, Clusters.of(patients), ComparisonSettings(draws=100))
+
+
+def test_a_difference_of_just_the_tie_is_a_tie() -> None:
+    """0.86 - 0.85 is a little more than 0.01 in binary."""
+    [pair] = scored([0.86, 0.85, 0.87, 0.5], [0.85, 0.86, 0.85, 0.5]).result().pairs_of()
+    assert (pair.wins, pair.ties, pair.losses) == (1, 3, 0)
+
+
+def test_patients_whose_differences_cancel_are_not_told_apart_by_rounding() -> None:
+    first, second = [0.9, 0.3, 0.9, 0.3], [0.8, 0.4, 0.8, 0.4]
+    assert 0 < abs((0.9 - 0.8) + (0.3 - 0.4)) < 1e-15
+    [pair] = scored(first, second).result().pairs_of()
+    assert np.isnan(pair.p)

@@ -37,3 +37,33 @@ def test_a_file_of_another_form_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
     with pytest.raises(FileError, match="columns case and patient"):
         patients_of(CASES, tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.csv", "case,patient\nann_1,ann\nann_2\nbob_1,bob\n"),
+        ("x.csv", "case,patient\nann_1,ann\nann_2, \nbob_1,bob\n"),
+        ("x.json", '{"ann_1": "ann", "ann_2": null, "bob_1": "bob"}'),
+        ("x.json", '{"ann_1": "ann", "ann_2": ["bob"], "bob_1": "bob"}'),
+    ],
+)
+def test_a_case_without_the_name_of_a_patient_is_of_no_patient(
+    name: str, text: str, tmp_path: Path
+) -> None:
+    """Else all such cases would count as one."""
+    (tmp_path / name).write_text(text)
+    with pytest.raises(FileError, match=f"{name}: names no patient for ann_2"):
+        patients_of(CASES, tmp_path / name)
+
+
+def test_a_case_of_two_patients_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("case,patient\nann_1,ann\nann_2,ann\nbob_1,bob\nann_2,bob\n")
+    with pytest.raises(FileError, match="names two patients for ann_2: ann and bob"):
+        patients_of(CASES, tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("pattern", ["x*", "(ann)|bob"])
+def test_a_pattern_that_matches_nothing_of_a_case_names_no_patient(pattern: str) -> None:
+    with pytest.raises(UsageError, match="as a pattern it names no patient for"):
+        patients_of(CASES, pattern)

@@ -1,11 +1,14 @@
 """Reading results: which files count, and what they are called."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from resenc_plans.errors import EvaluationError, FileError
+from resenc_plans.runs.folds import FoldCases
+from resenc_plans.runs.model_folder import ModelFolder
 from resenc_plans.study.results import MethodResult, Source, read_results
 from tests.evaluation.label_folders import write_dataset_json, write_labels
 from tests.study.made_results import dice_like, write_summary
@@ -100,3 +103,48 @@ def test_a_truncated_summary_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(FileError, match="was it truncated"):
         read(tmp_path / "x")
+
+
+def test_a_fold_is_that_of_its_model(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "D" / ARGUMENT, FOLDS)
+    run = model / "fold_1"
+    for path in (run, run / "validation", run / "validation" / "summary.json"):
+        [result] = read(path)
+        assert result.model == ModelFolder(model)
+        assert (result.folds, result.unfinished) == (("1",), ())
+
+
+def test_the_fold_of_all_cases_is_read_only_where_there_is_no_other(tmp_path: Path) -> None:
+    both = {"a": [0.9, 0.8], "b": [0.7, 0.6]}
+    [result] = read(write_model(tmp_path / ARGUMENT, {**FOLDS, "all": both}))
+    assert result.folds == ("0", "1")
+    [result] = read(write_model(tmp_path / "x" / ARGUMENT, {"all": both}))
+    assert result.folds == ("all",)
+    assert result.trained_on == ("a", "b")
+
+
+def test_cases_that_a_model_was_trained_on_are_known_from_its_folds(tmp_path: Path) -> None:
+    model = write_model(tmp_path / ARGUMENT, FOLDS)
+    FoldCases(train=("b", "c"), val=("a",)).save(model / "fold_0")
+    FoldCases(train=("a", "b"), val=("b",)).save(model / "fold_1")
+    [result] = read(model)
+    assert result.trained_on == ("b",)
+    test_set = write_summary(model / "fold_0" / "test", {"a": [0.5, 0.5], "c": [0.5, 0.5]})
+    [result] = read(test_set)
+    assert result.trained_on == ("c",)
+
+
+def test_cases_that_a_model_was_trained_on_are_known_from_the_record_of_predictions(
+    tmp_path: Path,
+) -> None:
+    model = write_model(tmp_path / ARGUMENT, FOLDS)
+    for fold, train in enumerate(("bc", "ad")):
+        FoldCases(train=tuple(train), val=("x",)).save(model / f"fold_{fold}")
+    predictions = write_summary(tmp_path / "test", {case: [0.5, 0.5] for case in "ace"})
+    record = {"checkpoints": [f"{model}/fold_{fold}/checkpoint_final.pth" for fold in (0, 1, 2)]}
+    (predictions / "predict_from_raw_data_args.json").write_text(json.dumps(record))
+    [result] = read(predictions)
+    assert result.trained_on == ("a", "c")
+    for other in ("[]", '{"checkpoints": 3}', '{"checkpoints": [null, ""]}', "{"):
+        (predictions / "predict_from_raw_data_args.json").write_text(other)
+        assert read(predictions)[0].trained_on == ()

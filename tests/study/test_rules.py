@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from resenc_plans.runs.folds import FoldCases
 from resenc_plans.study.compare import compare
 from resenc_plans.study.rules import RULES
 from tests.evaluation.label_folders import write_dataset_json, write_labels
@@ -73,6 +74,28 @@ def an_unfinished_fold(folder: Path) -> tuple[Path, Path]:
     return first, model
 
 
+def trained_on(folder: Path) -> tuple[Path, Path]:
+    first, second = alike(folder)
+    run = folder / "nnUNetTrainer__P__3d" / "fold_0"
+    run.mkdir(parents=True)
+    FoldCases(train=("case_3", "case_90"), val=("case_91",)).save(run)
+    record = {"checkpoints": [str(run / "checkpoint_final.pth")]}
+    (second / "predict_from_raw_data_args.json").write_text(json.dumps(record))
+    return first, second
+
+
+def other_tolerances(folder: Path) -> tuple[Path, Path]:
+    paths = alike(folder)
+    for path, tolerance in zip(paths, (1.0, 2.0), strict=True):
+        figures = {
+            f"case_{case}.nii.gz": {label: {"NSD": tolerance / 2 - case / 100} for label in "12"}
+            for case in range(40)
+        }
+        document = {"tolerance_mm": tolerance, "metric_per_case": figures}
+        (path / "metrics.json").write_text(json.dumps(document))
+    return paths
+
+
 def an_undefined_score(folder: Path) -> tuple[Path, Path]:
     scores, better = SCORES.copy(), BETTER.copy()
     scores[0, 0] = better[0, 0] = np.nan
@@ -103,6 +126,8 @@ BREAKS: dict[str, tuple[Callable[[Path], tuple[Path, Path]], dict[str, str], str
     "C004": (other_references, {}, "the references differ in 40 cases: case_0"),
     "C005": (the_same_twice, {}, "a and b: have the same score in every case"),
     "C006": (an_unfinished_fold, {}, "fold 1 is not finished, so its cases are left out"),
+    "C008": (trained_on, {}, "b: was trained on 1 of the 40 cases: case_3"),
+    "C009": (other_tolerances, {}, "a and b: NSD has a tolerance of 1 mm in one and 2 mm in the"),
     "C101": (an_undefined_score, {}, "Dice of label 1: 1 cases are left out"),
     "C102": (few_cases, {}, "29 cases: the intervals of so few may be too narrow"),
     "C103": (a_small_difference, {}, "a and b: differ by"),
@@ -161,3 +186,17 @@ def test_a_segmentation_that_cannot_be_evaluated_is_named(tmp_path: Path) -> Non
     [finding] = [one for one in dataset.findings if one.rule == "C007"]
     assert finding.message.startswith("b: 1 segmentations could not be evaluated, such as case_1")
     assert dataset.cases == ("case_0", "case_2")
+
+
+def test_the_runs_of_models_are_compared_whatever_is_named_first(tmp_path: Path) -> None:
+    paths = [write_summary(tmp_path / "test", SCORES)]
+    for name, epochs in (("A", 5), ("B", 9)):
+        run = tmp_path / f"nnUNetTrainer__{name}__3d" / "fold_0"
+        write_summary(run / "validation", SCORES if name == "A" else BETTER)
+        debug = {"num_epochs": str(epochs), "num_iterations_per_epoch": "250"}
+        (run / "debug.json").write_text(json.dumps(debug))
+        (run.parent / "plans.json").write_text('{"configurations": {}}')
+        paths.append(run)
+    [dataset] = compare(*paths, draws=100).datasets
+    [finding] = [one for one in dataset.findings if one.rule == "R001"]
+    assert "epochs and iterations: 5 x 250 and 9 x 250" in finding.message

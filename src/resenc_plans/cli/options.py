@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 import typer
 
@@ -24,6 +24,11 @@ class ReviewFormat(StrEnum):
     TABLE = "table"
     JSON = "json"
     SARIF = "sarif"
+
+
+def reference_option(help: str) -> Any:
+    """The option that names the folder of references; `help` says what for."""
+    return typer.Option("-r", "--reference", metavar="REFERENCES", help=help, show_default=False)
 
 
 DatasetOption = Annotated[
@@ -78,13 +83,9 @@ AllowImportOption = Annotated[
 ]
 ReferencesOption = Annotated[
     Path | None,
-    typer.Option(
-        "-r",
-        "--reference",
-        metavar="REFERENCES",
-        help="Folder of references. Default: labelsTr of the dataset, or gt_segmentations "
-        "of its preprocessed folder.",
-        show_default=False,
+    reference_option(
+        "Folder of references. Default: labelsTr of the dataset, or gt_segmentations "
+        "of its preprocessed folder."
     ),
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="A table for people, or JSON.")]

@@ -24,6 +24,8 @@ MAX_WORD_LENGTH = 24
 """Longer words in a table, paths mostly, may be broken."""
 
 
+SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
+"""Of findings, by `resenc_plans.datasets.finding.Severity`."""
 _COST_STYLES = {"nothing": "green", "train again": "yellow", "preprocess again": "red"}
 
 

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -13,14 +14,15 @@ from resenc_plans.datasets.bounding_box import nonzero_box
 from resenc_plans.datasets.labels import Region
 from resenc_plans.errors import FileError, UsageError
 from resenc_plans.evaluation.known_metrics import find_metrics
+from resenc_plans.evaluation.pairs import measure_pairs, without_ignored
 from resenc_plans.evaluation.summary import region_of_key
 from resenc_plans.evaluation.surface import (
     SURFACE_METRICS,
     check_surface_options,
     measure_surfaces,
 )
-from resenc_plans.evaluation.task import EvaluationTask, prediction_names, read_pair
-from resenc_plans.execution.cases import CaseProblem, each_case
+from resenc_plans.evaluation.task import EvaluationTask
+from resenc_plans.execution.cases import CaseProblem
 from resenc_plans.files import read_json, write_json
 
 METRICS_JSON = "metrics.json"
@@ -144,24 +146,8 @@ def measure_chosen(
     EvaluationError
         A folder does not exist, or there is nothing to measure.
     """
-
-    def measure(name: str) -> dict[Region, dict[str, float]]:
-        paths = [os.path.join(folder, name) for folder in (predictions, references)]  # noqa: PTH118
-        prediction, reference = read_pair(paths[0], paths[1], task.reader)
-        figures = measure_case(
-            prediction.array[0], reference.array[0], reference.spacing, task.regions,
-            names=names, tolerance=tolerance, ignore_label=task.ignore_label,
-        )  # fmt: skip
-        return dict(zip(task.regions, figures, strict=True))
-
-    files = prediction_names(predictions, task.file_ending)
-    results = each_case(measure, files, workers=1, on_case=on_case)
-    cases = {
-        name: result
-        for name, result in zip(files, results, strict=True)
-        if not isinstance(result, CaseProblem)
-    }
-    problems = tuple(result for result in results if isinstance(result, CaseProblem))
+    measure = partial(measure_case, names=names, tolerance=tolerance)
+    cases, problems = measure_pairs(predictions, references, task, measure, on_case=on_case)
     return ChosenMetrics(tuple(names), tolerance, cases, problems)
 
 
@@ -176,9 +162,7 @@ def measure_case(
     ignore_label: int | None = None,
 ) -> list[dict[str, float]]:
     """Metrics by name of two label maps `(z, y, x)`; one dictionary per region, in their order."""
-    if ignore_label is not None:
-        ignored = reference == ignore_label
-        prediction, reference = (np.where(ignored, 0, a) for a in (prediction, reference))
+    prediction, reference = without_ignored(prediction, reference, ignore_label)
     surfaces: list[dict[str, float]] = [{} for _ in regions]
     if {*SURFACE_METRICS}.intersection(names):
         measured = measure_surfaces(prediction, reference, spacing, regions, tolerance=tolerance)

@@ -9,6 +9,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 from resenc_plans.datasets.bounding_box import nonzero_box
 from resenc_plans.datasets.labels import Region
 from resenc_plans.errors import EvaluationError, UsageError
-from resenc_plans.evaluation.task import EvaluationTask, prediction_names, read_pair
-from resenc_plans.execution.cases import CaseProblem, each_case
+from resenc_plans.evaluation.pairs import measure_pairs, without_ignored
+from resenc_plans.evaluation.task import EvaluationTask
+from resenc_plans.execution.cases import CaseProblem
 from resenc_plans.files import write_json
 
 SURFACE_METRICS = ("HD95", "ASSD", "NSD")
@@ -121,9 +123,7 @@ def measure_surfaces(
     EvaluationError
         MONAI is not installed.
     """
-    if ignore_label is not None:
-        ignored = reference == ignore_label
-        prediction, reference = (np.where(ignored, 0, a) for a in (prediction, reference))
+    prediction, reference = without_ignored(prediction, reference, ignore_label)
     return tuple(
         _compare(_mask(prediction, region), _mask(reference, region), spacing, tolerance)
         for region in regions
@@ -159,26 +159,9 @@ def measure_folder(
         MONAI is not installed, a folder does not exist, or there is nothing to measure.
     """
     check_surface_options(tolerance)
-
-    def measure(name: str) -> dict[Region, SurfaceMetrics]:
-        paths = [os.path.join(folder, name) for folder in (predictions, references)]  # noqa: PTH118
-        prediction, reference = read_pair(paths[0], paths[1], task.reader)
-        metrics = measure_surfaces(
-            prediction.array[0], reference.array[0], reference.spacing, task.regions,
-            tolerance=tolerance, ignore_label=task.ignore_label,
-        )  # fmt: skip
-        return dict(zip(task.regions, metrics, strict=True))
-
-    names = prediction_names(predictions, task.file_ending)
-    results = each_case(measure, names, workers=1, on_case=on_case)
-    cases: dict[str, dict[Region, SurfaceMetrics]] = {}
-    problems = []
-    for name, result in zip(names, results, strict=True):
-        if isinstance(result, CaseProblem):
-            problems.append(result)
-        else:
-            cases[name] = result
-    return SurfaceSummary(tolerance, cases, tuple(problems))
+    measure = partial(measure_surfaces, tolerance=tolerance)
+    cases, problems = measure_pairs(predictions, references, task, measure, on_case=on_case)
+    return SurfaceSummary(tolerance, cases, problems)
 
 
 def check_surface_options(tolerance: float) -> None:

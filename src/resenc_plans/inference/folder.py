@@ -36,9 +36,8 @@ from resenc_plans.inference.input_cases import (
 from resenc_plans.inference.predictor import DEFAULT_SETTINGS, Predictor
 from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.reprs import card, listed
+from resenc_plans.runs.prediction_record import save_prediction_record
 from resenc_plans.runs.trained_model import Fold
-
-ARGUMENTS_JSON = "predict_from_raw_data_args.json"
 
 Preprocessed = tuple[npt.NDArray[np.float32], dict[str, Any]]
 Predicted = tuple[npt.NDArray[Any], dict[str, Any]]
@@ -266,8 +265,8 @@ def _write_run_files(
     make_folder(target)
     write_json(target / PLANS_JSON, predictor.model.plan.to_dict())
     write_json(target / DATASET_JSON, predictor.model.dataset.to_dict())
-    write_json(
-        target / ARGUMENTS_JSON,
+    save_prediction_record(
+        target,
         {
             "list_of_lists_or_source_folder": str(source),
             "output_folder_or_list_of_truncated_output_files": str(target),
@@ -277,4 +276,5 @@ def _write_run_files(
             "num_parts": part[1],
             "part_id": part[0] - 1,
         },
+        predictor.model.weights,
     )

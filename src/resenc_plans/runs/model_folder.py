@@ -128,6 +128,19 @@ def _checked_name(name: str) -> str:
     return part_of_path(name, "`name=`")
 
 
+def run_of(path: Path) -> RunFolder | None:
+    """The fold whose folder a path is, or lies in; None where it lies in none.
+
+    >>> run_of(Path("/A__B__C/fold_1/validation/summary.json"))
+    RunFolder(model=PosixPath('/A__B__C'), fold='1')
+    """
+    path = path.absolute()
+    for one in (path, *path.parents):
+        if one.name.startswith(_FOLD) and one.parent.name.count("__") == 2:
+            return RunFolder(one.parent, one.name.removeprefix(_FOLD))
+    return None
+
+
 def is_model_folder(path: Path) -> bool:
     """Whether a folder has a model's name, or a model.json with one, and plans."""
     is_named = _is_identifier(path.name) or (path / MODEL_JSON).is_file()

@@ -58,23 +58,31 @@ class Budget:
 
 
 def find_budgets(results: Sequence[MethodResult], given: Mapping[str, Budget]) -> dict[str, Budget]:
-    """The budgets of methods: those that are given, and those that their folds recorded.
+    """The budgets of a dataset's methods: those that are given, else those of their folds.
+
+    Raises
+    ------
+    FileError
+        A cost.json is damaged.
+    """
+    budgets = {one.name: given.get(one.name) or _recorded(one) for one in results}
+    return {name: budget for name, budget in budgets.items() if budget is not None}
+
+
+def refuse_unknown(results: Sequence[MethodResult], given: Mapping[str, Budget]) -> None:
+    """Make sure that budgets are given of methods that there are.
 
     Raises
     ------
     UsageError
-        A budget is given of a method that does not exist.
-    FileError
-        A cost.json is damaged.
+        One is not.
     """
-    names = [result.name for result in results]
+    names = list(dict.fromkeys(result.name for result in results))
     unknown = [name for name in given if name not in names]
     if unknown:
         raise UsageError(
             f"`budgets=` {shown(unknown[0])}: no method has this name. There is: {listed(names)}."
         )
-    budgets = {result.name: _recorded(result) for result in results} | {**given}
-    return {name: budget for name, budget in budgets.items() if budget is not None}
 
 
 def nearest_preset(budget: Budget) -> BudgetMatch:

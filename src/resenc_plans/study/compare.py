@@ -10,7 +10,7 @@ import numpy as np
 from resenc_plans.errors import EvaluationError, UsageError
 from resenc_plans.evaluation.known_metrics import KNOWN_METRICS, Metric, find_metrics
 from resenc_plans.reprs import listed
-from resenc_plans.study.budgets import Budget, find_budgets
+from resenc_plans.study.budgets import Budget, find_budgets, refuse_unknown
 from resenc_plans.study.comparison import (
     Comparison,
     ComparisonSettings,
@@ -27,6 +27,7 @@ from resenc_plans.study.scores import (
     Undefined,
     available_metrics,
     collect_scores,
+    without_metric,
 )
 from resenc_plans.study.statistics.clusters import Clusters, Floats
 from resenc_plans.study.statistics.ranks import mean_ranks, mid_ranks
@@ -131,9 +132,9 @@ def compare(
     everything = read_results(sources, references=references, folds=[*map(str, folds)])
     _refuse_twice(sources, everything)
     given = {name: Budget.parse(text) for name, text in (budgets or {}).items()}
-    known = find_budgets(everything, given)
+    refuse_unknown(everything, given)
     comparison = compare_results(
-        everything, settings, metrics=chosen, patients=lambda _: patients, budgets=lambda _: known
+        everything, settings, metrics=chosen, patients=lambda _: patients, budgets=lambda _: given
     )
     if output is None:
         return comparison
@@ -159,8 +160,10 @@ def compare_results(
         How to compare.
     metrics
         By default all that every result has.
-    patients, budgets
+    patients
         By the name of a dataset, as for `compare`.
+    budgets
+        By the name of a dataset, those of its methods; by default what their folds recorded.
 
     Raises
     ------
@@ -172,10 +175,10 @@ def compare_results(
             of_dataset,
             metrics,
             patients(of_dataset[0].dataset),
-            settings,
+            replace(settings, seed=settings.seed + number),
             budgets(of_dataset[0].dataset),
         )
-        for of_dataset in _by_dataset(results)
+        for number, of_dataset in enumerate(_by_dataset(results))
     ]
     datasets = tuple(dataset for dataset, _ in parts)
     draws = [draws for _, draws in parts]
@@ -243,16 +246,13 @@ def _compare_dataset(
     chosen: Sequence[Metric],
     patients: Patients,
     settings: ComparisonSettings,
-    budgets: Mapping[str, Budget],
+    given: Mapping[str, Budget],
 ) -> tuple[DatasetComparison, dict[str, Floats]]:
-    """The comparison, and by metric the draws of the methods' means."""
+    """The comparison, and by metric the draws of the methods' means. `given` are budgets."""
     metrics = available_metrics(results, chosen or tuple(KNOWN_METRICS.values()))
     lacking = [metric.key for metric in chosen if metric not in metrics]
     if lacking or not metrics:
-        raise EvaluationError(
-            f"{listed(lacking) or 'Dice'}: not every result has this metric. Compute it: "
-            f"`evaluate` with `metrics=`."
-        )
+        raise EvaluationError(_why_no_metric(results, lacking))
     paired = []
     clusters = None
     for metric in metrics:
@@ -266,17 +266,31 @@ def _compare_dataset(
     assert clusters is not None, "there is at least one metric"
     compared = tuple(one.result() for one in paired)
     count = None if patients is None else clusters.size
-    of_methods = {one.name: budgets[one.name] for one in results if one.name in budgets}
+    budgets = find_budgets(results, given)
     comparison = DatasetComparison(
         dataset=results[0].dataset,
         results=results,
         patients=count,
         metrics=compared,
-        budgets=of_methods,
-        findings=find_all(Compared(results, compared, count, of_methods, 1 - settings.level)),
+        budgets=budgets,
+        findings=find_all(Compared(results, compared, count, budgets, 1 - settings.level)),
     )
     draws = {metric.key: one.draws for metric, one in zip(metrics, paired, strict=True)}
     return comparison, draws
+
+
+def _why_no_metric(results: Sequence[MethodResult], lacking: Sequence[str]) -> str:
+    """Who lacks the metrics that are wanted, and what all have."""
+    everything = tuple(KNOWN_METRICS.values())
+    shared = listed(metric.key for metric in available_metrics(results, everything))
+    parts = [
+        f"{key}: not every result has this metric: {listed(names)} "
+        f"{'lack' if names[1:] else 'lacks'} it."
+        for key in lacking
+        if (names := without_metric(results, KNOWN_METRICS[key]))
+    ]
+    remedy = "Compute it: `evaluate` with `metrics=`."
+    return " ".join([*parts, remedy, f"All have {shared}." if shared else "They share no metric."])
 
 
 def _mean_ranks(

@@ -21,6 +21,7 @@ from resenc_plans.study.statistics.bootstrap import (
     bootstrap_means,
     expanded_intervals,
     percentile_intervals,
+    rounded,
 )
 from resenc_plans.study.statistics.clusters import Clusters, Floats
 from resenc_plans.study.statistics.detectable import detectable_difference
@@ -85,10 +86,10 @@ class PairedComparison:
             differences = self._means.differences(first, second)
             expanded, percentile, bca = _intervals(differences, level)
             of_cases = [
-                self._columns[one, :, position] - self._columns[other, :, position]
+                rounded(self._columns[one, :, position] - self._columns[other, :, position])
                 for one, other in self._pairs
             ]
-            p_values = [signed_rank_p(self._clusters.means(values)) for values in of_cases]
+            p_values = [signed_rank_p(rounded(self._clusters.means(one))) for one in of_cases]
             adjusted = holm(p_values)
             for number, (one, other) in enumerate(self._pairs):
                 yield self._pair(

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from resenc_plans.errors import FileError, UsageError
 from resenc_plans.files import open_regular, read_json
@@ -57,11 +58,12 @@ def _matched(cases: Sequence[str], pattern: str) -> dict[str, str]:
             f"`patients=` {pattern}: neither a file nor a regular expression ({error})."
         ) from None
     matches = {case: expression.search(case) for case in cases}
-    return {
+    names = {
         case: match[1] if expression.groups else match[0]
         for case, match in matches.items()
         if match is not None
     }
+    return {case: name for case, name in names.items() if name}
 
 
 def _read(path: Path) -> dict[str, str]:
@@ -69,7 +71,7 @@ def _read(path: Path) -> dict[str, str]:
         document = read_json(path)
         if not isinstance(document, dict):
             raise FileError(f"{path}: is not a JSON object of patients by case.")
-        return {case: str(patient) for case, patient in document.items()}
+        return _distinct(path, list(document.items()))
     with open_regular(path) as stream:
         try:
             lines = stream.read().decode("utf-8-sig").splitlines()
@@ -78,4 +80,16 @@ def _read(path: Path) -> dict[str, str]:
     rows = list(csv.DictReader(lines))
     if not rows or not {"case", "patient"} <= rows[0].keys():
         raise FileError(f"{path}: a CSV file with the columns case and patient is needed.")
-    return {row["case"]: row["patient"] for row in rows}
+    return _distinct(path, [(row["case"], row["patient"]) for row in rows])
+
+
+def _distinct(path: Path, rows: Sequence[tuple[str, Any]]) -> dict[str, str]:
+    """The patient by case, where each row names one, and no case has two."""
+    by_case: dict[str, str] = {}
+    for case, patient in rows:
+        name = str(patient).strip() if isinstance(patient, str | int) else ""
+        if not name:
+            raise FileError(f"{path}: names no patient for {case}.")
+        if by_case.setdefault(case, name) != name:
+            raise FileError(f"{path}: names two patients for {case}: {by_case[case]} and {name}.")
+    return by_case

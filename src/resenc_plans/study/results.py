@@ -16,7 +16,9 @@ from resenc_plans.execution.cases import CaseProblem
 from resenc_plans.folders import DATASET_JSON, SUMMARY_JSON, VALIDATION, dataset_id
 from resenc_plans.reprs import listed
 from resenc_plans.runs.find_model import common_folds
-from resenc_plans.runs.model_folder import ModelFolder, is_model_folder
+from resenc_plans.runs.folds import ALL
+from resenc_plans.runs.model_folder import ModelFolder, is_model_folder, run_of
+from resenc_plans.study.trained_cases import cases_trained_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,10 @@ class MethodResult:
     """Segmentations that could not be evaluated, by file name."""
     trainings: int = 1
     """With other seeds, over which each case's score is the mean."""
+    trained_on: tuple[str, ...] = ()
+    """The cases that the model was trained on too, as far as its folds say."""
+    tolerances: tuple[float, ...] = ()
+    """Of the normalised surface Dice, in mm."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +166,8 @@ def _common_folds(models: Sequence[ModelFolder]) -> tuple[str, ...]:
 
 def _of_model(model: ModelFolder, folds: Sequence[str]) -> MethodResult:
     finished = _finished(model)
-    chosen = tuple(fold for fold in folds or finished if fold in finished)
+    numbered = tuple(fold for fold in finished if fold != ALL)
+    chosen = tuple(fold for fold in folds or numbered or finished if fold in finished)
     if not chosen:
         what = listed(f"fold {fold}" for fold in folds or model.folds()) or "no fold"
         raise EvaluationError(
@@ -168,14 +175,10 @@ def _of_model(model: ModelFolder, folds: Sequence[str]) -> MethodResult:
             f"{what}. Finish it (`train` with `--resume`), or omit this folder."
         )
     paths = tuple(model.run(fold).validation / SUMMARY_JSON for fold in chosen)
-    result = _of_summaries(model.folder, paths)
-    return MethodResult(
+    return replace(
+        _of_summaries(model.folder, paths),
         name=model.identifier,
         dataset=_dataset_name(model.folder) or model.folder.resolve().parent.name,
-        cases=result.cases,
-        labels=result.labels,
-        label_names=result.label_names,
-        sources=paths,
         model=model if is_model_folder(model.folder) else None,
         folds=chosen,
         unfinished=tuple(fold for fold in model.folds() if fold not in finished),
@@ -185,18 +188,25 @@ def _of_model(model: ModelFolder, folds: Sequence[str]) -> MethodResult:
 def _of_summaries(folder: Path, paths: Sequence[Path]) -> MethodResult:
     """The cases of one or several summary.json files; `folder` may have the dataset.json."""
     cases: dict[str, CaseMetrics] = {}
+    trained_on: list[str] = []
+    tolerances: set[float] = set()
     summaries = [Summary.load(path) for path in paths]
     for path, summary in zip(paths, summaries, strict=True):
-        further = _further_metrics(path)
+        further, used = _further_metrics(path)
+        tolerances |= used
         for case in summary.cases:
             if case.case in cases:
                 raise EvaluationError(f"{path}: case {case.case} occurs twice.")
             cases[case.case] = _with_metrics(case, further.get(case.name, {}))
+        trained_on += cases_trained_on(path.parent, [case.case for case in summary.cases])
     if not cases:
         raise EvaluationError(f"{paths[0]}: has no case.")
     labels = dict.fromkeys(region for summary in summaries for region in summary.regions)
     model = next((one for one in (folder, *folder.parents) if is_model_folder(one)), None)
     holder = folder if model is None else model
+    run = run_of(folder)
+    is_validation = run is not None and folder.absolute() == run.validation
+    own = run if is_validation and model is not None else None
     return MethodResult(
         name=holder.resolve().name if model is None else holder.name,
         dataset=_dataset_name(holder),
@@ -204,19 +214,33 @@ def _of_summaries(folder: Path, paths: Sequence[Path]) -> MethodResult:
         labels=tuple(region for region in labels if region != 0),
         label_names=_label_names(holder),
         sources=tuple(paths),
+        model=None if own is None else ModelFolder(own.model),
+        folds=() if own is None else (str(own.fold),),
+        trained_on=tuple(sorted(trained_on)),
+        tolerances=tuple(sorted(tolerances)),
     )
 
 
-def _further_metrics(summary: Path) -> Mapping[str, Mapping[Region, Mapping[str, float]]]:
-    """The metrics of surface.json and metrics.json beside a summary.json, by file name."""
+def _further_metrics(
+    summary: Path,
+) -> tuple[Mapping[str, Mapping[Region, Mapping[str, float]]], set[float]]:
+    """The metrics of surface.json and metrics.json beside a summary.json, by file name.
+
+    And the tolerances of the normalised surface Dice; that of metrics.json counts where both have
+    it.
+    """
     cases: dict[str, dict[Region, Mapping[str, float]]] = {}
+    tolerances: set[float] = set()
     for path in (summary.with_name(SURFACE_JSON), summary.with_name(METRICS_JSON)):
         if path.is_file():
-            for case, by_region in ChosenMetrics.load(path).cases.items():
+            chosen = ChosenMetrics.load(path)
+            if "NSD" in chosen.names:
+                tolerances = {chosen.tolerance}
+            for case, by_region in chosen.cases.items():
                 for region, figures in by_region.items():
                     known = cases.setdefault(case, {})
                     known[region] = {**known.get(region, {}), **figures}
-    return cases
+    return cases, tolerances
 
 
 def _with_metrics(case: CaseMetrics, further: Mapping[Region, Mapping[str, float]]) -> CaseMetrics:
@@ -245,6 +269,7 @@ def _evaluated(path: Path, references: str | os.PathLike[str]) -> MethodResult:
         label_names=task.label_names,
         sources=(path,),
         problems=evaluation.problems,
+        trained_on=tuple(cases_trained_on(path, [case.case for case in evaluation.summary.cases])),
     )
 
 

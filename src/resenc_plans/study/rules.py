@@ -17,6 +17,10 @@ MIN_PATIENTS = 30
 """Below, intervals of bootstraps are too narrow; docs/compare.md has the figures."""
 
 
+_SAID_OF_EACH = ("R013",)
+"""Rules of runs that C008 has for each method, models or not."""
+
+
 @dataclass(frozen=True)
 class Compared:
     """What the rules look at: the results, and what their comparison gave."""
@@ -52,15 +56,15 @@ def find_all(compared: Compared) -> tuple[Finding, ...]:
 
 def _of_runs(results: Sequence[MethodResult]) -> Iterator[Finding]:
     """How the runs of trained models differ, by `resenc_plans.runs.comparability`."""
-    models: list[ModelFolder] = [one.model for one in results if one.model is not None]
-    names = {one.model: one.name for one in results if one.model is not None}
-    folds = [
-        fold for fold in results[0].folds if all(fold in one.folds for one in results if one.model)
-    ]
+    of_models = [one for one in results if one.model is not None]
+    models: list[ModelFolder] = [one.model for one in of_models if one.model is not None]
+    names = {one.model: one.name for one in of_models}
+    shared = [fold for one in of_models[:1] for fold in one.folds]
+    folds = [fold for fold in shared if all(fold in one.folds for one in of_models)]
     for comparison in compare_all_runs(models, folds) if len(names) > 1 and folds else ():
         pair = f"{names[comparison.first]} and {names[comparison.second]}"
         for one in comparison.differences:
-            if one.is_known:
+            if one.is_known and one.rule not in _SAID_OF_EACH:
                 yield Finding(one.rule, one.severity, f"{pair}: {one.message}")
         if comparison.unknown:
             subjects = listed(dict.fromkeys(one.subject for one in comparison.unknown), 20)
@@ -139,6 +143,29 @@ def _not_evaluated(compared: Compared) -> Iterator[str]:
             yield (
                 f"{one.name}: {len(one.problems)} segmentations could not be evaluated, such as "
                 f"{first.case}: {first.reason.rstrip('.')}"
+            )
+
+
+def _trained_on(compared: Compared) -> Iterator[str]:
+    for one in compared.results:
+        if one.trained_on:
+            yield (
+                f"{one.name}: was trained on {len(one.trained_on)} of the {len(one.cases)} cases: "
+                f"{listed(one.trained_on)}"
+            )
+
+
+def _tolerances(compared: Compared) -> Iterator[str]:
+    if all(metric.metric.key != "NSD" for metric in compared.metrics):
+        return
+    for first, second in combinations(compared.results, 2):
+        one, other = (
+            listed(f"{size:g} mm" for size in result.tolerances) for result in (first, second)
+        )
+        if one != other:
+            yield (
+                f"{first.name} and {second.name}: NSD has a tolerance of {one} in one and {other} "
+                "in the other"
             )
 
 
@@ -224,6 +251,8 @@ RULES: tuple[ResultRule, ...] = (
     ResultRule("C005", "error", "the same results twice", _same_twice),
     ResultRule("C006", "error", "unfinished folds", _unfinished),
     ResultRule("C007", "error", "segmentations that cannot be evaluated", _not_evaluated),
+    ResultRule("C008", "error", "cases trained on", _trained_on),
+    ResultRule("C009", "error", "tolerances of NSD", _tolerances),
     ResultRule("C101", "warning", "undefined scores", _undefined),
     ResultRule("C102", "warning", "few cases", _few_patients),
     ResultRule("C103", "warning", "too few cases for the difference", _too_few_for_difference),

@@ -27,7 +27,7 @@ class Scores:
     cases: tuple[str, ...]
     labels: tuple[Region, ...]
     measured: Floats
-    """`(methods, cases, labels)` as measured; NaN is no value."""
+    """`(methods, cases, labels)` as measured; NaN is no value, and infinite ones were none."""
 
     @property
     def _is_left_out(self) -> NDArray[np.bool_]:
@@ -112,7 +112,12 @@ def _without_one(results: Sequence[MethodResult]) -> str:
 
 def available_metrics(results: Sequence[MethodResult], known: Sequence[Metric]) -> list[Metric]:
     """Those of some metrics that every result has in one of its cases."""
-    return [metric for metric in known if all(_has(one, metric) for one in results)]
+    return [metric for metric in known if not without_metric(results, metric)]
+
+
+def without_metric(results: Sequence[MethodResult], metric: Metric) -> tuple[str, ...]:
+    """The names of the results that have it in no case."""
+    return tuple(one.name for one in results if not _has(one, metric))
 
 
 def _has(result: MethodResult, metric: Metric) -> bool:
@@ -162,4 +167,5 @@ def collect_scores(
                 if value is not None:
                     is_perfect = is_filled and np.isnan(value)
                     values[number, row, column] = 1.0 if is_perfect else value
+    values[np.isinf(values)] = np.nan
     return Scores(metric, tuple(one.name for one in results), cases, labels, values)

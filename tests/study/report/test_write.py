@@ -87,3 +87,12 @@ def test_several_datasets_are_reported_one_by_one_with_mean_ranks(tmp_path: Path
         text = (tmp_path / "report" / name).read_text().replace("\\_", "_")
         assert text.index("Dataset001_A") < text.index("Dataset002_B")
         assert "Mean rank over 2 datasets" in text
+
+
+def test_a_report_with_other_things_beside_it_is_not_replaced(tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    made_comparison(tmp_path, output=report)
+    (report / "thesis.txt").write_text("all of it")
+    with pytest.raises(FileError, match=r"report: holds thesis\.txt, which is no part of a report"):
+        made_comparison(tmp_path, output=report, seed=2, overwrite=True)
+    assert (report / "thesis.txt").read_text() == "all of it"

@@ -13,15 +13,14 @@ from resenc_plans.cli.options import (
     OverwriteOption,
     parse_folds,
     parse_names,
+    reference_option,
 )
-from resenc_plans.cli.render import note, print_json, print_table, say
+from resenc_plans.cli.render import SEVERITY_STYLES, note, print_json, print_table, say
 from resenc_plans.errors import UsageError
 
 if TYPE_CHECKING:
     from resenc_plans.study.comparison import Comparison
     from resenc_plans.study.report.tables import Table
-
-_STYLES = {"error": "red", "warning": "yellow", "note": ""}
 
 
 class _Missing(StrEnum):
@@ -55,13 +54,7 @@ def compare(
     ] = None,
     references: Annotated[
         Path | None,
-        typer.Option(
-            "-r",
-            "--reference",
-            metavar="REFERENCES",
-            help="Folder of references, for predictions without summary.json.",
-            show_default=False,
-        ),
+        reference_option("Folder of references, for predictions without summary.json."),
     ] = None,
     folds: FoldsOption = None,
     patients: Annotated[
@@ -163,7 +156,7 @@ def compare(
         (note if format is Format.JSON else say)(f"Wrote {path}.")
     for dataset in comparison.datasets:
         for finding in dataset.findings:
-            note(f"{finding.rule} {finding.message}.", style=_STYLES[finding.severity])
+            note(f"{finding.rule} {finding.message}.", style=SEVERITY_STYLES[finding.severity])
 
 
 def _print_tables(comparison: "Comparison") -> None:

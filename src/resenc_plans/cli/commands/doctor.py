@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from resenc_plans.cli.options import Format, FormatOption
-from resenc_plans.cli.render import print_json, print_table, say, styled
+from resenc_plans.cli.render import SEVERITY_STYLES, print_json, print_table, say, styled
 from resenc_plans.execution.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from resenc_plans.profiling.doctor import MachineReport
 
-_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _UNKNOWN = "not known"
 _SCANS = {
     "torch": "plain PyTorch, since mamba_ssm cannot be imported",
@@ -38,7 +37,7 @@ def doctor(format: FormatOption = Format.TABLE) -> None:
             print_table(
                 ["severity", "check", "what"],
                 [
-                    [styled(f.severity, _STYLES[f.severity]), f.rule, f.message]
+                    [styled(f.severity, SEVERITY_STYLES[f.severity]), f.rule, f.message]
                     for f in report.findings
                 ],
                 fixed=2,

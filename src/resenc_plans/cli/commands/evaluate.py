@@ -15,6 +15,7 @@ from resenc_plans.cli.options import (
     WorkersOption,
     parse_labels,
     parse_names,
+    reference_option,
 )
 from resenc_plans.cli.progress import case_progress
 from resenc_plans.cli.render import note, print_json, print_table, say
@@ -32,13 +33,7 @@ def evaluate(
     predictions: PredictionsArgument,
     references: Annotated[
         Path | None,
-        typer.Option(
-            "-r",
-            "--reference",
-            metavar="REFERENCES",
-            help="Folder of references, with the same file names.",
-            show_default=False,
-        ),
+        reference_option("Folder of references, with the same file names."),
     ] = None,
     dataset: EvaluatedDatasetOption = None,
     labels: Annotated[

@@ -10,6 +10,7 @@ from resenc_plans.cli.options import (
     OutputOption,
     PredictionsArgument,
     WorkersOption,
+    reference_option,
 )
 from resenc_plans.cli.progress import case_progress
 from resenc_plans.cli.render import note, print_table, say, styled
@@ -24,13 +25,7 @@ def postprocess(
     predictions: PredictionsArgument,
     references: Annotated[
         Path | None,
-        typer.Option(
-            "-r",
-            "--reference",
-            metavar="REFERENCES",
-            help="Determine on these references which steps help, and apply them.",
-            show_default=False,
-        ),
+        reference_option("Determine on these references which steps help, and apply them."),
     ] = None,
     rules: Annotated[
         Path | None,

@@ -13,15 +13,13 @@ from resenc_plans.cli.options import (
     option_names,
     with_options,
 )
-from resenc_plans.cli.render import print_json, print_table, say, styled
+from resenc_plans.cli.render import SEVERITY_STYLES, print_json, print_table, say, styled
 from resenc_plans.errors import DatasetError, PlansError, UsageError
 from resenc_plans.execution.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset
     from resenc_plans.datasets.finding import Finding
-
-_SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
 def validate(
@@ -99,7 +97,7 @@ def _print(findings: "dict[Path, tuple[Finding, ...]]", options: dict[str, str])
             ["severity", "rule", "configuration", "key", "what"],
             [
                 [
-                    styled(finding.severity, _SEVERITY_STYLES[finding.severity]),
+                    styled(finding.severity, SEVERITY_STYLES[finding.severity]),
                     finding.rule,
                     finding.configuration or "(file)",
                     finding.key,

@@ -13,16 +13,13 @@ from resenc_plans.cli.options import (
     WorkersOption,
 )
 from resenc_plans.cli.progress import case_progress
-from resenc_plans.cli.render import print_json, print_table, say, styled
+from resenc_plans.cli.render import SEVERITY_STYLES, print_json, print_table, say, styled
 from resenc_plans.execution.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from resenc_plans.datasets.finding import Finding
-
-
-_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
 def verify(
@@ -45,7 +42,7 @@ def verify(
     elif findings:
         print_table(["severity", "check", "case", "what"], _rows(findings))
     if format is Format.TABLE:
-        counts = {s: sum(f.severity == s for f in findings) for s in _STYLES}
+        counts = {s: sum(f.severity == s for f in findings) for s in SEVERITY_STYLES}
         summary = ", ".join(f"{count} {s}s" for s, count in counts.items() if count)
         say(f"{data.name}: {len(data.cases)} cases, {summary or 'no findings'}.")
     if any(finding.severity == "error" for finding in findings):
@@ -59,7 +56,7 @@ def _rows(findings: "Sequence[Finding]") -> "Iterator[list[Any]]":
     for (severity, rule), group in groupby(findings, key=lambda f: (f.severity, f.rule)):
         alike = together(CaseProblem(f.case or "(dataset)", f.message) for f in group)
         for one in alike:
-            yield [styled(severity, _STYLES[severity]), rule, one.case, one.reason]
+            yield [styled(severity, SEVERITY_STYLES[severity]), rule, one.case, one.reason]
 
 
 def _as_json(finding: "Finding") -> dict[str, str | None]:

@@ -1,7 +1,7 @@
 """Write the report of a comparison: one folder, whole or not at all."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -14,6 +14,7 @@ from resenc_plans.files import (
     replace_folder,
     to_json_text,
 )
+from resenc_plans.reprs import listed
 from resenc_plans.study.comparison import Comparison, DatasetComparison, csv_text
 from resenc_plans.study.report.latex import latex_table
 from resenc_plans.study.report.markdown import markdown_report
@@ -26,6 +27,7 @@ TABLE_TEX = "table.tex"
 CASES_CSV = "cases.csv"
 RESULTS_JSON = "results.json"
 OVERLAYS = "overlays"
+_NAMES = {REPORT_HTML, REPORT_MD, TABLE_TEX, CASES_CSV, RESULTS_JSON, OVERLAYS}
 
 
 def write_report(
@@ -63,7 +65,7 @@ def write_report(
         The folder exists and is not empty, or cannot be written.
     """
     target = Path(folder)
-    refuse_to_replace(target, overwrite)
+    refuse_to_replace(target, overwrite, documents)
     make_folder(target.absolute().parent)
     with replace_folder(target) as unfinished:
         overlays, problems = _draw_overlays(comparison, unfinished, images)
@@ -81,8 +83,10 @@ def write_report(
     return tuple(target / part_of_path(name, "file") for name in documents), problems
 
 
-def refuse_to_replace(target: Path, overwrite: bool) -> None:
+def refuse_to_replace(target: Path, overwrite: bool, documents: Collection[str] = ()) -> None:
     """Refuse a folder that has something in it, before any work.
+
+    `documents` are the names of further files of the report.
 
     Raises
     ------
@@ -93,8 +97,15 @@ def refuse_to_replace(target: Path, overwrite: bool) -> None:
         return
     if not target.is_dir():
         raise FileError(f"{target}: is a file. Choose a folder for the report.")
-    is_report = (target / RESULTS_JSON).is_file()
-    if any(target.iterdir()) and not (overwrite and is_report):
+    names = {path.name for path in target.iterdir()}
+    is_report = RESULTS_JSON in names
+    others = sorted(names - _NAMES - {*documents})
+    if is_report and others:
+        raise FileError(
+            f"{target}: holds {listed(others)}, which is no part of a report. Choose another "
+            "folder."
+        )
+    if names and not (overwrite and is_report):
         remedy = ", or replace the report (`overwrite=`)" if is_report else ""
         raise FileError(f"{target}: already exists. Choose another folder{remedy}.")
 

@@ -13,7 +13,7 @@ from scipy.special import ndtr, ndtri, stdtrit
 from resenc_plans.study.statistics.clusters import Clusters, Floats, drawn_counts
 
 _DECIMALS = 13
-"""Of means in draws: digits beyond them are those of rounding."""
+"""Of scores and their means: digits beyond them come from how they were summed up."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class BootstrapMeans:
     def differences(self, first: NDArray[np.intp], second: NDArray[np.intp]) -> "BootstrapMeans":
         """Columns `first` minus columns `second`."""
         return BootstrapMeans(
-            (self.means[first] - self.means[second]).round(_DECIMALS),
-            (self.draws[first] - self.draws[second]).round(_DECIMALS),
+            rounded(self.means[first] - self.means[second]),
+            rounded(self.draws[first] - self.draws[second]),
             self.left_out[first] - self.left_out[second],
             np.minimum(self.sizes[first], self.sizes[second]),
         )
@@ -63,13 +63,21 @@ def bootstrap_means(values: Floats, clusters: Clusters, draws: int, seed: int) -
     parts = [
         _ratio(drawn @ sums, drawn @ counts) for drawn in drawn_counts(clusters.size, draws, seed)
     ]
-    # Rounded, so that equal means compare equal however they were summed up.
     return BootstrapMeans(
-        means=_ratio(*totals).round(_DECIMALS),
-        draws=np.ascontiguousarray(np.concatenate(parts).T).round(_DECIMALS),
+        means=rounded(_ratio(*totals)),
+        draws=rounded(np.ascontiguousarray(np.concatenate(parts).T)),
         left_out=_ratio(totals[0] - sums, totals[1] - counts).T,
         sizes=(counts > 0).sum(0),
     )
+
+
+def rounded(values: Floats) -> Floats:
+    """Values of which equal ones compare equal, however they were computed.
+
+    >>> rounded(np.array([0.86 - 0.85])) == 0.01
+    array([ True])
+    """
+    return values.round(_DECIMALS)
 
 
 def percentile_intervals(bootstrap: BootstrapMeans, level: float) -> list[Interval]:
@@ -83,8 +91,9 @@ def expanded_intervals(bootstrap: BootstrapMeans, level: float) -> list[Interval
 
     Percentile intervals of few patients are too narrow: draws vary by `(n - 1) / n` of what data
     do, and their spread is not known. So quantiles further out are taken, those at
-    `Phi(-sqrt(n / (n - 1)) t)` with n - 1 degrees of freedom (Hesterberg 2015: What Teachers Should
-    Know About the Bootstrap, section 5.3).
+    `Phi(-sqrt(n / (n - 1)) t)`, with the quantile t of n - 1 degrees of freedom (the expanded
+    percentile interval of Hesterberg 2015, What Teachers Should Know About the Bootstrap; his R
+    package resample has it as ExpandProbs).
     """
     sizes = np.maximum(bootstrap.sizes, 2).astype(float)
     tail = ndtr(-np.sqrt(sizes / (sizes - 1)) * stdtrit(sizes - 1, (1 + level) / 2))
