@@ -56,7 +56,6 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "write_segmentation: path.parent / file.name": "a file that was written to that new folder",
     },
     "datasets/integrity.py": {"_about_files: dataset.folder / LABELS / file": LISTED},
-    "evaluation/chosen_metrics.py": {"measure: os.path.join(folder, name)": READ},
     "evaluation/cross_validation.py": {
         "_copy_descriptions: model.folder / name": OURS,
         "_validation_files: folder / name": LISTED,
@@ -78,7 +77,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "evaluation/summary.py": {
         "moved_to: os.path.join(folder, case.name)": "a text in summary.json; nothing is opened",
     },
-    "evaluation/surface.py": {"measure: os.path.join(folder, name)": READ},
+    "evaluation/pairs.py": {"of_case: os.path.join(folder, name)": READ},
     "evaluation/task.py": {"find_task: Path(predictions) / first": LISTED},
     "execution/cgroups.py": {
         "_upward: root / group": "the kernel's names, only read",

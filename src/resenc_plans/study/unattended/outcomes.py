@@ -93,6 +93,8 @@ def _pooled(method: str, runs: Sequence[RunResult]) -> MethodResult:
         labels=tuple(dict.fromkeys(label for one in runs for label in one.result.labels)),
         sources=tuple(path for one in runs for path in one.result.sources),
         folds=tuple(dict.fromkeys(fold for one in runs for fold in one.result.folds)),
+        trained_on=tuple(sorted({case for one in runs for case in one.result.trained_on})),
+        tolerances=tuple(sorted({size for one in runs for size in one.result.tolerances})),
         trainings=min(len(cases) for cases in by_case.values()),
     )
 
