@@ -29,6 +29,8 @@ WORST = 5
 
 _LEFT, _RIGHT = 46.0, WIDTH - 14.0
 _ROW = 34
+_PAIR_ROW = 40
+"""Of the plot of differences: a label is far nearer to its own interval than to the one above."""
 
 
 def colour(number: int) -> str:
@@ -46,16 +48,16 @@ def draw_differences(metric: MetricComparison, margin: float | None) -> str:
     margin = margin if metric.metric.is_share else None
     values += [-margin, margin] if margin is not None else []
     axis = padded_axis(values, 14, _RIGHT)
-    height = _ROW * len(pairs) + 14
+    height = _PAIR_ROW * len(pairs) + 8
     drawing = Drawing(height + 40, f"Differences of {metric.metric.title} with intervals")
     if margin is not None:
         drawing.rectangle(axis(-margin), 4, axis(margin) - axis(-margin), height - 4, "margin")
-    drawing.line(axis(0), 4, axis(0), height, "zero")
     for row, pair in enumerate(pairs):
-        y = _ROW * row + 30
+        y = _PAIR_ROW * row + 28
+        drawing.line(axis(0), y - 5, axis(0), y + 17, "zero")
         drawing.text(
             14,
-            y - 12,
+            y - 9,
             f"{shortened(names[pair.first], 24)} - {shortened(names[pair.second], 24)}",
             "name",
         )
