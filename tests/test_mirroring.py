@@ -21,6 +21,7 @@ BEHAVIOUR_OF_SEVERAL_MODULES = {
     "training/test_stale_cases.py",
     "training/test_stand_in_device.py",
     "workflows/test_whole_jobs.py",
+    "study/report/test_drawn_page.py",
 }
 """Their docstrings say what they test."""
 
