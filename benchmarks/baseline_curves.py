@@ -20,8 +20,8 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -61,7 +61,8 @@ PATCH, PATCHES = (32, 32, 32), {"u-mamba-enc": (16, 24, 16)}
 SETTINGS = TrainingSettings(
     epochs=10, iterations=10, validation_iterations=5, workers=0, precision="fp32"
 )
-TIMED = SETTINGS.model_copy(update={"epochs": 1, "iterations": 4, "validation_iterations": 1})
+TIMED = 4
+"""Steps that `--time` takes of each."""
 SHARE = 4
 """Of the width of each network, a fourth."""
 
@@ -229,7 +230,7 @@ def train(config: ResolvedConfiguration, dataset: Dataset) -> Row:
     return measured | {"logging": dict(load_checkpoint(run.checkpoint(FINAL_CHECKPOINT)).logging)}
 
 
-def stop_watch(steps: list[float]) -> Any:
+def stop_watch(steps: list[float]) -> Callable[[Progress], None]:
     """Takes the time between the training steps of each epoch, with the making of their batches."""
     last: dict[str, float] = {}
 
@@ -246,11 +247,21 @@ def stop_watch(steps: list[float]) -> Any:
 def time_steps(config: ResolvedConfiguration, dataset: Dataset) -> float:
     """Seconds per training step, without any effect on the run."""
     steps: list[float] = []
-    with TemporaryDirectory() as folder:
+    watch = stop_watch(steps)
+
+    def look(progress: Progress) -> None:
+        watch(progress)
+        if len(steps) == TIMED:
+            raise _EnoughError
+
+    with TemporaryDirectory() as folder, suppress(_EnoughError):
         run = RunFolder(Path(folder), 0)
-        timed = partial(Trainer, config, dataset, 0, TIMED, device="cpu", run_folder=run)
-        timed(on_progress=stop_watch(steps)).fit()
+        Trainer(config, dataset, 0, SETTINGS, device="cpu", run_folder=run, on_progress=look).fit()
     return median(steps)
+
+
+class _EnoughError(Exception):
+    """The steps that were to be timed are done."""
 
 
 def resident_memory() -> int:
