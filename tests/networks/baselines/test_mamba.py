@@ -139,6 +139,8 @@ def test_a_stage_computes_in_single_precision_with_autocast(kind: torch.dtype) -
 def test_from_the_step_size_to_the_gate_all_is_in_single_precision() -> None:
     torch.manual_seed(0)
     layer, x, silu = Mamba(4), torch.randn(1, 8, 4), nn.functional.silu
+    for weights in (layer.dt_proj.bias, layer.x_proj.weight, layer.out_proj.weight):
+        nn.init.normal_(weights)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         u, z = layer.in_proj(x).transpose(1, 2).chunk(2, 1)
         u = silu(layer.conv1d(u)[..., :8])
