@@ -1,5 +1,6 @@
 """Optimizers of the caller's choice, and what of them a resumed run takes from its checkpoint."""
 
+import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -11,8 +12,15 @@ from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import TrainingError
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
-from resenc_plans.plans.training_settings import SGD, AdamW, CosineSchedule, TrainingSettings
+from resenc_plans.plans.training_settings import (
+    SGD,
+    AdamW,
+    Adan,
+    CosineSchedule,
+    TrainingSettings,
+)
 from resenc_plans.runs.checkpoint import load_checkpoint
+from resenc_plans.training.step import default_optimizer
 from resenc_plans.training.trainer import Trainer
 from tests.training.resuming import assert_resumes_bit_for_bit
 
@@ -100,3 +108,36 @@ def test_plans_name_the_settings_that_a_caller_leaves_out(
     assert trainer.settings.iterations == SHORT.iterations
     assert isinstance(trainer.step.optimizer, torch.optim.AdamW)
     assert trainer.record.settings["optimizer"]["name"] == "AdamW"
+
+
+def test_adan_needs_its_extra(
+    config: ResolvedConfiguration, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "timm.optim.adan", None)
+    settings = SHORT.model_copy(update={"optimizer": Adan()})
+    with pytest.raises(TrainingError, match=r"resenc-plans\[adan\]"):
+        Trainer(config, dataset, 0, settings)
+
+
+def test_adan_steps_as_published() -> None:
+    """Three steps by the formulas of Xie et al. 2022, algorithm 1."""
+    pytest.importorskip("timm")
+    torch.manual_seed(0)
+    gradients = torch.randn(3, 4)
+    weight = torch.nn.Parameter(torch.ones(4))
+    settings = TrainingSettings(trainer="nnUNetTrainerAdan")
+    optimizer = default_optimizer(settings)([weight])
+    for gradient in gradients:
+        weight.grad = gradient.clone()
+        optimizer.step()
+    expected, before = torch.ones(4), gradients[0]
+    mean = change = square = torch.zeros(4)
+    for step, gradient in enumerate(gradients, 1):
+        difference, before = gradient - before, gradient
+        mean = 0.98 * mean + 0.02 * gradient
+        change = 0.92 * change + 0.08 * difference
+        square = 0.99 * square + 0.01 * (gradient + 0.92 * difference) ** 2
+        size = (square / (1 - 0.99**step)).sqrt() + 1e-8
+        moved = mean / (1 - 0.98**step) + 0.92 * change / (1 - 0.92**step)
+        expected = (expected - 0.01 * moved / size) / (1 + 0.01 * 3e-5)
+    assert torch.allclose(weight.detach(), expected, rtol=1e-5)

@@ -76,10 +76,12 @@ def print_preview(
     )
     from resenc_plans.training.defaults import batch_workers, default_run_folder
     from resenc_plans.training.own_parts import run_record
+    from resenc_plans.training.step import default_optimizer
     from resenc_plans.training.trackers import chosen_trackers
 
     batch_workers(settings)
     chosen_trackers(settings)
+    default_optimizer(settings)
     if pretrained is not None:
         check_regular(pretrained)
     folder = default_run_folder(config, dataset, fold, name)

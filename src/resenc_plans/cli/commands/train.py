@@ -296,13 +296,18 @@ def _print_split(
     config: "ResolvedConfiguration", processes: int, settings: "TrainingSettings"
 ) -> None:
     """Refuse a batch that is too small, and print how it is split, in the first process."""
+    from resenc_plans.training.defaults import foreground_chance
     from resenc_plans.training.ranks import split_batch
 
     shares = split_batch(config.batch_size, processes, settings.oversampled_foreground)
     if not is_first():
         return
+    chance = foreground_chance(settings, config.batch_size)
     print_table(
         ["rank", "samples", "foreground for certain"],
-        [[rank, s.size, s.foreground] for rank, s in enumerate(shares)],
+        [
+            [rank, s.size, s.foreground if chance is None else f"each by {chance:.0%}"]
+            for rank, s in enumerate(shares)
+        ],
         title=f"Batch of {config.batch_size} over {processes} processes",
     )
