@@ -69,6 +69,21 @@ def test_a_model_is_named_by_folder_or_as_nnunet_names_it(
     np.testing.assert_array_equal(one, same)
 
 
+@pytest.mark.slow
+def test_processes_with_a_device_each_share_the_cases(
+    run: Callable[..., Done], images: Path, results: Path, tmp_path: Path
+) -> None:
+    model = results / "Dataset007_Made" / "nnUNetTrainer__madePlans__tested"
+    options = ("-i", images, "-m", model, "-f", "0", "--precision", "fp32", "--device", "cpu")
+    shared = run("predict", "-o", tmp_path / "shared", "--gpus", "2", *options)
+    alone = run("predict", "-o", tmp_path / "alone", *options)
+    assert (shared.code, alone.code) == (0, 0), shared.err
+    assert "2 cases written" in shared.out
+    for case in ("one", "two"):
+        one, same = (read_label(tmp_path / o / f"{case}.nii.gz").array for o in ("shared", "alone"))
+        np.testing.assert_array_equal(one, same)
+
+
 def test_what_select_says_to_run_runs(
     run: Callable[..., Done],
     images: Path,
@@ -180,6 +195,8 @@ def test_parts_split_a_folder(
         (("-d", "7", "-c", "tested", "--step-size", "0"), "--step-size must be greater than 0"),
         (("-d", "7", "-c", "tested", "-m", "x"), "omit"),
         (("-d", "7", "-c", "tested", "--dask", "tcp://x:1", "--part", "1/2"), "omit --part"),
+        (("-d", "7", "-c", "tested", "--gpus", "2", "--part", "1/2"), "--gpus shares"),
+        (("-d", "7", "-c", "tested", "--gpus", "2", "--dask", "tcp://x:1"), "contradict"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_words(

@@ -12,7 +12,7 @@ from resenc_plans.errors import DatasetError, ResencPlansError, UsageError
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.inference.settings import PredictionSettings
 from tests.inference.images import noise
-from tests.inference.models import CPU, CPU_IN_FP32, REGIONS, in_fp32, write_model
+from tests.inference.models import CPU, CPU_IN_FP32, LABELS, REGIONS, in_fp32, write_model
 from tests.inference.oracle import images_of, oracle_of
 
 CASES = ("064", "130", "193", "249", "314", "367")
@@ -37,6 +37,47 @@ def test_labels_are_nnunets_where_probabilities_are_not_all_but_equal(
         differs = labels != expected
         assert labels.dtype == expected.dtype
         assert not (differs & (best[-1] - best[-2] > CLOSE)).any(), case
+
+
+@pytest.mark.parametrize("labels", [LABELS, REGIONS])
+def test_labels_made_on_the_device_are_those_made_on_the_host(
+    tmp_path: Path, labels: dict[str, Any]
+) -> None:
+    folder = write_model(tmp_path / "m", folds=(0, 1), spacing=(1.0, 0.8, 1.1), labels=labels)
+    image, spacing = noise(), (1.2, 0.9, 1.0)
+    for precision in ("fp32", "bf16"):
+        there, here = (
+            Predictor.from_folder(
+                folder,
+                settings=in_fp32(export_on=place).model_copy(update={"precision": precision}),
+            )
+            for place in ("device", "cpu")
+        )
+        assert there.exports_on_device
+        assert not here.exports_on_device
+        expected = here.predict(image, spacing)
+        made = there.predict(image, spacing)
+        assert made.dtype == expected.dtype
+        np.testing.assert_array_equal(made, expected)
+
+
+def test_a_network_may_be_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+
+    def compile_network(network: Any) -> Any:
+        compiled.append(network)
+        return network
+
+    monkeypatch.setattr(torch, "compile", compile_network)
+    folder = write_model(tmp_path / "m")
+    labels = [
+        Predictor.from_folder(folder, settings=in_fp32(compile=on)).predict(
+            noise(), (1.0, 1.0, 1.0)
+        )
+        for on in (True, False)
+    ]
+    assert len(compiled) == 1
+    np.testing.assert_array_equal(labels[0], labels[1])
 
 
 def test_one_channel_needs_no_channel_axis(predictor: Predictor) -> None:

@@ -1,12 +1,13 @@
 """Train, resume and predict on the stand-in device: `run_on_stand_in.py FOLDER TASK`.
 
 FOLDER is a preprocessed folder with the configuration `tiny`. Prints as JSON how many values of
-weights and logits differ from those of the CPU.
+weights, logits and labels differ from those of the CPU.
 """
 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,13 +24,22 @@ from resenc_plans.training.trainer import Trainer
 from tests.stand_in import NAME, register_stand_in
 
 SETTINGS = TrainingSettings(
-    epochs=1, iterations=3, validation_iterations=1, workers=0, precision="fp32"
+    epochs=1,
+    iterations=3,
+    validation_iterations=1,
+    workers=0,
+    precision="fp32",
+    augment_on="device",
 )
+EXPORTS: dict[str, Any] = {"cpu": "cpu", NAME: "device"}
 STOPPED_AT_ONCE = SETTINGS.model_copy(update={"max_minutes": 1e-9})
 
 
-def train(folder: Path, device: str) -> tuple[dict[str, Tensor], Tensor]:
-    """Train with a stop after the first batch, and predict a case; weights and logits."""
+def train(folder: Path, device: str) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Train with a stop after the first batch, and predict a case; weights, logits, labels.
+
+    The device augments; it draws no noise, and rounds as the CPU.
+    """
     [path] = folder.glob("*Plans.json")
     config, dataset = Plans.load(path).resolve("tiny"), Dataset.load(str(folder))
     run = RunFolder(folder / "results" / device, 0)
@@ -40,11 +50,23 @@ def train(folder: Path, device: str) -> tuple[dict[str, Tensor], Tensor]:
     assert next(trainer.network.parameters()).device.type == device
     done = trainer.fit()
     predictor = Predictor.from_folder(
-        run.model, 0, settings=PredictionSettings(device=device, precision="fp32")
+        run.model,
+        0,
+        settings=PredictionSettings(device=device, precision="fp32", export_on=EXPORTS[device]),
     )
+    assert predictor.exports_on_device == (device == NAME)
     store = CaseStore(folder / config.data_identifier)
     image = store[sorted(store)[0]].image[:, :12, :24, :24]
-    return dict(load_checkpoint(done.checkpoint).network_weights), predictor.predict_logits(image)
+    properties = {
+        "spacing": (1.3, 0.9, 1.1),
+        "shape_before_cropping": (11, 27, 25),
+        "bbox_used_for_cropping": ((0, 11), (1, 27), (0, 25)),
+    }
+    return (
+        dict(load_checkpoint(done.checkpoint).network_weights),
+        predictor.predict_logits(image),
+        torch.from_numpy(predictor.segment(image, properties).copy()),
+    )
 
 
 def forget(folder: Path) -> None:
@@ -65,7 +87,10 @@ def main(folder: Path, task: str) -> None:
         forget(folder)
     here, there = train(folder, "cpu"), train(folder, NAME)
     weights = sum(int((here[0][name] != there[0][name]).sum()) for name in here[0])
-    print(json.dumps({"weights": weights, "logits": int((here[1] != there[1]).sum())}))
+    logits, labels = (
+        int((one != other).sum()) for one, other in zip(here[1:], there[1:], strict=True)
+    )
+    print(json.dumps({"weights": weights, "logits": logits, "labels": labels}))
     del registered
 
 

@@ -35,6 +35,24 @@ CPU = torch.device("cpu")
 MONAI = "monai.networks.nets."
 
 
+def test_a_fused_optimizer_and_channels_last_change_the_last_digits_alone() -> None:
+    torch.manual_seed(0)
+    batch = Batch(torch.randn(2, 1, 8, 8, 8), torch.randint(0, 2, (2, 1, 8, 8, 8)), ())
+    network = torch.nn.Conv3d(1, 2, 3, padding=1)
+    results = []
+    for changes in ({}, {"fused_optimizer": True}, {"channels_last": True}):
+        settings = TrainingSettings(precision="fp32", compile=False, **changes)
+        step = TrainingStep.of(deepcopy(network), DiceCrossEntropy(True), settings, ALONE, dim=3)
+        for _ in range(3):
+            step(batch)
+        assert step.optimizer.param_groups[0]["fused"] == (
+            True if "fused_optimizer" in changes else None
+        )
+        results.append(step.network.weight)
+    for other in results[1:]:
+        torch.testing.assert_close(other, results[0], atol=1e-6, rtol=1e-5)
+
+
 @given(data=st.data(), kind=st.sampled_from([torch.int8, torch.int16, torch.bool]))
 def test_smaller_targets_are_those_that_the_loader_of_nnunet_makes(
     data: Any, kind: torch.dtype

@@ -146,13 +146,17 @@ def predict_folder(
             report(PredictionProgress(case.name, len(finished), len(todo), done, tiles))
 
         image, properties = read
+        if predictor.exports_on_device:
+            return predictor.segment(image, properties, on_tile), properties
         return predictor.predict_logits(image, on_tile).numpy(), properties
 
     def write(case: InputCase, predicted: Predicted) -> None:
         if settings.probabilities:
             write_probabilities(npz_of(paths[case]), *predicted, predictor.export_recipe)
-        labels = export_case(*predicted, predictor.export_recipe)
-        write_segmentation(labels, paths[case], predicted[1])
+        labels, properties = predicted
+        if not predictor.exports_on_device:
+            labels = export_case(*predicted, predictor.export_recipe)
+        write_segmentation(labels, paths[case], properties)
         finished.add(case.name)
 
     done = {
@@ -187,11 +191,17 @@ class PredictionJob:
     folds: tuple[Fold, ...] | None = None
     settings: PredictionSettings = DEFAULT_SETTINGS
     previous_stage: Path | None = None
+    devices: tuple[str, ...] = ()
+    """A device for each part, instead of that of the settings."""
 
     def run(self, part: tuple[int, int]) -> PredictionReport:
         """Predict part k of n, k from 1."""
+        settings = self.settings
+        if self.devices:
+            device = self.devices[part[0] - 1]
+            settings = settings.model_copy(update={"device": device})
         return predict_folder(
-            Predictor.from_folder(self.model, self.folds, settings=self.settings),
+            Predictor.from_folder(self.model, self.folds, settings=settings),
             self.inputs,
             self.output,
             previous_stage=self.previous_stage,

@@ -1,7 +1,8 @@
 """`Predictor`: from an image in memory to its segmentation."""
 
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,15 +12,23 @@ import torch
 from torch import Tensor, nn
 
 from resenc_plans.errors import UsageError, expect_type
-from resenc_plans.inference.export.case import ExportRecipe, export_case
+from resenc_plans.inference.export.case import ExportRecipe, export_case, uncropped
+from resenc_plans.inference.export.on_device import has_doubles, labels_within_memory
 from resenc_plans.inference.memory import MemoryUse, predict_within_memory
 from resenc_plans.inference.network_input import input_recipe, network_input
 from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.inference.sliding_window import OnTile, sliding_window_logits
-from resenc_plans.networks.device import configure_cudnn, find_device, find_precision
+from resenc_plans.networks.device import (
+    configure_cudnn,
+    find_device,
+    find_precision,
+    release_memory,
+)
 from resenc_plans.reprs import card, listed
 from resenc_plans.runs.checkpoint import load_weights
 from resenc_plans.runs.trained_model import Fold, TrainedModel
+
+logger = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float32]
@@ -65,6 +74,9 @@ class Predictor:
         self._loaded = next(iter(model.weights))
         self._network: nn.Module = model.network(self._loaded, settings.allow_import, network)
         self._network.to(self.device)
+        self._forward: Callable[[Tensor], Tensor] = (
+            torch.compile(self._network) if settings.compile else self._network
+        )
 
     def __repr__(self) -> str:
         model = self.model
@@ -138,9 +150,7 @@ class Predictor:
         data, properties = self.preprocess(
             image[None] if image.ndim == 3 else image, properties, previous
         )
-        return np.ascontiguousarray(
-            export_case(self.predict_logits(data).numpy(), properties, self.export_recipe)
-        )
+        return np.ascontiguousarray(self.segment(data, properties))
 
     def preprocess(
         self, image: Array, properties: Mapping[str, Any], previous: Array | None = None
@@ -156,6 +166,32 @@ class Predictor:
             labels=model.labels,
         )
 
+    @property
+    def exports_on_device(self) -> bool:
+        """Whether labels are made where the network runs; only labels leave the device then."""
+        place = self.settings.export_on
+        is_wanted = self.device.type == "cuda" if place == "auto" else place == "device"
+        return is_wanted and has_doubles(self.device) and not self.settings.probabilities
+
+    def segment(
+        self, image: FloatArray, properties: Mapping[str, Any], on_tile: OnTile | None = None
+    ) -> Array:
+        """The segmentation (z, y, x) of what `preprocess` returns, on the grid of the image.
+
+        It may be a view. For errors and `on_tile` see `predict_logits`.
+        """
+        if not self.exports_on_device:
+            logits = self.predict_logits(image, on_tile)
+            return export_case(logits.numpy(), properties, self.export_recipe)
+        logits = self._mean_over_folds(image, on_tile)
+        if logits.device == self.device:
+            labels = labels_within_memory(logits, properties, self.export_recipe)
+            if labels is not None:
+                return uncropped(labels, properties, self.export_recipe)
+            logger.debug("%s: the logits are exported on the host.", self.device)
+        logits = logits.cpu().contiguous()
+        return export_case(logits.numpy(), properties, self.export_recipe)
+
     def predict_logits(self, image: FloatArray, on_tile: OnTile | None = None) -> Tensor:
         """Logits (heads, z, y, x), float16 on the host, of what `preprocess` returns.
 
@@ -169,24 +205,39 @@ class Predictor:
         FileError
             The sums fit neither into the host's memory nor onto its disk.
         """
+        return self._mean_over_folds(image, on_tile, to_host=True).contiguous()
+
+    def _mean_over_folds(
+        self, image: FloatArray, on_tile: OnTile | None, *, to_host: bool = False
+    ) -> Tensor:
+        """The logits, on the device if they fit there."""
         data = torch.from_numpy(image)
         total = torch.zeros(())
         for position, (source, weights) in enumerate(self.model.weights.items()):
             if source != self._loaded:
                 load_weights(self._network, weights, source)
                 self._loaded = source
-            logits = self._one_fold(data, on_tile)
-            total = _added(total, logits) if position else logits
+            logits = self._one_fold(data, on_tile, to_host=to_host)
+            total = self._sum_of_folds(total, logits) if position else logits
         if len(self.model.weights) > 1:
             total /= len(self.model.weights)
-        return total.contiguous()
+        return total
 
-    def _one_fold(self, image: Tensor, on_tile: OnTile | None) -> Tensor:
+    def _sum_of_folds(self, total: Tensor, logits: Tensor) -> Tensor:
+        """The sum, on the host where one of both is, or where the device has no room for it."""
+        if total.device == logits.device:
+            try:
+                return _added(total, logits)
+            except torch.OutOfMemoryError:
+                release_memory(self.device)
+        return _added(total.cpu(), logits.cpu())
+
+    def _one_fold(self, image: Tensor, on_tile: OnTile | None, *, to_host: bool) -> Tensor:
         config = self.model.config
 
         def predict(use: MemoryUse) -> Tensor:
-            return sliding_window_logits(
-                self._network,
+            logits = sliding_window_logits(
+                self._forward,
                 image,
                 config.patch_size,
                 self.model.labels.num_heads,
@@ -197,7 +248,8 @@ class Predictor:
                 tiles_per_batch=use.tiles_per_batch,
                 sum_device=use.sum_device,
                 on_tile=on_tile,
-            ).cpu()
+            )
+            return logits.cpu() if to_host else logits
 
         return predict_within_memory(self.device, config.batch_size, predict)
 

@@ -44,6 +44,11 @@ class PredictionSettings(CheckedModel):
     """Whether to average over the axes that training mirrored."""
     step_size: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Distance between neighbouring tiles, in patches."""
+    export_on: Literal["auto", "cpu", "device"] = "auto"
+    """Where logits become labels, which are the same: auto takes a CUDA GPU, unless probabilities
+    are written."""
+    compile: bool = False
+    """Whether torch.compile compiles the network: some minutes once, then less per tile."""
     allow_import: tuple[str, ...] = ()
     """Modules whose networks the plans, or the record of the training, may name; their code then
     runs (see `build_network`)."""

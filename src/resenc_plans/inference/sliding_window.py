@@ -139,7 +139,7 @@ def predict_mirrored(
 
 @torch.no_grad()
 def sliding_window_logits(
-    network: nn.Module,
+    network: Callable[[Tensor], Tensor],
     image: Tensor,
     patch_size: Sequence[int],
     heads: int,

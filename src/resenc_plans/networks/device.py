@@ -58,6 +58,26 @@ def find_device(name: str | torch.device | None) -> torch.device:
     return device
 
 
+def devices_of_processes(processes: int, name: str | None) -> tuple[str, ...]:
+    """A device for each of some processes: a GPU of its own, or else the one that is named.
+
+    Raises
+    ------
+    DeviceError
+        There is no such device, or there are fewer GPUs than processes.
+    """
+    device = find_device(name)
+    if device.type != "cuda":
+        return (str(device),) * processes
+    available = torch.cuda.device_count()
+    if processes > available:
+        raise DeviceError(
+            f"{processes} processes need as many GPUs, and PyTorch finds {available} here. Use no "
+            "more than these."
+        )
+    return tuple(f"cuda:{number}" for number in range(processes))
+
+
 def _is_of_extension(device: torch.device) -> bool:
     """Whether it belongs to the backend that an extension has registered with PyTorch."""
     name = torch._C._get_privateuse1_backend_name()

@@ -228,6 +228,10 @@ class TrainingSettings(_Settings):
     """auto: fp16 with a gradient scaler on CUDA, bf16 on CPUs that support it, else fp32."""
     allow_tf32: bool = False
     """Whether convolutions in fp32 may use TF32 on CUDA: faster, less exact, nnU-Net's default."""
+    channels_last: bool = False
+    """Whether images and weights lie channels last on a GPU; not measured yet."""
+    fused_optimizer: bool = False
+    """Whether the optimizer is torch's fused one; not measured on a GPU yet."""
     compile: bool | None = None
     """Whether torch.compile compiles the network. null: on CUDA, except under Windows."""
     workers: Annotated[int, Field(ge=0, le=MAX_WORKERS)] | None = None

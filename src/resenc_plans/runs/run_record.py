@@ -30,6 +30,7 @@ _ABOUT_ONE_RUN = {
         "mlflow",
     ),
     *("checkpoint_epochs", "checkpoint_minutes", "save_checkpoints", "max_minutes", "precision"),
+    *("channels_last", "fused_optimizer"),
 }
 """Settings that may differ between the folds of one model. The precision is compared as computed
 in, not as it was set."""

@@ -48,9 +48,11 @@ def default_optimizer(
     """The optimizer that the settings name.
 
     `foreach` is whether all parameters are changed at once; None leaves it to torch, which does so
-    on CUDA.
+    on CUDA. Where the settings ask for a fused optimizer, it does not count.
     """
     chosen, rate = settings.optimizer, settings.learning_rate
+    fused = True if settings.fused_optimizer else None
+    foreach = None if fused else foreach
     if isinstance(chosen, SGD):
         return partial(
             torch.optim.SGD,
@@ -59,6 +61,7 @@ def default_optimizer(
             weight_decay=chosen.weight_decay,
             nesterov=chosen.nesterov and chosen.momentum > 0,
             foreach=foreach,
+            fused=fused,
         )
     if isinstance(chosen, Adan):
         return partial(
@@ -77,6 +80,7 @@ def default_optimizer(
         weight_decay=chosen.weight_decay,
         amsgrad=chosen.amsgrad,
         foreach=foreach,
+        fused=fused,
     )
 
 
@@ -241,7 +245,7 @@ class TrainingStep:
         device = ranks.device
         precision = training_precision(settings, device)
         configure_cudnn(device, allow_tf32=settings.allow_tf32)
-        memory_format = _memory_format(dim, device, precision)
+        memory_format = _memory_format(dim, device, precision, wanted=settings.channels_last)
         network = ranks.synchronise_batch_norm(network.to(device))
         network.to(memory_format=memory_format)  # type: ignore[call-overload]
         if device.type == "cpu" and precision is torch.bfloat16:
@@ -408,9 +412,9 @@ def _is_overflow(scaler: torch.amp.GradScaler | None) -> bool:
 
 
 def _memory_format(
-    dim: int, device: torch.device, precision: torch.dtype | None
+    dim: int, device: torch.device, precision: torch.dtype | None, *, wanted: bool
 ) -> torch.memory_format:
-    """bfloat16 on a CPU is faster with channels last; all else is as in nnU-Net."""
-    if device.type != "cpu" or precision is None:
+    """bfloat16 on a CPU is faster with channels last; all else is as in nnU-Net, unless wanted."""
+    if not wanted and (device.type != "cpu" or precision is None):
         return torch.preserve_format
     return torch.channels_last_3d if dim == 3 else torch.channels_last

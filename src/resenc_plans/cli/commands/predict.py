@@ -82,6 +82,9 @@ def predict(
             "--probabilities", "--save_probabilities", help="Write probabilities (npz) too."
         ),
     ] = False,
+    compile_network: Annotated[
+        bool, typer.Option("--compile", help="Compile the network: pays for many cases on a GPU.")
+    ] = False,
     previous_stage: Annotated[
         Path | None,
         typer.Option(
@@ -103,6 +106,9 @@ def predict(
         typer.Option(
             "--workers", "-np", min=1, help="Threads that read cases, and as many that write."
         ),
+    ] = 1,
+    gpus: Annotated[
+        int, typer.Option("--gpus", min=1, help="GPUs of this machine that share the cases.")
     ] = 1,
     dask: Annotated[
         str | None,
@@ -147,15 +153,19 @@ def predict(
         precision=precision,
         mirroring=not no_mirroring,
         step_size=step_size,
+        compile=compile_network,
         allow_import=tuple(allow_import or ()),
         probabilities=probabilities,
         skip_existing=proceed,
         workers=workers,
     )
     with resumable("Cases that are written stay. With --continue, the others are predicted."):
-        if dask is not None:
+        if dask is not None or gpus > 1:
             if _part(part) != (1, 1):
-                raise UsageError("--dask shares the cases itself; omit --part.")
+                option = "--gpus" if dask is None else "--dask"
+                raise UsageError(f"{option} shares the cases itself; omit --part.")
+            if dask is not None and gpus > 1:
+                raise UsageError("--dask and --gpus contradict each other: give one.")
             job = PredictionJob(
                 folder.absolute(),
                 inputs.absolute(),
@@ -164,7 +174,7 @@ def predict(
                 settings=settings,
                 previous_stage=None if previous_stage is None else previous_stage.absolute(),
             )
-            report = _predict_on_cluster(dask, job)
+            report = _predict_on_gpus(gpus, job) if dask is None else _predict_on_cluster(dask, job)
         else:
             predictor = Predictor.from_folder(folder, fold_names, settings=settings)
             if fold_names is None and len(predictor.model.weights) > 1:
@@ -202,6 +212,22 @@ def _predict_on_cluster(address: str, job: "PredictionJob") -> "PredictionReport
         raise UsageError(f"--dask {address}: an address such as tcp://host:8786 is needed.")
     with dask_executor(address) as executor:
         return predict_on(executor, job, worker_count(executor))
+
+
+def _predict_on_gpus(gpus: int, job: "PredictionJob") -> "PredictionReport":
+    from dataclasses import replace
+
+    from resenc_plans.execution.cpus import usable_cpus
+    from resenc_plans.execution.processes import LocalWorkers
+    from resenc_plans.inference.folder import predict_on
+    from resenc_plans.networks.device import devices_of_processes
+
+    devices = devices_of_processes(gpus, job.settings.device)
+    workers = LocalWorkers(gpus, threads=max(1, usable_cpus() // gpus))
+    try:
+        return predict_on(workers, replace(job, devices=devices), gpus)
+    finally:
+        workers.kill()
 
 
 def _draw_overlays(

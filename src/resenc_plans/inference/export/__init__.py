@@ -31,6 +31,7 @@ times faster than half precision, for which it has no arithmetic.
 - `borders`: the method above, for linear and nearest interpolation. It uses `planes` (logits some
   planes at a time, from memory, files or stores), `border_kernels` (the compiled loops of the three
   steps) and `float_bits` (floats as integers that have the same order).
+- `on_device`: the same method for logits on a GPU, by operators of PyTorch.
 - `plain`: head by head, each on the whole new grid, for every other interpolation. It is simple and
   slow, and what the tests compare `borders` with.
 - `interpolation`: which interpolation a configuration names.

@@ -83,6 +83,18 @@ def export_case(logits: Logits, properties: Mapping[str, Any], recipe: ExportRec
     return whole.transpose(inverse(recipe.transpose_forward))
 
 
+def uncropped(labels: LabelMap, properties: Mapping[str, Any], recipe: ExportRecipe) -> LabelMap:
+    """The segmentation of a case, as `export_case`, from the labels of its box."""
+    whole = np.zeros(tuple(properties["shape_before_cropping"]), recipe.dtype)
+    whole[box_of(properties)] = labels
+    return whole.transpose(inverse(recipe.transpose_forward))
+
+
+def cropped_shape(properties: Mapping[str, Any]) -> tuple[int, ...]:
+    """The size of the part that remained after cropping."""
+    return tuple(axis.stop - axis.start for axis in box_of(properties))
+
+
 def box_of(properties: Mapping[str, Any]) -> tuple[slice, ...]:
     """The part of the transposed image that remained after cropping."""
     return tuple(slice(int(start), int(stop)) for start, stop in _bounds(properties))

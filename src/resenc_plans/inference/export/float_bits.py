@@ -22,11 +22,11 @@ HALF, SINGLE, DOUBLE = 2, 4, 8
 HALF_VALUES = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
 """The value of every float16, by its bits."""
 
-_DROPPED = 42
+DROPPED = 42
 """Bits of a double's mantissa that half precision has no place for."""
-_HALF_OF_DROPPED = (1 << (_DROPPED - 1)) - 1
-_SMALLEST_NORMAL = 2.0**-14
-_UNIT_AT_SUBNORMALS = 1.5 * 2.0**28
+HALF_OF_DROPPED = (1 << (DROPPED - 1)) - 1
+SMALLEST_NORMAL = 2.0**-14
+UNIT_AT_SUBNORMALS = 1.5 * 2.0**28
 """Added to a double and taken off again, it leaves a multiple of 2^-24."""
 
 
@@ -115,8 +115,8 @@ def rounded(value: float, size: int) -> float:
         return np.float64(np.float32(value))
     if size == DOUBLE:
         return value
-    if abs(value) < _SMALLEST_NORMAL:
-        return (value + _UNIT_AT_SUBNORMALS) - _UNIT_AT_SUBNORMALS
+    if abs(value) < SMALLEST_NORMAL:
+        return (value + UNIT_AT_SUBNORMALS) - UNIT_AT_SUBNORMALS
     bits = np.float64(value).view(np.int64)
-    bits += _HALF_OF_DROPPED + ((bits >> _DROPPED) & 1)
-    return np.int64((bits >> _DROPPED) << _DROPPED).view(np.float64)
+    bits += HALF_OF_DROPPED + ((bits >> DROPPED) & 1)
+    return np.int64((bits >> DROPPED) << DROPPED).view(np.float64)
