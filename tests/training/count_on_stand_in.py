@@ -22,7 +22,6 @@ from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.training_settings import AdamW, DiceFocalLoss, TrainingSettings
 from resenc_plans.runs.run_folder import RunFolder
-from resenc_plans.training import ranks as ranks_module
 from resenc_plans.training import step as step_module
 from resenc_plans.training.batches.source import Batch
 from resenc_plans.training.defaults import default_loss
@@ -42,6 +41,8 @@ LABELS: dict[str, Any] = {"background": 0, "a": 1, "b": 2}
 REGIONS: dict[str, Any] = {"background": 0, "whole": [1, 2], "core": 2}
 IGNORED = {"ignore": 3}
 BATCH_SIZE = 2
+COLLECTIVES = Counter[str]()
+"""Since the last batch."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,11 @@ def count(
     def look(progress: Progress) -> None:
         nonlocal before
         if progress.finished is None and progress.iteration == 3:
-            found["training" if progress.is_training else "validation"] = waits.since(before)
+            kind = "training" if progress.is_training else "validation"
+            found[kind] = waits.since(before)
+            found[f"{kind} collectives"] = dict(COLLECTIVES)
         before = waits.counts.copy()
+        COLLECTIVES.clear()
 
     trainer = Trainer(
         *(config, dataset, 0, settings),
@@ -150,12 +154,12 @@ def pretend_ranks() -> None:
     """Let reductions over ranks return what they were given."""
 
     def same(value: Any, **_: object) -> Any:
+        COLLECTIVES["all_reduce"] += 1
         return value
 
     for module, name in (
         (dist, "all_reduce"),
         (dist, "barrier"),
-        (ranks_module, "all_reduce"),
         (step_module, "DistributedDataParallel"),
     ):
         setattr(module, name, partial(same, None) if name == "barrier" else same)

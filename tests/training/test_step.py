@@ -271,7 +271,7 @@ def test_every_registered_network_trains_with_its_own_weights_of_scales(
     expected = weights if deep_supervision else (1.0,)
     assert step.weights_of(len(outcome.logits)) == pytest.approx(expected)
     assert len(outcome.logits) == len(expected)
-    losses = [step(batch)[0] for _ in range(3)]
+    losses = [step(batch).loss for _ in range(3)]
     assert losses[-1] < losses[0]
 
 

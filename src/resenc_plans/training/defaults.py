@@ -206,9 +206,10 @@ def default_batches(
     pin_memory = ranks.device.type == "cuda"
     place = where_to_augment(settings, config, ranks.device, own=augmentation)
     augmenting = ranks.device if place == "device" else None
+    copied_to = ranks.device if pin_memory else None
     loaders = (
-        PatchBatches(training, workers, pin_memory, augmenting=augmenting),
-        PatchBatches(validation, -(-workers // 3), pin_memory),
+        PatchBatches(training, workers, pin_memory, augmenting=augmenting, copied_to=copied_to),
+        PatchBatches(validation, -(-workers // 3), pin_memory, copied_to=copied_to),
     )
     ahead = batches_ahead([loader.demand for loader in loaders], _local_ranks())
     ranks.wait()  # no rank fills the memory that another still looks at

@@ -94,6 +94,10 @@ class DiceCrossEntropy:
 
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
         """The sum of both, Dice of the foreground negative."""
+        return self.begin(logits, target).end(self.ranks)
+
+    def begin(self, logits: Tensor, target: Tensor) -> "BegunLoss":
+        """What precedes the reduction over ranks."""
         target = target.long()
         mask = None
         if self.ignore_label is not None:
@@ -106,7 +110,7 @@ class DiceCrossEntropy:
             self.sums(logits, known, mask), mean, batch_dice=self.batch_dice, smooth=self.smooth
         )
         entropy = CrossEntropy(self.ignore_label, self.ranks, self.batch_size, self.worst_share)
-        return entropy(logits, target) - dice
+        return entropy.begin(logits, target) - dice
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,10 @@ class CrossEntropy:
 
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
         """The mean."""
+        return self.begin(logits, target).end(self.ranks)
+
+    def begin(self, logits: Tensor, target: Tensor) -> "BegunLoss":
+        """What precedes the reduction over ranks."""
         target = target.long()
         is_mean = self.worst_share == 1
         entropy = cross_entropy(
@@ -138,10 +146,9 @@ class CrossEntropy:
         if not is_mean:
             worst = max(1, int(entropy.numel() * self.worst_share))
             top = entropy.flatten().topk(worst, sorted=False).values.sum()
-            return mean.of(top * (entropy.numel() / worst), entropy)
-        if self.ignore_label is None:
-            return mean.of(entropy, target)
-        return mean.masked(entropy, target != self.ignore_label)
+            return mean.begin(top * (entropy.numel() / worst), entropy)
+        mask = None if self.ignore_label is None else target != self.ignore_label
+        return mean.begin(entropy, target, mask)
 
 
 @dataclass(frozen=True)
@@ -161,6 +168,10 @@ class Dice:
 
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
         """Minus the mean."""
+        return self.begin(logits, target).end(self.ranks)
+
+    def begin(self, logits: Tensor, target: Tensor) -> "BegunLoss":
+        """What precedes the reduction over ranks."""
         mask = None
         if self.regions:
             if self.ignore_label is not None:
@@ -193,6 +204,10 @@ class DiceBinaryCrossEntropy:
 
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
         """The sum of both, Dice negative."""
+        return self.begin(logits, target).end(self.ranks)
+
+    def begin(self, logits: Tensor, target: Tensor) -> "BegunLoss":
+        """What precedes the reduction over ranks."""
         mask = None
         if self.has_ignored:
             mask = ~target[:, -1:].bool()
@@ -206,7 +221,7 @@ class DiceBinaryCrossEntropy:
             weight=None if mask is None else mask.to(logits.dtype),
             reduction="sum",
         )
-        return (mean.of(entropy, target) if mask is None else mean.masked(entropy, mask)) - dice
+        return mean.begin(entropy, target, mask) - dice
 
 
 @dataclass(frozen=True)
@@ -229,6 +244,10 @@ class DiceFocal:
 
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
         """The sum of both, Dice negative."""
+        return self.begin(logits, target).end(self.ranks)
+
+    def begin(self, logits: Tensor, target: Tensor) -> "BegunLoss":
+        """What precedes the reduction over ranks."""
         mask = None
         if self.regions:
             if self.ignore_label is not None:
@@ -247,9 +266,32 @@ class DiceFocal:
         dice = soft_dice(sums, mean, batch_dice=self.batch_dice)
         signed = torch.where(truth, logits, -logits)
         focal = -torch.exp(self.gamma * logsigmoid(-signed)) * logsigmoid(signed)
-        if mask is None:
-            return mean.of(focal.sum(), focal) - dice
-        return mean.masked((focal * mask).sum() / focal.shape[1], mask) - dice
+        summed = focal.sum() if mask is None else (focal * mask).sum() / focal.shape[1]
+        return mean.begin(summed, focal, mask) - dice
+
+
+@dataclass(frozen=True)
+class BegunLoss:
+    """A number that awaits sums over all ranks."""
+
+    parts: tuple[Tensor, ...]
+    """What is to be summed."""
+    finish: Callable[[Sequence[Tensor]], Tensor]
+    """From these sums to the number."""
+
+    def __sub__(self, other: "BegunLoss") -> "BegunLoss":
+        own = len(self.parts)
+        return BegunLoss(
+            (*self.parts, *other.parts),
+            lambda totals: self.finish(totals[:own]) - other.finish(totals[own:]),
+        )
+
+    def __neg__(self) -> "BegunLoss":
+        return BegunLoss(self.parts, lambda totals: -self.finish(totals))
+
+    def end(self, ranks: Ranks) -> Tensor:
+        """The number, after a reduction for each part."""
+        return self.finish([ranks.sum(part) for part in self.parts])
 
 
 @dataclass(frozen=True)
@@ -260,6 +302,12 @@ class MeanOverRanks:
     batch_size: int | None
     """Of all ranks together; None where it may differ from batch to batch."""
 
+    def begin(self, total: Tensor, entries: Tensor, mask: Tensor | None = None) -> BegunLoss:
+        """Of a sum over all entries (b, ...) of this rank, or over the voxels of a mask."""
+        if mask is None:
+            return BegunLoss((), lambda _: self.of(total, entries))
+        return BegunLoss((mask.sum(),), lambda totals: self._over(total, totals[0]))
+
     def of(self, total: Tensor, entries: Tensor) -> Tensor:
         """Of a sum over all entries (b, ...) of this rank."""
         if self.batch_size is None or self.ranks.world == 1:
@@ -268,9 +316,8 @@ class MeanOverRanks:
             everywhere = entries.numel() // len(entries) * self.batch_size
         return total * (self.ranks.world / everywhere)
 
-    def masked(self, total: Tensor, mask: Tensor) -> Tensor:
-        """Of a sum over the voxels of a mask, 0 where there are none; nothing waits for it."""
-        everywhere = self.ranks.sum(mask.sum())
+    def _over(self, total: Tensor, everywhere: Tensor) -> Tensor:
+        """Of a sum over so many voxels of all ranks; 0 if there are none. Nothing waits for it."""
         wide = torch.float32 if everywhere.device.type == "mps" else torch.float64
         factor = torch.where(everywhere > 0, self.ranks.world / everywhere.to(wide), 0).float()
         return (total.float() * factor).to(total.dtype)
@@ -278,30 +325,61 @@ class MeanOverRanks:
 
 def soft_dice(
     sums: Tensor, mean: MeanOverRanks, *, batch_dice: bool, smooth: float = SMOOTH
-) -> Tensor:
+) -> BegunLoss:
     """Mean Dice over classes, and over samples without `batch_dice`; see `DiceSums`.
 
     `smooth` is added to both sides of each fraction.
     """
-    if batch_dice:
-        sums = mean.ranks.sum(torch.stack([part.sum(0) for part in sums]))
-    overlap, size, present = sums
-    dice = (2 * overlap + smooth) / (present + size + smooth).clip(1e-8)
-    return dice.mean() if batch_dice else mean.of(dice.sum(), dice)
+
+    def finish(totals: Sequence[Tensor]) -> Tensor:
+        overlap, size, present = totals[0] if batch_dice else sums
+        dice = (2 * overlap + smooth) / (present + size + smooth).clip(1e-8)
+        return dice.mean() if batch_dice else mean.of(dice.sum(), dice)
+
+    parts = (torch.stack([part.sum(0) for part in sums]),) if batch_dice else ()
+    return BegunLoss(parts, finish)
 
 
 @dataclass(frozen=True)
 class DeepSupervision:
-    """A loss over several scales, highest resolution first; scales of weight 0 are left out."""
+    """A loss over several scales, highest resolution first; scales of weight 0 are left out.
+
+    What the scales need of other ranks is summed at once, for losses that can be begun.
+    """
 
     loss: Loss
     weights: tuple[float, ...]
 
     def __call__(self, logits: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
         """The weighted sum."""
-        losses = [
-            weight * self.loss(scale, target)
+        scales = [
+            (weight, scale, target)
             for weight, scale, target in zip(self.weights, logits, targets, strict=True)
             if weight
         ]
-        return torch.stack(losses).sum()
+        begin = getattr(self.loss, "begin", None)
+        ranks: Ranks = getattr(self.loss, "ranks", ALONE)
+        if begin is None or ranks.world == 1:
+            losses = [self.loss(scale, target) for _, scale, target in scales]
+        else:
+            losses = _ended([begin(scale, target) for _, scale, target in scales], ranks)
+        weighted = [weight * loss for (weight, _, _), loss in zip(scales, losses, strict=True)]
+        return torch.stack(weighted).sum()
+
+
+def _ended(begun: Sequence[BegunLoss], ranks: Ranks) -> list[Tensor]:
+    """The losses, after one reduction for all."""
+    parts = [part for loss in begun for part in loss.parts]
+    if parts:
+        # In double precision counts of voxels are exact.
+        packed = ranks.sum(torch.cat([part.flatten().double() for part in parts]))
+        pieces = torch.split(packed, [part.numel() for part in parts])
+        parts = [
+            piece.view(part.shape).to(part.dtype)
+            for piece, part in zip(pieces, parts, strict=True)
+        ]
+    losses = []
+    for loss in begun:
+        losses.append(loss.finish(parts[: len(loss.parts)]))
+        parts = parts[len(loss.parts) :]
+    return losses

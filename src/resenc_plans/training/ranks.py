@@ -5,14 +5,13 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 from resenc_plans.errors import ConfigurationError, DeviceError
-from resenc_plans.execution.signals import StopRequest
 from resenc_plans.networks.device import find_device
 
 OTHER_RANK_STOPS = "another rank was asked to stop"
@@ -33,8 +32,26 @@ class Ranks:
         return self.rank == 0
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum over all ranks, through which gradients flow."""
-        return all_reduce(tensor) if self.world > 1 else tensor  # type: ignore[no-untyped-call]
+        """The sum over all ranks, through which gradients flow.
+
+        All ranks must do the same with the sum, so that its gradient is the same everywhere: then
+        theirs together are `world` times that of one, and nothing need be reduced again.
+        """
+        if self.world == 1:
+            return tensor
+        total: Tensor = _Sum.apply(tensor, self.world)  # type: ignore[no-untyped-call]
+        return total
+
+    def read(self, own: Tensor, shared: Tensor) -> tuple[list[float], list[float]]:
+        """Numbers of this rank, and sums over all ranks of others: one reduction, one wait.
+
+        Both are tensors of one axis on the device.
+        """
+        if self.world > 1:
+            shared = shared.to(torch.float64)
+            dist.all_reduce(shared)
+        numbers = torch.cat([own.to(shared.dtype), shared]).tolist()
+        return numbers[: len(own)], numbers[len(own) :]
 
     def total(self, values: Sequence[float]) -> list[float]:
         """Sums over all ranks, of plain numbers."""
@@ -76,6 +93,21 @@ class Ranks:
         """Return when all ranks have called this."""
         if self.world > 1:
             dist.barrier()
+
+
+class _Sum(torch.autograd.Function):
+    """A sum over ranks whose gradient is the same on all of them."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, world: int) -> Tensor:
+        ctx.world = world
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0] * ctx.world, None
 
 
 @dataclass(frozen=True)
@@ -191,13 +223,6 @@ def _leave() -> None:
     """
     time.sleep(_SECONDS_TO_RELEASE)
     dist.destroy_process_group()
-
-
-def reason_to_stop(stop: StopRequest, ranks: Ranks) -> str | None:
-    """Why to stop, None to continue; all ranks get the same kind of answer."""
-    reason = stop.reason
-    [is_stopped] = ranks.total([float(reason is not None)])
-    return reason or OTHER_RANK_STOPS if is_stopped else None
 
 
 def is_lost_connection(error: RuntimeError) -> bool:

@@ -31,7 +31,7 @@ from resenc_plans.training.losses import (
     DeepSupervision,
     Loss,
 )
-from resenc_plans.training.ranks import Ranks
+from resenc_plans.training.ranks import ALONE, Ranks
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 """From the parameters of a network to the optimizer that changes them."""
@@ -174,6 +174,22 @@ class Outcome:
     targets: Sequence[Tensor]
 
 
+@dataclass(frozen=True)
+class StepReport:
+    """What a step has found."""
+
+    loss: float
+    """That of this rank."""
+    norm: float
+    """Of all gradients, before they were clipped."""
+    is_stopped: bool
+    """Whether any rank is to stop."""
+    is_bad_somewhere: bool
+    """Whether any rank's loss is not finite."""
+    mean_loss: float
+    """Over all ranks."""
+
+
 @dataclass
 class TrainingStep:
     """A network and all that changes it.
@@ -276,22 +292,24 @@ class TrainingStep:
             lowest_weight=LOWEST_WEIGHT_OF_RANKS if ranks.world > 1 and not compiled else 0.0,
         )
 
-    def __call__(self, batch: Batch) -> tuple[float, float]:
-        """Train on a batch; the loss, and the norm of all gradients before they were clipped.
+    def __call__(self, batch: Batch, ranks: Ranks = ALONE, *, stops: bool = False) -> StepReport:
+        """Train on a batch, which all ranks do at once; `stops` is whether this one is to stop.
 
         Gradients that are not finite change nothing.
         """
-        # Both are read at once, and before the optimizer's step, during which a GPU may be given
+        loss, norm = (part.detach().view(1) for part in self.gradients(batch))
+        # All is read at once, and before the optimizer's step, during which a GPU may be given
         # the next batch: each read waits until the GPU has done all that it was given.
-        loss, norm = torch.stack(
-            [part.detach().view(()) for part in self.gradients(batch)]
-        ).tolist()
-        if self.scaler:
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        elif math.isfinite(norm):
+        flags = torch.stack([torch.full_like(loss, stops), (~loss.isfinite()).to(loss.dtype), loss])
+        (own_loss, own_norm), (stopped, bad, loss_sum) = ranks.read(
+            torch.cat([loss, norm]), flags.view(3)
+        )
+        if math.isfinite(own_norm):
             self.optimizer.step()
-        return loss, norm
+        if self.scaler:
+            self.scaler.update()
+        mean = own_loss if ranks.world == 1 else loss_sum / ranks.world
+        return StepReport(own_loss, own_norm, stopped > 0, bad > 0, mean)
 
     def gradients(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Forward and backward pass: as calling the step, without a step of the optimizer."""
@@ -355,15 +373,6 @@ class TrainingStep:
             group["lr"] = rate
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """Of a batch: this rank's loss, the norm of all gradients, whether any rank's loss is bad."""
-
-    loss: float
-    norm: float
-    is_bad_somewhere: bool
-
-
 class BadBatches:
     """Ends a training whose losses or gradients are not finite, before hours are spent on it.
 
@@ -376,7 +385,7 @@ class BadBatches:
 
     def count(
         self,
-        verdict: Verdict,
+        report: StepReport,
         cases: tuple[str, ...],
         *,
         scaler: torch.amp.GradScaler | None,
@@ -390,11 +399,11 @@ class BadBatches:
             Too many in a row were not finite; the message names the cases, of all ranks those
             whose loss was not finite, if there are any.
         """
-        is_bad = verdict.is_bad_somewhere
-        if not is_bad and (math.isfinite(verdict.norm) or _is_overflow(scaler)):
+        is_bad = report.is_bad_somewhere
+        if not is_bad and (math.isfinite(report.norm) or _is_overflow(scaler)):
             self._cases = []
             return
-        is_suspect = not is_bad or not math.isfinite(verdict.loss)
+        is_suspect = not is_bad or not math.isfinite(report.loss)
         self._cases.append(tuple(cases) if is_suspect else ())
         if len(self._cases) >= PATIENCE:
             own = {name for batch in self._cases for name in batch}

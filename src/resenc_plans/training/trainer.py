@@ -76,13 +76,12 @@ from resenc_plans.training.losses import Loss
 from resenc_plans.training.meter import Meter
 from resenc_plans.training.own_parts import run_record
 from resenc_plans.training.pseudo_dice import count_overlap, dice_of
-from resenc_plans.training.ranks import OTHER_RANK_STOPS, Ranks, alone, reason_to_stop
+from resenc_plans.training.ranks import OTHER_RANK_STOPS, Ranks, alone
 from resenc_plans.training.records import Records
 from resenc_plans.training.step import (
     BadBatches,
     OptimizerFactory,
     TrainingStep,
-    Verdict,
     image_type,
     is_compiled,
     training_precision,
@@ -489,21 +488,16 @@ class Trainer:
             requested = time.perf_counter()
             batch = next(batches)
             waited += time.perf_counter() - requested
-            loss, norm = self.step(batch)
             reason = stop.reason
-            flags = (float(reason is not None), float(not math.isfinite(loss)))
-            stopped, bad, loss_sum = self.ranks.total([*flags, loss])
+            report = self.step(batch, self.ranks, stops=reason is not None)
             self._bad_batches.count(
-                Verdict(loss, norm, bad > 0),
-                batch.cases,
-                scaler=self.step.scaler,
-                epoch=len(self.epochs),
+                report, batch.cases, scaler=self.step.scaler, epoch=len(self.epochs)
             )
-            self.epoch_losses += (loss_sum / self.ranks.world,)
+            self.epoch_losses += (report.mean_loss,)
             self.iteration += 1
             self._waited = waited / (time.perf_counter() - begun)
             self._tell(self.epoch_losses[-1])
-            if stopped:
+            if report.is_stopped:
                 return reason or OTHER_RANK_STOPS
             self._save_now_and_then()
         return None
@@ -520,14 +514,17 @@ class Trainer:
                 self._seed_step("validation", self._validations_done() + number - 1)
                 batch = next(batches)
                 outcome = self.step.evaluate(batch)
-                losses.append(outcome.loss.item())
                 logits, target = outcome.logits[0].float(), outcome.targets[0]
                 voxels = count_overlap(logits, target, self.run.dataset.labels)
                 overlap = voxels if overlap is None else overlap + voxels
+                reason = stop.reason
+                loss = outcome.loss.detach().view(1)
+                stops = torch.full_like(loss, reason is not None)
+                [own_loss], [stopped] = self.ranks.read(loss, stops)
+                losses.append(own_loss)
                 self._tell(losses[-1], validated=number)
-                reason = reason_to_stop(stop, self.ranks)
-                if reason is not None:
-                    return reason
+                if stopped:
+                    return reason or OTHER_RANK_STOPS
         assert overlap is not None
         counts = torch.cat([overlap.tp, overlap.fp, overlap.fn]).tolist()
         *summed, loss_sum = self.ranks.total([*counts, fmean(losses)])

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from resenc_plans.errors import ResencPlansError, WorkerError
 from resenc_plans.execution.parents import end_with_parent
+from resenc_plans.training.batches.prefetch import prefetched
 from resenc_plans.training.batches.shared_memory import (
     HINT,
     SHARED_MEMORY,
@@ -46,6 +47,8 @@ class PatchBatches:
     """Batches that each worker makes ahead; None: as many as /dev/shm has room for."""
     augmenting: torch.device | None = None
     """The device that augments the samples; None: they are augmented where they are made."""
+    copied_to: torch.device | None = None
+    """A GPU to which workers' batches are copied ahead; None: who takes them copies them."""
 
     @property
     def demand(self) -> LoaderDemand:
@@ -65,6 +68,12 @@ class PatchBatches:
         WorkerError
             A worker was killed, or /dev/shm has too little room for the batches.
         """
+        batches = self._made(first)
+        if self.copied_to is None or not self.workers:
+            return batches
+        return prefetched(batches, self.copied_to)
+
+    def _made(self, first: int) -> Iterator[Batch]:
         ahead = self.ahead or batches_ahead([self.demand])[0]
         loader = DataLoader(
             _ByNumber(self.source, is_drawn=self.augmenting is not None),

@@ -1,0 +1,49 @@
+"""Batches that are on their device before they are asked for."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from resenc_plans.errors import FileError
+from resenc_plans.training.batches.prefetch import prefetched
+from resenc_plans.training.batches.source import Batch
+
+CPU = torch.device("cpu")
+
+
+def numbered(taken: list[int], *, fails_at: int | None = None) -> Iterator[Batch]:
+    for number in range(10):
+        if number == fails_at:
+            raise FileError("a case is damaged")
+        taken.append(number)
+        yield Batch(torch.full((1,), float(number)), torch.zeros(1), (str(number),))
+
+
+def test_batches_come_in_order_and_one_is_made_ahead() -> None:
+    taken: list[int] = []
+    stream = prefetched(numbered(taken), CPU)
+    first = next(stream)
+    assert first.cases == ("0",)
+    assert [batch.images.item() for batch in stream] == list(range(1, 10))
+    assert taken == list(range(10))
+
+
+def test_a_fault_reaches_who_asks_for_the_batch() -> None:
+    stream = prefetched(numbered([], fails_at=2), CPU)
+    assert [next(stream).cases, next(stream).cases] == [("0",), ("1",)]
+    with pytest.raises(FileError, match="damaged"):
+        next(stream)
+
+
+def test_the_thread_ends_with_the_stream() -> None:
+    taken: list[int] = []
+    before = threading.active_count()
+    source = numbered(taken)
+    stream = prefetched(source, CPU)
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
+    assert len(taken) <= 4
+    assert source.gi_frame is None  # type: ignore[attr-defined]
