@@ -375,8 +375,7 @@ def _ended(begun: Sequence[BegunLoss], ranks: Ranks) -> list[Tensor]:
         packed = ranks.sum(torch.cat([part.flatten().double() for part in parts]))
         pieces = torch.split(packed, [part.numel() for part in parts])
         parts = [
-            piece.view(part.shape).to(part.dtype)
-            for piece, part in zip(pieces, parts, strict=True)
+            piece.view(part.shape).to(part.dtype) for piece, part in zip(pieces, parts, strict=True)
         ]
     losses = []
     for loss in begun:
