@@ -65,7 +65,13 @@ PARTS: dict[str, tuple[Run, ...]] = {
         training("not compiled", compile=False),
         training("channels last", memory_format="channels_last_3d"),
         training("contiguous", memory_format="contiguous_format"),
-        *(training(f"{workers} workers", workers=workers) for workers in (2, 4, 8, 16)),
+        training("fused optimizer", fused_optimizer=True),
+        *(
+            training(f"{workers} workers, augmented on {place}", workers=workers, augment_on=place)
+            for workers in (2, 4, 8)
+            for place in ("cpu", "device")
+        ),
+        training("16 workers", workers=16),
     ),
     "nnunet": (Run("nnU-Net", "nnunet", {"preset": "M"}), training("ours")),
     "resume": (Run("resume", "resume", {"preset": "M"}),),

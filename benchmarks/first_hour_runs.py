@@ -99,7 +99,7 @@ class Job:
         """Those of the training: nnU-Net's, but for what the job changes."""
         from resenc_plans import TrainingSettings
 
-        names = ("precision", "compile", "workers")
+        names = ("precision", "compile", "workers", "augment_on", "fused_optimizer")
         chosen: dict[str, Any] = {"compile": False, "workers": 0} if self.toy else {}
         chosen |= {name: self.options[name] for name in names if name in self.options}
         return TrainingSettings(**{**chosen, **more})

@@ -178,15 +178,15 @@ class DeviceExport:
         for is_upper in (False, True):
             z = (upper if is_upper else lower)[0].long()
             weight = (upper_weight if is_upper else lower_weight)[0]
-            total = values
+            summed = values
             for corner in range(4):
                 row, column = corner >> 1, corner & 1
                 y = (upper if row else lower)[1].long()
                 x = (upper if column else lower)[2].long()
                 weighted = self.logits[:, z, y, x].double() * weight
                 weighted = weighted * (upper_weight if row else lower_weight)[1]
-                total = total + weighted * (upper_weight if column else lower_weight)[2]
-            values = torch.where(weight > 0, total, values) if is_upper else total
+                summed = summed + weighted * (upper_weight if column else lower_weight)[2]
+            values = torch.where(weight > 0, summed, values) if is_upper else summed
         values = _rounded(values, self.size)
         heads = torch.arange(len(values), dtype=torch.int16, device=at.device)[:, None]
         if self.regions is not None:
