@@ -241,7 +241,7 @@ def umamba_strides(strides: Any, dim: int | None = None) -> Sizes:
     Raises
     ------
     ConfigurationError
-        They are not one per stage, or of other axes.
+        They are not one per stage, or of other axes, or the first stage has one.
     """
     if not isinstance(strides, Sequence) or isinstance(strides, str) or len(strides) < 2:
         raise ConfigurationError(
@@ -250,6 +250,8 @@ def umamba_strides(strides: Any, dim: int | None = None) -> Sizes:
         )
     per_axis = next((len(entry) for entry in strides if isinstance(entry, Sequence)), 3)
     steps = per_stage_and_axis("strides", strides, len(strides), per_axis)
+    if set(steps[0]) != {1}:
+        raise ConfigurationError("strides[0] must be 1: U-Mamba's first stage keeps the size.")
     if dim is not None and per_axis != dim:
         raise ConfigurationError(
             f"strides are for images of {per_axis} axes, but patch_size has {dim}. Write "

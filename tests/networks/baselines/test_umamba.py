@@ -287,6 +287,7 @@ def test_a_network_of_full_size_is_checked_without_memory() -> None:
         ({"n_conv_per_stage_decoder": []}, PATCH, "n_conv_per_stage_decoder has 0 entries"),
         ({"generation": 3}, PATCH, "generation is 3: U-Mamba has 1 and 2"),
         ({"strides": 2}, PATCH, "strides is 2: a list with an entry for each"),
+        ({"strides": [2, 2, 2]}, (16, 16, 16), r"strides\[0\] must be 1"),
         ({"strides": [[1, 1], [2, 2], [2, 2]]}, PATCH, "are for images of 2 axes, but patch_size"),
         ({}, (4, 4, 6), r"not a multiple of \[2, 4, 4\]"),
         ({}, (2, 4, 4), r"one voxel.*takes: \[4, 4, 4\]"),
