@@ -10,6 +10,7 @@ SOURCE = TESTS.parent / "src" / "resenc_plans"
 BEHAVIOUR_OF_SEVERAL_MODULES = {
     "cli/test_ending.py",
     "cli/test_outside.py",
+    "study/report/test_drawn_page.py",
     "training/test_command.py",
     "training/test_final_validation.py",
     "training/test_missing_cases.py",
@@ -21,7 +22,6 @@ BEHAVIOUR_OF_SEVERAL_MODULES = {
     "training/test_stale_cases.py",
     "training/test_stand_in_device.py",
     "workflows/test_whole_jobs.py",
-    "study/report/test_drawn_page.py",
 }
 """Their docstrings say what they test."""
 

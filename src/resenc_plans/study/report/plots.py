@@ -111,9 +111,9 @@ def draw_labels(dataset: DatasetComparison, metric: MetricComparison) -> str:
     axis = padded_axis(values, 14, _RIGHT)
     step = 11
     drawing = Drawing(0, f"Means of {metric.metric.title} by label")
-    y = 0.0
+    y = -6.0
     for label in labels:
-        y += 20
+        y += 26
         drawing.text(14, y - 4, shortened(dataset.label_title(label), 44), "name")
         for number_, score in enumerate(metric.of_label(label)):
             y += step
