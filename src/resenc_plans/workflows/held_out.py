@@ -94,7 +94,7 @@ def validate_held_out(
     preprocessed, store = config.plans.folder, open_store(config)
     cases = held_out_cases(config, dataset, store, folder, allow_missing_cases=allow_missing_cases)
     previous = previous_predictions(config, dataset, cases, name)
-    references = _references(preprocessed, dataset)
+    references = references_of(preprocessed, dataset)
     if on_cases is not None:
         on_cases(cases)
     reader = config.plans.image_reader_writer
@@ -125,10 +125,17 @@ def validate_held_out(
     return HeldOutValidation(evaluation, stages)
 
 
-def _references(preprocessed: Path, dataset: Dataset) -> Path:
+def references_of(preprocessed: Path, dataset: Dataset) -> Path:
+    """The folder of references, as a path that summary.json can name whatever folder reads it.
+
+    Raises
+    ------
+    DatasetError
+        There is none.
+    """
     for folder in (preprocessed / GROUND_TRUTH, dataset.folder / "labelsTr"):
         if folder.is_dir():
-            return folder
+            return folder.absolute()
     raise DatasetError(
         f"{preprocessed}: has no {GROUND_TRUTH}, so the held-out cases cannot be scored. Name the "
         "raw dataset, or omit the validation."
