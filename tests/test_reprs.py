@@ -18,6 +18,7 @@ from tests.inference.models import CPU_IN_FP32, write_model
 from tests.networks.configurations import configuration, plain
 from tests.plans.documents import document
 from tests.study.made_results import dice_like, write_summary
+from tests.study.unattended.made_study import write_study
 
 MANY = tuple(f"a_case_with_quite_a_long_name_{number}" for number in range(500))
 PROBLEMS = tuple(CaseProblem(case, "it is damaged\nin two lines " + 50 * "x") for case in MANY)
@@ -210,6 +211,7 @@ MAKERS: dict[str, Callable[[Path], Any]] = {
     "ResolvedConfiguration": lambda _: plans().resolve("3d_fullres"),
     "RunComparison": lambda _: compared_runs(),
     "Selection": lambda _: selection(),
+    "Study": lambda folder: resenc_plans.Study.load(write_study(folder, cases=1)),
     "Summary": lambda _: summary(),
     "TrainedFold": lambda _: trained(),
     "Trainer": trainer,

@@ -16,6 +16,7 @@ from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing import Preprocessor
 from resenc_plans.preprocessing.store.case_store import write_case
 from resenc_plans.runs.archive import ExportRequest, export_model
+from tests.datasets.old_tasks import write_task
 from tests.evaluation.label_folders import write_dataset_json, write_labels
 from tests.evaluation.trained_folders import write_model as write_validated_model
 from tests.evaluation.trained_folders import write_references
@@ -63,10 +64,15 @@ SCENES = {
     "postprocess": Scene(
         "segmented -r reference -d segmented/dataset.json -o out/cleaned", case_by_case=True
     ),
+    "accumulate": Scene("-d 9 -c 2d --results results -r chosen/reference -o out/folds"),
     "select": Scene("-d 9 --results results -r chosen/reference"),
     "compare": Scene("segmented perfect -r reference -o out/report"),
     "export-model": Scene(f"-m {MODEL} -o out/model.zip"),
     "import-model": Scene("model.zip --results out"),
+    "download-model": Scene("model.zip --results out"),
+    "convert-msd": Scene("-i Task05_New --raw out --workers 1"),
+    "convert-old": Scene("Task006_Old Dataset006_Old --raw out"),
+    "move-plans": Scene(f"-s {DATA} -t data/Dataset901_Other -sp nnUNetResEncUNetMPlans"),
     "show": Scene(f"-p {PLANS} 2d --network --plot out/network.svg"),
     "resolve": Scene(f"-p {PLANS} 2d", writes=False),
     "derive": Scene(f"-p {PLANS} --batch-size 3 --name three"),
@@ -90,6 +96,11 @@ def write_files(root: Path) -> None:
     old = document() | {"configurations": {"3d_fullres": OLD_CONFIGURATION}}
     (root / "old.json").write_text(json.dumps(old))
     _write_dataset(root / DATA)
+    write_task(root / "Task05_New", channels=1)
+    write_task(root / "Task006_Old", channels=1, old=True)
+    other = root / "data/Dataset901_Other"
+    other.mkdir()
+    write_dataset_json(other / "dataset.json", {"background": 0, "tumour": 1}, None)
     _write_predictions(root)
     _write_models(root)
 
