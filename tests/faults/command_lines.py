@@ -62,12 +62,11 @@ _VALUES = (
         "patch_size=[1,1,1]",
         f"x={'9' * 5000}",
         "/dev/null",
-        "/dev/zero",
-        "/proc/self/mem",
         "missing",
     ),
     *(name for name in NAMES if not _leads_out(name)),
 )
+_OUTSIDE = ("/dev/zero", "/proc/self/mem", *filter(_leads_out, NAMES))
 _OUTPUTS = ("-o", "--output", "-op", "--overlay", "--plot", "--report")
 """Options whose value is written to, wherever it is: who types it may choose any place."""
 _ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -110,7 +109,7 @@ def command_line(random: Random) -> list[str]:
                 arguments.insert(place, random.choice(_VALUES))
             case _ if options:
                 option, takes_value = random.choice(options)
-                values = _VALUES if option in _OUTPUTS else (*_VALUES, *filter(_leads_out, NAMES))
+                values = _VALUES if option in _OUTPUTS else (*_VALUES, *_OUTSIDE)
                 arguments += [option, random.choice(values)] if takes_value else [option]
     return [name, *arguments, *(["--dry-run"] if name == "train" else [])]
 
