@@ -78,6 +78,18 @@ def _write_documents(root: Path) -> None:
     summary.write_text(summary.read_text().replace(str(root), "."))
     (root / "postprocessing.json").write_text(json.dumps(json_of_steps([1, (1, 2), [1, 2]])))
     (root / "postprocessing.pkl").write_bytes(pickle_of_steps([1, (1, 2), [1, 2]]))
+    methods = {
+        "preset": {"preset": "M", "changes": {"batch_size": 3}},
+        "recipe": {"baseline": "stu-net-s", "settings": {"epochs": 2}},
+        "elsewhere": {"predictions": "../segmented"},
+    }
+    study = {
+        "datasets": [f"../{DATA}"], "methods": methods, "folds": [0], "seeds": [0, 1],
+        "metrics": ["Dice", "HD95"], "primary": "Dice", "training": {"epochs": 2},
+        "bootstrap": {"draws": 200, "level": 0.9},
+    }  # fmt: skip
+    (root / "study").mkdir()
+    (root / "study/study.json").write_text(json.dumps(study))
     sizes = (10**9, 10**9, 10**9, 10**9, 10**9)
     measured = Measured("GPU", "2.8", "2026-11-01", "P", "2d", 2, (8, 8), *sizes, 1.0)
     (root / "measurements.json").write_text(json.dumps([asdict(measured)]))

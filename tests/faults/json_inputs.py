@@ -5,6 +5,7 @@ from pathlib import Path
 from random import Random
 
 from resenc_plans.cost.estimate import estimate_cost
+from resenc_plans.datasets.conversion import convert_old_dataset
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.fingerprint import Fingerprint
@@ -24,6 +25,7 @@ from resenc_plans.runs.folds import FoldCases, fold_cases
 from resenc_plans.runs.model_folder import ModelFolder
 from resenc_plans.runs.run_cost import load_cost
 from resenc_plans.runs.run_record import RunRecord, differences
+from resenc_plans.study.unattended.study import Study
 from resenc_plans.workflows.check_file import check_file
 from tests.cli.scenes import CASES, DATA, MODEL, PLANS
 from tests.faults.damage import damage_lines
@@ -143,6 +145,18 @@ def _manifest(root: Path, path: Path, random: Random) -> Calls:
     yield lambda: check_store(root / STORE)
 
 
+def _study(root: Path, path: Path, random: Random) -> Calls:
+    study = Study.load(path)
+    yield lambda: repr(study)
+    file = study.opened.file
+    yield lambda: [file.settings_of(name, 1) for name in file.methods]
+    yield lambda: repr(study.status())
+
+
+def _task(root: Path, path: Path, random: Random) -> Calls:
+    yield lambda: convert_old_dataset(path.parent, "Dataset007_New", root / "out")
+
+
 def _holder(root: Path, path: Path, random: Random) -> Calls:
     holder = Holder.read(path)
     if holder is not None:
@@ -171,5 +185,7 @@ JSON_KINDS: dict[str, Kind] = {
     "measurements": Kind(("measurements.json",), _measurements),
     "manifest": Kind((f"{STORE}/.resenc-plans/manifest.jsonl",), _manifest, damage=damage_lines),
     "lock": Kind(("lock",), _holder),
+    "study.json": Kind(("study/study.json",), _study),
+    "older task": Kind(("Task006_Old/dataset.json",), _task, writes=True),
 }
 """By name."""

@@ -73,6 +73,12 @@ def test_a_foreign_file_is_said_to_be_none_of_these(tmp_path: Path, content: Any
     assert finding.message.startswith("is not one of the files that are checked")
 
 
+def test_of_a_study_the_command_that_checks_it_is_named(tmp_path: Path) -> None:
+    [finding] = findings(tmp_path, {"datasets": ["4"], "methods": {}})
+    assert (finding.rule, finding.severity) == ("S002", "note")
+    assert "resenc-plans study check" in finding.message
+
+
 def test_a_damaged_fingerprint_beside_plans_is_a_finding(tmp_path: Path) -> None:
     (tmp_path / "dataset_fingerprint.json").write_text("{}")
     [finding] = findings(tmp_path, document())

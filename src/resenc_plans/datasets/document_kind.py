@@ -2,13 +2,14 @@
 
 from typing import Any
 
-PLANS, FINGERPRINT, SUMMARY, DATASET, SPLITS, PLANS_OF_NNUNET_1 = (
+PLANS, FINGERPRINT, SUMMARY, DATASET, SPLITS, PLANS_OF_NNUNET_1, STUDY = (
     "plans file",
     "dataset fingerprint",
     "summary.json",
     "dataset.json",
     "splits_final.json",
     "plans file of nnU-Net 1",
+    "study.json",
 )
 
 _KEYS = {
@@ -17,6 +18,7 @@ _KEYS = {
     FINGERPRINT: {"shapes_after_crop", "median_relative_size_after_cropping"},
     SUMMARY: {"metric_per_case", "foreground_mean"},
     DATASET: {"labels", "channel_names", "modality", "file_ending"},
+    STUDY: {"methods"},
 }
 """Keys of which one tells the kind; the first kind counts."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,6 +15,7 @@ from resenc_plans.datasets.document_kind import (
     PLANS,
     PLANS_OF_NNUNET_1,
     SPLITS,
+    STUDY,
     SUMMARY,
     kind_of,
 )
@@ -39,7 +41,8 @@ def check_file(
 
     Known are plans (see `check_plans_file`, which `dataset` and `check_network` are for),
     dataset.json, fingerprints, splits_final.json, summary.json and settings of a training. Any
-    other file is a finding of `FOREIGN_RULE`, one that cannot be read of `UNREADABLE_RULE`.
+    other file, a study too, is a finding of `FOREIGN_RULE`, one that cannot be read of
+    `UNREADABLE_RULE`.
     """
     try:
         document = read_json(file)
@@ -63,6 +66,13 @@ def _old_plans(document: Any, file: Path) -> Iterator[Finding]:
     del document, file
     message = "is a plans file of nnU-Net 1. Plan the dataset again."
     yield Finding(SCHEMA_RULE, "error", message)
+
+
+def _study(document: Any, file: Path) -> Iterator[Finding]:
+    del document
+    command = f"resenc-plans study check {quote(str(file))}"
+    message = f"is a study, which has a check of its own: {command}"
+    yield Finding(FOREIGN_RULE, "note", message)
 
 
 def _dataset_json(document: Any, file: Path) -> Iterator[Finding]:
@@ -123,4 +133,5 @@ _CHECKS: dict[str | None, Callable[[Any, Path], Iterator[Finding]]] = {
     FINGERPRINT: _fingerprint,
     SPLITS: _splits,
     SUMMARY: _summary,
+    STUDY: _study,
 }
