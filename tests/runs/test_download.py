@@ -4,14 +4,17 @@ import hashlib
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from http.client import HTTPMessage
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import BytesIO
 from pathlib import Path
+from urllib.request import Request
 
 import pytest
 
 from resenc_plans.errors import FileError, ModelError
 from resenc_plans.runs.archive import export_model
-from resenc_plans.runs.download import download_model
+from resenc_plans.runs.download import _WebOnly, download_model
 from tests.inference.models import write_model
 
 MODEL = "nnUNetTrainer__nnUNetPlans__3d_fullres"
@@ -30,11 +33,15 @@ def serve() -> Iterator[Callable[..., str]]:
     """Serve bytes once or more; the URL."""
     servers = []
 
-    def start(content: bytes, code: int = 200, claimed: int | None = None) -> str:
+    def start(
+        content: bytes, code: int = 200, claimed: int | None = None, location: str = ""
+    ) -> str:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 self.send_response(code)
                 self.send_header("Content-Length", str(claimed or len(content)))
+                if location:
+                    self.send_header("Location", location)
                 self.end_headers()
                 self.wfile.write(content)
 
@@ -98,3 +105,36 @@ def test_what_is_not_the_archive_is_refused_and_leaves_nothing(
     with pytest.raises(FileError, match="no such file"):
         download_model(tmp_path / "missing.zip", results)
     assert not list(results.iterdir())
+
+
+SECRET_URLS = [
+    "https://[bad/secret.zip",
+    "https://me:secret@localhost/model.zip",
+    "https://localhost:secret/model.zip",
+    "https://localhost/a model.zip?token=secret",
+    "ftp://me:secret@localhost/model.zip",
+]
+
+
+@pytest.mark.parametrize("url", SECRET_URLS)
+def test_a_url_that_is_refused_keeps_its_secrets(url: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as caught:
+        download_model(url, tmp_path)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("target", ["ftp://me:secret@127.0.0.1:9/x.zip", "http://[bad/secret"])
+def test_a_redirect_leads_to_the_web_only(
+    target: str, serve: Callable[..., str], tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match="https://") as caught:
+        download_model(serve(b"", code=302, location=target), tmp_path)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_redirect_does_not_leave_https() -> None:
+    request = Request("https://example.org/model.zip")
+    with pytest.raises(ModelError, match="no longer be encrypted"):
+        _WebOnly().redirect_request(
+            request, BytesIO(), 302, "", HTTPMessage(), "http://example.org/model.zip"
+        )

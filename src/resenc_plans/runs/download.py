@@ -5,11 +5,12 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPException, HTTPMessage, InvalidURL
 from pathlib import Path
+from typing import IO, Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit, urlunsplit
-from urllib.request import Request, urlopen
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from resenc_plans.errors import ModelError
 from resenc_plans.execution.unfinished import unfinished_file
@@ -22,6 +23,12 @@ SECONDS = 60
 _PIECE = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _WEB = ("http", "https")
+_ONLY_WEB = "models are downloaded from https:// or http:// only"
+_NO_URL = (
+    "Not downloaded: the URL, or one that the server leads to, has a host, a port or characters "
+    "that no URL may have. Write it as https://example.org/model.zip, blanks as %20."
+)
+"""Without the URL, of which any part may be a secret where it is damaged."""
 
 OnBytes = Callable[[int, int | None], object]
 """Called with the bytes that have arrived, and with all bytes where the server tells."""
@@ -65,7 +72,8 @@ def download_model(
     Raises
     ------
     ModelError
-        The archive cannot be downloaded, has another SHA-256, or is refused.
+        The URL is damaged or has a password in it; the archive cannot be downloaded, has another
+        SHA-256, or is refused.
     FileError
         The results folder cannot be written to, or the file cannot be read.
     """
@@ -77,10 +85,7 @@ def download_model(
         )
     if not results.is_dir():
         raise ModelError(f"{results}: no such folder; it is where the models would be installed.")
-    scheme = urlsplit(text).scheme
-    if scheme not in _WEB:
-        if scheme and "://" in text:
-            raise ModelError(f"{text}: models are downloaded from https:// or http:// only.")
+    if not _is_url(text):
         digest = _sha256(Path(text))
         _compare(text, digest, expected)
         models = import_model(text, results, overwrite=overwrite, max_bytes=max_bytes)
@@ -101,9 +106,73 @@ def shown_url(url: str) -> str:
 
     >>> shown_url("https://me:secret@example.org/model.zip?token=1")
     'https://example.org/model.zip'
+
+    Raises
+    ------
+    ModelError
+        It is no URL.
     """
-    parts = urlsplit(url)
+    parts = _split(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _is_url(source: str) -> bool:
+    """Whether a source is a URL that may be downloaded; False for the path of a file."""
+    if "://" not in source:
+        return False
+    parts = _split(source)
+    if not parts.scheme:
+        return False
+    if parts.scheme not in _WEB:
+        raise ModelError(f"{shown_url(source)}: {_ONLY_WEB}.")
+    if "@" in parts.netloc:
+        raise ModelError(
+            f"{shown_url(source)}: the URL has a user or a password before the host, which is not "
+            "sent. Download the archive by another program, and give its path."
+        )
+    return True
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise ModelError(_NO_URL) from None
+
+
+class _WebOnly(HTTPRedirectHandler):
+    """Follows no redirect to what may be neither named as a source, nor read on the way."""
+
+    def http_error_302(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage
+    ) -> Any:
+        """The answer of the address that a redirect leads to; None where it names none."""
+        try:
+            return super().http_error_302(req, fp, code, msg, headers)
+        except BaseException:
+            fp.close()
+            raise
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+    def redirect_request(
+        self,
+        req: Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
+    ) -> Request | None:
+        """The request that follows a redirect."""
+        scheme = _split(newurl).scheme
+        if scheme not in _WEB or (req.type == "https" and scheme == "http"):
+            why = _ONLY_WEB if scheme not in _WEB else "the way would no longer be encrypted"
+            raise ModelError(
+                f"{shown_url(req.full_url)}: not downloaded, the server leads to "
+                f"{shown_url(newurl)}: {why}."
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _download(url: str, target: Path, max_bytes: int, on_bytes: OnBytes) -> str:
@@ -111,7 +180,7 @@ def _download(url: str, target: Path, max_bytes: int, on_bytes: OnBytes) -> str:
     digest, received, name = hashlib.sha256(), 0, shown_url(url)
     try:
         request = Request(url, headers={"User-Agent": "resenc-plans"})
-        with urlopen(request, timeout=SECONDS) as answer, target.open("wb") as stream:
+        with _OPENER.open(request, timeout=SECONDS) as answer, target.open("wb") as stream:
             total = _length(answer.headers.get("Content-Length"))
             while piece := answer.read(_PIECE):
                 received += len(piece)
@@ -125,7 +194,9 @@ def _download(url: str, target: Path, max_bytes: int, on_bytes: OnBytes) -> str:
                 on_bytes(received, total)
     except HTTPError as error:
         raise ModelError(f"{name}: not downloaded, the server answers {error.code}.") from None
-    except (URLError, HTTPException, TimeoutError, ConnectionError, ValueError) as error:
+    except (InvalidURL, ValueError):
+        raise ModelError(_NO_URL) from None
+    except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", None) or str(error) or type(error).__name__
         raise ModelError(f"{name}: not downloaded: {reason}. Try again later.") from None
     if total is not None and received < total:
@@ -133,6 +204,9 @@ def _download(url: str, target: Path, max_bytes: int, on_bytes: OnBytes) -> str:
             f"{name}: not downloaded, only {received:,} of {total:,} bytes arrived. Try again."
         )
     return digest.hexdigest()
+
+
+_OPENER = build_opener(_WebOnly)
 
 
 def _length(header: str | None) -> int | None:
