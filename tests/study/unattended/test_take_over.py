@@ -102,3 +102,34 @@ def test_a_finished_run_whose_record_is_lost_is_recognised(finished: Path) -> No
     assert existing.differences == ()
     take_over(opened, checked.existing, lambda _: None)
     assert OpenedStudy.open(finished).state(Piece("evaluation", RUN)) == "done"
+
+
+def test_a_run_of_another_trainer_of_nnunet_is_not_taken_over(elsewhere: Path) -> None:
+    as_nnunet(elsewhere)
+    path = study_of(elsewhere)
+    name = elsewhere.name.replace("nnUNetTrainer__", "nnUNetTrainerDA5__")
+    elsewhere.rename(elsewhere.with_name(name))
+    [existing] = Study.load(path).check().existing
+    assert existing.differences == ("trainer nnUNetTrainerDA5, now nnUNetTrainer",)
+
+
+def test_a_run_of_nnunet_does_not_stand_for_settings_that_it_does_not_tell(
+    elsewhere: Path,
+) -> None:
+    as_nnunet(elsewhere)
+    path = study_of(elsewhere)
+    methods = json.loads(path.read_text())["methods"]
+    methods["original"]["settings"] = {"loss": {"name": "dice"}}
+    edit(path, methods=methods)
+    [existing] = Study.load(path).check().existing
+    assert existing.differences == ("loss.name is not known, now dice",)
+
+
+def test_a_run_of_nnunet_stands_for_one_seed_only(elsewhere: Path) -> None:
+    as_nnunet(elsewhere)
+    path = study_of(elsewhere)
+    edit(path, seeds=[0, 1])
+    checked = Study.load(path).check()
+    assert [one.run for one in checked.existing] == [RUN]
+    take_over(OpenedStudy.open(path), checked.existing, lambda _: None)
+    assert Study.load(path).check().existing == ()

@@ -14,6 +14,7 @@ from resenc_plans.folders import (
     FINGERPRINT_JSON,
     PLANS_JSON,
     SUMMARY_JSON,
+    TRAINER_NAME,
     VALIDATION,
 )
 from resenc_plans.plans.configuration import ResolvedConfiguration
@@ -24,7 +25,13 @@ from resenc_plans.runs.model_folder import ModelFolder, is_model_folder
 from resenc_plans.runs.run_cost import COST_JSON
 from resenc_plans.runs.run_facts import FoldFacts, ModelFacts
 from resenc_plans.runs.run_folder import DEBUG_JSON, METRICS, PROGRESS_PNG, TRAINING_LOG, RunFolder
-from resenc_plans.runs.run_record import RUN_JSON, RunRecord, decisive_configuration, differences
+from resenc_plans.runs.run_record import (
+    RUN_JSON,
+    RunRecord,
+    decisive_configuration,
+    decisive_settings,
+    differences,
+)
 from resenc_plans.runs.run_record import changes as changes_of
 from resenc_plans.runs.validation_record import VALIDATION_JSON
 from resenc_plans.study.unattended.graph import Piece, Run
@@ -72,7 +79,11 @@ def find_existing(study: OpenedStudy, configurations: Configurations) -> tuple[E
         Inputs of the study cannot be read.
     """
     found: list[Existing] = []
-    taken_paths: set[Path] = set()
+    takers = {
+        Path(record.taken_from): run
+        for run in study.graph.runs
+        if (record := study.record(Piece("training", run))) and record.taken_from
+    }
     for run in study.graph.runs:
         config = configurations.get((run.dataset, run.method))
         if run.seed is None or config is None:
@@ -82,13 +93,13 @@ def find_existing(study: OpenedStudy, configurations: Configurations) -> tuple[E
         candidates = [
             Existing(run, source, tuple(_differences(study, run, config, source)))
             for source in _finished(study, run)
-            if source.path not in taken_paths
+            if takers.get(source.path, run) == run
         ]
         best = min(candidates, key=lambda one: len(one.differences), default=None)
         if best is not None and len(best.differences) <= MAX_DIFFERENCES:
             found.append(best)
             if not best.differences:
-                taken_paths.add(best.source.path)
+                takers[best.source.path] = run
     return tuple(found)
 
 
@@ -208,6 +219,9 @@ def _differences(
         if precision != "auto" and names[precision] != record.precision:
             yield f"precision {record.precision}, now {names[precision]}"
     else:
+        own, wanted = ModelFolder(source.model).trainer, settings.trainer or TRAINER_NAME
+        if own != wanted and source.path != study.places.run(run).path:
+            yield f"trainer {own}, now {wanted}"
         yield from _other_settings(facts, config, settings)
     yield from _other_cases(study, run, facts)
     if facts.step_size not in (None, STEP_SIZE):
@@ -223,6 +237,11 @@ def _other_settings(
     planned: dict[str, Any] = RunRecord.of("", config, settings, "", {}).flat_settings
     known = facts.settings
     yield from changes_of(known, {key: planned.get(key) for key in known})
+    of_trainer = TrainingSettings(trainer=settings.trainer)
+    usual = RunRecord.of("", config, of_trainer, "", {}).flat_settings
+    for key, value in decisive_settings(planned).items():
+        if key not in known and value != usual[key]:
+            yield f"{key} is not known, now {value}"
     if facts.configuration is None:
         yield "its configuration is not known"
         return
