@@ -139,7 +139,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "study/unattended/verification.py": {
         "_inputs: root / path": READ,
         "_made_again: folder / path.relative_to(new)": READ,
-        "_runs: study.places.root / path": READ,
+        "_fault_inside: root / path": "is only read, and only inside of the study's folder",
     },
     "visualization/overlay.py": {
         "draw: Path(images) / image_name": READ,

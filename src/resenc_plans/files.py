@@ -116,7 +116,7 @@ def inside(root: Path, path: Path) -> Path:
     try:
         target = path.resolve()
         is_inside = target.is_relative_to(root.resolve())
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise FileError(f"{path}: cannot be followed: {error}.") from None
     if not is_inside:
         raise FileError(

@@ -1,6 +1,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from resenc_plans.runs.archive import export_model
 from tests.cli.conftest import Done
 from tests.inference.models import write_model
@@ -22,3 +24,13 @@ def test_an_archive_is_installed_and_its_digest_told(
     )
     assert refused.code == 2
     assert "not 0000" in refused.err
+
+
+@pytest.mark.parametrize("command", ["download-model", "import-model"])
+@pytest.mark.parametrize("size", ["inf", "nan", "0", "-1", "1e300"])
+def test_a_size_that_is_none_is_refused(
+    command: str, size: str, run: Callable[..., Done], tmp_path: Path
+) -> None:
+    done = run(command, "model.zip", "--results", tmp_path, "--max-size", size)
+    assert done.code == 2
+    assert "--max-size" in done.err

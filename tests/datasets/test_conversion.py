@@ -86,6 +86,7 @@ def changed(**keys: Any) -> Callable[[Path], None]:
         (changed(modality=None), "modality maps numbers"),
         (changed(labels={"0": "background", "1": "a", "2": "a"}), "two labels are named 'a'"),
         (changed(labels={"background": 0}), "labels maps values to names"),
+        (changed(labels={"0": "background", "1" * 5000: "a"}), "'a' has 5,000 digits"),
     ],
 )
 def test_what_cannot_be_converted_is_told_and_leaves_nothing(

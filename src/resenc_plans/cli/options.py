@@ -210,6 +210,20 @@ def parse_gigabytes(text: str, option: str, *, examples: str = "24") -> float:
     return gigabytes
 
 
+def size_in_bytes(gigabytes: float, option: str) -> int:
+    """The bytes of a size in GiB.
+
+    >>> size_in_bytes(0.5, "--max-size")
+    536870912
+    """
+    size = gigabytes * 1024**3
+    if not 0 < size < float("inf"):
+        raise UsageError(
+            f"{option} {gigabytes:g}: a positive number of GiB is needed, such as 100."
+        )
+    return int(size)
+
+
 def required_dataset(dataset: str | None) -> str:
     """The dataset of `-d`, without which there are no models to choose among.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from resenc_plans.datasets.bounds import MAX_LABEL
 from resenc_plans.datasets.dataset import IMAGES, LABELS
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.errors import DatasetError, shown
@@ -43,6 +44,7 @@ _OLD_FOLDERS = (IMAGES, LABELS, TEST_IMAGES, "labelsTs", "imagesVal", "labelsVal
 _NEEDED = (IMAGES, LABELS)
 _MAX_ID = 999
 _MAX_NAMES = 5
+_MAX_DIGITS = len(str(MAX_LABEL))
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,11 @@ def _labels_by_name(document: Mapping[str, Any], source: Path) -> dict[str, int]
             raise DatasetError(
                 f"{source / DATASET_JSON}: labels maps values to names, such as "
                 f'"1": "liver"; {shown(value)}: {shown(name)} does not.'
+            )
+        if len(value) > _MAX_DIGITS:
+            raise DatasetError(
+                f"{source / DATASET_JSON}: the value of the label {shown(name)} has {len(value):,} "
+                f"digits; {_MAX_DIGITS} are allowed. Give the labels small numbers."
             )
         if name in by_name:
             raise DatasetError(

@@ -56,6 +56,14 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda study: append(next(study.parent.glob("runs/*/original/*/*/validation/*.nii.gz"))),
         "run: Dataset900_Phantom/original/seed_0/fold_0: runs/",
     ),
+    "a file elsewhere": (
+        lambda study: swap(report(study, "provenance.json"), '"runs/', '"/runs/'),
+        "leads out of the study's folder, so it is not read",
+    ),
+    "an input elsewhere": (
+        lambda study: swap(report(study, "provenance.json"), '"imagesTr/', '"/imagesTr/'),
+        "is no file of it any more",
+    ),
     "splits": (
         lambda study: append(study.parent / "preprocessed" / NAME / "splits_final.json"),
         "splits_final.json has changed",

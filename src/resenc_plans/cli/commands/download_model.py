@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from resenc_plans.cli.options import OverwriteOption, ResultsOption
+from resenc_plans.cli.options import OverwriteOption, ResultsOption, size_in_bytes
 from resenc_plans.cli.render import note, say
 
 
@@ -27,7 +27,7 @@ def download_model(
     overwrite: OverwriteOption = False,
     max_size: Annotated[
         float,
-        typer.Option(metavar="GIB", min=0, help="Maximum size of the download, and when unpacked."),
+        typer.Option(metavar="GIB", help="Maximum size of the download, and when unpacked."),
     ] = 100,
     results: ResultsOption = None,
 ) -> None:
@@ -44,7 +44,7 @@ def download_model(
         results_folder(results),
         sha256=sha256,
         overwrite=overwrite,
-        max_bytes=int(max_size * 1024**3),
+        max_bytes=size_in_bytes(max_size, "--max-size"),
     )
     for model in installed.models:
         say(f"Installed {model}.")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from resenc_plans.cli.options import OverwriteOption, ResultsOption
+from resenc_plans.cli.options import OverwriteOption, ResultsOption, size_in_bytes
 from resenc_plans.cli.render import say
 
 
@@ -13,7 +13,7 @@ def import_model(
     archive: Annotated[Path, typer.Argument(metavar="ZIP", show_default=False)],
     overwrite: OverwriteOption = False,
     max_size: Annotated[
-        float, typer.Option(metavar="GIB", min=0, help="Maximum size when unpacked.")
+        float, typer.Option(metavar="GIB", help="Maximum size when unpacked.")
     ] = 100,
     results: ResultsOption = None,
 ) -> None:
@@ -26,7 +26,10 @@ def import_model(
     from resenc_plans.runs.archive import import_model as install
 
     models = install(
-        archive, results_folder(results), overwrite=overwrite, max_bytes=int(max_size * 1024**3)
+        archive,
+        results_folder(results),
+        overwrite=overwrite,
+        max_bytes=size_in_bytes(max_size, "--max-size"),
     )
     for model in models:
         say(f"Installed {model}.")

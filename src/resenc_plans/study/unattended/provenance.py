@@ -21,6 +21,19 @@ _PACKAGES = ("torch", "numpy", "scipy", "SimpleITK", "blosc2", "batchgeneratorsv
 """Beside this one, those whose versions may change results."""
 
 
+class RunProvenance(BaseModel):
+    """What a run was made from."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    settings: dict[str, Any] | None
+    """Of its training; None where it was not trained."""
+    taken_from: str | None
+    """The folder that it was taken over from, if any."""
+    files: dict[str, str]
+    """The SHA-256 of its files, by their paths below the study's folder."""
+
+
 class Provenance(BaseModel):
     """What a report was made from."""
 
@@ -36,9 +49,8 @@ class Provenance(BaseModel):
     """By dataset, the SHA-256 of each file of the raw data."""
     splits: dict[str, str]
     """By dataset, the SHA-256 of the splits."""
-    runs: dict[str, dict[str, Any]]
-    """By run, its settings where it was trained, where it was taken over from, and the SHA-256 of
-    its files."""
+    runs: dict[str, RunProvenance]
+    """By run."""
 
     @classmethod
     def of(cls, study: OpenedStudy) -> Self:
@@ -89,7 +101,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _runs(study: OpenedStudy) -> Iterator[tuple[str, dict[str, Any]]]:
+def _runs(study: OpenedStudy) -> Iterator[tuple[str, RunProvenance]]:
     for run in study.graph.runs:
         kinds = ("evaluation",) if run.seed is None else ("training", "prediction", "evaluation")
         records = [study.record(Piece(kind, run)) for kind in kinds]  # type: ignore[arg-type]
@@ -107,4 +119,4 @@ def _runs(study: OpenedStudy) -> Iterator[tuple[str, dict[str, Any]]]:
             if run.seed is None
             else study.file.settings_of(run.method, run.seed).model_dump(mode="json")
         )
-        yield str(run), {"settings": settings, "taken_from": taken, "files": files}
+        yield str(run), RunProvenance(settings=settings, taken_from=taken, files=files)

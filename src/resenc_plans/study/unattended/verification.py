@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from resenc_plans.errors import FileError, ResencPlansError
-from resenc_plans.files import read_bytes
+from resenc_plans.files import inside, read_bytes
 from resenc_plans.reprs import card
 from resenc_plans.study.unattended.digests import sha256_of
 from resenc_plans.study.unattended.opened import OpenedStudy
@@ -73,7 +73,7 @@ def verify_study(study: OpenedStudy, report: Path | None = None) -> Verification
         *_runs(study, recorded),
     ]
     files = sum(map(len, recorded.datasets.values())) + len(recorded.splits) + 1
-    files += sum(len(run["files"]) for run in recorded.runs.values())
+    files += sum(len(run.files) for run in recorded.runs.values())
     again, count = _made_again(study, folder)
     return Verification((*found, *again), files + count)
 
@@ -85,8 +85,10 @@ def _inputs(study: OpenedStudy, recorded: Provenance) -> Iterator[Discrepancy]:
             continue
         data = study.data[name]
         root = data.dataset.folder
+        present = set(data.files)
         for path, digest in files.items():
-            fault = _fault(root / path, digest)
+            is_present = root / path in present
+            fault = _fault(root / path, digest) if is_present else "is no file of it any more"
             if fault is not None:
                 yield Discrepancy("input", f"{root / path} {fault}")
         known = {root / path for path in files}
@@ -115,8 +117,8 @@ def _study(study: OpenedStudy, recorded: Provenance) -> Iterator[Discrepancy]:
 
 def _runs(study: OpenedStudy, recorded: Provenance) -> Iterator[Discrepancy]:
     for run, facts in recorded.runs.items():
-        for path, digest in facts["files"].items():
-            fault = _fault(study.places.root / path, digest)
+        for path, digest in facts.files.items():
+            fault = _fault_inside(study.places.root, path, digest)
             if fault is not None:
                 yield Discrepancy("run", f"{run}: {path} {fault}")
 
@@ -160,12 +162,20 @@ def _bytes(path: Path) -> bytes:
     return read_bytes(path, MAX_REPORT_BYTES)
 
 
-def _fault(path: Path, digest: str) -> str | None:
-    if not path.is_file():
-        return "is missing"
+def _fault_inside(root: Path, path: str, digest: str) -> str | None:
+    """As `_fault`; what lies elsewhere is not read, whatever the report names."""
     try:
+        return _fault(inside(root, root / path), digest)
+    except FileError:
+        return "leads out of the study's folder, so it is not read"
+
+
+def _fault(path: Path, digest: str) -> str | None:
+    try:
+        if not path.is_file():
+            return "is missing"
         return None if sha256_of(path) == digest else "has changed"
-    except FileError as error:
+    except (FileError, OSError) as error:
         return f"cannot be read: {error}"
 
 
