@@ -39,7 +39,9 @@ def finished_runs(study: OpenedStudy) -> tuple[RunResult, ...]:
     """
     found = []
     for run in study.graph.runs:
-        if study.state(Piece("evaluation", run)) != "done":
+        read = [Piece("evaluation", run)]
+        read += [] if run.seed is None else [Piece("prediction", run)]
+        if any(study.state(piece) != "done" for piece in read):
             continue
         path = study.places.method(run) if run.seed is None else study.places.run(run).validation
         [result] = read_results([Source(path / SUMMARY_JSON, run.method)])
