@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from resenc_plans.errors import LockedError
+from resenc_plans.execution.locks import lock
+from resenc_plans.study.unattended import take_over as module
 from resenc_plans.study.unattended.graph import Piece, Run
 from resenc_plans.study.unattended.opened import OpenedStudy
 from resenc_plans.study.unattended.records import PieceRecord
@@ -133,3 +136,74 @@ def test_a_run_of_nnunet_stands_for_one_seed_only(elsewhere: Path) -> None:
     assert [one.run for one in checked.existing] == [RUN]
     take_over(OpenedStudy.open(path), checked.existing, lambda _: None)
     assert Study.load(path).check().existing == ()
+
+
+def test_what_a_failed_training_has_left_is_moved_not_deleted(elsewhere: Path) -> None:
+    path = study_of(elsewhere)
+    opened = OpenedStudy.open(path)
+    fold = opened.places.run(RUN)
+    fold.path.mkdir(parents=True)
+    fold.checkpoint("checkpoint_latest.pth").write_text("of many hours")
+    lines: list[str] = []
+    take_over(opened, Study.load(path).check().existing, lines.append)
+    [aside] = fold.replaced.iterdir()
+    assert (aside / "checkpoint_latest.pth").read_text() == "of many hours"
+    assert lines == [
+        f"{RUN}: taken over from {elsewhere / 'fold_0'}. What was there moved to {aside}."
+    ]
+
+
+@pytest.mark.parametrize("of", ["job", "fold"])
+def test_a_run_that_another_process_does_is_left_to_it(of: str, elsewhere: Path) -> None:
+    path = study_of(elsewhere)
+    existing = Study.load(path).check().existing
+    opened = OpenedStudy.open(path)
+    opened.places.model(RUN).folder.mkdir(parents=True)
+    job = next(job for job in opened.graph.jobs if job.pieces[-1].run == RUN)
+    held = opened.places.job_lock(job) if of == "job" else opened.places.run(RUN).lock_file
+    lines: list[str] = []
+    with lock(held, opened.places.root):
+        take_over(opened, existing, lines.append)
+    assert opened.state(Piece("training", RUN)) == "missing"
+    [line] = lines
+    assert line.startswith(f"{RUN}: not taken over. ")
+
+
+def test_a_run_that_was_begun_meanwhile_is_not_taken_over(elsewhere: Path) -> None:
+    path = study_of(elsewhere)
+    existing = Study.load(path).check().existing
+    opened = OpenedStudy.open(path)
+    piece = Piece("training", RUN)
+    PieceRecord(status="begun", key=opened.keys[piece]).save(opened.places.record(piece))
+    take_over(opened, existing, lambda _: None)
+    assert opened.state(piece) == "begun"
+
+
+def test_scripts_for_slurm_say_what_they_take_over_under_the_lock_of_the_study(
+    elsewhere: Path,
+) -> None:
+    study = Study.load(study_of(elsewhere))
+    lines: list[str] = []
+    with lock(study.opened.places.lock_file, study.folder), pytest.raises(LockedError):
+        study.write_slurm(on_progress=lines.append)
+    assert lines == []
+    study.write_slurm(on_progress=lines.append)
+    assert lines == [f"{RUN}: taken over from {elsewhere / 'fold_0'}."]
+
+
+def test_an_interrupted_copy_still_is_known_to_be_one(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    path = study_of(elsewhere)
+    opened, existing = OpenedStudy.open(path), Study.load(path).check().existing
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_record", killed)
+        with pytest.raises(KeyboardInterrupt):
+            take_over(opened, existing, lambda _: None)
+    take_over(opened, Study.load(path).check().existing, lambda _: None)
+    record = opened.record(Piece("training", RUN))
+    assert record is not None
+    assert (record.status, record.taken_from) == ("done", str(elsewhere / "fold_0"))

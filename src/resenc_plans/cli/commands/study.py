@@ -122,6 +122,7 @@ def run(
             redo=redo,
             sbatch=tuple(sbatch or ()),
             allow_import=tuple(allow_import or ()),
+            on_progress=say,
         )
         say(f"Wrote array scripts of {written.tasks} tasks. Submit them:")
         print_commands(f"bash {shlex.quote(str(written.submit))}")

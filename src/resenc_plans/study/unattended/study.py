@@ -219,13 +219,14 @@ class Study:
         allow_import: Sequence[str] = (),
         sbatch: Sequence[str] = (),
         redo: bool = False,
+        on_progress: Say = lambda _: None,
     ) -> SlurmScripts:
         """Write the array scripts of a SLURM cluster into `slurm` beside the study's file.
 
         Parameters
         ----------
-        device, allow_import, redo
-            As for `run`.
+        device, allow_import, redo, on_progress
+            As for `run`. Runs that exist are taken over at once.
         sbatch
             Options of sbatch, such as `--time=24:00:00` and `--gres=gpu:1`.
 
@@ -235,15 +236,18 @@ class Study:
             As `run`.
         UsageError
             An option is none of sbatch's.
+        LockedError
+            Another process runs the study.
         FileError
             A script cannot be written.
         """
         check_sbatch(sbatch)
-        checked = self.check(allow_import=allow_import)
-        self._refuse(checked, redo=redo)
-        take_over(self.opened, checked.existing, lambda _: None)
         options = JobOptions(device=device, allow_import=tuple(allow_import), redo=redo)
-        return write_slurm(self.opened, options, sbatch)
+        with lock(self.opened.places.lock_file, self.folder):
+            checked = self.check(allow_import=allow_import)
+            self._refuse(checked, redo=redo)
+            take_over(self.opened, checked.existing, on_progress)
+            return write_slurm(self.opened, options, sbatch)
 
     def _write_report(self) -> tuple[Path, ...]:
         return write_study_report(self.opened, self.opened.places.report, overwrite=True)

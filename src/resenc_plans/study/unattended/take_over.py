@@ -2,11 +2,13 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resenc_plans.errors import ResencPlansError
+from resenc_plans.errors import LockedError, ResencPlansError
+from resenc_plans.execution.locks import lock
 from resenc_plans.files import make_folder, replace_file, replace_folder
 from resenc_plans.folders import (
     DATASET_JSON,
@@ -35,8 +37,10 @@ from resenc_plans.runs.run_record import (
 from resenc_plans.runs.run_record import changes as changes_of
 from resenc_plans.runs.validation_record import VALIDATION_JSON
 from resenc_plans.study.unattended.graph import Piece, Run
+from resenc_plans.study.unattended.jobs import find_job
 from resenc_plans.study.unattended.methods import folder_of, trainer_name
 from resenc_plans.study.unattended.opened import OpenedStudy
+from resenc_plans.study.unattended.places import RUNS
 from resenc_plans.study.unattended.records import PieceRecord, digests_below
 
 STEP_SIZE = 0.5
@@ -88,7 +92,7 @@ def find_existing(study: OpenedStudy, configurations: Configurations) -> tuple[E
         config = configurations.get((run.dataset, run.method))
         if run.seed is None or config is None:
             continue
-        if study.state(Piece("training", run)) not in ("missing", "failed"):
+        if not _may_be_taken(study, run):
             continue
         candidates = [
             Existing(run, source, tuple(_differences(study, run, config, source)))
@@ -108,24 +112,65 @@ def take_over(
 ) -> None:
     """Copy the runs that agree into the study's folder, and record where they come from.
 
+    A run that another process has begun meanwhile, or is doing, is left to it. What a failed
+    training has left moves to `replaced`.
+
     Raises
     ------
     FileError
         A file cannot be read or written.
     """
+    make_folder(study.places.state_folder)
     for one in existing:
-        if not one.differences:
-            _copy(study, one)
-            on_progress(f"{one.run}: taken over from {one.source.path}.")
+        if one.differences:
+            continue
+        try:
+            with _sole(study, one.run):
+                if _may_be_taken(study, one.run):
+                    _take(study, one, on_progress)
+        except LockedError as error:
+            on_progress(f"{one.run}: not taken over. {error}")
 
 
-def _copy(study: OpenedStudy, one: Existing) -> None:
-    if one.source.path != study.places.run(one.run).path:
-        _copy_files(study, one)
-    _record(study, one)
+@contextmanager
+def _sole(study: OpenedStudy, run: Run) -> Iterator[None]:
+    """Keep other processes from doing a run while the block is executed.
+
+    Raises
+    ------
+    LockedError
+        Another process does it.
+    """
+    job_lock = study.places.job_lock(find_job(study, f"run/{run}"))
+    with lock(job_lock, study.places.root / RUNS), study.places.run(run).locked():
+        yield
 
 
-def _copy_files(study: OpenedStudy, one: Existing) -> None:
+def _may_be_taken(study: OpenedStudy, run: Run) -> bool:
+    return study.state(Piece("training", run)) in ("missing", "failed")
+
+
+def _take(study: OpenedStudy, one: Existing, on_progress: Callable[[str], object]) -> None:
+    piece = Piece("training", one.run)
+    if one.source.path == study.places.run(one.run).path:
+        before = study.record(piece)
+        taken_from = None if before is None else before.taken_from
+        on_progress(f"{one.run}: is finished in {one.source.path}.")
+    else:
+        taken_from = str(one.source.path)
+        # Should this be interrupted, the files in the study's folder are known to be a copy.
+        begun = PieceRecord(
+            status="failed", key="", reason="it was being taken over", taken_from=taken_from
+        )
+        begun.save(study.places.record(piece))
+        aside = _copy_files(study, one)
+        moved = "" if aside is None else f" What was there moved to {aside}."
+        on_progress(f"{one.run}: taken over from {one.source.path}.{moved}")
+    _record(study, one.run, taken_from)
+
+
+def _copy_files(study: OpenedStudy, one: Existing) -> Path | None:
+    """Copy a run; where what was in its place has moved to."""
     run, source = one.run, one.source
     target = study.places.run(run)
     method = study.file.methods[run.method]
@@ -144,11 +189,11 @@ def _copy_files(study: OpenedStudy, one: Existing) -> None:
         for path in (*files, *scores, *sorted(source.validation.glob(f"*{ending}"))):
             if path.is_file():
                 _copy_file(path, folder / path.relative_to(source.path))
+        return target.move_aside()
 
 
-def _record(study: OpenedStudy, one: Existing) -> None:
-    run, target = one.run, study.places.run(one.run)
-    is_own = one.source.path == target.path
+def _record(study: OpenedStudy, run: Run, taken_from: str | None) -> None:
+    target = study.places.run(run)
     outputs = {
         "training": [target.path / name for name in _OF_RUN[:4]],
         "prediction": [path for path in target.validation.iterdir() if path.is_file()],
@@ -160,7 +205,7 @@ def _record(study: OpenedStudy, one: Existing) -> None:
             status="done",
             key=study.keys[piece],
             outputs=digests_below(study.places.root, written),
-            taken_from=None if is_own else str(one.source.path),
+            taken_from=taken_from,
         ).save(study.places.record(piece))
 
 
