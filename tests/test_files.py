@@ -21,6 +21,7 @@ from resenc_plans.files import (
     append,
     check_regular,
     fault_of_part,
+    followed,
     inside,
     open_regular,
     parse_json,
@@ -30,10 +31,12 @@ from resenc_plans.files import (
     read_json,
     replace_file,
     replace_folder,
+    user_path,
     why_not_written,
     write_json,
     writing,
 )
+from resenc_plans.folders import find_dataset_folder
 from resenc_plans.safe_pickle import load_pickle
 
 AWKWARD = st.sampled_from(["..", ".", "/", "\\", "C:", "CON", "nul", ".txt", " ", "\0", "~", "ü"])
@@ -359,3 +362,20 @@ def test_a_folder_that_cannot_be_synced_does_not_make_a_written_file_a_failure(
     monkeypatch.setattr(os, "open", refuse_folders)
     write_json(tmp_path / "file", {})
     assert (tmp_path / "file").read_text() == "{}"
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-that-name/x", "a\0b", "a\ud800b"])
+def test_a_path_that_no_file_can_have_is_an_error_in_words(path: str) -> None:
+    for read in (user_path, find_dataset_folder):
+        with pytest.raises(FileError, match=r"not known|no file system"):
+            read(path)
+
+
+def test_home_folders_and_links_are_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert user_path("~/a") == tmp_path / "a"
+    (tmp_path / "link").symlink_to("link")
+    with pytest.raises(FileError, match="cannot be followed"):
+        followed(tmp_path / "link")

@@ -116,7 +116,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "runs/find_model.py": {"find_dataset_results: root / matches[0]": LISTED},
     "runs/trained_model.py": {"load: folder / name": OURS},
     "study/unattended/methods.py": {
-        "folder_of: root / Path(text.replace(_DATASET, dataset)).expanduser()": READ,
+        "folder_of: root / user_path(text.replace(_DATASET, dataset))": READ,
     },
     "study/unattended/pieces.py": {
         "_prediction: folder.validation / name": OURS,
@@ -125,8 +125,8 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "study/unattended/records.py": {"state: root / path": READ},
     "study/unattended/study_data.py": {
         "load: places.root / described.dataset": READ,
-        "patients: self.places.root / Path(named).expanduser()": READ,
-        "splits: self.places.root / Path(self.described.splits).expanduser()": READ,
+        "patients: self.places.root / user_path(named)": READ,
+        "splits: self.places.root / user_path(self.described.splits)": READ,
     },
     "study/unattended/take_over.py": {
         "_copy_files: folder / path.relative_to(source.path)": LISTED,

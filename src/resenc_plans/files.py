@@ -103,6 +103,46 @@ def fault_of_part(name: str) -> str | None:
     return None
 
 
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """A path as someone wrote it, with the home folder in the place of `~`.
+
+    >>> user_path("../raw").as_posix()
+    '../raw'
+
+    Raises
+    ------
+    FileError
+        `~` names a user that does not exist, or no file system stores its characters.
+    """
+    text = os.fspath(path)
+    try:
+        os.fsencode(text)
+        expanded = Path(text).expanduser()
+    except UnicodeEncodeError:
+        expanded = None
+    except RuntimeError:
+        raise FileError(
+            f"{text}: the home folder of that user is not known. Write the path without `~`."
+        ) from None
+    if expanded is None or "\0" in text:
+        raise FileError(f"{shown(text)}: has characters that no file system stores.")
+    return expanded
+
+
+def followed(path: Path) -> Path:
+    """An absolute path, with all symbolic links followed; what it leads to need not exist.
+
+    Raises
+    ------
+    FileError
+        Its links lead in a circle, or no file can have that name.
+    """
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise FileError(f"{path}: cannot be followed: {error}.") from None
+
+
 def inside(root: Path, path: Path) -> Path:
     """`path`, where it lies in `root` even after all symbolic links are followed.
 
@@ -113,12 +153,8 @@ def inside(root: Path, path: Path) -> Path:
     FileError
         A link leads out of `root`, or in a circle.
     """
-    try:
-        target = path.resolve()
-        is_inside = target.is_relative_to(root.resolve())
-    except (OSError, RuntimeError, ValueError) as error:
-        raise FileError(f"{path}: cannot be followed: {error}.") from None
-    if not is_inside:
+    target = followed(path)
+    if not target.is_relative_to(followed(root)):
         raise FileError(
             f"{path}: leads to {target}, which is outside of {root}, so nothing is written there. "
             f"Remove the symbolic link; if the data are to be elsewhere, link {root} itself."

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from resenc_plans.errors import DatasetError
-from resenc_plans.files import fault_of_part, inside, part_of_path
+from resenc_plans.files import fault_of_part, inside, part_of_path, user_path
 
 RAW = "nnUNet_raw"
 PREPROCESSED = "nnUNet_preprocessed"
@@ -54,7 +54,7 @@ def environment_folder(variable: str) -> Path | None:
     value = os.environ.get(variable, "").strip().strip("'\"")
     if not value:
         return None
-    folder = Path(value).expanduser()
+    folder = user_path(value)
     if not folder.is_dir():
         raise DatasetError(
             f"The environment variable {variable} is set to {value}, which is not a folder. "
@@ -84,7 +84,7 @@ def find_dataset_folder(dataset: str, variable: str = RAW) -> Path:
     DatasetError
         Nothing fits, or several folders have the same id.
     """
-    path = Path(dataset).expanduser()
+    path = user_path(dataset)
     if (path / DATASET_JSON).is_file():
         return path
     if path.is_dir() and len(path.parts) > 1:
@@ -166,7 +166,7 @@ def results_folder(
         The one beside the plans is a symbolic link that leads away from them.
     """
     if results is not None:
-        return Path(results).expanduser()
+        return user_path(results)
     folder = environment_folder(RESULTS)
     if folder is None and preprocessed is not None:
         return inside(preprocessed, preprocessed / RESULTS)

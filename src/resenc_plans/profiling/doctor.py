@@ -13,9 +13,11 @@ from types import ModuleType
 
 from resenc_plans import __version__
 from resenc_plans.datasets.finding import Finding, worst_first
+from resenc_plans.errors import FileError
 from resenc_plans.execution.cpus import usable_cpus
 from resenc_plans.execution.gpus import InstalledGpu, installed_gpus
 from resenc_plans.execution.memory import free_memory
+from resenc_plans.files import user_path
 from resenc_plans.folders import PREPROCESSED, RAW, RESULTS
 from resenc_plans.networks.cudnn import cudnn_name, slow_convolutions
 from resenc_plans.reprs import card, listed
@@ -274,8 +276,12 @@ def _rooms(findings: list[Finding]) -> Iterator[Room]:
         value = os.environ.get(variable, "").strip().strip("'\"")
         if not value:
             continue
-        folder = Path(value).expanduser()
-        if not folder.is_dir():
+        try:
+            folder = user_path(value)
+            is_folder = folder.is_dir()
+        except FileError:
+            is_folder = False
+        if not is_folder:
             text = (
                 f"{variable} is set to {value}, which is not a folder. Create the folder or "
                 "correct the variable."

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from resenc_plans.errors import DatasetError, ModelError
+from resenc_plans.files import user_path
 from resenc_plans.folders import (
     RESULTS,
     TRAINER_NAME,
@@ -105,7 +106,7 @@ def find_dataset_results(dataset: str, results: str | os.PathLike[str] | None = 
     ModelError
         There is no such folder, several have the id, or no results folder is known.
     """
-    path = Path(dataset).expanduser()
+    path = user_path(dataset)
     is_path = path.is_dir() and (len(path.parts) > 1 or results is None)
     if is_path and any(map(is_model_folder, path.iterdir())):
         return path

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import ModelError, expect_type
+from resenc_plans.files import user_path
 from resenc_plans.folders import DATASET_JSON, FINAL_CHECKPOINT, PLANS_JSON
 from resenc_plans.networks.build import build_network
 from resenc_plans.networks.imports import import_object, is_allowed, where_to_find
@@ -76,7 +77,7 @@ class TrainedModel:
             Plans or dataset.json are not usable.
         """
         expect_type(folder, (str, os.PathLike), "folder", "the path of a model folder")
-        folder = Path(folder).expanduser()
+        folder = user_path(folder)
         if not folder.is_dir():
             raise ModelError(f"{folder}: no such folder. A trained model was expected there.")
         for name in (PLANS_JSON, DATASET_JSON):

@@ -1,11 +1,12 @@
 """The array scripts of a study; `tests.faults.studies` runs them under bash."""
 
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from resenc_plans.errors import UsageError
+from resenc_plans.errors import StudyError, UsageError
 from resenc_plans.study.unattended.jobs import JobOptions
 from resenc_plans.study.unattended.opened import OpenedStudy
 from resenc_plans.study.unattended.slurm import write_slurm
@@ -36,3 +37,21 @@ def test_what_is_no_option_of_sbatch_is_refused(option: str, tmp_path: Path) -> 
     opened = OpenedStudy.open(write_study(tmp_path))
     with pytest.raises(UsageError, match="an option of sbatch is needed"):
         write_slurm(opened, JobOptions(), [option])
+
+
+def test_the_path_of_the_logs_is_one_word_without_patterns(tmp_path: Path) -> None:
+    folder = tmp_path / 'a b" 50%j'
+    scripts = write_slurm(OpenedStudy.open(write_study(folder)), JobOptions())
+    lines = scripts.runs.read_text().splitlines()
+    (option,) = (line for line in lines if line.startswith("#SBATCH --output="))
+    logs = f"{folder}/study/state/logs".replace("%", "%%")
+    assert shlex.split(option)[1:] == [f"--output={logs}/slurm_runs_%A_%a.log"]
+    assert f"{logs}/slurm_report_%j.log" in scripts.submit.read_text()
+
+
+@pytest.mark.parametrize("name", ["a\ntouch b", "a\\b"])
+def test_a_path_that_would_break_the_scripts_is_refused(name: str, tmp_path: Path) -> None:
+    opened = OpenedStudy.open(write_study(tmp_path / name))
+    with pytest.raises(StudyError, match="sbatch does not take"):
+        write_slurm(opened, JobOptions())
+    assert not (opened.places.root / "slurm").exists()

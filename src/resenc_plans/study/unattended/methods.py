@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.fingerprint import Fingerprint
 from resenc_plans.errors import NetworkError, StudyError
+from resenc_plans.files import user_path
 from resenc_plans.folders import TRAINER_NAME
 from resenc_plans.networks.imports import import_object
 from resenc_plans.planning.baselines.registry import find_baseline
@@ -94,8 +95,14 @@ def own_network(
 
 
 def folder_of(text: str, dataset: str, root: Path) -> Path:
-    """A path of the study's file, which may name the dataset, and counts from its folder."""
-    return root / Path(text.replace(_DATASET, dataset)).expanduser()
+    """A path of the study's file, which may name the dataset, and counts from its folder.
+
+    Raises
+    ------
+    FileError
+        No file can have that path.
+    """
+    return root / user_path(text.replace(_DATASET, dataset))
 
 
 def _unchanged(

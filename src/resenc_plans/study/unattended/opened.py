@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from resenc_plans.errors import StudyError
+from resenc_plans.files import user_path
 from resenc_plans.study.unattended.graph import Piece, StudyGraph
 from resenc_plans.study.unattended.keys import PieceKeys
 from resenc_plans.study.unattended.places import StudyPlaces
@@ -38,7 +39,7 @@ class OpenedStudy:
         FileError, DatasetError
             The file or a dataset cannot be read.
         """
-        path = Path(path).expanduser()
+        path = user_path(path)
         path = path / STUDY_JSON if path.is_dir() else path
         study = StudyFile.load(path)
         places = StudyPlaces(path.absolute().parent)

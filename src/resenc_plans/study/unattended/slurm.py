@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from resenc_plans.errors import UsageError
+from resenc_plans.errors import StudyError, UsageError, shown
 from resenc_plans.execution.exit_codes import ExitCode
 from resenc_plans.files import make_folder, part_of_path, replace_file
 from resenc_plans.study.unattended.graph import Job
@@ -52,10 +52,13 @@ def write_slurm(
     ------
     UsageError
         An option is more than one line, or does not begin with a dash.
+    StudyError
+        The path of the study has characters that sbatch does not take.
     FileError
         A script cannot be written.
     """
     check_sbatch(sbatch)
+    _check_path(study.path.absolute())
     folder = study.places.root / SLURM
     make_folder(folder)
     make_folder(study.places.state_folder / "logs")
@@ -89,6 +92,22 @@ def check_sbatch(options: Sequence[str]) -> None:
             )
 
 
+def _check_path(path: Path) -> None:
+    """Refuse what would end a line of a script, or what sbatch takes for something else."""
+    text = str(path)
+    if not text.isprintable() or "\\" in text:
+        raise StudyError(
+            f"{shown(text)}: has control characters or a backslash, which sbatch does not take in "
+            "the path of a log. Rename the folder."
+        )
+
+
+def _log(study: OpenedStudy, name: str) -> str:
+    """The path of a log, whose name alone has the patterns of sbatch."""
+    folder = study.places.state_folder / "logs"
+    return f"{folder}/".replace("%", "%%") + part_of_path(name, "log", ending=".log")
+
+
 def _write(path: Path, text: str) -> None:
     with replace_file(path) as stream:
         stream.write(text.encode())
@@ -106,11 +125,7 @@ def _array(
     sbatch: Sequence[str],
     options: JobOptions,
 ) -> str:
-    logs = (
-        study.places.state_folder
-        / "logs"
-        / part_of_path(f"slurm_{name}_%A_%a", "log", ending=".log")
-    )
+    log = _log(study, f"slurm_{name}_%A_%a").replace('"', '\\"')
     command = [sys.executable, "-m", "resenc_plans", "study", "job", str(study.path.absolute())]
     extra = [
         *(("--device", options.device) if options.device else ()),
@@ -120,7 +135,7 @@ def _array(
     directives = [
         f"--job-name=study_{name}",
         f"--array=0-{max(0, len(jobs) - 1)}",
-        f"--output={logs}",
+        f'--output="{log}"',
         "--open-mode=append",
         "--requeue",
         f"--signal=B:USR1@{SECONDS_TO_STOP}",
@@ -155,7 +170,7 @@ def _array(
 
 def _submit(study: OpenedStudy, scripts: Sequence[Path], counts: Sequence[int]) -> str:
     report = [sys.executable, "-m", "resenc_plans", "study", "report", str(study.path.absolute())]
-    log = study.places.state_folder / "logs" / "slurm_report_%j.log"
+    log = _log(study, "slurm_report_%j")
     lines = ["#!/bin/bash", "# Submits the study, and again what is left of it.", "set -e"]
     depends = ""
     for script, count in zip(scripts, counts, strict=True):
@@ -164,7 +179,7 @@ def _submit(study: OpenedStudy, scripts: Sequence[Path], counts: Sequence[int]) 
             lines.append("id=${id%%;*}")
             depends = ' --dependency="afterany:$id"'
     lines += [
-        f"sbatch{depends} --job-name=study_report --output={shlex.quote(str(log))} "
+        f"sbatch{depends} --job-name=study_report --output={shlex.quote(log)} "
         f"--wrap={shlex.quote(shlex.join(report))}",
         "",
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.splits import Split, load_splits, make_splits
 from resenc_plans.errors import DatasetError, StudyError
-from resenc_plans.files import make_folder, part_of_path, write_json
+from resenc_plans.files import make_folder, part_of_path, user_path, write_json
 from resenc_plans.folders import DATASET_JSON, PREPROCESSED, SPLITS_JSON, environment_folder
 from resenc_plans.runs.folds import FOLDS
 from resenc_plans.study.unattended.digests import DigestCache
@@ -69,11 +69,17 @@ class StudyData:
 
     @property
     def patients(self) -> str | Path | None:
-        """The file, or the pattern, that tells the patient of each case."""
+        """The file, or the pattern, that tells the patient of each case.
+
+        Raises
+        ------
+        FileError
+            No file can have that path.
+        """
         named = self.described.patients
         if named is None:
             return None
-        path = self.places.root / Path(named).expanduser()
+        path = self.places.root / user_path(named)
         return path if path.is_file() else named
 
     @property
@@ -93,7 +99,7 @@ class StudyData:
             The file is missing or damaged, or there are too few cases.
         """
         if self.described.splits is not None:
-            return load_splits(self.places.root / Path(self.described.splits).expanduser())
+            return load_splits(self.places.root / user_path(self.described.splits))
         if self.splits_file.is_file():
             return load_splits(self.splits_file)
         root = environment_folder(PREPROCESSED)

@@ -9,7 +9,7 @@ from typing import Any
 
 from resenc_plans.errors import LockedError, ResencPlansError
 from resenc_plans.execution.locks import lock
-from resenc_plans.files import make_folder, replace_file, replace_folder
+from resenc_plans.files import followed, make_folder, replace_file, replace_folder
 from resenc_plans.folders import (
     DATASET_JSON,
     FINAL_CHECKPOINT,
@@ -220,7 +220,7 @@ def _finished(study: OpenedStudy, run: Run) -> Iterator[RunFolder]:
     if _is_finished(own):
         yield own
     for text in study.file.existing:
-        root = folder_of(text, run.dataset, study.places.root).resolve()
+        root = followed(folder_of(text, run.dataset, study.places.root))
         for level in _LEVELS:
             for folder in sorted(root.glob(level)) if level else (root,):
                 if (
