@@ -91,6 +91,15 @@ def test_settings_that_no_machine_can_follow_are_refused(
         TrainingSettings.load(tmp_path / "settings.json")
 
 
+def test_another_trainer_replaces_what_the_plans_trainer_says_and_no_more() -> None:
+    other = TrainingSettings(trainer="nnUNetTrainerNoDeepSupervision")
+    plain = TrainingSettings(trainer="nnUNetTrainer_5epochs")
+    assert other.over(plain).epochs == 1000
+    explicit = TrainingSettings(trainer="nnUNetTrainer_5epochs", epochs=7)
+    merged = other.over(explicit)
+    assert (merged.epochs, merged.trainer) == (7, other.trainer)
+
+
 def test_settings_that_contradict_those_of_the_plans_are_refused_in_words() -> None:
     planned = TrainingSettings(schedule=CosineSchedule(warmup_epochs=10))
     with pytest.raises(UsageError, match=r"only 5 epochs\. Change one of them"):

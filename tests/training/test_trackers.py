@@ -1,5 +1,7 @@
 """Trackers; without its package one is tested with a stand-in, and the real one is skipped."""
 
+import json
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -19,6 +21,7 @@ from resenc_plans.training.trackers import (
     MLFLOW_ENABLED,
     MLFLOW_EXPERIMENT,
     MLFLOW_URI,
+    TRACKING_JSON,
     WANDB_ENABLED,
     WANDB_MODE,
     WANDB_PROJECT,
@@ -89,6 +92,47 @@ def test_a_dead_server_is_logged_and_no_more(caplog: pytest.LogCaptureFixture) -
         tracker.close()
         tracker.log(1, FIGURES)
         assert f"the tracker gets no more figures: {reason}. Training continues" in caplog.text
+
+
+def test_a_password_in_the_address_of_a_server_is_not_logged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("WARNING")
+    monkeypatch.setenv(MLFLOW_URI, "https://me:secret@localhost/a?token=secret")
+    for address in (f"{MLFLOW_URI} is {os.environ[MLFLOW_URI]}", "postgresql://me:secret@host/a"):
+
+        def refused(address: str = address) -> Tracker:
+            raise OSError(f"refused by {address}")
+
+        InBackground("the tracker", refused).close()
+    assert "secret" not in caplog.text
+    assert "https://localhost/a" in caplog.text
+
+
+def test_trackers_that_begin_at_once_keep_the_identifiers_of_each_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mlflow, wandb, begun, read = MagicMock(), MagicMock(), Event(), Event()
+
+    def create_run(*_: Any, **__: Any) -> Any:
+        read.set()
+        begun.wait(20)
+        return SimpleNamespace(info=SimpleNamespace(run_id="r1"))
+
+    def init(**_: Any) -> Any:
+        begun.set()
+        return MagicMock()
+
+    mlflow.MlflowClient.return_value.create_run = create_run
+    wandb.init = init
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    (first,) = open_trackers(("mlflow",), tmp_path, "a title", FACTS)
+    assert read.wait(20)
+    (second,) = open_trackers(("wandb",), tmp_path, "a title", FACTS)
+    first.close()
+    second.close()
+    assert json.loads((tmp_path / TRACKING_JSON).read_text()).keys() == {"mlflow", "wandb"}
 
 
 def test_a_server_that_hangs_is_left(caplog: pytest.LogCaptureFixture) -> None:

@@ -305,7 +305,7 @@ class TrainingSettings(_Settings):
         """
         if others is None:
             return self
-        replaced = trainer_settings(others.trainer) if self.trainer and others.trainer else {}
+        replaced = others._of_trainer() if self.trainer else set()
         values = {
             key: getattr(settings, key)
             for settings in (others, self)
@@ -319,6 +319,14 @@ class TrainingSettings(_Settings):
                 f"Settings of the training, together with those of the plans or of a file: "
                 f"{in_words(error)}. Change one of them."
             ) from None
+
+    def _of_trainer(self) -> set[str]:
+        """The names of the values that are as the trainer has them."""
+        if self.trainer is None:
+            return set()
+        pure = TrainingSettings(trainer=self.trainer)
+        names = trainer_settings(self.trainer)
+        return {name for name in names if getattr(self, name) == getattr(pure, name)}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

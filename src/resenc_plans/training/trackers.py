@@ -6,17 +6,19 @@ dead: each works in a thread of its own, and what it raises is logged and no mor
 
 import logging
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, Protocol
 
-from resenc_plans.errors import FileError, TrainingError
+from resenc_plans.errors import FileError, ModelError, TrainingError
 from resenc_plans.files import read_json, write_json
 from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.runs.download import shown_url
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,9 @@ MLFLOW_URI = "nnUNet_mlflow_tracking_uri"
 
 _SWITCHES = {"0": False, "false": False, "False": False, "1": True, "true": True, "True": True}
 _PROJECT = "nnunet"
+_USER = re.compile(r"://[^\s/]*@")
+_IDENTIFIERS = Lock()
+"""Held while `TRACKING_JSON` is changed, which each tracker does in its thread."""
 
 
 class Tracker(Protocol):
@@ -95,7 +100,7 @@ class InBackground:
             logger.warning(
                 "%s gets no more figures: %s. Training continues; they are in metrics.jsonl.",
                 self.name,
-                str(error).strip().partition("\n")[0] or type(error).__name__,
+                _shown(str(error).strip().partition("\n")[0]) or type(error).__name__,
             )
             logger.debug("%s failed.", self.name, exc_info=error)
 
@@ -194,9 +199,8 @@ class WeightsAndBiases:
     title = "Weights & Biases"
 
     def __init__(self, folder: Path, title: str, facts: Mapping[str, Any]) -> None:
-        identifiers = _identifiers(folder)
-        identifier = identifiers.get("wandb") or uuid.uuid4().hex[:16]
-        write_json(folder / TRACKING_JSON, identifiers | {"wandb": identifier})
+        identifier = _identifiers(folder).get("wandb") or uuid.uuid4().hex[:16]
+        _remember(folder, "wandb", identifier)
         self._run = self.require().init(
             project=os.environ.get(WANDB_PROJECT, _PROJECT),
             mode=os.environ.get(WANDB_MODE, "online"),
@@ -230,14 +234,13 @@ class MLflow:
         self._mlflow = self.require()
         uri = os.environ.get(MLFLOW_URI)
         self._client = client = self._mlflow.MlflowClient(tracking_uri=uri)
-        identifiers = _identifiers(folder)
-        run = identifiers.get("mlflow")
+        run = _identifiers(folder).get("mlflow")
         if run is None:
             name = os.environ.get(MLFLOW_EXPERIMENT, _PROJECT)
             known = client.get_experiment_by_name(name)
             experiment = client.create_experiment(name) if known is None else known.experiment_id
             run = client.create_run(experiment, run_name=title).info.run_id
-            write_json(folder / TRACKING_JSON, identifiers | {"mlflow": run})
+            _remember(folder, "mlflow", run)
             for key, value in _flat(facts):
                 client.log_param(run, key, value)
         self._run = run
@@ -273,6 +276,23 @@ def _identifiers(folder: Path) -> dict[str, Any]:
     except FileError:
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _remember(folder: Path, key: str, value: str) -> None:
+    """Keep an identifier beside those that other trackers have kept meanwhile."""
+    with _IDENTIFIERS:
+        write_json(folder / TRACKING_JSON, _identifiers(folder) | {key: value})
+
+
+def _shown(text: str) -> str:
+    """What a tracker says, without the users and passwords of the addresses that it names."""
+    uri = os.environ.get(MLFLOW_URI, "")
+    if "@" in uri or "?" in uri:
+        try:
+            text = text.replace(uri, shown_url(uri))
+        except ModelError:
+            text = text.replace(uri, MLFLOW_URI)
+    return _USER.sub("://", text)
 
 
 def _flat(facts: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
