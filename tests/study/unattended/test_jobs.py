@@ -13,6 +13,7 @@ from resenc_plans.execution.locks import lock
 from resenc_plans.study.unattended.graph import Piece, Run
 from resenc_plans.study.unattended.jobs import JobOptions, do_job, find_job
 from resenc_plans.study.unattended.opened import OpenedStudy
+from resenc_plans.study.unattended.pieces import Doing
 from resenc_plans.study.unattended.records import PieceRecord
 from tests.study.unattended.made_study import NAME, SHORT
 
@@ -67,6 +68,24 @@ def test_a_stale_training_is_done_again_only_if_that_is_allowed(finished: Path) 
     assert len(list(replaced.iterdir())) == 1
     record = json.loads((folder_of(finished) / "run.json").read_text())
     assert record["settings"]["iterations"] == 2
+
+
+def test_a_training_that_is_done_again_never_goes_on_from_the_old_one(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(finished, training=SHORT | {"iterations": 2})
+
+    def die(_: Doing) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Doing, "do", die)
+        with pytest.raises(KeyboardInterrupt):
+            do(finished, NAME_OF_JOB, JobOptions(device="cpu", redo=True))
+    assert state(finished, "training") == "begun"
+    assert do(finished, NAME_OF_JOB)[0] is ExitCode.DONE
+    record = json.loads((folder_of(finished) / "run.json").read_text())
+    assert (record["settings"]["iterations"], record["changes"]) == (2, [])
 
 
 def folder_of(path: Path) -> Path:

@@ -35,6 +35,10 @@ EDITS: dict[str, tuple[dict[str, Any], Callable[[str, str], bool]]] = {
         {"training": SHORT | {"epochs": 2}},
         lambda kind, _: kind in ("training", "prediction", "evaluation"),
     ),
+    "precision": (
+        {"training": SHORT | {"precision": "bf16"}},
+        lambda kind, _: kind in ("training", "prediction", "evaluation"),
+    ),
     "a method's settings": (
         method("original", settings={"learning_rate": 0.1}),
         lambda kind, name: name == "original" and kind in ("training", "prediction", "evaluation"),

@@ -21,7 +21,7 @@ from resenc_plans.reprs import listed
 from resenc_plans.runs.comparability import compare_facts
 from resenc_plans.runs.model_folder import ModelFolder
 from resenc_plans.runs.run_facts import FoldFacts, ModelFacts
-from resenc_plans.runs.run_record import RunRecord
+from resenc_plans.runs.run_record import OwnCode, RunRecord, changed_code
 from resenc_plans.study.patients import patients_of
 from resenc_plans.study.statistics.detectable import expected_detectable
 from resenc_plans.study.unattended.costs import ExpectedCost, expect_cost
@@ -203,6 +203,7 @@ def _planned(
     allow_import: Sequence[str],
 ) -> ExpectedMethod:
     method = study.file.methods[name]
+    runs = [run for run in study.graph.runs if (run.dataset, run.method) == (data.name, name)]
     plans = plan_method(name, method, data.dataset, fingerprint, study.places.root)
     config = plans.resolve(trained_configuration(name, method))
     settings = study.file.settings_of(name, study.file.seeds[0]).over(config.training)
@@ -216,9 +217,9 @@ def _planned(
             allow_import=allow_import,
         )
     else:
-        own_network(method, config, data.dataset, allow_import)
+        network = own_network(method, config, data.dataset, allow_import)
+        _refuse_other_source(study, runs, OwnCode.of(network))
     cost = expect_cost(method, config, data.dataset, allow_import)
-    runs = [run for run in study.graph.runs if (run.dataset, run.method) == (data.name, name)]
     missing = [run for run in runs if study.state(Piece("training", run)) != "done"]
     return ExpectedMethod(
         dataset=data.name,
@@ -229,6 +230,26 @@ def _planned(
         cost=cost,
         hours=cost.hours(settings),
     )
+
+
+def _refuse_other_source(study: OpenedStudy, runs: Sequence[Run], code: OwnCode) -> None:
+    """Refuse a network whose source has changed since runs of the method began.
+
+    Raises
+    ------
+    StudyError
+        It has.
+    """
+    for run in runs:
+        if study.state(Piece("training", run)) not in ("begun", "done"):
+            continue
+        folder = study.places.run(run).path
+        record = RunRecord.load(folder)
+        if record is not None and changed_code(record.code, {"network": code}):
+            raise StudyError(
+                f"The source of {code} is not that with which {folder} was trained. Restore it, "
+                "or give the changed network another name, under which all is trained again"
+            )
 
 
 def _folds(study: OpenedStudy, data: StudyData) -> Iterator[Finding]:

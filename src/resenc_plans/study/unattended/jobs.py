@@ -90,6 +90,8 @@ def _do(
         device=options.device,
         allow_import=options.allow_import,
     )
+    if piece.kind == "training" and not doing.is_begun:
+        _move_aside(study, piece)
     PieceRecord(status="begun", key=key).save(path)
     on_piece(f"{piece}: begins.")
     try:
@@ -109,6 +111,13 @@ def _do(
     PieceRecord(status="done", key=key, seconds=seconds, outputs=outputs).save(path)
     on_piece(f"{piece}: done in {seconds:.0f} s.")
     return ExitCode.DONE
+
+
+def _move_aside(study: OpenedStudy, piece: Piece) -> None:
+    """Take an old training away before its successor counts as begun, which would resume it."""
+    folder = study.places.run(piece.run)
+    with folder.locked():
+        folder.move_aside()
 
 
 def _failed_with(path: Path, key: str) -> bool:

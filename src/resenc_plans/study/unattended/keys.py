@@ -42,6 +42,7 @@ class PieceKeys:
             splits = self._splits[run.dataset]
             return {
                 "settings": decisive_settings(settings.model_dump(exclude_unset=True)),
+                "precision": settings.precision,
                 "seed": run.seed,
                 "network": method.network,
                 "split": splits[run.fold] if run.fold < len(splits) else None,
