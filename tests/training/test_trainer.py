@@ -183,6 +183,28 @@ def test_a_run_that_augments_on_its_device_goes_on_bit_for_bit_and_says_so(
     assert not resumed.changes
 
 
+def test_a_run_goes_on_on_the_cpu_if_no_device_has_its_new_augmentation(
+    config: ResolvedConfiguration, dataset: Dataset
+) -> None:
+    on_device = SHORT.model_copy(update={"augment_on": "device", "max_minutes": 1e-9})
+    begun = Trainer(config, dataset, 0, on_device)
+    begun.fit()
+    as_before = Trainer(config, dataset, 0, SHORT)
+    as_before.resume()
+    for batches in (as_before.training_batches, as_before.validation_batches):
+        assert isinstance(batches, PatchBatches)
+        assert batches.ahead is not None
+    assert as_before.run.settings.augment_on == as_before.settings.augment_on == "device"
+    assert as_before.record.settings["augment_on"] == "device"
+    for augmentation in ({"transforms": "strong"}, {"nearest_labels": True}):
+        other = SHORT.model_validate(SHORT.model_dump() | {"augmentation": augmentation})
+        again = Trainer(config, dataset, 0, other, allow_differences=True)
+        again.resume()
+        assert isinstance(again.training_batches, PatchBatches)
+        assert again.training_batches.augmenting is None
+        assert again.settings.augment_on == "cpu"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 2, 3])
 def test_a_run_that_is_stopped_in_the_validation_goes_on_bit_for_bit(

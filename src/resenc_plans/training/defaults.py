@@ -211,7 +211,7 @@ def default_batches(
         PatchBatches(training, workers, pin_memory, augmenting=augmenting, copied_to=copied_to),
         PatchBatches(validation, -(-workers // 3), pin_memory, copied_to=copied_to),
     )
-    ahead = batches_ahead([loader.demand for loader in loaders], _local_ranks())
+    ahead = batches_ahead([loader.demand for loader in loaders], local_ranks())
     ranks.wait()  # no rank fills the memory that another still looks at
     first, second = (replace(part, ahead=n) for part, n in zip(loaders, ahead, strict=True))
     return first, second
@@ -272,7 +272,7 @@ def where_to_augment(
         return "cpu"
     if settings.augment_on != "auto":
         return settings.augment_on
-    cpus = usable_cpus() / _local_ranks()
+    cpus = usable_cpus() / local_ranks()
     enough = cpus >= CPUS_PER_CHANNEL * len(config.use_mask_for_norm)
     return "device" if device.type == "cuda" and not enough else "cpu"
 
@@ -344,9 +344,9 @@ def default_workers() -> int:
 
     One CPU of a rank's share is left to the network; under two none are started.
     """
-    return max(0, min(MAX_WORKERS, usable_cpus() // _local_ranks() - 1))
+    return max(0, min(MAX_WORKERS, usable_cpus() // local_ranks() - 1))
 
 
-def _local_ranks() -> int:
+def local_ranks() -> int:
     """Ranks on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -60,6 +60,7 @@ from resenc_plans.runs.stored_cases import open_store
 from resenc_plans.training.batches.batches import PatchBatches
 from resenc_plans.training.batches.generators import seed_step
 from resenc_plans.training.batches.noise import NoiseBatches
+from resenc_plans.training.batches.shared_memory import batches_ahead
 from resenc_plans.training.batches.source import Augmentation, Batch, Batches, Purpose, Sampler
 from resenc_plans.training.benchmark import write_benchmark
 from resenc_plans.training.checkpointing import RunIdentity, TrainingState, load_state, save_state
@@ -69,6 +70,7 @@ from resenc_plans.training.defaults import (
     default_loss,
     default_run_folder,
     default_schedule,
+    local_ranks,
     where_to_augment,
 )
 from resenc_plans.training.history import Epoch, Progress, TrainingResult, smoothed
@@ -371,16 +373,27 @@ class Trainer:
         return path
 
     def _augment_as_before(self, run: Path) -> None:
-        """Augment where a run has done so far, unless the caller has said where."""
-        before, batches = RunRecord.load(run), self.training_batches
+        """Augment where a run has done so far, unless the caller or the augmentation says where."""
+        before, training = RunRecord.load(run), self.training_batches
         if before is None or not self._may_augment_elsewhere:
             return
+        if not isinstance(training, PatchBatches):
+            return
         place = before.settings.get("augment_on", "cpu")
-        if place != self.settings.augment_on and isinstance(batches, PatchBatches):
-            self.settings = self.settings.model_copy(update={"augment_on": place})
-            self.record = self.record.model_copy(update={"settings": self.settings.model_dump()})
-            device = self.device if place == "device" else None
-            self.training_batches = replace(batches, augmenting=device, ahead=None)
+        as_before = self.settings.model_copy(update={"augment_on": place})
+        place = where_to_augment(as_before, self.run.config, self.device)
+        if place == self.settings.augment_on:
+            return
+        self.settings = self.settings.model_copy(update={"augment_on": place})
+        self.record = self.record.model_copy(update={"settings": self.settings.model_dump()})
+        self.run = replace(self.run, settings=self.settings)
+        training = replace(training, augmenting=self.device if place == "device" else None)
+        validation = self.validation_batches
+        loaders = [part for part in (training, validation) if isinstance(part, PatchBatches)]
+        ahead = batches_ahead([loader.demand for loader in loaders], local_ranks())
+        self.training_batches = replace(training, ahead=ahead[0])
+        if isinstance(validation, PatchBatches):
+            self.validation_batches = replace(validation, ahead=ahead[1])
 
     def fit(self) -> TrainingResult:
         """Train until all epochs are done, or until something asks to stop.

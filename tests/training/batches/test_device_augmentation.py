@@ -3,7 +3,7 @@
 import logging
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Never
 
 import pytest
 import torch
@@ -11,7 +11,9 @@ from batchgeneratorsv2.transforms.base.basic_transform import ImageOnlyTransform
 from scipy.stats import kstest
 from torch import Tensor
 
+from resenc_plans.errors import DeviceError
 from resenc_plans.training.batches import augmentation, device_augmentation, drawn_samples, samples
+from resenc_plans.training.batches.batched_transforms import BATCHED
 from resenc_plans.training.batches.batches import PatchBatches
 from resenc_plans.training.batches.device_augmentation import DeviceAugmentation
 from resenc_plans.training.batches.drawn import NOISE
@@ -130,3 +132,59 @@ def test_parts_for_which_memory_is_too_small_go_to_the_cpu_and_that_is_said_once
     for one, other in zip(expected, made, strict=True):
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.target, other.target)
+
+
+@pytest.mark.parametrize("name", ["flip", "index_select", "randn"])
+def test_a_batch_is_the_same_wherever_memory_runs_out(
+    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = SMALL.source()
+    drawn = [DrawnSamples(source).batch(number) for number in range(4)]
+    expected = [DeviceAugmentation(source, CPU)(batch) for batch in drawn]
+    augment = DeviceAugmentation(source, CPU)
+    owner = torch if name == "randn" else Tensor
+    fails_at = 2 if name == "flip" else 1
+    original, calls = getattr(owner, name), 0
+
+    def too_large(*arguments: Any, **options: Any) -> Tensor:
+        nonlocal calls
+        if name != "index_select" or arguments[0].shape[1:] == source.config.patch_size:
+            calls += 1
+            if calls == fails_at:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+        result: Tensor = original(*arguments, **options)
+        return result
+
+    monkeypatch.setattr(owner, name, too_large)
+    with caplog.at_level(logging.WARNING, device_augmentation.__name__):
+        made = [augment(batch) for batch in drawn]
+    assert calls >= fails_at
+    assert caplog.text.count("too little memory") == 1
+    for one, other in zip(expected, made, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.target, other.target)
+
+
+def test_noise_is_drawn_on_the_device_for_images_on_the_host(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = KINDS["2D, 2 channels"].source()
+    samples_drawn = DrawnSamples(source)
+    noisy = next(
+        batch
+        for batch in map(samples_drawn.batch, range(20))
+        if any(step.kind == NOISE for sample in batch.samples for step in sample.steps)
+    )
+    augment = DeviceAugmentation(source, CPU)
+    augment.device = torch.device("cuda", 0)
+    augment.on_host = {"rotation", "targets", *BATCHED, NOISE}
+    asked: list[str] = []
+
+    def without_memory(device: torch.device) -> Never:
+        asked.append(device.type)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "Generator", without_memory)
+    with pytest.raises(DeviceError, match=r"cuda:0: has too little memory.*augment_on='cpu'"):
+        augment(noisy)
+    assert asked == ["cuda"]

@@ -1,6 +1,8 @@
 """Batches that are on their device before they are asked for."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -47,3 +49,18 @@ def test_the_thread_ends_with_the_stream() -> None:
     assert threading.active_count() == before
     assert len(taken) <= 4
     assert source.gi_frame is None  # type: ignore[attr-defined]
+
+
+def test_a_fault_that_was_handled_holds_no_batches() -> None:
+    source = numbered([], fails_at=1)
+    stream = prefetched(source, CPU)
+    next(stream)
+    gc.disable()
+    try:
+        with pytest.raises(FileError) as caught:
+            next(stream)
+        fault = weakref.ref(caught.value)
+        del caught, stream, source
+        assert fault() is None
+    finally:
+        gc.enable()

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from resenc_plans.errors import DeviceError
 from resenc_plans.training.batches.augmentation import (
     masked_channels,
     random_transforms,
@@ -69,16 +70,20 @@ class DeviceAugmentation:
 
     def __call__(self, drawn: DrawnBatch) -> Batch:
         """The batch, on the device."""
-        images, labels = self._fitting("rotation", lambda device: self._placed(drawn, device))
-        self._change(images, drawn.samples)
-        images, target = self._fitting(
-            "targets", lambda device: self._finished(images, labels, drawn, device)
-        )
-        return Batch(
-            images.to(self.device, non_blocking=True),
-            target.to(self.device, non_blocking=True),
-            drawn.cases,
-        )
+        try:
+            images, labels = self._fitting("rotation", lambda device: self._placed(drawn, device))
+            self._change(images, drawn.samples)
+            images, target = self._fitting(
+                "targets", lambda device: self._finished(images, labels, drawn, device)
+            )
+            images = images.to(self.device, non_blocking=True)
+            target = target.to(self.device, non_blocking=True)
+        except torch.OutOfMemoryError as error:
+            raise DeviceError(
+                f"{self.device}: has too little memory for a batch or for its noise, although the "
+                "rest is augmented on the CPU. Train with augment_on='cpu' or a smaller patch."
+            ) from error
+        return Batch(images, target, drawn.cases)
 
     def _fitting(self, part: str, do: Callable[[torch.device], Parts]) -> Parts:
         """Do a part on the device if its memory is large enough, else on the CPU."""
@@ -139,41 +144,45 @@ class DeviceAugmentation:
                 if step.place == place
             ]
             kind = chosen[0][1].kind
-            numbers = np.concatenate([number * channels + step.channels for number, step in chosen])
-            rows = _moved(numbers, images.device)
-            if kind == NOISE:
-                for number, step in chosen:
-                    own = _moved(number * channels + step.channels, images.device)
-                    field = self._noise(step, samples[number].noise_seed, images)
-                    rows_of_all.index_add_(0, own, field)
-                continue
+            rows = np.concatenate([number * channels + step.channels for number, step in chosen])
             steps = [step for _, step in chosen]
-            chosen_rows = rows_of_all.index_select(0, rows)
-            changed = self._fitting(kind, partial(_changed, chosen_rows, steps))
-            rows_of_all.index_copy_(0, rows, changed.to(images.device))
+            change: Callable[[Tensor], Tensor] = partial(_changed, steps)
+            if kind == NOISE:
+                seeds = [samples[number].noise_seed for number, _ in chosen]
+                change = partial(self._noisy, steps, seeds)
+            changed = self._fitting(kind, partial(_of_rows, change, rows_of_all, rows))
+            _write_rows(rows_of_all, rows, changed)
 
-    def _noise(self, step: DrawnStep, seed: int, images: Tensor) -> Tensor:
-        """A field of noise for each channel of a step, drawn on the device if it draws."""
-        device = images.device if images.device.type == "cuda" else _HOST
+    def _noisy(self, steps: list[DrawnStep], seeds: list[int], images: Tensor) -> Tensor:
+        """The chosen rows of all samples with noise, which is added in place."""
+        begin = 0
+        for step, seed in zip(steps, seeds, strict=True):
+            field = self._noise(step, seed, images.shape[1:])
+            images.narrow(0, begin, len(field)).add_(field.to(images.device))
+            begin += len(field)
+        return images
+
+    def _noise(self, step: DrawnStep, seed: int, shape: tuple[int, ...]) -> Tensor:
+        """A field of noise for each channel of a step.
+
+        The augmentation's device draws it even for images that lie on the host: another generator
+        would draw other fields.
+        """
+        device = self.device if self.device.type == "cuda" else _HOST
         generator = torch.Generator(device).manual_seed(seed)
-        shape = (len(step.channels), *images.shape[2:])
-        field = torch.randn(shape, generator=generator, device=device)
+        field = torch.randn((len(step.channels), *shape), generator=generator, device=device)
         deviation = _moved(step.tables["deviation"], device)
-        field *= deviation.reshape(-1, *(1,) * (len(shape) - 1))
-        return field.to(images.device, non_blocking=True)
+        field *= deviation.reshape(-1, *(1,) * len(shape))
+        return field
 
     def _finished(
         self, images: Tensor, labels: Tensor, drawn: DrawnBatch, device: torch.device
     ) -> tuple[Tensor, Tensor]:
         """Mirrored images with all channels, in their type, and the target of full resolution."""
         source = self.source
-        images, labels = images.to(device), labels.to(device)
-        for axis in range(labels.ndim - 1):
-            flipped = [n for n, sample in enumerate(drawn.samples) if axis in sample.flips]
-            if flipped:
-                rows = _moved(np.array(flipped), device)
-                for tensor, along in ((images, axis + 2), (labels, axis + 1)):
-                    tensor.index_copy_(0, rows, tensor.index_select(0, rows).flip(along))
+        axes = labels.ndim - 1
+        flips = [[axis - axes for axis in sample.flips] for sample in drawn.samples]
+        images, labels = _flipped(images.to(device), flips), _flipped(labels.to(device), flips)
         outside = (labels == OUTSIDE_LABEL)[:, None]
         for channel in masked_channels(source.config):
             images[:, channel : channel + 1].masked_fill_(outside, 0)
@@ -189,8 +198,35 @@ class DeviceAugmentation:
         return images.to(source.image_type), labels.to(source.target_type)
 
 
-def _changed(images: Tensor, steps: list[DrawnStep], device: torch.device) -> Tensor:
-    return BATCHED[steps[0].kind](images.to(device), _tables(steps, device))
+def _changed(steps: list[DrawnStep], images: Tensor) -> Tensor:
+    return BATCHED[steps[0].kind](images, _tables(steps, images.device))
+
+
+def _of_rows(
+    change: Callable[[Tensor], Tensor], images: Tensor, rows: Table, device: torch.device
+) -> Tensor:
+    return change(_selected(images, rows, device))
+
+
+def _selected(images: Tensor, rows: Table, device: torch.device) -> Tensor:
+    """A copy of some rows on a device, for which their own needs no memory if it is another."""
+    if device == images.device:
+        return images.index_select(0, _moved(rows, device))
+    return torch.stack([images[row].to(device) for row in rows.tolist()])
+
+
+def _write_rows(images: Tensor, rows: Table, changed: Tensor) -> None:
+    """Write rows into the images, whose device needs no further memory for those of another."""
+    if changed.device == images.device:
+        images.index_copy_(0, _moved(rows, images.device), changed)
+        return
+    for row, values in zip(rows.tolist(), changed, strict=True):
+        images[row].copy_(values)
+
+
+def _flipped(samples: Tensor, flips: list[list[int]]) -> Tensor:
+    """A copy of the samples, mirrored each along its own axes, of which the last is -1."""
+    return torch.stack([one.flip(axes) for one, axes in zip(samples, flips, strict=True)])
 
 
 def _any_of(labels: Tensor, region: list[int]) -> Tensor:

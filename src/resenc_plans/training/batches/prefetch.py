@@ -12,7 +12,7 @@ import torch
 from resenc_plans.training.batches.source import Batch
 
 AHEAD = 1
-"""Batches that wait on the device beside the one in use."""
+"""Batches that are queued beside the one in use; one more waits on the device to be queued."""
 _SECONDS = 0.1
 """After which a thread that waits looks whether it is still needed."""
 
@@ -66,7 +66,10 @@ def prefetched(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch
             if isinstance(error, StopIteration):
                 return
             if error is not None:
-                raise error
+                try:
+                    raise error
+                finally:
+                    del error  # its traceback holds this frame, and so workers and batches
             assert batch is not None
             if copied is not None:
                 current = torch.cuda.current_stream(device)
