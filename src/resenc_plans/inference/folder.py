@@ -18,7 +18,7 @@ from resenc_plans.datasets.images.segmentation_files import (
     segmentation_file,
     write_segmentation,
 )
-from resenc_plans.errors import FileError, PredictionError, ResencPlansError, WorkerError
+from resenc_plans.errors import FileError, PredictionError, WorkerError, WorkerStartError
 from resenc_plans.execution.cases import CaseProblem, is_loss
 from resenc_plans.execution.changes import note_change
 from resenc_plans.execution.pipeline import Pipeline
@@ -228,7 +228,7 @@ def predict_on(executor: Executor, job: PredictionJob, parts: int) -> Prediction
     except BaseException as error:
         for future in futures:
             future.cancel()
-        if is_loss(error) and not isinstance(error, ResencPlansError):
+        if is_loss(error) and not isinstance(error, WorkerStartError):
             raise WorkerError(
                 f"{job.output}: a worker was lost, perhaps for lack of memory ({error}). Cases "
                 "that are written stay, and can be skipped when you predict again."

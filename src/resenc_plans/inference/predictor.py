@@ -220,7 +220,8 @@ class Predictor:
             logits = self._one_fold(data, on_tile, to_host=to_host)
             total = self._sum_of_folds(total, logits) if position else logits
         if len(self.model.weights) > 1:
-            total /= len(self.model.weights)
+            # A divisor on the device: by a scalar of the host, CUDA multiplies with 1/n instead.
+            total /= torch.tensor(len(self.model.weights), dtype=total.dtype, device=total.device)
         return total
 
     def _sum_of_folds(self, total: Tensor, logits: Tensor) -> Tensor:

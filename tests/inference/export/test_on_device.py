@@ -101,6 +101,17 @@ def test_zeros_of_both_signs_tie_and_nan_in_all_heads_is_background() -> None:
     assert_same(logits, (4, 5, 6))
 
 
+@pytest.mark.parametrize("bits", [0x7FFFFFFFE0000000, -1])
+def test_no_nan_wins_by_being_rounded(bits: int) -> None:
+    logits = torch.full((2, 1, 1, 2), -1.0, dtype=torch.float64)
+    logits[1] = torch.tensor(bits).view(torch.float64)
+    axis, wide = AxisSampling.of(1, 1, 1), AxisSampling.of(2, 3, 1)
+    made = DeviceExport(logits, (axis, axis, wide), None, 2)._interpolated(
+        torch.arange(3), 0, (1, 3)
+    )
+    assert made.tolist() == [0, 0, 0]
+
+
 def test_the_smallest_and_the_largest_halves_are_rounded_alike() -> None:
     random = np.random.default_rng(0)
     for scale in (2.0**-24, 2.0**-16, 2.0**-13, 6e4):

@@ -187,11 +187,12 @@ class DeviceExport:
                 weighted = weighted * (upper_weight if row else lower_weight)[1]
                 summed = summed + weighted * (upper_weight if column else lower_weight)[2]
             values = torch.where(weight > 0, summed, values) if is_upper else summed
+        is_nan = values.isnan()  # before rounding, which may make a number of it
         values = _rounded(values, self.size)
         heads = torch.arange(len(values), dtype=torch.int16, device=at.device)[:, None]
         if self.regions is not None:
             return torch.where(values > 0, heads + 1, 0).amax(0)
-        values = torch.where(values.isnan(), -torch.inf, values)
+        values = torch.where(is_nan, -torch.inf, values)
         first = torch.where(values == values.amax(0), heads, torch.iinfo(heads.dtype).max)
         return first.amin(0)
 
