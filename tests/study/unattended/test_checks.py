@@ -31,6 +31,26 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         methods(strange={"baseline": "no-such-system"}),
         {"S001": "strange on Dataset900_Phantom: cannot be trained. There is no baseline"},
     ),
+    "a shared trainer's name on other settings": (
+        methods(
+            nnUNetTrainerDA5={
+                "preset": "default",
+                "changes": SMALL,
+                "settings": {"learning_rate": 0.1},
+            }
+        ),
+        {"S001": "nnUNetTrainerDA5 on Dataset900_Phantom: cannot be trained. The name nnUNet"},
+    ),
+    "a trainer that the network does not suit": (
+        methods(
+            primus={
+                "preset": "default",
+                "configuration": "2d",
+                "settings": {"trainer": "nnUNet_Primus_S_Trainer"},
+            }
+        ),
+        {"S001": "trains a Primus"},
+    ),
     "folds": ({"folds": [0, 7]}, {"S002": f"{NAME}: has folds 0 to 4, but the study asks for 7"}),
 }
 
@@ -70,3 +90,16 @@ def test_methods_that_would_overwrite_each_others_stored_cases_are_found(finishe
     assert (
         "share the stored cases nnUNetPlans_3d_fullres, but differ in spacing" in errors[0].message
     )
+
+
+def test_cases_that_are_in_no_split_and_splits_of_no_cases_are_found(finished: Path) -> None:
+    path = finished.parent / "preprocessed" / NAME / "splits_final.json"
+    splits = json.loads(path.read_text())
+    gone = splits[0]["val"][0]
+    path.write_text(json.dumps(splits).replace(f'"{gone}"', '"stranger"'))
+    found = {one.severity: one.message for one in Study.load(finished).check().findings
+             if one.rule == "S008"}  # fmt: skip
+    assert found == {
+        "error": f"{NAME}: the splits name 1 cases that it does not have: stranger",
+        "warning": f"{NAME}: 1 cases are in no split and count nowhere: {gone}",
+    }

@@ -58,6 +58,20 @@ def test_a_study_is_read_with_its_defaults(tmp_path: Path) -> None:
     assert study.bootstrap.level == 0.95
 
 
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"save_checkpoints": False}, "save_checkpoints false leaves"),
+        ({"noise": True}, "noise true leaves"),
+        ({"trainer": "nnUNetTrainerBenchmark_5epochs"}, "Benchmark_5epochs. leaves no model"),
+    ],
+)
+def test_settings_that_leave_no_model_are_refused(settings: dict[str, Any], key: str) -> None:
+    study = StudyFile.model_validate(study_document(training=settings))
+    with pytest.raises(StudyError, match=f"methods.original: .*{key}"):
+        study.settings_of("original", 0)
+
+
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "study.json"
     path.write_text("{")

@@ -17,6 +17,9 @@ from resenc_plans.plans.configuration import (
     ResolvedConfiguration,
     input_channels,
 )
+from resenc_plans.plans.trained_configuration import (
+    trained_configuration as configuration_of_trainer,
+)
 from resenc_plans.reprs import listed
 from resenc_plans.runs.comparability import compare_facts
 from resenc_plans.runs.model_folder import ModelFolder
@@ -202,11 +205,16 @@ def _planned(
     fingerprint: Fingerprint,
     allow_import: Sequence[str],
 ) -> ExpectedMethod:
+    from resenc_plans.training.own_parts import model_name
+
     method = study.file.methods[name]
     runs = [run for run in study.graph.runs if (run.dataset, run.method) == (data.name, name)]
     plans = plan_method(name, method, data.dataset, fingerprint, study.places.root)
     config = plans.resolve(trained_configuration(name, method))
     settings = study.file.settings_of(name, study.file.seeds[0]).over(config.training)
+    config = configuration_of_trainer(config, settings.trainer)
+    own = () if method.network is None else ("network",)
+    model_name(trainer_name(name, method, settings.trainer), settings, own)
     labels = data.dataset.labels
     if method.network is None:
         check_network(
@@ -258,6 +266,15 @@ def _folds(study: OpenedStudy, data: StudyData) -> Iterator[Finding]:
         data.require_folds(study.file.folds if trained else ())
     except ResencPlansError as error:
         yield Finding("S002", "error", str(error).rstrip("."))
+        return
+    cases = {case.name for case in data.dataset.cases}
+    split = {case for fold in data.splits() for case in (*fold.train, *fold.val)}
+    if strange := sorted(split - cases):
+        text = f"the splits name {len(strange)} cases that it does not have: {listed(strange)}"
+        yield Finding("S008", "error", f"{data.name}: {text}")
+    if left_out := sorted(cases - split):
+        text = f"{len(left_out)} cases are in no split and count nowhere: {listed(left_out)}"
+        yield Finding("S008", "warning", f"{data.name}: {text}")
 
 
 def _predictions(
@@ -338,7 +355,9 @@ def _comparability(
         method, config = study.file.methods[one.method], one.configuration
         settings = study.file.settings_of(one.method, study.file.seeds[0]).over(config.training)
         record = RunRecord.of(one.method, config, settings, "auto", {})
-        identifier = f"{trainer_name(one.method, method)}__{one.method}__{config.name}"
+        identifier = (
+            f"{trainer_name(one.method, method, settings.trainer)}__{one.method}__{config.name}"
+        )
         by_fold = {
             fold: _facts(record, splits[int(fold)].train, splits[int(fold)].val) for fold in folds
         }

@@ -61,12 +61,14 @@ def trained_configuration(name: str, method: StudyMethod) -> str:
     return f"{method.configuration}_{slug}"
 
 
-def trainer_name(name: str, method: StudyMethod) -> str:
+def trainer_name(name: str, method: StudyMethod, shared: str | None = None) -> str:
     """The first part of the name of the method's models.
 
-    It is nnU-Net's where the study's settings and the plans are all that is different.
+    It is that of nnU-Net's trainer, `shared` if all methods have another one, where the study's
+    settings and the plans are all that is different.
     """
-    return name if method.network is not None or method.settings else TRAINER_NAME
+    own = method.network is not None or method.settings
+    return name if own else shared or TRAINER_NAME
 
 
 def own_network(

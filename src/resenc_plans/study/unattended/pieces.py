@@ -26,6 +26,9 @@ from resenc_plans.folders import (
 from resenc_plans.planning.replanning import copy_dataset_json
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
+from resenc_plans.plans.trained_configuration import (
+    trained_configuration as configuration_of_trainer,
+)
 from resenc_plans.preprocessing.ground_truth import copy_ground_truth
 from resenc_plans.preprocessing.preprocessor import Preprocessor
 from resenc_plans.preprocessing.store.folder import store_folder
@@ -112,6 +115,8 @@ class Doing:
         method = self.study.methods[run.method]
         plans = plan_method(run.method, method, self.data.dataset, fingerprint, self.places.root)
         config = plans.resolve(trained_configuration(run.method, method))
+        settings = self.study.settings_of(run.method, 0).over(config.training)
+        config = configuration_of_trainer(config, settings.trainer)
         cost = expect_cost(method, config, self.data.dataset, self.allow_import)
         plans.save(path)
         expected = self.places.expected_cost(run.dataset, run.method)
@@ -132,7 +137,8 @@ class Doing:
         method, folder = self.study.methods[run.method], self.places.run(run)
         network = own_network(method, config, self.data.dataset, self.allow_import)
         parts: OwnParts = {} if network is None else {"network": network}
-        trainer = trainer_name(run.method, method)
+        settings = self.study.settings_of(run.method, run.seed or 0)
+        trainer = trainer_name(run.method, method, settings.over(config.training).trainer)
         self.places.name_model(run, f"{trainer}__{config.plans.name}__{config.name}")
 
         def train(*, resume: bool) -> bool:
@@ -140,7 +146,7 @@ class Doing:
                 config,
                 self.data.dataset,
                 run.fold if run.fold is not None else 0,
-                settings=self.study.settings_of(run.method, run.seed or 0),
+                settings=settings,
                 device=self.device,
                 name=trainer,
                 run_folder=folder,

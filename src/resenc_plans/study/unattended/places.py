@@ -1,5 +1,6 @@
 """Where everything of a study lies: beside its study.json."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ RUNS = "runs"
 STATE = "state"
 PREPROCESSED_FOLDER = "preprocessed"
 REPORT = "report"
+_MAX_BYTES = 100
+"""Of a job's name in that of a file, whose lock adds more."""
 
 
 @dataclass(frozen=True)
@@ -84,19 +87,22 @@ class StudyPlaces:
 
     def job_lock(self, job: Job) -> Path:
         """What tells other processes that one does the job."""
-        return self.state_folder / part_of_path(
-            f".{job.name.replace('/', '~')}"[:190], "job", ending=".lock"
-        )
+        return self.state_folder / part_of_path(f".{_as_part(job)}", "job", ending=".lock")
 
     def job_log(self, job: Job) -> Path:
         """What a job's process prints."""
-        return (
-            self.state_folder
-            / "logs"
-            / part_of_path(job.name.replace("/", "~")[:190], "job", ending=".log")
-        )
+        return self.state_folder / "logs" / part_of_path(_as_part(job), "job", ending=".log")
 
     def relative(self, path: Path) -> str:
         """A path as the report has it: below the study's folder, if it lies there."""
         whole, root = path.resolve(), self.root.resolve()
         return whole.relative_to(root).as_posix() if whole.is_relative_to(root) else str(path)
+
+
+def _as_part(job: Job) -> str:
+    """The name of a job as that of a file; a long one is cut, and a digest tells it from others."""
+    name = job.name.replace("/", "~")
+    whole = name.encode()
+    if len(whole) <= _MAX_BYTES:
+        return name
+    return whole[:_MAX_BYTES].decode(errors="ignore") + hashlib.sha256(whole).hexdigest()[:16]

@@ -234,13 +234,21 @@ class StudyFile(_Part):
         Raises
         ------
         StudyError
-            They contradict each other.
+            They contradict each other, or leave no model that could be compared.
         """
         own = self.methods[method].settings
         try:
-            return TrainingSettings.model_validate({**self.training, **own, "seed": seed})
+            settings = TrainingSettings.model_validate({**self.training, **own, "seed": seed})
         except ValidationError as error:
             raise StudyError(f"methods.{method}: settings: {in_words(error)}.") from None
+        if settings.noise or not settings.save_checkpoints:
+            key = "noise true" if settings.noise else "save_checkpoints false"
+            by = f" (of the trainer {settings.trainer})" if settings.trainer else ""
+            raise StudyError(
+                f"methods.{method}: settings: {key}{by} leaves no model that could be compared. "
+                "Leave it out."
+            )
+        return settings
 
 
 def study_schema() -> dict[str, Any]:
