@@ -5,7 +5,7 @@ PEER := .venv-peer
 BIN := $(VENV)/bin
 DEMO := demo/Dataset900_Phantom
 
-.PHONY: install peer demo test test-all check format schemas options bench kills fuzz clean
+.PHONY: install peer demo test test-all lint check format schemas options bench kills fuzz clean
 
 install: $(VENV)/installed
 peer: $(PEER)/installed
@@ -45,10 +45,12 @@ test: install
 test-all: install
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-check: install
+lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+check: lint
 	$(BIN)/python -m pytest --quiet tests/test_schemas.py tests/test_documentation.py
 
 format: install

@@ -7,7 +7,7 @@ import pytest
 from tests.cli.conftest import Done
 
 
-@pytest.mark.parametrize("name", ["plans", "dataset", "fingerprint", "results"])
+@pytest.mark.parametrize("name", ["plans", "dataset", "fingerprint", "results", "study"])
 def test_schemas_are_printed(run: Callable[..., Done], name: str) -> None:
     assert json.loads(run("schema", name).out)["title"]
 
@@ -18,7 +18,7 @@ def test_a_schema_is_written_alone_where_it_is_named(
     run("schema", "plans", "-o", tmp_path / "one")
     run("schema", "-o", tmp_path / "all")
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["plans.schema.json"]
-    assert len(list((tmp_path / "all").iterdir())) == 4
+    assert len(list((tmp_path / "all").iterdir())) == 5
 
 
 def test_an_unknown_schema_lists_the_known(run: Callable[..., Done]) -> None:

@@ -34,7 +34,7 @@ def expected_detectable(spread: float, patients: int, alpha: float) -> float:
     """`detectable_difference` before there are differences; `spread` is their standard deviation.
 
     >>> round(expected_detectable(0.05, 40, 0.05), 4)
-    0.0228
+    0.0227
     """
     if patients < 2:
         return float("nan")
