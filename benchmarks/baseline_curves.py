@@ -95,7 +95,8 @@ def main() -> None:
             seconds = time_steps(reduced(baseline, dataset, folder).resolve(CONFIGURATION), dataset)
             add(folder, rows(folder)[baseline.name] | {"seconds": seconds})
             print(f"{baseline.name}: {seconds:.3f} s per step", file=sys.stderr, flush=True)
-    results = [row for name, row in rows(folder).items() if name in {b.name for b in chosen}]
+    done = rows(folder)
+    results = [done[baseline.name] for baseline in chosen if baseline.name in done]
     print_table(results)
     if options.figure:
         epochs = {r["name"]: from_logging(r["logging"], SETTINGS.epochs) for r in results}
