@@ -9,9 +9,9 @@ import pytest
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.runs.checkpoint import Checkpoint, save_checkpoint
 from resenc_plans.runs.run_folder import METRICS, RunFolder
-from resenc_plans.training import trainer as trainer_module
-from resenc_plans.training.checkpointing import TrainingState, save_state
+from resenc_plans.training import checkpoint_writer
 from resenc_plans.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
@@ -48,15 +48,15 @@ def test_a_run_that_is_killed_at_the_checkpoint_of_an_epoch_loses_no_line(
     undisturbed = RunFolder(tmp_path / "undisturbed", 0)
     Trainer(config, dataset, 0, SETTINGS, run_folder=undisturbed).fit()
 
-    def kill_at_second_epoch(path: Path, state: TrainingState, *rest: Any) -> None:
-        if len(state.epochs) < 2 or is_written:
-            save_state(path, state, *rest)
-        if len(state.epochs) == 2:
+    def kill_at_second_epoch(path: Path, checkpoint: Checkpoint) -> None:
+        if checkpoint.current_epoch < 2 or is_written:
+            save_checkpoint(path, checkpoint)
+        if checkpoint.current_epoch == 2:
             raise Killed
 
     folder = RunFolder(tmp_path / "killed", 0)
     with monkeypatch.context() as patch:
-        patch.setattr(trainer_module, "save_state", kill_at_second_epoch)
+        patch.setattr(checkpoint_writer, "save_checkpoint", kill_at_second_epoch)
         with pytest.raises(Killed):
             Trainer(config, dataset, 0, SETTINGS, run_folder=folder).fit()
     resumed = Trainer(config, dataset, 0, SETTINGS, run_folder=folder)

@@ -26,12 +26,12 @@ from resenc_plans.plans.architectures import RESIDUAL_ENCODER_UNET
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.training_settings import TrainingSettings
-from resenc_plans.runs.checkpoint import load_checkpoint
+from resenc_plans.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from resenc_plans.runs.folds import FoldCases
 from resenc_plans.runs.run_record import RunRecord
 from resenc_plans.training.batches.batches import PatchBatches
 from resenc_plans.training.batches.source import Batch, Batches
-from resenc_plans.training.checkpointing import TrainingState, load_pretrained
+from resenc_plans.training.checkpointing import load_pretrained
 from resenc_plans.training.defaults import default_batches, default_run_folder
 from resenc_plans.training.history import Progress
 from resenc_plans.training.ranks import ALONE, Ranks
@@ -284,7 +284,7 @@ def test_the_time_budget_ends_a_run(config: ResolvedConfiguration, dataset: Data
 def test_a_full_disk_costs_a_checkpoint_but_not_the_run(
     config: ResolvedConfiguration, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from resenc_plans.training import trainer as module
+    from resenc_plans.training import checkpoint_writer as module
 
     events: list[Progress] = []
 
@@ -299,7 +299,7 @@ def test_a_full_disk_costs_a_checkpoint_but_not_the_run(
     runner = Trainer(config, dataset, 0, SHORT, on_progress=events.append)
     runner.resume()
     runner.best = None  # so that the next epoch is the best
-    monkeypatch.setattr(module, "save_state", full)
+    monkeypatch.setattr(module, "save_checkpoint", full)
     runner.fit()
     assert old.read_bytes() == before
     assert any("the disk is full" in (event.note or "") for event in events)
@@ -308,16 +308,17 @@ def test_a_full_disk_costs_a_checkpoint_but_not_the_run(
 def test_an_epoch_whose_checkpoint_is_not_written_is_not_the_best(
     config: ResolvedConfiguration, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from resenc_plans.training import checkpoint_writer
     from resenc_plans.training import trainer as module
 
-    written, dice = vars(module)["save_state"], iter([(0.25,), (0.75,), (0.5,)])
+    dice = iter([(0.25,), (0.75,), (0.5,)])
 
-    def full(path: Path, state: TrainingState, *rest: Any) -> None:
-        if path.name == "checkpoint_best.pth" and len(state.epochs) == 2:
+    def full(path: Path, checkpoint: Checkpoint) -> None:
+        if path.name == "checkpoint_best.pth" and checkpoint.current_epoch == 2:
             raise FileError(f"{path}: not written, the disk is full.")
-        written(path, state, *rest)
+        save_checkpoint(path, checkpoint)
 
-    monkeypatch.setattr(module, "save_state", full)
+    monkeypatch.setattr(checkpoint_writer, "save_checkpoint", full)
     monkeypatch.setattr(module, "dice_of", lambda *_: next(dice))
     monkeypatch.setattr(module, "smoothed", lambda _, mean_dice: mean_dice)
     trainer = Trainer(config, dataset, 0, SHORT, on_progress=lambda _: None)
@@ -329,16 +330,14 @@ def test_an_epoch_whose_checkpoint_is_not_written_is_not_the_best(
 def test_where_the_last_checkpoint_is_not_written_the_one_before_it_stays(
     config: ResolvedConfiguration, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from resenc_plans.training import trainer as module
+    from resenc_plans.training import checkpoint_writer as module
 
-    written = vars(module)["save_state"]
-
-    def full(path: Path, *rest: Any) -> None:
+    def full(path: Path, checkpoint: Checkpoint) -> None:
         if path.name == "checkpoint_final.pth":
             raise FileError(f"{path}: not written, the disk is full.")
-        written(path, *rest)
+        save_checkpoint(path, checkpoint)
 
-    monkeypatch.setattr(module, "save_state", full)
+    monkeypatch.setattr(module, "save_checkpoint", full)
     settings = SHORT.model_copy(update={"checkpoint_epochs": 2})
     with pytest.raises(FileError, match=r"the disk is full\. Make room, then resume"):
         Trainer(config, dataset, 0, settings).fit()
@@ -351,13 +350,13 @@ def test_where_the_last_checkpoint_is_not_written_the_one_before_it_stays(
 def test_a_checkpoint_that_is_not_written_is_told_without_a_listener_too(
     config: ResolvedConfiguration, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from resenc_plans.training import trainer as module
+    from resenc_plans.training import checkpoint_writer as module
 
     def full(path: Path, *_: object) -> None:
         if path.name == "checkpoint_best.pth":
             raise FileError(f"{path}: not written, the disk is full.")
 
-    monkeypatch.setattr(module, "save_state", full)
+    monkeypatch.setattr(module, "save_checkpoint", full)
     with pytest.warns(UserWarning, match="the disk is full"):
         Trainer(config, dataset, 0, SHORT).fit()
 

@@ -28,7 +28,6 @@ from resenc_plans.runs.checkpoint import (
     bare_weights,
     load_checkpoint,
     load_weights,
-    save_checkpoint,
 )
 from resenc_plans.runs.run_record import changes
 from resenc_plans.training.batches.patch_geometry import mirroring_axes
@@ -81,21 +80,15 @@ class Adapts(Protocol):
         """The weights in this network's shapes, where it knows how."""
 
 
-def save_state(path: Path, state: TrainingState, run: RunIdentity, step: TrainingStep) -> None:
-    """Write a checkpoint, whole or not at all.
-
-    Raises
-    ------
-    FileError
-        It cannot be written; what was there before is unchanged.
-    """
+def checkpoint_of(state: TrainingState, run: RunIdentity, step: TrainingStep) -> Checkpoint:
+    """What a checkpoint holds; weights and momenta are those that are being trained, no copies."""
     own: dict[str, Any] = {
         "iteration": state.iteration,
         "epoch_losses": list(state.epoch_losses),
         "epoch_seconds": state.epoch_seconds,
         "settings": run.settings.model_dump(),
     }
-    checkpoint = Checkpoint(
+    return Checkpoint(
         network_weights=step.network.state_dict(),
         optimizer_state=step.optimizer.state_dict(),
         grad_scaler_state=step.scaler.state_dict() if step.scaler else None,
@@ -114,7 +107,6 @@ def save_state(path: Path, state: TrainingState, run: RunIdentity, step: Trainin
         or None,
         extra={OWN_KEY: own},
     )
-    save_checkpoint(path, checkpoint)
 
 
 def load_state(path: Path, run: RunIdentity, step: TrainingStep) -> TrainingState:

@@ -63,7 +63,13 @@ from resenc_plans.training.batches.noise import NoiseBatches
 from resenc_plans.training.batches.shared_memory import batches_ahead
 from resenc_plans.training.batches.source import Augmentation, Batch, Batches, Purpose, Sampler
 from resenc_plans.training.benchmark import write_benchmark
-from resenc_plans.training.checkpointing import RunIdentity, TrainingState, load_state, save_state
+from resenc_plans.training.checkpoint_writer import CheckpointWriter
+from resenc_plans.training.checkpointing import (
+    RunIdentity,
+    TrainingState,
+    checkpoint_of,
+    load_state,
+)
 from resenc_plans.training.defaults import (
     Schedule,
     default_batches,
@@ -292,6 +298,10 @@ class Trainer:
         self.epoch_losses: tuple[float, ...] = ()
         self.epoch_begun = 0.0
         self.best: float | None = None
+        self._best_before: float | None = None
+        """Which returns if the checkpoint of the best epoch is not written."""
+        self._writer = CheckpointWriter()
+        self._being_written: str | None = None
         self._resumes_own_folder = False
         self._checkpoints_seen: Checkpoints = {}
         self._saved_as: Path | None = None
@@ -425,11 +435,12 @@ class Trainer:
         is_resumed = bool(self.epochs) or self.iteration > 0
         meter = Meter(self.folder, self.ranks, epochs_done=len(self.epochs), resumed=is_resumed)
         ending = nullcontext() if records is None else closing(records)
-        with ending, StopRequest(self.settings.max_minutes) as stop:
+        with ending, StopRequest(self.settings.max_minutes) as stop, closing(self._writer):
             training = self.training_batches.stream(self._batches_done())
             validation = self.validation_batches.stream(self._validations_done())
             while len(self.epochs) < self.settings.epochs:
                 reason = self._train_epoch(training, stop)
+                self._finish_writing()
                 validated = reason or self._validate(validation, stop)
                 if isinstance(validated, str):
                     return self._end(validated, LATEST_CHECKPOINT, meter)
@@ -564,12 +575,11 @@ class Trainer:
         epoch = self.epochs[-1]
         is_best = self.best is None or math.isnan(self.best) or epoch.smoothed_dice > self.best
         if is_best:
-            earlier, self.best = self.best, epoch.smoothed_dice
-            if not self._try_to_save(BEST_CHECKPOINT):
-                self.best = earlier
+            self._best_before, self.best = self.best, epoch.smoothed_dice
+            self._save(BEST_CHECKPOINT)
         is_last = len(self.epochs) == self.settings.epochs
         if not is_last and len(self.epochs) % self.settings.checkpoint_epochs == 0:
-            self._try_to_save(LATEST_CHECKPOINT)
+            self._save(LATEST_CHECKPOINT)
         self._tell(epoch.training_loss, finished=epoch)
 
     def _batches_done(self) -> int:
@@ -586,18 +596,11 @@ class Trainer:
     def _save_now_and_then(self) -> None:
         minutes = (time.monotonic() - self._last_checkpoint) / 60
         if minutes >= self.settings.checkpoint_minutes:
-            self._try_to_save(LATEST_CHECKPOINT)
-
-    def _try_to_save(self, name: str) -> bool:
-        """Write a checkpoint during the run, if that is possible; else the old one stays."""
-        try:
-            self._save(name)
-        except ResencPlansError as error:
-            self._note(f"{error} Training continues with the older checkpoint.")
-            return False
-        return True
+            self._save(LATEST_CHECKPOINT)
 
     def _save(self, name: str) -> None:
+        """Begin to write a checkpoint, when the one before is written."""
+        self._finish_writing()
         self._last_checkpoint = time.monotonic()
         if self.ranks.is_first and self.settings.save_checkpoints:
             worked = time.time() - self.epoch_begun if self.iteration else 0.0
@@ -608,13 +611,26 @@ class Trainer:
                 epoch_losses=self.epoch_losses,
                 epoch_seconds=worked,
             )
-            save_state(self.folder.checkpoint(name), state, self.run, self.step)
+            self._being_written = name
+            path = self.folder.checkpoint(name)
+            self._writer.write(path, checkpoint_of(state, self.run, self.step))
+
+    def _finish_writing(self) -> None:
+        """Wait for the last checkpoint; if it could not be written, the old one stays."""
+        try:
+            self._writer.wait()
+        except ResencPlansError as error:
+            if self._being_written == BEST_CHECKPOINT:
+                self.best = self._best_before
+            self._note(f"{error} Training continues with the older checkpoint.")
 
     def _end(self, reason: str | None, checkpoint: str, meter: Meter) -> TrainingResult:
         path = self.folder.checkpoint(checkpoint)
+        self._finish_writing()
         if self._saved_as != path.resolve():
+            self._save(checkpoint)
             try:
-                self._save(checkpoint)
+                self._writer.wait()
             except ResencPlansError as error:
                 raise FileError(f"{error} Make room, then resume the training.") from error
         if checkpoint == FINAL_CHECKPOINT and self.ranks.is_first:
