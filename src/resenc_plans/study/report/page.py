@@ -70,7 +70,8 @@ th,td{border-bottom:1px solid var(--line)}
 th:first-child,td:first-child{text-align:left}
 .findings{padding-left:0;list-style:none}.findings li{margin:.3em 0}
 .error b{color:var(--bad)}.warning b{color:var(--warn)}.note b{color:var(--soft)}
-.legend span{margin-right:16px}.legend svg{display:inline;width:12px;height:12px}
+.legend span{display:inline-block;max-width:100%;margin-right:16px}
+.legend svg{display:inline;width:12px;height:12px}
 blockquote{margin:0;padding:10px 14px;background:var(--fill);max-width:80ch}
 summary{cursor:pointer}a{color:var(--strong)}
 """
