@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import pytest
 
 from resenc_plans.cli.commands.predict import predict
 from resenc_plans.datasets.images.images import read_label
+from resenc_plans.errors import WorkerError
 from resenc_plans.evaluation.postprocessing.postprocess import Determination, Postprocessing
 from resenc_plans.evaluation.selection import Candidate, Selection, instructions
 from resenc_plans.evaluation.summary import Summary
 from resenc_plans.evaluation.task import EvaluationTask
+from resenc_plans.execution.processes import LocalWorkers
 from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.runs.model_folder import ModelFolder
 from tests.cli.conftest import Done
@@ -67,6 +70,25 @@ def test_a_model_is_named_by_folder_or_as_nnunet_names_it(
     assert habit.code == 0, habit.err
     one, same = (read_label(tmp_path / out / "one.nii.gz").array for out in "ab")
     np.testing.assert_array_equal(one, same)
+
+
+def test_a_lost_process_is_told_with_the_option_that_keeps_what_is_written(
+    run: Callable[..., Done],
+    images: Path,
+    results: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lost = Future[Any]()
+    lost.set_exception(WorkerError("its worker process was killed (SIGKILL)"))
+    monkeypatch.setattr(LocalWorkers, "submit", lambda *_, **__: lost)
+    model = results / "Dataset007_Made" / "nnUNetTrainer__madePlans__tested"
+    output = ("-o", tmp_path / "out", "--gpus", "2", "--device", "cpu")
+    done = run("predict", "-i", images, "-m", model, *output)
+    assert done.code == 1
+    said = " ".join(done.err.split())
+    assert "was killed (SIGKILL)" in said
+    assert "predict again and keep them (--continue)" in said
 
 
 @pytest.mark.slow
@@ -197,6 +219,7 @@ def test_parts_split_a_folder(
         (("-d", "7", "-c", "tested", "--dask", "tcp://x:1", "--part", "1/2"), "omit --part"),
         (("-d", "7", "-c", "tested", "--gpus", "2", "--part", "1/2"), "--gpus shares"),
         (("-d", "7", "-c", "tested", "--gpus", "2", "--dask", "tcp://x:1"), "contradict"),
+        (("-d", "7", "-c", "tested", "--gpus", "2", "--device", "cuda:3"), "--device cuda:3 contr"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_words(
@@ -232,4 +255,4 @@ def test_what_the_command_takes_by_default_is_what_the_settings_are_by_default()
     for name in ("checkpoint", "device", "precision", "step_size", "probabilities", "workers"):
         assert defaults[name] == getattr(settings, name)
     assert defaults["no_mirroring"] is not settings.mirroring
-    assert defaults["proceed"] is settings.skip_existing
+    assert defaults["skip_existing"] is settings.skip_existing

@@ -77,6 +77,17 @@ def test_settings_that_contradict_each_other_are_told_in_words(
         assert sentence in done.err
 
 
+def test_one_gpu_for_several_processes_is_refused(run: Run, dataset: Path) -> None:
+    assert run("create", "--preset", "M").code == 0
+    train = ("train", ".", "3d_fullres", "0", "--gpus", "2", "--device", "cuda:3")
+    for arguments in (train, (*train, "--dry-run")):
+        done = run(*arguments)
+        assert done.code == 2
+        said = " ".join(done.err.split())
+        assert "--gpus 2 and --device cuda:3 contradict each other" in said
+        assert "CUDA_VISIBLE_DEVICES=3" in said
+
+
 def test_a_dry_run_needs_the_checkpoint_whose_weights_are_to_be_used(
     run: Run, dataset: Path
 ) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from resenc_plans.errors import DeviceError
-from resenc_plans.networks.device import autocast_to, find_device
+from resenc_plans.networks.device import autocast_to, devices_of_processes, find_device
 from tests.gpu import pretend_gpus
 
 
@@ -37,6 +37,26 @@ def test_a_gpu_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_a_device_that_nobody_supports_is_refused(name: str) -> None:
     with pytest.raises(DeviceError, match=f"'{name}' is not supported"):
         find_device(name)
+
+
+def test_each_of_several_processes_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_gpus(monkeypatch, 4)
+    assert devices_of_processes(2, "cuda") == ("cuda:0", "cuda:1")
+    assert devices_of_processes(8, "cpu") == ("cpu",) * 8
+    assert devices_of_processes(1, "cuda:3") == ("cuda:3",)
+    with pytest.raises(DeviceError, match=r"8 processes .* PyTorch finds 4 GPUs"):
+        devices_of_processes(8, None)
+
+
+@pytest.mark.parametrize("index", [0, 3])
+def test_one_gpu_for_several_processes_is_refused(
+    index: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend_gpus(monkeypatch, 4)
+    with pytest.raises(
+        DeviceError, match=rf"'cuda:{index}' is one GPU.* CUDA_VISIBLE_DEVICES={index},"
+    ):
+        devices_of_processes(2, f"cuda:{index}")
 
 
 def test_without_mixed_precision_there_is_no_context_for_it(

@@ -48,6 +48,23 @@ def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None
     assert device_of_rank("cpu") == torch.device("cpu")
 
 
+def test_one_gpu_by_name_is_for_a_rank_that_is_alone_on_its_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pretend_gpus(monkeypatch, 4)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    assert device_of_rank("cuda:3") == torch.device("cuda", 3)
+    for local_world in ("2", None):
+        if local_world is None:
+            monkeypatch.delenv("LOCAL_WORLD_SIZE")
+        else:
+            monkeypatch.setenv("LOCAL_WORLD_SIZE", local_world)
+        with pytest.raises(DeviceError, match=r"'cuda:3' is one GPU, but each of several"):
+            device_of_rank("cuda:3")
+
+
 def test_a_rank_that_sees_too_few_gpus_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_gpus(monkeypatch, 1)
     monkeypatch.setenv("LOCAL_RANK", "3")

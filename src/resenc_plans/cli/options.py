@@ -278,6 +278,22 @@ def parse_names(texts: list[str] | None) -> tuple[str, ...]:
     return tuple(name for text in texts or () for name in text.replace(",", " ").split())
 
 
+def refuse_one_gpu_for_several(gpus: int, device: str | None) -> None:
+    """Make sure that `--device` leaves each process of `--gpus` a GPU of its own.
+
+    Raises
+    ------
+    UsageError
+        It names one GPU.
+    """
+    kind, _, index = (device or "").partition(":")
+    if gpus > 1 and kind == "cuda" and index:
+        raise UsageError(
+            f"--gpus {gpus} and --device {device} contradict each other: each process takes a GPU "
+            f"of its own. Omit --device, and choose GPUs by CUDA_VISIBLE_DEVICES={index},..."
+        )
+
+
 class Parameter(Protocol):
     """An option or an argument of a command, as Click has it."""
 

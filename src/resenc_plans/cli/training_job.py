@@ -128,7 +128,10 @@ def run_job(job: TrainingJob) -> ExitCode:
             if world() == 1:
                 raise
             if isinstance(error, RuntimeError) and is_lost_connection(error):
-                note(f"Rank {os.environ[_RANK]} has lost another rank and ends.")
+                note(
+                    f"Rank {os.environ[_RANK]} has lost another rank and ends. Continue with "
+                    "--resume."
+                )
                 return ExitCode.LOST
             is_expected = isinstance(error, ResencPlansError)
             text = str(error) if is_expected else f"{type(error).__name__}: {error}"

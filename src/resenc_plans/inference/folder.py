@@ -231,7 +231,7 @@ def predict_on(executor: Executor, job: PredictionJob, parts: int) -> Prediction
         if is_loss(error) and not isinstance(error, WorkerStartError):
             raise WorkerError(
                 f"{job.output}: a worker was lost, perhaps for lack of memory ({error}). Cases "
-                "that are written stay, and can be skipped when you predict again."
+                "that are written stay; predict again and keep them (`skip_existing=`)."
             ) from error
         raise
     return PredictionReport(

@@ -64,18 +64,38 @@ def devices_of_processes(processes: int, name: str | None) -> tuple[str, ...]:
     Raises
     ------
     DeviceError
-        There is no such device, or there are fewer GPUs than processes.
+        There is no such device, or there are fewer GPUs than processes, or several processes would
+        share the one GPU that is named.
     """
+    if processes > 1:
+        refuse_one_gpu(name)
     device = find_device(name)
-    if device.type != "cuda":
+    if device.type != "cuda" or processes == 1:
         return (str(device),) * processes
     available = torch.cuda.device_count()
     if processes > available:
         raise DeviceError(
-            f"{processes} processes need as many GPUs, and PyTorch finds {available} here. Use no "
-            "more than these."
+            f"{processes} processes need as many GPUs, and PyTorch finds {available} GPUs here. "
+            "Use no more than these, or several machines."
         )
     return tuple(f"cuda:{number}" for number in range(processes))
+
+
+def refuse_one_gpu(name: str | None) -> None:
+    """Make sure that a device for several processes is not one GPU among several.
+
+    Raises
+    ------
+    DeviceError
+        The name has the index of a GPU.
+    """
+    kind, _, index = (name or "").partition(":")
+    if kind == "cuda" and index:
+        raise DeviceError(
+            f"Device {name!r} is one GPU, but each of several processes takes its own: cuda:0, "
+            "cuda:1 and so on. Name the kind alone, 'cuda' (`device=`), and choose GPUs by "
+            f"CUDA_VISIBLE_DEVICES={index},..."
+        )
 
 
 def _is_of_extension(device: torch.device) -> bool:

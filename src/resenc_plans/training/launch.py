@@ -8,15 +8,12 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from resenc_plans.errors import DeviceError
 from resenc_plans.execution.exit_codes import ExitCode
 from resenc_plans.execution.signals import STOP_SIGNALS
-from resenc_plans.networks.device import find_device
 
 _SECONDS_TO_STOP = 600
 """How long processes have for their batch and the checkpoint, when they are asked to stop."""
@@ -31,22 +28,6 @@ class End:
     code: ExitCode
     """FAILED: one of them did."""
     reason: str | None = None
-
-
-def check_gpus(processes: int, device: str | None) -> None:
-    """Make sure, before any process starts, that each has a device of its own.
-
-    Raises
-    ------
-    DeviceError
-        There is no such device, or there are fewer GPUs than processes.
-    """
-    available = torch.cuda.device_count()
-    if find_device(device).type == "cuda" and processes > available:
-        raise DeviceError(
-            f"{processes} processes need as many GPUs, and PyTorch finds {available} GPUs here. "
-            "Use no more than these, or train on several machines with torchrun."
-        )
 
 
 def launch(processes: int, module: str, *arguments: str) -> End:
@@ -94,7 +75,9 @@ def end_of(failures: Mapping[int, ProcessFailure]) -> End:
         if failure.exitcode not in (ExitCode.LOST, -signal.SIGTERM) and not _is_end(failure, first)
     ]
     if not causes:
-        return End(ExitCode.STOPPED if codes == {-signal.SIGTERM} else ExitCode.FAILED)
+        if codes == {-signal.SIGTERM}:
+            return End(ExitCode.STOPPED)
+        return End(ExitCode.FAILED, "The processes lost one another, and all have ended.")
     text = ", ".join(causes)
     code = ExitCode.FAULT if ExitCode.FAULT in codes else ExitCode.FAILED
     return End(code, f"{text[0].upper()}{text[1:]}; all were ended.")

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from resenc_plans.errors import ConfigurationError, DeviceError
-from resenc_plans.networks.device import find_device
+from resenc_plans.networks.device import find_device, refuse_one_gpu
 
 OTHER_RANK_STOPS = "another rank was asked to stop"
 _SECONDS_TO_RELEASE = 0.3
@@ -176,13 +176,19 @@ def world_size() -> int:
 def device_of_rank(name: str | None) -> torch.device:
     """The device of this process: as named, else CUDA where there is one, else the CPU.
 
-    Under torchrun each process of a machine has its own CUDA device, by its local rank.
+    Under torchrun each process of a machine has its own CUDA device, by its local rank. Only one
+    that is alone on its machine may be given another by name.
 
     Raises
     ------
     DeviceError
-        There is no such device, or none of this rank.
+        There is no such device, or none of this rank, or the name is that of one GPU for several
+        ranks.
     """
+    if int(os.environ.get("LOCAL_WORLD_SIZE", world_size())) > 1:
+        refuse_one_gpu(name)
+    elif name is not None and ":" in name:
+        return find_device(name)
     device = find_device(name)
     if device.type != "cuda" or "LOCAL_RANK" not in os.environ:
         return device

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resenc_plans.cli.options import AllowImportOption, RequiredOutputOption
+from resenc_plans.cli.options import (
+    AllowImportOption,
+    RequiredOutputOption,
+    refuse_one_gpu_for_several,
+)
 from resenc_plans.cli.progress import case_progress, prediction_progress
 from resenc_plans.cli.render import end_with, note, say
 from resenc_plans.cli.stopping import resumable
@@ -97,7 +101,7 @@ def predict(
     part: Annotated[
         str, typer.Option(metavar="K/N", help="Every N-th case from the K-th only, K from 1.")
     ] = "1/1",
-    proceed: Annotated[
+    skip_existing: Annotated[
         bool,
         typer.Option("--continue", "--continue_prediction", help="Keep cases that already exist."),
     ] = False,
@@ -156,7 +160,7 @@ def predict(
         compile=compile_network,
         allow_import=tuple(allow_import or ()),
         probabilities=probabilities,
-        skip_existing=proceed,
+        skip_existing=skip_existing,
         workers=workers,
     )
     with resumable("Cases that are written stay. With --continue, the others are predicted."):
@@ -166,6 +170,7 @@ def predict(
                 raise UsageError(f"{option} shares the cases itself; omit --part.")
             if dask is not None and gpus > 1:
                 raise UsageError("--dask and --gpus contradict each other: give one.")
+            refuse_one_gpu_for_several(gpus, device)
             job = PredictionJob(
                 folder.absolute(),
                 inputs.absolute(),

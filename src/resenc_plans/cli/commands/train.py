@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resenc_plans.cli.options import AllowImportOption, PlansOption, option_names
+from resenc_plans.cli.options import (
+    AllowImportOption,
+    PlansOption,
+    option_names,
+    refuse_one_gpu_for_several,
+)
 from resenc_plans.cli.render import note, print_table
 from resenc_plans.cli.stopping import resumable
 from resenc_plans.cli.training_job import (
@@ -195,6 +200,7 @@ def train(
         raise UsageError("--resume and --overwrite contradict each other: give one.")
     if probabilities and not validation:
         raise UsageError("--probabilities and --no-validation contradict each other.")
+    refuse_one_gpu_for_several(gpus, device)
     data = scope.dataset()
     if is_first():
         note_results_beside_plans(plan)
@@ -253,10 +259,11 @@ def train(
 
 def _run_on_gpus(job: TrainingJob, gpus: int) -> ExitCode:
     """Train in several processes on this machine; the exit code."""
-    from resenc_plans.training.launch import check_gpus, launch
+    from resenc_plans.networks.device import devices_of_processes
+    from resenc_plans.training.launch import launch
 
     try:
-        check_gpus(gpus, job.device)
+        devices_of_processes(gpus, job.device)
     except DeviceError as error:
         raise DeviceError(f"--gpus {gpus}: {error}") from None
     with TemporaryDirectory() as folder:
