@@ -112,6 +112,31 @@ def test_no_nan_wins_by_being_rounded(bits: int) -> None:
     assert made.tolist() == [0, 0, 0]
 
 
+SPECIAL = {
+    np.float16: (0x7C00, 0xFC00, 0x7E00, 0xFE00, 0x7C01, 0x7FFF, 0xFFFF),
+    np.float32: (0x7F800000, 0xFF800000, 0x7FC00000, 0xFFC00000, 0x7F800001, 0xFFFFFFFF),
+    np.float64: (0x7FF << 52, 0xFFF << 52, 0x7FF8 << 48, 0xFFF8 << 48, (0x7FF << 52) + 1),
+}
+"""Bits of both infinities, and of NaN with either sign and several payloads."""
+
+
+@pytest.mark.parametrize("dtype", list(SPECIAL))
+@pytest.mark.parametrize("by_region", [False, True])
+def test_what_is_not_finite_is_exported_alike(dtype: Any, by_region: bool) -> None:
+    for seed, share in enumerate((0.02, 0.02, 0.2, 0.2, 0.7, 1.0)):
+        random = np.random.default_rng(seed)
+        logits = smooth_logits(seed, (4, 5, 6, 7), dtype)
+        bits = logits.view(f"u{logits.dtype.itemsize}")
+        chosen = random.random(logits.shape) < share
+        bits[chosen] = random.choice(np.array(SPECIAL[dtype], bits.dtype), chosen.sum())
+        regions = (4, 3, 2, 1) if by_region else None
+        for rounds in (False, True):
+            assert_same(
+                logits, (8, 5, 11), regions=regions, interpolation=Interpolation(rounds=rounds)
+            )
+        assert_same(logits, (5, 6, 7), regions=regions)
+
+
 def test_the_smallest_and_the_largest_halves_are_rounded_alike() -> None:
     random = np.random.default_rng(0)
     for scale in (2.0**-24, 2.0**-16, 2.0**-13, 6e4):
