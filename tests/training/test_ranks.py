@@ -1,5 +1,7 @@
 """The gradient of several ranks, averaged, is that of one process with the whole batch."""
 
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +19,14 @@ from resenc_plans.plans.known_networks import loss_weights
 from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.training.batches.source import Batch
+from resenc_plans.training.history import Progress
 from resenc_plans.training.losses import (
     DeepSupervision,
     DiceBinaryCrossEntropy,
     DiceCrossEntropy,
     Loss,
 )
-from resenc_plans.training.ranks import ALONE, Ranks, split_batch
+from resenc_plans.training.ranks import ALONE, OTHER_RANK_STOPS, Ranks, split_batch
 from resenc_plans.training.step import TrainingStep
 from resenc_plans.training.trainer import Trainer
 
@@ -138,14 +141,7 @@ def one_sick_rank(rank: int, folder: str, preprocessed: str) -> None:
     ranks = Ranks(rank, 2, torch.device("cpu"))
     config = Plans.load(Path(preprocessed) / "nnUNetResEncUNetMPlans.json").resolve("tiny")
     settings = TrainingSettings(iterations=20, precision="fp32", workers=0)
-    trainer = Trainer(
-        *(config, Dataset.load(preprocessed), 0, settings),
-        ranks=ranks,
-        training_batches=OneSick(rank),
-        validation_batches=OneSick(rank),
-    )
-    trainer.step.scaler = torch.amp.GradScaler("cpu", 2.0**16)
-    reductions = []
+    reductions: list[int] = []
     reduce = dist.all_reduce
 
     def counted(tensor: Tensor, *arguments: Any, **options: Any) -> Any:
@@ -153,11 +149,38 @@ def one_sick_rank(rank: int, folder: str, preprocessed: str) -> None:
         return reduce(tensor, *arguments, **options)
 
     dist.all_reduce = counted
-    error = ""
-    try:
-        trainer.fit()
-    except TrainingError as raised:
-        error = str(raised)
+    ends: dict[Any, Any] = {}
+    for is_read_late in (False, True):
+        trainer = Trainer(
+            *(config, Dataset.load(preprocessed), 0, settings),
+            ranks=ranks,
+            training_batches=OneSick(rank),
+            validation_batches=OneSick(rank),
+        )
+        trainer.step.scaler = torch.amp.GradScaler("cpu", 2.0**16)
+        trainer.step.is_read_late = is_read_late
+        error = ""
+        try:
+            trainer.fit()
+        except TrainingError as raised:
+            error = str(raised)
+        ends[is_read_late] = error, len(trainer.epoch_losses), reductions.count(3)
+        reductions.clear()
+
+    def stop(progress: Progress) -> None:
+        if progress.iteration == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    stopped = Trainer(
+        *(config, Dataset.load(preprocessed), 0, settings),
+        ranks=ranks,
+        training_batches=OneSick(0),
+        validation_batches=OneSick(0),
+        on_progress=stop if rank == 0 else None,
+    )
+    stopped.step.is_read_late = True
+    result = stopped.fit()
+    ends["stopped"] = result.reason, stopped.iteration, len(stopped.epoch_losses)
     weights = {}
     for is_compiled in (False, True):
         step = TrainingStep.of(
@@ -168,7 +191,7 @@ def one_sick_rank(rank: int, folder: str, preprocessed: str) -> None:
             dim=2,
         )
         weights[is_compiled] = step.lowest_weight
-    torch.save((error, trainer.iteration, reductions, weights), f"{folder}/sick{rank}.pt")
+    torch.save((ends, weights), f"{folder}/sick{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -178,9 +201,14 @@ def test_a_loss_that_is_no_number_on_one_rank_ends_all_and_takes_one_reduction_a
 ) -> None:
     spawn(one_sick_rank, (str(tmp_path), str(preprocessed)), nprocs=2)
     for rank in range(2):
-        error, iterations, reductions, weights = torch.load(tmp_path / f"sick{rank}.pt")
-        assert "5 batches in a row" in error
-        assert "Cases: r1." in error
-        assert iterations == 4
+        ends, weights = torch.load(tmp_path / f"sick{rank}.pt")
+        for is_read_late in (False, True):
+            error, losses, reductions = ends[is_read_late]
+            assert "5 batches in a row" in error
+            assert "Cases: r1." in error
+            assert losses == 4
+            # stop, bad loss and loss in one; counts of own besides
+            assert reductions == 5 + is_read_late
+        reason = "SIGTERM was received" if rank == 0 else OTHER_RANK_STOPS
+        assert ends["stopped"] == (reason, 5, 5)  # the fourth was told to stop, and one ran already
         assert weights == {False: 1e-6, True: 0.0}
-        assert reductions.count(3) == 5  # stop, bad loss and loss in one; counts of own besides

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,15 @@ from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from resenc_plans.runs.folds import FoldCases
+from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.runs.run_record import RunRecord
 from resenc_plans.training.batches.batches import PatchBatches
 from resenc_plans.training.batches.source import Batch, Batches
 from resenc_plans.training.checkpointing import load_pretrained
 from resenc_plans.training.defaults import default_batches, default_run_folder
 from resenc_plans.training.history import Progress
-from resenc_plans.training.ranks import ALONE, Ranks
+from resenc_plans.training.ranks import ALONE, Ranks, Reading
+from resenc_plans.training.step import TrainingStep
 from resenc_plans.training.trainer import Trainer
 from resenc_plans.workflows.held_out import validate_held_out
 from tests.training.conftest import Fixed
@@ -515,7 +518,99 @@ def test_gradients_that_are_no_numbers_end_the_run_too(
     scaled.step.scaler = torch.amp.GradScaler("cpu", 2.0**6)
     with pytest.raises(ResencPlansError, match="gradients were not finite in 5 batches"):
         scaled.fit()
-    assert scaled.iteration == 6 + 4
+    assert len(scaled.epoch_losses) == 6 + 4
+
+
+def test_what_a_step_found_is_read_while_the_next_one_runs_and_no_bit_changes(
+    config: ResolvedConfiguration,
+    dataset: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    order: list[str] = []
+
+    def noting(what: str, method: Any) -> Any:
+        def noted(*arguments: Any) -> Any:
+            order.append(what)
+            return method(*arguments)
+
+        return noted
+
+    monkeypatch.setattr(TrainingStep, "gradients", noting("L", TrainingStep.gradients))
+    monkeypatch.setattr(Reading, "numbers", noting("r", Reading.numbers))
+
+    def train(name: str, *, late: bool, stopped_at: int | None = None) -> tuple[Any, ...]:
+        """Of ten batches in two epochs, the third and the seventh have no gradients."""
+        folder = RunFolder(tmp_path / name, 0)
+        told: list[tuple[Any, ...]] = []
+        settings = SHORT.model_copy(
+            update={"epochs": 2, "iterations": 5, "checkpoint_minutes": 1e-9 if stopped_at else 30}
+        )
+        for number in (stopped_at, None) if stopped_at else (None,):
+
+            def listen(progress: Progress, number: int | None = number) -> None:
+                where = (progress.epoch, progress.iteration, progress.is_training)
+                told.append((*where, str(progress.loss), progress.finished is not None))
+                done = 5 * progress.epoch + progress.iteration
+                if progress.is_training and done == number:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+            trainer = Trainer(config, dataset, 0, settings, run_folder=folder, on_progress=listen)
+            if folder.checkpoints():
+                trainer.resume()
+            batches = trainer.step.gradients
+
+            def gradients(
+                batch: Batch,
+                trainer: Trainer = trainer,
+                batches: Any = batches,
+            ) -> Any:
+                loss, norm = batches(batch)
+                if trainer._batches_done() in (2, 6):
+                    for weight in trainer.network.parameters():
+                        assert weight.grad is not None
+                        weight.grad.fill_(float("nan"))
+                    norm = torch.full_like(norm, float("nan"))
+                return loss, norm
+
+            monkeypatch.setattr(trainer.step, "gradients", gradients)
+            trainer.step.is_read_late = late
+            result = trainer.fit()
+        saved = load_checkpoint(result.checkpoint)
+        assert saved.optimizer_state is not None
+        momenta = [state["momentum_buffer"] for state in saved.optimizer_state["state"].values()]
+        losses = [line["training_loss"] for line in map(json.loads, lines(folder))]
+        return [*saved.network_weights.values(), *momenta], losses, told
+
+    def lines(folder: RunFolder) -> list[str]:
+        return (folder.path / "metrics.jsonl").read_text().splitlines()
+
+    at_once = train("at once", late=False)
+    assert "".join(order).startswith("LrLrLrLrLr")
+    order.clear()
+    late = train("late", late=True)
+    assert "".join(order) == "LrLLrLrLrrr" + "LLrLrLrLrrr"  # each epoch with its validation
+    assert late[1:] == at_once[1:]
+    stopped = train("stopped", late=True, stopped_at=7)
+    assert stopped[1] == at_once[1]
+    for others in (late[0], stopped[0]):
+        assert all(torch.equal(a, b) for a, b in zip(at_once[0], others, strict=True))
+
+
+def test_losses_that_are_no_numbers_end_a_run_that_reads_late(
+    config: ResolvedConfiguration, dataset: Dataset
+) -> None:
+    def loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return logits.mean() * (float("nan") if next(calls) > 4 else 1)
+
+    calls = count(1)
+    settings = SHORT.model_copy(update={"iterations": 20, "deep_supervision": False})
+    runner = Trainer(config, dataset, 0, settings, loss=loss, name="Own")
+    runner.step.is_read_late = True
+    with pytest.raises(ResencPlansError, match=r"Epoch 0: .*5 batches in a row.*phantom_\d"):
+        runner.fit()
+    assert (len(runner.epoch_losses), runner.iteration) == (4 + 4, 4 + 6)
+    assert all(torch.isfinite(value).all() for value in runner.network.state_dict().values())
 
 
 @pytest.mark.slow

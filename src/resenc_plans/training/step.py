@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Self
 
 import torch
@@ -26,12 +26,13 @@ from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.known_networks import loss_weights
 from resenc_plans.plans.training_settings import SGD, AdamW, Adan, TrainingSettings
 from resenc_plans.training.batches.source import Batch
+from resenc_plans.training.conditional_steps import can_decide, step_if
 from resenc_plans.training.losses import (
     LOWEST_WEIGHT_OF_RANKS,
     DeepSupervision,
     Loss,
 )
-from resenc_plans.training.ranks import ALONE, Ranks
+from resenc_plans.training.ranks import ALONE, Ranks, Reading
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 """From the parameters of a network to the optimizer that changes them."""
@@ -190,6 +191,23 @@ class StepReport:
     """Over all ranks."""
 
 
+@dataclass(frozen=True)
+class LaunchedStep:
+    """A step that the device has been given."""
+
+    reading: Reading
+    world: int
+    cases: tuple[str, ...]
+    """Those of its batch."""
+
+    @cached_property
+    def report(self) -> StepReport:
+        """What it has found; waits until that is known."""
+        (loss, norm), (stopped, bad, loss_sum) = self.reading.numbers()
+        mean = loss if self.world == 1 else loss_sum / self.world
+        return StepReport(loss, norm, stopped > 0, bad > 0, mean)
+
+
 @dataclass
 class TrainingStep:
     """A network and all that changes it.
@@ -219,6 +237,8 @@ class TrainingStep:
     lowest_weight
         nnU-Net's weight of the lowest scale before all weights are normalised, see
         `loss_weights`.
+    is_read_late
+        Whether what a step found is to be read when the next one is launched.
     """
 
     network: nn.Module
@@ -232,6 +252,7 @@ class TrainingStep:
     memory_format: torch.memory_format = torch.preserve_format
     scale_weights: tuple[float, ...] | None = None
     lowest_weight: float = 0.0
+    is_read_late: bool = False
 
     @classmethod
     def of(
@@ -290,6 +311,7 @@ class TrainingStep:
             memory_format=memory_format,
             scale_weights=scale_weights,
             lowest_weight=LOWEST_WEIGHT_OF_RANKS if ranks.world > 1 and not compiled else 0.0,
+            is_read_late=device.type == "cuda",
         )
 
     def __call__(self, batch: Batch, ranks: Ranks = ALONE, *, stops: bool = False) -> StepReport:
@@ -297,19 +319,27 @@ class TrainingStep:
 
         Gradients that are not finite change nothing.
         """
+        return self.launch(batch, ranks, stops=stops).report
+
+    def launch(self, batch: Batch, ranks: Ranks = ALONE, *, stops: bool = False) -> "LaunchedStep":
+        """As calling the step, which tells what it found when it is asked.
+
+        A step that `is_read_late` leaves the device to decide whether the gradients are finite, if
+        the optimizer allows that (see `can_decide`); then nothing waits for the device.
+        """
         loss, norm = (part.detach().view(1) for part in self.gradients(batch))
-        # All is read at once, and before the optimizer's step, during which a GPU may be given
-        # the next batch: each read waits until the GPU has done all that it was given.
         flags = torch.stack([torch.full_like(loss, stops), (~loss.isfinite()).to(loss.dtype), loss])
-        (own_loss, own_norm), (stopped, bad, loss_sum) = ranks.read(
-            torch.cat([loss, norm]), flags.view(3)
-        )
-        if math.isfinite(own_norm):
+        reading = ranks.begin_reading(torch.cat([loss, norm]), flags.view(3))
+        launched = LaunchedStep(reading, ranks.world, tuple(batch.cases))
+        if self.is_read_late and can_decide(self.optimizer):
+            step_if(self.optimizer, norm[0].isfinite())
+        # Read before the optimizer's step, during which a GPU may be given the next batch: each
+        # read waits until the GPU has done all that it was given.
+        elif math.isfinite(launched.report.norm):
             self.optimizer.step()
         if self.scaler:
             self.scaler.update()
-        mean = own_loss if ranks.world == 1 else loss_sum / ranks.world
-        return StepReport(own_loss, own_norm, stopped > 0, bad > 0, mean)
+        return launched
 
     def gradients(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Forward and backward pass: as calling the step, without a step of the optimizer."""
@@ -385,13 +415,12 @@ class BadBatches:
 
     def count(
         self,
-        report: StepReport,
-        cases: tuple[str, ...],
+        launched: LaunchedStep,
         *,
         scaler: torch.amp.GradScaler | None,
         epoch: int,
     ) -> None:
-        """Take note of a batch, and of its cases that this rank has.
+        """Take note of a step, and of its batch's cases that this rank has.
 
         Raises
         ------
@@ -399,12 +428,13 @@ class BadBatches:
             Too many in a row were not finite; the message names the cases, of all ranks those
             whose loss was not finite, if there are any.
         """
+        report, cases = launched.report, launched.cases
         is_bad = report.is_bad_somewhere
         if not is_bad and (math.isfinite(report.norm) or _is_overflow(scaler)):
             self._cases = []
             return
         is_suspect = not is_bad or not math.isfinite(report.loss)
-        self._cases.append(tuple(cases) if is_suspect else ())
+        self._cases.append(cases if is_suspect else ())
         if len(self._cases) >= PATIENCE:
             own = {name for batch in self._cases for name in batch}
             names = ", ".join(sorted(self._ranks.union(own)))

@@ -8,6 +8,7 @@ import logging
 import math
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import replace
@@ -88,6 +89,7 @@ from resenc_plans.training.ranks import OTHER_RANK_STOPS, Ranks, alone
 from resenc_plans.training.records import Records
 from resenc_plans.training.step import (
     BadBatches,
+    LaunchedStep,
     OptimizerFactory,
     TrainingStep,
     image_type,
@@ -300,6 +302,8 @@ class Trainer:
         self.best: float | None = None
         self._best_before: float | None = None
         """Which returns if the checkpoint of the best epoch is not written."""
+        self._launched: deque[LaunchedStep] = deque()
+        """Steps that the device has been given, and of which nothing has been told yet."""
         self._writer = CheckpointWriter()
         self._being_written: str | None = None
         self._resumes_own_folder = False
@@ -507,24 +511,33 @@ class Trainer:
         if self.iteration == 0:
             self.epoch_begun = time.time()
         waited, begun = 0.0, time.perf_counter()
-        while self.iteration < self.settings.iterations:
+        late = int(self.step.is_read_late)
+        end, reason, is_stopped = self.settings.iterations, None, False
+        while self.iteration < end:
             self._seed_step("training", self._batches_done())
             requested = time.perf_counter()
             batch = next(batches)
             waited += time.perf_counter() - requested
-            reason = stop.reason
-            report = self.step(batch, self.ranks, stops=reason is not None)
-            self._bad_batches.count(
-                report, batch.cases, scaler=self.step.scaler, epoch=len(self.epochs)
-            )
-            self.epoch_losses += (report.mean_loss,)
+            reason = reason or stop.reason
+            self._launched.append(self.step.launch(batch, self.ranks, stops=reason is not None))
             self.iteration += 1
             self._waited = waited / (time.perf_counter() - begun)
-            self._tell(self.epoch_losses[-1])
-            if report.is_stopped:
-                return reason or OTHER_RANK_STOPS
-            self._save_now_and_then()
-        return None
+            # All ranks count the same steps at the same time, since they may have to exchange
+            # names of cases then, and end after the same batch.
+            while len(self._launched) > (late if self.iteration < end else 0):
+                if self._count(self._launched.popleft()):
+                    end, is_stopped = self.iteration, True
+            if not is_stopped:
+                self._save_now_and_then()
+        return (reason or OTHER_RANK_STOPS) if is_stopped else None
+
+    def _count(self, launched: LaunchedStep) -> bool:
+        """Take note of what a step has found; whether it is the last one, as a rank has to stop."""
+        report = launched.report
+        self._bad_batches.count(launched, scaler=self.step.scaler, epoch=len(self.epochs))
+        self.epoch_losses += (report.mean_loss,)
+        self._tell(report.mean_loss)
+        return report.is_stopped
 
     def _validate(self, batches: Iterator[Batch], stop: StopRequest) -> Validation | str:
         """Loss and pseudo Dice per class, over all ranks; or why to stop.
@@ -608,7 +621,10 @@ class Trainer:
                 epochs=self.epochs,
                 best=self.best,
                 iteration=self.iteration,
-                epoch_losses=self.epoch_losses,
+                epoch_losses=(
+                    *self.epoch_losses,
+                    *(launched.report.mean_loss for launched in self._launched),
+                ),
                 epoch_seconds=worked,
             )
             self._being_written = name
@@ -655,7 +671,7 @@ class Trainer:
         self.on_progress(
             Progress(
                 epoch=len(self.epochs) - (finished is not None),
-                iteration=self.iteration if validated is None else validated,
+                iteration=self.iteration - len(self._launched) if is_training else validated or 0,
                 iterations=settings.iterations if is_training else settings.validation_iterations,
                 is_training=is_training,
                 loss=loss,
