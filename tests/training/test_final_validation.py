@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from resenc_plans.inference.export.case import export_case
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.preprocessing.store.case_store import CaseStore
 from resenc_plans.runs.stages import open_prediction
+from resenc_plans.training.trackers import WANDB_ENABLED
 from tests.inference.models import CPU_IN_FP32
 
 pytestmark = pytest.mark.slow
@@ -128,6 +130,9 @@ def test_missing_cases_that_are_allowed_are_not_validated(
 def test_a_trained_fold_is_validated_again_with_the_probabilities_that_select_averages(
     cascade: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    wandb = MagicMock()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    monkeypatch.setenv(WANDB_ENABLED, "1")
     assert train(monkeypatch, "first", "0") == 0
     folder = model_folder(cascade, "first") / "fold_0"
     weights = (folder / "checkpoint_final.pth").read_bytes()
@@ -140,6 +145,15 @@ def test_a_trained_fold_is_validated_again_with_the_probabilities_that_select_av
     np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-5)
     np.testing.assert_array_equal(probabilities.argmax(0), labels)
     assert (folder / f"validation/{HELD_OUT}.pkl").is_file()
+
+    means = json.loads((folder / "validation/summary.json").read_text())
+    scores = {f"final_val/class_{key}_dice": mean["Dice"] for key, mean in means["mean"].items()}
+    scores["final_val/foreground_dice"] = means["foreground_mean"]["Dice"]
+    sent = [call.args[0] for call in wandb.init.return_value.summary.update.call_args_list]
+    assert sent == [pytest.approx(scores, nan_ok=True)] * 2
+    assert len({call.kwargs["id"] for call in wandb.init.call_args_list}) == 1
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert train(monkeypatch, "first", "0", "--resume", "--npz") == 2
 
     assert train(monkeypatch, "first", "0", "--npz", "--no-validation") == 2
     assert "contradict" in capsys.readouterr().err

@@ -34,6 +34,7 @@ from resenc_plans.training.trainer import Trainer
 
 FACTS = {"fold": 0, "optimizer": {"name": "SGD"}}
 FIGURES = {"training_loss": 0.5, "dice/a&b": 0.25}
+SCORES = {"final_val/class_(1, 2)_dice": 0.75}
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +49,7 @@ def logged(names: tuple[str, ...], folder: Path) -> None:
     for tracker in open_trackers(names, folder, "a title", FACTS):
         for epoch in range(2):
             tracker.log(epoch, FIGURES)
+        tracker.summarize(SCORES)
         tracker.close()
 
 
@@ -78,6 +80,9 @@ class Dead:
     def log(self, epoch: int, values: Mapping[str, float]) -> None:
         raise ConnectionError(f"no route to host for {len(values)} figures of epoch {epoch}")
 
+    def summarize(self, values: Mapping[str, float]) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
@@ -91,7 +96,7 @@ def test_a_dead_server_is_logged_and_no_more(caplog: pytest.LogCaptureFixture) -
         tracker.log(0, FIGURES)
         tracker.close()
         tracker.log(1, FIGURES)
-        assert f"the tracker gets no more figures: {reason}. Training continues" in caplog.text
+        assert f"the tracker gets no more figures: {reason}. The run goes on" in caplog.text
 
 
 def test_a_password_in_the_address_of_a_server_is_not_logged(
@@ -166,7 +171,19 @@ def test_wandb_gets_what_nnunets_variables_say(
     assert first["id"] == second["id"], "a run that resumes continues"
     run = wandb.init.return_value
     assert [call.kwargs["step"] for call in run.log.call_args_list] == [0, 1, 0, 1]
+    run.summary.update.assert_called_with(SCORES)
     assert run.finish.call_count == 2
+
+
+def test_wandb_continues_what_nnunet_has_begun(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    wandb = MagicMock()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    (tmp_path / "wandb/latest-run").mkdir(parents=True)
+    (tmp_path / "wandb/latest-run/run-k3x9.wandb").touch()
+    logged(("wandb",), tmp_path)
+    assert wandb.init.call_args.kwargs["id"] == "k3x9"
 
 
 def test_mlflow_gets_figures_and_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -183,10 +200,10 @@ def test_mlflow_gets_figures_and_settings(monkeypatch: pytest.MonkeyPatch, tmp_p
     client.get_experiment_by_name.assert_called_once_with("livers")
     client.create_run.assert_called_once()
     client.log_param.assert_any_call("r1", "optimizer.name", "SGD")
-    metrics = client.log_batch.call_args.kwargs["metrics"]
-    assert [(metric.key, metric.step) for metric in metrics] == [
-        ("training_loss", 1),
-        ("dice/a_b", 1),
+    batches = [call.kwargs["metrics"] for call in client.log_batch.call_args_list[-2:]]
+    assert [[(metric.key, metric.step) for metric in metrics] for metrics in batches] == [
+        [("training_loss", 1), ("dice/a_b", 1)],
+        [("final_val/class__1_ 2__dice", 0)],
     ]
 
 
@@ -195,6 +212,7 @@ def test_tensorboard_writes_a_file(tmp_path: Path) -> None:
     logged(("tensorboard",), tmp_path)
     [events] = tmp_path.glob("events.out.tfevents.*")
     assert b"training_loss" in events.read_bytes()
+    assert b"final_val/class_(1, 2)_dice" in events.read_bytes()
 
 
 @pytest.mark.slow
@@ -208,6 +226,7 @@ def test_wandb_writes_a_folder_without_network(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of MLflow's own packages
 def test_mlflow_writes_a_database_without_network(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -219,6 +238,7 @@ def test_mlflow_writes_a_database_without_network(
     experiment = client.get_experiment_by_name("nnunet")
     [run] = client.search_runs([experiment.experiment_id])
     assert run.data.metrics["training_loss"] == 0.5
+    assert run.data.metrics["final_val/class__1_ 2__dice"] == 0.75
 
 
 @pytest.mark.slow

@@ -1,16 +1,23 @@
 """What a training leaves for people to read: log, metrics, picture, trackers."""
 
+import logging
 import math
 import time
 from collections.abc import Mapping
 from typing import Any, Self
 
 from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.errors import ResencPlansError
+from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.run_folder import PROGRESS_PNG, RunFolder
+from resenc_plans.runs.run_record import RunRecord
 from resenc_plans.training.checkpointing import RunIdentity
 from resenc_plans.training.history import Epoch
 from resenc_plans.training.trackers import Tracker, chosen_trackers, open_trackers
 from resenc_plans.visualization.training_curves import draw_progress
+
+logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_PICTURES = 60
 
@@ -57,25 +64,16 @@ class Records:
             The folder cannot be written to.
         """
         config, dataset = run.config, run.dataset
-        names = {
-            "configuration": config.name,
-            "plans": config.plans.name,
-            "dataset": dataset.name,
-            "fold": run.fold,
-        }
+        names = _names(config, dataset, run.fold)
         folder.prepare(config, dataset)
         folder.write_debug({**names, **facts})
         folder.keep_records(epochs_done)
-        title = f"{dataset.name}, {config.plans.name}, {config.name}, {run.fold}"
-        settings = run.settings
         return cls(
             folder,
-            title,
-            settings.epochs,
+            _title(names),
+            run.settings.epochs,
             _class_names(dataset),
-            open_trackers(
-                chosen_trackers(settings), folder.path, title, {**names, **settings.model_dump()}
-            ),
+            _trackers(folder, names, run.settings),
         )
 
     def add(self, epochs: tuple[Epoch, ...], waited: float) -> None:
@@ -100,6 +98,52 @@ class Records:
         """Let the trackers pass on what is left."""
         for tracker in self._trackers:
             tracker.close()
+
+
+def track_scores(
+    folder: RunFolder,
+    config: ResolvedConfiguration,
+    dataset: Dataset,
+    scores: Mapping[str, float],
+) -> None:
+    """Tell the trackers of a trained fold, which its settings or variables choose, its scores.
+
+    What hinders it is logged, since the scores are written already. A fold that nnU-Net trained
+    has no record of its settings, and is left alone.
+    """
+    try:
+        record = RunRecord.load(folder.path)
+        if record is None:
+            return
+        settings = TrainingSettings.model_validate(record.settings)
+        trackers = _trackers(folder, _names(config, dataset, folder.fold), settings)
+    except ResencPlansError as error:
+        logger.warning("The scores go to no tracker. %s", error)
+        return
+    for tracker in trackers:
+        tracker.summarize(scores)
+        tracker.close()
+
+
+def _trackers(
+    folder: RunFolder, names: Mapping[str, Any], settings: TrainingSettings
+) -> tuple[Tracker, ...]:
+    facts = {**names, **settings.model_dump()}
+    return open_trackers(chosen_trackers(settings), folder.path, _title(names), facts)
+
+
+def _names(config: ResolvedConfiguration, dataset: Dataset, fold: int | str) -> dict[str, Any]:
+    """What is trained, for people."""
+    return {
+        "configuration": config.name,
+        "plans": config.plans.name,
+        "dataset": dataset.name,
+        "fold": fold,
+    }
+
+
+def _title(names: Mapping[str, Any]) -> str:
+    return ", ".join(str(names[key]) for key in ("dataset", "plans", "configuration", "fold"))
 
 
 def _class_names(dataset: Dataset) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from operator import methodcaller
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread
@@ -46,6 +47,10 @@ class Tracker(Protocol):
         """Take the figures of an epoch, counted from 0, by name."""
         ...
 
+    def summarize(self, values: Mapping[str, float]) -> None:
+        """Take figures of the whole run, by name."""
+        ...
+
     def close(self) -> None:
         """Pass on what is left: the training ends, or stops."""
         ...
@@ -68,15 +73,22 @@ class InBackground:
         self, name: str, make: Callable[[], Tracker], *, patience: float = SECONDS_TO_END
     ) -> None:
         self.name, self._make, self._patience = name, make, patience
-        self._entries: SimpleQueue[tuple[int, Mapping[str, float]] | None] = SimpleQueue()
+        self._entries: SimpleQueue[Callable[[Tracker], None] | None] = SimpleQueue()
         self._is_dead = False
         self._thread = Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
     def log(self, epoch: int, values: Mapping[str, float]) -> None:
         """Hand the figures over; nothing is waited for."""
+        self._put(methodcaller("log", epoch, dict(values)))
+
+    def summarize(self, values: Mapping[str, float]) -> None:
+        """Hand the figures over; nothing is waited for."""
+        self._put(methodcaller("summarize", dict(values)))
+
+    def _put(self, entry: Callable[[Tracker], None]) -> None:
         if not self._is_dead:
-            self._entries.put((epoch, dict(values)))
+            self._entries.put(entry)
 
     def close(self) -> None:
         """Wait a while for the tracker to pass on what is left."""
@@ -84,7 +96,7 @@ class InBackground:
         self._thread.join(self._patience)
         if self._thread.is_alive():
             logger.warning(
-                "%s has not taken all figures within %g s and is left. They are in metrics.jsonl.",
+                "%s has not taken all figures within %g s and is left. The fold's folder has them.",
                 self.name,
                 self._patience,
             )
@@ -93,12 +105,12 @@ class InBackground:
         try:
             tracker = self._make()
             while (entry := self._entries.get()) is not None:
-                tracker.log(*entry)
+                entry(tracker)
             tracker.close()
         except Exception as error:
             self._is_dead = True
             logger.warning(
-                "%s gets no more figures: %s. Training continues; they are in metrics.jsonl.",
+                "%s gets no more figures: %s. The run goes on; the fold's folder has them.",
                 self.name,
                 _shown(str(error).strip().partition("\n")[0]) or type(error).__name__,
             )
@@ -188,6 +200,10 @@ class TensorBoard:
         for key, value in values.items():
             self._writer.add_scalar(key, value, epoch)
 
+    def summarize(self, values: Mapping[str, float]) -> None:
+        """Write figures of the whole run."""
+        self.log(0, values)
+
     def close(self) -> None:
         """Write what is left."""
         self._writer.close()
@@ -199,7 +215,9 @@ class WeightsAndBiases:
     title = "Weights & Biases"
 
     def __init__(self, folder: Path, title: str, facts: Mapping[str, Any]) -> None:
-        identifier = _identifiers(folder).get("wandb") or uuid.uuid4().hex[:16]
+        identifier = (
+            _identifiers(folder).get("wandb") or _begun_by_nnunet(folder) or uuid.uuid4().hex[:16]
+        )
         _remember(folder, "wandb", identifier)
         self._run = self.require().init(
             project=os.environ.get(WANDB_PROJECT, _PROJECT),
@@ -219,6 +237,10 @@ class WeightsAndBiases:
     def log(self, epoch: int, values: Mapping[str, float]) -> None:
         """Log the figures of an epoch as one step."""
         self._run.log(dict(values), step=epoch)
+
+    def summarize(self, values: Mapping[str, float]) -> None:
+        """Add figures to the summary of the run."""
+        self._run.summary.update(dict(values))
 
     def close(self) -> None:
         """End the run."""
@@ -257,6 +279,10 @@ class MLflow:
         metrics = [metric(_plain(key), value, now, epoch) for key, value in values.items()]
         self._client.log_batch(self._run, metrics=metrics)
 
+    def summarize(self, values: Mapping[str, float]) -> None:
+        """Log figures of the whole run."""
+        self.log(0, values)
+
     def close(self) -> None:
         """End the run."""
         self._client.set_terminated(self._run)
@@ -276,6 +302,13 @@ def _identifiers(folder: Path) -> dict[str, Any]:
     except FileError:
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _begun_by_nnunet(folder: Path) -> str | None:
+    """The identifier of a run in W&B's own files, under which nnU-Net has begun it."""
+    for path in folder.glob("wandb/latest-run/run-*.wandb"):
+        return path.stem.removeprefix("run-")
+    return None
 
 
 def _remember(folder: Path, key: str, value: str) -> None:

@@ -11,6 +11,7 @@ from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.images.readers import READERS
 from resenc_plans.errors import DatasetError, FileError
 from resenc_plans.evaluation.evaluate import Evaluation
+from resenc_plans.evaluation.summary import Summary
 from resenc_plans.evaluation.validation import validate_fold
 from resenc_plans.folders import GROUND_TRUTH
 from resenc_plans.inference.predictor import Predictor
@@ -21,6 +22,7 @@ from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.runs.stages import open_prediction, previous_predictions
 from resenc_plans.runs.stored_cases import open_store
 from resenc_plans.runs.validation_record import ValidationRecord
+from resenc_plans.training.records import track_scores
 from resenc_plans.workflows.next_stage import NextStage, next_stages
 from resenc_plans.workflows.stored_prediction import StoredPredictor
 
@@ -53,8 +55,9 @@ def validate_held_out(
     """Predict the fold's held-out cases from the store, score them, prepare a next stage.
 
     The cases are those that its training has recorded, or, where nnU-Net trained it, the split's.
-    Segmentations and summary.json go to the fold's folder `validation`. A case that cannot be
-    predicted or scored is among the problems of the evaluation. A next stage that is not
+    Segmentations and summary.json go to the fold's folder `validation`, the mean scores to the
+    trackers of its training. A case that cannot be predicted or scored is among the problems of
+    the evaluation. A next stage that is not
     preprocessed is skipped, with a warning in the log.
 
     Parameters
@@ -122,7 +125,16 @@ def validate_held_out(
             checkpoint=predictor.settings.checkpoint,
             precision=str(predictor.autocast or "float32").removeprefix("torch."),
         ).save(folder.validation)
+    if evaluation.summary is not None:
+        track_scores(folder, config, dataset, _scores(evaluation.summary))
     return HeldOutValidation(evaluation, stages)
+
+
+def _scores(summary: Summary) -> dict[str, float]:
+    """Under the names that nnU-Net gives them in Weights & Biases."""
+    means = summary.means()
+    scores = {f"final_val/class_{key}_dice": mean["Dice"] for key, mean in means["mean"].items()}
+    return {**scores, "final_val/foreground_dice": means["foreground_mean"]["Dice"]}
 
 
 def references_of(preprocessed: Path, dataset: Dataset) -> Path:
