@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -431,6 +432,24 @@ def test_the_device_is_chosen_by_name(config: ResolvedConfiguration, dataset: Da
     half = SHORT.model_copy(update={"precision": "fp16"})
     with pytest.raises(ResencPlansError, match="no gradient scaler"):
         Trainer(config, dataset, 0, half, ranks=Ranks(0, 1, torch.device("mps")))
+
+
+def test_processes_of_training_and_validation_start_before_the_first_batch(
+    config: ResolvedConfiguration, dataset: Dataset
+) -> None:
+    children: list[int] = []
+    settings = SHORT.model_copy(update={"epochs": 1, "workers": 1})
+    trainer = Trainer(config, dataset, 0, settings)
+    launch = trainer.step.launch
+
+    def launching(*arguments: Any, **options: Any) -> Any:
+        children.append(len(multiprocessing.active_children()))
+        return launch(*arguments, **options)
+
+    vars(trainer.step)["launch"] = launching
+    before = len(multiprocessing.active_children())
+    trainer.fit()
+    assert children == [before + 2] * settings.iterations
 
 
 def test_the_validation_is_reported_too(config: ResolvedConfiguration, dataset: Dataset) -> None:

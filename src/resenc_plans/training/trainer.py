@@ -440,8 +440,9 @@ class Trainer:
         meter = Meter(self.folder, self.ranks, epochs_done=len(self.epochs), resumed=is_resumed)
         ending = nullcontext() if records is None else closing(records)
         with ending, StopRequest(self.settings.max_minutes) as stop, closing(self._writer):
-            training = self.training_batches.stream(self._batches_done())
-            validation = self.validation_batches.stream(self._validations_done())
+            if len(self.epochs) < self.settings.epochs:
+                training = self.training_batches.stream(self._batches_done())
+                validation = self.validation_batches.stream(self._validations_done())
             while len(self.epochs) < self.settings.epochs:
                 reason = self._train_epoch(training, stop)
                 self._finish_writing()

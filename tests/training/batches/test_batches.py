@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from ast import literal_eval
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -59,11 +58,11 @@ def batches(source: PatchSource, first: int, count: int, workers: int = 0) -> li
     return [next(stream) for _ in range(count)]
 
 
-def workers_of(stream: Iterator[Batch]) -> list[BaseProcess]:
-    """The processes that a stream starts for its first batch."""
+def started(source: PatchSource, workers: int) -> tuple[Any, list[BaseProcess]]:
+    """A stream, and the processes that it has started."""
     others = multiprocessing.active_children()
-    next(stream)
-    return [worker for worker in multiprocessing.active_children() if worker not in others]
+    stream = PatchBatches(source, workers).stream(0)
+    return stream, [child for child in multiprocessing.active_children() if child not in others]
 
 
 def test_a_batch_depends_on_its_number_alone(source: PatchSource) -> None:
@@ -210,8 +209,8 @@ def test_a_case_that_was_stored_without_labels_is_named(source: PatchSource) -> 
 
 @pytest.mark.slow
 def test_a_killed_worker_is_an_error_and_not_a_hang(source: PatchSource) -> None:
-    stream = PatchBatches(source, workers=1).stream(0)
-    [worker] = workers_of(stream)
+    stream, [worker] = started(source, workers=1)
+    next(stream)
     worker.kill()
     worker.join()
     with pytest.raises(ResencPlansError, match="A process that loads data was killed"):
@@ -220,8 +219,8 @@ def test_a_killed_worker_is_an_error_and_not_a_hang(source: PatchSource) -> None
 
 @pytest.mark.slow
 def test_a_worker_that_finds_shared_memory_full_is_told_apart(source: PatchSource) -> None:
-    stream = PatchBatches(source, workers=1).stream(0)
-    [worker] = workers_of(stream)
+    stream, [worker] = started(source, workers=1)
+    next(stream)
     assert worker.pid is not None
     os.kill(worker.pid, signal.SIGBUS)
     worker.join()
@@ -229,11 +228,15 @@ def test_a_worker_that_finds_shared_memory_full_is_told_apart(source: PatchSourc
         list(itertools.islice(stream, 20))
 
 
-@pytest.mark.parametrize("end", ["close", "fault"])
-def test_workers_end_with_the_stream(source: PatchSource, end: str) -> None:
-    stream: Any = PatchBatches(source, workers=2).stream(0)
-    workers = workers_of(stream)
+@pytest.mark.parametrize("end", ["unused", "close", "fault"])
+def test_workers_begin_and_end_with_the_stream(source: PatchSource, end: str) -> None:
+    stream, workers = started(source, workers=2)
     assert len(workers) == 2
+    if end == "unused":
+        del stream
+        assert not any(worker.is_alive() for worker in workers)
+        return
+    next(stream)
     if end == "close":
         stream.close()
     else:

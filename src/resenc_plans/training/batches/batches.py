@@ -60,6 +60,10 @@ class PatchBatches:
     def stream(self, first: int) -> Iterator[Batch]:
         """The batches number `first`, `first + 1` and so on, without end.
 
+        Its processes start at once. To fork is safest before the process has threads, such as
+        those of pinned memory and of compilation, and the first batches of a validation are made
+        while the training runs.
+
         Raises
         ------
         ResencPlansError
@@ -85,20 +89,7 @@ class PatchBatches:
             generator=torch.Generator(),  # or it would draw from the generator of the training
             worker_init_fn=_prepare_worker,
         )
-        finish = self._finish()
-        batches, workers = _start(loader)
-        try:
-            for parts, fault in batches:
-                if fault is not None:
-                    raise fault
-                yield finish(parts)
-        except RuntimeError as error:
-            reason = _reason_of_end(error, workers)
-            if reason is None:
-                raise
-            raise WorkerError(reason) from error
-        finally:
-            del batches  # which ends the processes, whoever still holds a traceback with this frame
+        return _finished(*_start(loader), self._finish())
 
     def _finish(self) -> Callable[[tuple[Any, ...]], Batch]:
         """From the parts that a process has made to a batch."""
@@ -109,6 +100,26 @@ class PatchBatches:
 
         augment = DeviceAugmentation(self.source, self.augmenting)
         return lambda parts: augment(DrawnBatch(*parts))
+
+
+def _finished(
+    batches: Iterator[Any],
+    workers: list[BaseProcess],
+    finish: Callable[[tuple[Any, ...]], Batch],
+) -> Iterator[Batch]:
+    """Batches of the parts that processes have made; what they raise, and why they end."""
+    try:
+        for parts, fault in batches:
+            if fault is not None:
+                raise fault
+            yield finish(parts)
+    except RuntimeError as error:
+        reason = _reason_of_end(error, workers)
+        if reason is None:
+            raise
+        raise WorkerError(reason) from error
+    finally:
+        del batches  # which ends the processes, whoever still holds a traceback with this frame
 
 
 class _Numbers:
