@@ -18,13 +18,15 @@ class HostWaits(TorchDispatchMode):
     """While entered, counts by operator what makes the host wait for another device.
 
     That is what reads values (`item`, `bool`, `tolist`, `nonzero`, boolean indices), and what
-    copies to or from the CPU without `non_blocking`.
+    copies to or from the CPU without `non_blocking`. `copied` are the bytes that went from the CPU
+    to another device, whether the host waited for them or not.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.counts: Counter[str] = Counter()
-        self._new_tensors = _NewTensors(self.counts)
+        self.copied = 0
+        self._new_tensors = _NewTensors(self)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -34,6 +36,7 @@ class HostWaits(TorchDispatchMode):
         kind = _kind_of_wait(name, args, kwargs)
         if kind is not None:
             self.counts[kind] += 1
+        self.copied += _bytes_from_cpu(name, args, kwargs)
         return func(*args, **kwargs)
 
     def since(self, earlier: Counter[str]) -> dict[str, int]:
@@ -53,16 +56,17 @@ class HostWaits(TorchDispatchMode):
 class _NewTensors(TorchFunctionMode):
     """Counts tensors that are made of numbers on a device: no operator shows their copy."""
 
-    def __init__(self, counts: Counter[str]) -> None:
+    def __init__(self, waits: HostWaits) -> None:
         super().__init__()
-        self.counts = counts
+        self.waits = waits
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         made = func(*args, **(kwargs or {}))
         if func in (torch.tensor, torch.as_tensor) and not _is_on_cpu(made):
-            self.counts["copy from the CPU"] += 1
+            self.waits.counts["copy from the CPU"] += 1
+            self.waits.copied += made.nbytes
         return made
 
 
@@ -89,6 +93,18 @@ def _copy(source: Tensor, target: Any, *, is_blocking: bool) -> str | None:
     if target is None or to_cpu == _is_on_cpu(source) or not is_blocking:
         return None
     return "copy to the CPU" if to_cpu else "copy from the CPU"
+
+
+def _bytes_from_cpu(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """Of what an operator copies from the CPU to another device."""
+    if name == "_to_copy":
+        source, target = args[0], kwargs.get("device")
+    elif name == "copy_":
+        source, target = args[1], args[0].device
+    else:
+        return 0
+    leaves = target is not None and torch.device(target).type != "cpu" and _is_on_cpu(source)
+    return int(source.nbytes) if leaves else 0
 
 
 def _is_on_cpu(tensor: Any) -> bool:

@@ -1,8 +1,9 @@
 """Count where steps of a training wait for the stand-in device: `count_on_stand_in FOLDER`.
 
 FOLDER is a preprocessed folder with the configuration `tiny`, which gets more scales. Prints as
-JSON what waits in one training batch and in one validation batch of `Trainer`, for each of several
-ways to train; `known` is what is found among operators that all wait, and among some that do not.
+JSON what waits in one training batch and in one validation batch of `Trainer`, and the bytes that
+are copied to the device for it, for each of several ways to train; `known` is what is found among
+operators that all wait, and among some that do not.
 """
 
 import json
@@ -72,21 +73,26 @@ def count(
     settings: TrainingSettings = SETTINGS,
     scaled: bool = False,
     world: int = 1,
+    patches: bool = False,
 ) -> dict[str, dict[str, int]]:
-    """What waits between the second and the third batch, of training and of validation."""
+    """What waits, and what is copied, from the second to the third batch, also of validation.
+
+    With `patches`, batches are those of the stored cases, else noise.
+    """
     dataset = with_labels(folder, labels)
     regions = 3 if labels.get("whole") else 0
     ranks = Ranks(0, world, torch.device(NAME, 0))
-    batches = Noise(len(dataset.channels), regions)
-    waits, found, before = HostWaits(), {}, Counter[str]()
+    batches = None if patches else Noise(len(dataset.channels), regions)
+    waits, found, before, copied = HostWaits(), {}, Counter[str](), 0
 
     def look(progress: Progress) -> None:
-        nonlocal before
+        nonlocal before, copied
         if progress.finished is None and progress.iteration == 3:
             kind = "training" if progress.is_training else "validation"
             found[kind] = waits.since(before)
             found[f"{kind} collectives"] = dict(COLLECTIVES)
-        before = waits.counts.copy()
+            found[f"{kind} bytes"] = {"copied": waits.copied - copied}
+        before, copied = waits.counts.copy(), waits.copied
         COLLECTIVES.clear()
 
     trainer = Trainer(
@@ -101,7 +107,7 @@ def count(
             ranks,
             regions=dataset.labels.has_regions,
             ignore_label=dataset.labels.ignore_label,
-            batch_size=BATCH_SIZE * world,
+            batch_size=config.batch_size if patches else BATCH_SIZE * world,
         ),
         training_batches=batches,
         validation_batches=batches,
@@ -168,6 +174,7 @@ def pretend_ranks() -> None:
 def main(folder: Path) -> None:
     registered = register_stand_in()
     config = with_scales(folder)
+    stored = json.loads((folder / "dataset.json").read_text())["labels"]
     found: dict[str, Any] = {
         "known": count_known(),
         "labels": count(config, folder, LABELS),
@@ -178,6 +185,11 @@ def main(folder: Path) -> None:
         ),
         "ignored regions": count(config, folder, REGIONS | IGNORED),
     }
+    for place in ("cpu", "device"):
+        chosen = SETTINGS.model_copy(update={"augment_on": place})
+        found[f"augmented on {place}"] = count(
+            *(config, folder, stored), settings=chosen, patches=True
+        )
     pretend_ranks()
     found["scaled labels of two ranks"] = count(config, folder, LABELS, scaled=True, world=2)
     found["ignored labels of two ranks"] = count(config, folder, LABELS | IGNORED, world=2)

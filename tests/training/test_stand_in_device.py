@@ -9,6 +9,9 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
+VOXELS = {"noise": 2 * 8 * 16 * 16, "patches": 4 * 8 * 16 * 16}
+"""Of the batches whose bytes are counted."""
+
 
 def run(folder: Path, task: str, script: str = "run") -> subprocess.CompletedProcess[str]:
     script = f"tests.training.{script}_on_stand_in"
@@ -44,6 +47,14 @@ def test_a_step_waits_for_the_device_no_more_than_it_must(preprocessed: Path) ->
         assert counts["training"] <= 1, name
         assert counts["validation"] <= 1, name
         # These in one reduction; what all scales need of other ranks, such as counts, in another.
+        # Two channels in float32, and the target of full resolution alone, in int8 or three bools.
+        per_voxel = 2 * 4 + (3 if "regions" in name else 1)
+        size = VOXELS["patches" if "augmented" in name else "noise"] * per_voxel
+        assert counts["validation bytes"] == size, name
+        # What is drawn for a device has the numbers of its transforms besides; none of these
+        # samples is rotated, for which more would be read.
+        tables = 4096 if name == "augmented on device" else 0
+        assert size <= counts["training bytes"] <= size + tables, name
         if "two ranks" in name:
             assert counts["training collectives"] == 1 + ("ignored" in name), name
             assert counts["validation collectives"] == 1 + ("ignored" in name), name
