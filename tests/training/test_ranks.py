@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._dynamo.backends.registry import lookup_backend
 from torch.multiprocessing.spawn import spawn
 
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import ResencPlansError, TrainingError
+from resenc_plans.networks.build import build_network
 from resenc_plans.plans.known_networks import loss_weights
 from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.training import step as step_module
 from resenc_plans.training.batches.source import Batch
 from resenc_plans.training.history import Progress
 from resenc_plans.training.losses import (
@@ -29,6 +33,7 @@ from resenc_plans.training.losses import (
 from resenc_plans.training.ranks import ALONE, OTHER_RANK_STOPS, Ranks, split_batch
 from resenc_plans.training.step import TrainingStep
 from resenc_plans.training.trainer import Trainer
+from tests.networks.configurations import residual
 
 pytestmark = pytest.mark.slow
 
@@ -212,3 +217,58 @@ def test_a_loss_that_is_no_number_on_one_rank_ends_all_and_takes_one_reduction_a
         reason = "SIGTERM was received" if rank == 0 else OTHER_RANK_STOPS
         assert ends["stopped"] == (reason, 5, 5)  # the fourth was told to stop, and one ran already
         assert weights == {False: 1e-6, True: 0.0}
+
+
+def one_compiled_rank(rank: int, folder: str, backend: str) -> None:
+    """Three steps of a network with three outputs, the last without a loss; plain and compiled."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
+    ranks = Ranks(rank, 2, torch.device("cpu"))
+    graphs: list[Any] = []
+
+    def compiler(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return lookup_backend(backend)(graph, inputs)
+
+    torch.compile = partial(torch.compile, backend=compiler)
+    parallel = partial(nn.parallel.DistributedDataParallel, bucket_cap_mb=0.002)
+    vars(step_module)["DistributedDataParallel"] = parallel
+    vars(dist)["_DEFAULT_FIRST_BUCKET_BYTES"] = 1000
+    config = residual(n_stages=4, n_blocks_per_stage=[1] * 4, features_per_stage=[4] * 4)
+    found: dict[Any, Any] = {}
+    for is_compiled in (False, True):
+        torch.manual_seed(0)
+        settings = TrainingSettings(compile=is_compiled, precision="fp32")
+        network, loss = build_network(config, 1, 2), DiceCrossEntropy(False)
+        step = TrainingStep.of(network, loss, settings, ranks, dim=3)
+        step.lowest_weight = 0.0 if is_compiled else 1e-6
+        random = torch.Generator().manual_seed(rank)
+        for _ in range(3):
+            images = torch.randn((1, 1, *config.patch_size), generator=random)
+            step(Batch(images, (images > 0).to(torch.int8), ()), ranks)
+        step.eval()
+        with torch.no_grad():
+            loss_after = float(step.evaluate(Batch(images, (images > 0).to(torch.int8), ())).loss)
+        found[is_compiled] = network.state_dict(), loss_after
+        if is_compiled:
+            assert isinstance(step.forward, nn.Module)
+            found["order"] = [type(part).__name__ for part in step.forward.modules()][:3]
+            found["graphs"] = len(graphs)
+    torch.save(found, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("backend", ["aot_eager"])
+def test_a_compiled_network_of_several_ranks_is_cut_and_learns_the_same(
+    tmp_path: Path, backend: str
+) -> None:
+    spawn(one_compiled_rank, (str(tmp_path), backend), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert first["order"] == ["OptimizedModule", "DistributedDataParallel", "ResidualEncoderUNet"]
+    assert first["graphs"] > 6  # in training and in validation
+    for name, weight in first[True][0].items():
+        assert not name.startswith(("module.", "_orig_mod."))
+        assert torch.equal(weight, second[True][0][name]), name
+        torch.testing.assert_close(weight, first[False][0][name], atol=1e-5, rtol=1e-4)
+    assert first[True][0].keys() == first[False][0].keys()
+    assert first[True][1] == pytest.approx(first[False][1], abs=1e-4)

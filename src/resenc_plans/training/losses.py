@@ -10,6 +10,7 @@ gradients is the gradient of one process that had the whole batch.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ SMOOTH = 1e-5
 LOWEST_WEIGHT_OF_RANKS = 1e-6
 """Weight of the lowest scale with several ranks, where every parameter must have a gradient.
 
-A compiled network gives all of its parameters one, be it 0, so there the weight is 0."""
+A compiled network gives all of its parameters one, be it 0: there the weight is 0 (`no_loss`)."""
 
 DiceSums = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """From logits, the target and the mask of voxels that count to (3, b, classes), float32: overlap of
@@ -382,3 +383,28 @@ def _ended(begun: Sequence[BegunLoss], ranks: Ranks) -> list[Tensor]:
         losses.append(loss.finish(parts[: len(loss.parts)]))
         parts = parts[len(loss.parts) :]
     return losses
+
+
+def no_loss(logits: Tensor) -> Tensor:
+    """0, whatever the logits are, with a gradient of zeros.
+
+    >>> logits = torch.full((2,), float("inf"), requires_grad=True)
+    >>> no_loss(logits).backward()
+    >>> logits.grad
+    tensor([0., 0.])
+    """
+    nothing: Tensor = _Nothing.apply(logits)  # type: ignore[no-untyped-call]
+    return nothing
+
+
+class _Nothing(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor) -> Tensor:
+        ctx.save_for_backward(logits)
+        return torch.zeros((), dtype=torch.float32, device=logits.device)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        del gradients
+        [logits] = ctx.saved_tensors
+        return torch.zeros_like(logits)

@@ -31,6 +31,7 @@ from resenc_plans.training.losses import (
     LOWEST_WEIGHT_OF_RANKS,
     DeepSupervision,
     Loss,
+    no_loss,
 )
 from resenc_plans.training.ranks import ALONE, Ranks, Reading
 
@@ -237,6 +238,9 @@ class TrainingStep:
     lowest_weight
         nnU-Net's weight of the lowest scale before all weights are normalised, see
         `loss_weights`.
+    is_cut
+        Whether the graph of the network is cut for several ranks: then each of its outputs needs a
+        gradient, be it 0.
     is_read_late
         Whether what a step found is to be read when the next one is launched.
     """
@@ -252,6 +256,7 @@ class TrainingStep:
     memory_format: torch.memory_format = torch.preserve_format
     scale_weights: tuple[float, ...] | None = None
     lowest_weight: float = 0.0
+    is_cut: bool = False
     is_read_late: bool = False
 
     @classmethod
@@ -291,7 +296,10 @@ class TrainingStep:
             checkpoint_activations(network)
         compiled = is_compiled(settings, device)
         scale_weights = settings.scale_weights or scale_weights
-        forward = torch.compile(network) if compiled else network
+        # A graph that knows of DistributedDataParallel is cut where its gradients can be sent
+        # while the others are computed; a cut graph takes no activation checkpointing.
+        is_cut = compiled and ranks.world > 1 and not settings.activation_checkpointing
+        forward = torch.compile(network) if compiled and not is_cut else network
         if ranks.world > 1:
             forward = DistributedDataParallel(
                 forward,
@@ -299,6 +307,8 @@ class TrainingStep:
                 # heads without a loss have no gradient either
                 find_unused_parameters=has_unused_parameters or not settings.deep_supervision,
             )
+        if is_cut:
+            forward = torch.compile(forward)
         return cls(
             network=network,
             loss=loss,
@@ -311,6 +321,7 @@ class TrainingStep:
             memory_format=memory_format,
             scale_weights=scale_weights,
             lowest_weight=LOWEST_WEIGHT_OF_RANKS if ranks.world > 1 and not compiled else 0.0,
+            is_cut=is_cut,
             is_read_late=device.type == "cuda",
         )
 
@@ -361,6 +372,8 @@ class TrainingStep:
             logits = [output] if isinstance(output, Tensor) else list(output)
             targets = [at_size(target, scale.shape[2:]) for scale in logits]
             loss = DeepSupervision(self.loss, self.weights_of(len(logits)))(logits, targets)
+            if self.is_cut:
+                loss = loss + torch.stack([no_loss(scale) for scale in logits]).sum()
         return Outcome(loss, logits, targets)
 
     def weights_of(self, outputs: int) -> tuple[float, ...]:
