@@ -67,3 +67,9 @@ def test_a_case_of_two_patients_is_refused(tmp_path: Path) -> None:
 def test_a_pattern_that_matches_nothing_of_a_case_names_no_patient(pattern: str) -> None:
     with pytest.raises(UsageError, match="as a pattern it names no patient for"):
         patients_of(CASES, pattern)
+
+
+def test_a_pattern_may_be_longer_than_the_name_of_a_file() -> None:
+    pattern = "|".join(f"(?:site{n}_)" for n in range(40)) + "|[a-z]+"
+    assert len(pattern) > 255
+    assert patients_of(CASES, pattern) == EXPECTED

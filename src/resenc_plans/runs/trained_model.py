@@ -96,12 +96,11 @@ class TrainedModel:
         for path in others:
             weights[str(path)] = load_checkpoint(path).network_weights
         record = RunRecord.load(first.parent)
+        trainer = opened.trainer_name if record is None else record.settings.get("trainer")
         return cls(
             folder=folder,
             plan=plan,
-            config=trained_configuration(
-                plan.resolve(_configuration_name(opened, first)), opened.trainer_name
-            ),
+            config=trained_configuration(plan.resolve(_configuration_name(opened, first)), trainer),
             dataset=dataset,
             labels=Labels.from_dataset(dataset),
             mirror_axes=opened.inference_allowed_mirroring_axes or (),

@@ -138,7 +138,12 @@ def compare(
     )
     if output is None:
         return comparison
-    written, problems = write_report(comparison, output, images=images, overwrite=overwrite)
+    written, problems = write_report(
+        comparison,
+        output,
+        images=None if images is None else lambda _: images,
+        overwrite=overwrite,
+    )
     return replace(comparison, written=written, not_drawn=problems)
 
 

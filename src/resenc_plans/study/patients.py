@@ -33,21 +33,29 @@ def patients_of(
         The file cannot be read.
     """
     if isinstance(patients, Mapping):
-        by_case = dict(patients)
-    elif Path(patients).is_file():
-        by_case = _read(Path(patients))
+        by_case, what, kind = dict(patients), "given", "names"
+    elif (file := patients_file(patients)) is not None:
+        by_case, what, kind = _read(file), str(file), "names"
     else:
-        by_case = _matched(cases, os.fspath(patients))
+        what, kind = os.fspath(patients), "is no file, and as a pattern it names"
+        by_case = _matched(cases, what)
     lacking = [case for case in cases if case not in by_case]
     if lacking:
-        is_pattern = not isinstance(patients, Mapping) and not Path(patients).is_file()
-        what = "given" if isinstance(patients, Mapping) else os.fspath(patients)
-        kind = "is no file, and as a pattern it names" if is_pattern else "names"
         raise UsageError(
             f"`patients=` {what}: {kind} no patient for {len(lacking)} of {len(cases)} cases: "
             f"{listed(lacking)}."
         )
     return [by_case[case] for case in cases]
+
+
+def patients_file(patients: str | os.PathLike[str], root: Path = Path()) -> Path | None:
+    """The file that names patients; None where there is none, so that it is a pattern.
+
+    A relative path counts from `root`.
+    """
+    path = root / patients
+    # Path.is_file raises an error for patterns that are longer than the name of a file may be.
+    return path if os.path.isfile(path) else None  # noqa: PTH113
 
 
 def _matched(cases: Sequence[str], pattern: str) -> dict[str, str]:

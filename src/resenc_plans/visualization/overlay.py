@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = NDArray[Any]
+Images = str | os.PathLike[str] | Mapping[str, Path]
+"""A folder of images, CASE_0000 with the ending of the segmentations, or the image by case."""
 
 COLOURS = (
     *("#ff5d5d", "#35c4f0", "#ffd23f", "#7ee06b", "#d58bff"),
@@ -151,7 +153,7 @@ def draw_overlay(
 
 def draw_overlays(
     segmentations: Sequence[str | os.PathLike[str]],
-    images: str | os.PathLike[str],
+    images: Images,
     target: str | os.PathLike[str],
     *,
     references: str | os.PathLike[str] | None = None,
@@ -166,7 +168,8 @@ def draw_overlays(
     segmentations
         Their files, CASE with a file ending.
     images
-        The folder of the images; the first channel, CASE_0000 with the same ending, is shown.
+        The folder of the images; the first channel, CASE_0000 with the same ending, is shown. Or
+        the image to show, by case.
     target
         The folder for the pictures, CASE.png; it is made if it does not exist.
     references
@@ -188,10 +191,10 @@ def draw_overlays(
 
     def draw(file: Path) -> None:
         case = case_of_file(file.name)
-        image_name = f"{case}_0000{file.name.removeprefix(case)}"
-        image = read_image([Path(images) / image_name], reader)
+        source = _image_of(case, file, images)
+        image = read_image([source], reader)
         labels = read_label(file, reader)
-        check_same_grid([image, labels], [image_name, file])
+        check_same_grid([image, labels], [source.name, file])
         reference = None if references is None else read_label(Path(references) / file.name, reader)
         picture = target / part_of_path(case, "case", ending=".png")
         draw_overlay(
@@ -205,6 +208,14 @@ def draw_overlays(
         workers=1, on_case=on_case,
     )  # fmt: skip
     return separate(results)[1]
+
+
+def _image_of(case: str, segmentation: Path, images: Images) -> Path:
+    if not isinstance(images, Mapping):
+        return Path(images) / f"{case}_0000{segmentation.name.removeprefix(case)}"
+    if case not in images:
+        raise DatasetError(f"{case}: has no image.")
+    return images[case]
 
 
 def _extent(plane: _Plane, shape: Sequence[int], size: Sequence[float]) -> tuple[float, float]:

@@ -207,3 +207,19 @@ def test_an_interrupted_copy_still_is_known_to_be_one(
     record = opened.record(Piece("training", RUN))
     assert record is not None
     assert (record.status, record.taken_from) == ("done", str(elsewhere / "fold_0"))
+
+
+def test_a_run_of_a_trainer_that_all_methods_share_bears_its_name(elsewhere: Path) -> None:
+    path = study_of(elsewhere)
+    trainer = "nnUNetTrainer_5epochs"
+    edit(path, training={"trainer": trainer, **json.loads(path.read_text())["training"]})
+    model = elsewhere.with_name(elsewhere.name.replace("nnUNetTrainer__", f"{trainer}__"))
+    elsewhere.rename(model)
+    record = json.loads((model / "fold_0" / "run.json").read_text())
+    record["settings"]["trainer"] = trainer
+    (model / "fold_0" / "run.json").write_text(json.dumps(record))
+    opened, existing = OpenedStudy.open(path), Study.load(path).check().existing
+    [one] = [one for one in existing if one.run == RUN]
+    assert one.differences == ()
+    take_over(opened, existing, lambda _: None)
+    assert opened.places.model(RUN).identifier == model.name

@@ -1,9 +1,10 @@
 """Write the report of a comparison: one folder, whole or not at all."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from resenc_plans.errors import FileError
 from resenc_plans.execution.cases import CaseProblem
@@ -22,6 +23,9 @@ from resenc_plans.study.report.page import report_page
 from resenc_plans.study.report.plots import worst_cases
 from resenc_plans.study.report.tables import TITLE, Section
 
+if TYPE_CHECKING:
+    from resenc_plans.visualization.overlay import Images
+
 REPORT_HTML, REPORT_MD = "report.html", "report.md"
 TABLE_TEX = "table.tex"
 CASES_CSV = "cases.csv"
@@ -34,7 +38,7 @@ def write_report(
     comparison: Comparison,
     folder: str | os.PathLike[str],
     *,
-    images: str | os.PathLike[str] | None = None,
+    images: "Callable[[str], Images] | None" = None,
     overwrite: bool = False,
     title: str = TITLE,
     sections: Sequence[Section] = (),
@@ -51,7 +55,7 @@ def write_report(
     folder
         Where; it is made.
     images
-        The folder of the images, CASE_0000: the worst cases are drawn, into `overlays`.
+        Those of a dataset, by its name: the worst cases are drawn on them, into `overlays`.
     overwrite
         Whether to replace an earlier report.
     title, sections
@@ -111,7 +115,7 @@ def refuse_to_replace(target: Path, overwrite: bool, documents: Collection[str] 
 
 
 def _draw_overlays(
-    comparison: Comparison, folder: Path, images: str | os.PathLike[str] | None
+    comparison: Comparison, folder: Path, images: "Callable[[str], Images] | None"
 ) -> tuple[dict[str, dict[str, str]], tuple[CaseProblem, ...]]:
     """Pictures of the worst cases by the first metric, and their addresses by dataset and case."""
     if images is None:
@@ -123,7 +127,7 @@ def _draw_overlays(
     for dataset in comparison.datasets:
         place = folder / OVERLAYS / part_of_path(dataset.dataset or "results", "dataset")
         for files, references in _by_reference_folder(dataset):
-            problems += draw_overlays(files, images, place, references=references)
+            problems += draw_overlays(files, images(dataset.dataset), place, references=references)
         drawn = {path.stem: path for path in sorted(place.glob("*.png"))}
         addresses[dataset.dataset] = {
             case: path.relative_to(folder).as_posix() for case, path in drawn.items()

@@ -9,9 +9,11 @@ import numpy as np
 from resenc_plans.datasets.labels import Region
 from resenc_plans.errors import StudyError
 from resenc_plans.evaluation.summary import CaseMetrics
-from resenc_plans.folders import SUMMARY_JSON
+from resenc_plans.files import part_of_path
+from resenc_plans.folders import GROUND_TRUTH, SUMMARY_JSON
 from resenc_plans.study.results import MethodResult, Source, read_results
 from resenc_plans.study.unattended.graph import Piece, Run
+from resenc_plans.study.unattended.methods import folder_of
 from resenc_plans.study.unattended.opened import OpenedStudy
 
 
@@ -45,14 +47,35 @@ def finished_runs(study: OpenedStudy) -> tuple[RunResult, ...]:
             continue
         path = study.places.method(run) if run.seed is None else study.places.run(run).validation
         [result] = read_results([Source(path / SUMMARY_JSON, run.method)])
+        cases = {name: _with_files(study, run, case) for name, case in result.cases.items()}
         model = None if run.seed is None else study.places.model(run)
         folds = () if run.fold is None else (str(run.fold),)
         sources = (Path(study.places.relative(path / SUMMARY_JSON)),)
         found.append(
-            RunResult(run, replace(result, dataset=run.dataset, model=model, folds=folds,
-                                   sources=sources))
+            RunResult(
+                run,
+                replace(
+                    result, dataset=run.dataset, model=model, folds=folds, sources=sources,
+                    cases=cases,
+                ),
+            )
         )  # fmt: skip
     return tuple(found)
+
+
+def _with_files(study: OpenedStudy, run: Run, case: CaseMetrics) -> CaseMetrics:
+    """The case with its files where they lie now, whatever its summary says of them."""
+    name = part_of_path(case.name, "prediction_file")
+    elsewhere, root = study.file.methods[run.method].predictions, study.places.root
+    folder = (
+        study.places.run(run).validation
+        if elsewhere is None
+        else folder_of(elsewhere, run.dataset, root)
+    )
+    references = study.places.preprocessed(run.dataset) / GROUND_TRUTH
+    if elsewhere is not None:
+        references = study.data[run.dataset].dataset.folder / "labelsTr"
+    return replace(case, prediction_file=str(folder / name), reference_file=str(references / name))
 
 
 def method_results(study: OpenedStudy, runs: Sequence[RunResult]) -> tuple[MethodResult, ...]:

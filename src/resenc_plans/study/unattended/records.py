@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from resenc_plans.errors import FileError
-from resenc_plans.files import make_folder, read_json, write_json
+from resenc_plans.files import make_folder, part_of_path, read_json, write_json
 from resenc_plans.study.unattended.digests import FileDigest
 
 State = Literal["missing", "begun", "done", "failed", "stale", "broken"]
@@ -59,8 +59,24 @@ class PieceRecord(BaseModel):
             return "begun" if self.key == key else "stale" if self.status == "begun" else "missing"
         if self.key != key:
             return "stale"
-        is_intact = all(digest.is_of(root / path) for path, digest in self.outputs.items())
-        return "done" if is_intact else "broken"
+        return "done" if self._is_intact(root) else "broken"
+
+    def _is_intact(self, root: Path) -> bool:
+        try:
+            return all(digest.is_of(_below(root, path)) for path, digest in self.outputs.items())
+        except FileError:
+            return False
+
+
+def _below(root: Path, path: str) -> Path:
+    """What a record names, which is below the study's folder.
+
+    Raises
+    ------
+    FileError
+        It is not, or a file cannot be read.
+    """
+    return root.joinpath(*(part_of_path(part, "outputs") for part in path.split("/")))
 
 
 def digests_below(root: Path, files: Iterable[Path]) -> dict[str, FileDigest]:

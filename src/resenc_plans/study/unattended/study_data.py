@@ -10,6 +10,7 @@ from resenc_plans.errors import DatasetError, StudyError
 from resenc_plans.files import make_folder, part_of_path, user_path, write_json
 from resenc_plans.folders import DATASET_JSON, PREPROCESSED, SPLITS_JSON, environment_folder
 from resenc_plans.runs.folds import FOLDS
+from resenc_plans.study.patients import patients_file
 from resenc_plans.study.unattended.digests import DigestCache
 from resenc_plans.study.unattended.places import StudyPlaces
 from resenc_plans.study.unattended.study_file import StudyDataset
@@ -48,6 +49,11 @@ class StudyData:
         images = [path for case in self.dataset.cases for path in case.images]
         return (self.dataset.folder / DATASET_JSON, *images, *labels)
 
+    @property
+    def first_channels(self) -> dict[str, Path]:
+        """The image of each case on which its segmentations are drawn."""
+        return {case.name: case.images[0] for case in self.dataset.cases if case.images}
+
     def digests(self) -> dict[str, str]:
         """The SHA-256 of every file, by its path below the dataset's folder.
 
@@ -79,8 +85,7 @@ class StudyData:
         named = self.described.patients
         if named is None:
             return None
-        path = self.places.root / user_path(named)
-        return path if path.is_file() else named
+        return patients_file(user_path(named), self.places.root) or named
 
     @property
     def splits_file(self) -> Path:

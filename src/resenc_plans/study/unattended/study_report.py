@@ -1,5 +1,6 @@
 """The report of a study: `compare`'s, with the costs of the methods and what datasets can tell."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from resenc_plans.study.unattended.costs import ExpectedCost, MethodCost, measur
 from resenc_plans.study.unattended.opened import OpenedStudy
 from resenc_plans.study.unattended.outcomes import RunResult, finished_runs, method_results
 from resenc_plans.study.unattended.provenance import PROVENANCE_JSON, Provenance
+
+logger = logging.getLogger(__name__)
 
 COSTS_JSON = "costs.json"
 DISCRIMINATION_JSON = "discrimination.json"
@@ -94,7 +97,8 @@ def write_study_report(
     """Write the report into a folder; its files.
 
     Beside `compare`'s files there are costs.json, discrimination.json, and provenance.json, with
-    which `study verify` checks all of it.
+    which `study verify` checks all of it. The worst cases are drawn on the raw images; what cannot
+    be drawn is named in the log.
 
     Raises
     ------
@@ -112,14 +116,17 @@ def write_study_report(
         ),
         PROVENANCE_JSON: to_json_text(Provenance.of(study).model_dump(mode="json")),
     }
-    written, _ = write_report(
+    written, not_drawn = write_report(
         outcome.comparison,
         folder,
+        images=lambda name: study.data[name].first_channels,
         overwrite=overwrite,
         title=study.file.name,
         sections=_sections(outcome, level),
         documents=documents,
     )
+    for problem in not_drawn:
+        logger.warning("%s: no overlay in the report. %s", problem.case, problem.reason)
     return written
 
 

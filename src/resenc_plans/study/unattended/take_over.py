@@ -69,6 +69,8 @@ class Existing:
     source: RunFolder
     differences: tuple[str, ...]
     """Why it is not taken over, as clauses; empty where it is."""
+    trainer: str
+    """The first part of the name that its model has in the study."""
 
 
 def find_existing(study: OpenedStudy, configurations: Configurations) -> tuple[Existing, ...]:
@@ -94,8 +96,10 @@ def find_existing(study: OpenedStudy, configurations: Configurations) -> tuple[E
             continue
         if not _may_be_taken(study, run):
             continue
+        settings = study.file.settings_of(run.method, run.seed).over(config.training)
+        name = trainer_name(run.method, study.file.methods[run.method], settings.trainer)
         candidates = [
-            Existing(run, source, tuple(_differences(study, run, config, source)))
+            Existing(run, source, tuple(_differences(study, run, config, source)), name)
             for source in _finished(study, run)
             if takers.get(source.path, run) == run
         ]
@@ -173,9 +177,8 @@ def _copy_files(study: OpenedStudy, one: Existing) -> Path | None:
     """Copy a run; where what was in its place has moved to."""
     run, source = one.run, one.source
     target = study.places.run(run)
-    method = study.file.methods[run.method]
     identifier = ModelFolder(source.model).identifier.split("__", 1)[1]
-    study.places.name_model(run, f"{trainer_name(run.method, method)}__{identifier}")
+    study.places.name_model(run, f"{one.trainer}__{identifier}")
     for name in (PLANS_JSON, DATASET_JSON, FINGERPRINT_JSON):
         old, new = source.model / name, target.model / name
         if old.is_file() and not new.is_file():

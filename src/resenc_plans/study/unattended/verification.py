@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
@@ -129,24 +129,31 @@ def _made_again(study: OpenedStudy, folder: Path) -> tuple[list[Discrepancy], in
     with TemporaryDirectory() as temporary:
         new = Path(temporary) / "report"
         try:
-            written = write_study_report(study, new)
+            write_study_report(study, new)
         except ResencPlansError as error:
             return [Discrepancy("report", f"cannot be made again. {error}")], 0
-        for path in written:
-            old = folder / path.relative_to(new)
+        made = _files_below(new)
+        for name, path in made.items():
+            old = folder / name
             if not old.is_file():
                 found.append(Discrepancy("report", f"{old} is missing"))
             elif path.name != PROVENANCE_JSON and _bytes(old) != _bytes(path):
                 found.append(
                     Discrepancy("report", f"{old} {_difference(_bytes(old), _bytes(path))}")
                 )
-        names = {path.name for path in written}
         found += [
             Discrepancy("report", f"{path} is not part of the report")
-            for path in sorted(folder.iterdir())
-            if path.name not in names
+            for name, path in _files_below(folder).items()
+            if name not in made
         ]
-    return found, len(written)
+    return found, len(made)
+
+
+def _files_below(folder: Path) -> dict[PurePath, Path]:
+    """All files of a report, by their paths in it."""
+    return {
+        path.relative_to(folder): path for path in sorted(folder.rglob("*")) if not path.is_dir()
+    }
 
 
 def _difference(old: bytes, new: bytes) -> str:
