@@ -1,11 +1,15 @@
 """What is wrong with a study before anything runs."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from resenc_plans.execution.exit_codes import ExitCode
+from resenc_plans.study.unattended.graph import Piece, Run
+from resenc_plans.study.unattended.jobs import JobOptions, do_job
 from resenc_plans.study.unattended.study import Study
 from tests.study.unattended.made_study import NAME, SHORT, changes, study_document
 
@@ -17,6 +21,13 @@ def methods(**more: Any) -> dict[str, Any]:
 
 
 SMALL = changes(residual=False)
+OWN_NETWORK = """
+from torch import nn
+
+
+def make(input_channels, output_heads):
+    return nn.Conv3d(input_channels, output_heads, 3, padding=1)
+"""
 CASES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "nothing": ({}, {}),
     "the same twice": (
@@ -103,3 +114,38 @@ def test_cases_that_are_in_no_split_and_splits_of_no_cases_are_found(finished: P
         "error": f"{NAME}: the splits name 1 cases that it does not have: stranger",
         "warning": f"{NAME}: 1 cases are in no split and count nowhere: {gone}",
     }
+
+
+def test_an_own_network_is_checked_and_not_changed_between_its_runs(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = finished.parent / "lab_networks.py"
+    source.write_text(OWN_NETWORK)
+    monkeypatch.syspath_prepend(source.parent)
+    monkeypatch.delitem(sys.modules, "lab_networks", raising=False)
+    own = {"preset": "M", "changes": changes(residual=True), "network": "lab_networks.make"}
+    finished.write_text(json.dumps(json.loads(finished.read_text()) | methods(mine=own)))
+    study, run = Study.load(finished), Run(NAME, "mine", 0, 0)
+    checked = study.check(allow_import=["lab_networks"])
+    assert checked.errors == ()
+    [mine] = [one for one in checked.methods if one.method == "mine"]
+    assert (mine.cost.parameters, mine.missing) == (27 * 2 * 4 + 4, 1)
+    [refused] = study.check().errors
+    assert "'lab_networks.make' is not" in refused.message
+
+    options = JobOptions(device="cpu", allow_import=("lab_networks",))
+    jobs = [job for job in study.opened.graph.jobs if job.pieces[-1].run.method == "mine"]
+    assert [do_job(study.opened, job, options) for job in jobs] == [ExitCode.DONE] * 2
+    assert study.check(allow_import=["lab_networks"]).errors == ()
+    source.write_text(OWN_NETWORK + "# changed")
+    [refused] = study.check(allow_import=["lab_networks"]).errors
+    assert refused.rule == "S001"
+    assert "The source of lab_networks.make is not that with which" in refused.message
+    piece = Piece("training", run)
+    record = study.opened.record(piece)
+    assert record is not None
+    record.model_copy(update={"status": "begun"}).save(study.opened.places.record(piece))
+    assert do_job(study.opened, jobs[-1], options) is ExitCode.FAILED
+    record = study.opened.record(piece)
+    assert record is not None
+    assert "The source of lab_networks.make is not that" in (record.reason or "")

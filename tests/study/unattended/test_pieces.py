@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from resenc_plans.execution.exit_codes import ExitCode
+from resenc_plans.runs.trained_model import TrainedModel
 from resenc_plans.study.unattended.graph import Piece, Run
 from resenc_plans.study.unattended.jobs import JobOptions, do_job
 from resenc_plans.study.unattended.opened import OpenedStudy
@@ -78,3 +79,22 @@ def test_missing_predictions_are_found_before_anything_runs(widened: Path) -> No
     assert [one.rule for one in findings if one.severity == "error"] == ["S003"]
     opened = OpenedStudy.open(widened)
     assert opened.state(Piece("evaluation", Run(NAME, "theirs"))) == "missing"
+
+
+def test_what_a_trainer_of_nnunet_changes_of_the_network_is_predicted_with(finished: Path) -> None:
+    run = Run(NAME, "other norm", 0, 0)
+    document = json.loads(finished.read_text())
+    document["methods"][run.method] = {
+        "preset": "default",
+        "changes": changes(residual=False),
+        "settings": {"trainer": "nnUNetTrainerBN"},
+    }
+    finished.write_text(json.dumps(document))
+    opened = OpenedStudy.open(finished)
+    said: list[str] = []
+    jobs = [job for job in opened.graph.jobs if job.pieces[-1].run in (run, Run(NAME, run.method))]
+    codes = [do_job(opened, job, JobOptions(device="cpu"), said.append) for job in jobs]
+    assert codes == [ExitCode.DONE] * 2, said
+    predicted = TrainedModel.load(opened.places.model(run).folder)
+    assert "BatchNorm3d" in predicted.config.to_dict()["architecture"]["arch_kwargs"]["norm_op"]
+    assert opened.places.model(run).trainer == run.method

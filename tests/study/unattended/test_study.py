@@ -32,8 +32,12 @@ def test_a_study_is_run_from_its_file_to_a_report_though_it_is_killed(finished: 
     assert process.returncode == -signal.SIGKILL
     ran = Study.load(finished).run(device="cpu")
     assert ran.failed == {}
-    assert {path.name for path in ran.report} == {path.name for path in report.iterdir()}
     assert {path.name for path in report.iterdir()} == {
+        *(path.name for path in ran.report), "overlays",
+    }  # fmt: skip
+    [overlay] = (report / "overlays" / NAME).iterdir()
+    assert f'href="overlays/{NAME}/{overlay.name}"' in (report / "report.html").read_text()
+    assert {path.name for path in ran.report} == {
         "report.html", "report.md", "table.tex", "cases.csv", "results.json", "costs.json",
         "discrimination.json", "provenance.json",
     }  # fmt: skip

@@ -32,6 +32,8 @@ from resenc_plans.study.unattended.graph import Job, Piece, Run
 from resenc_plans.study.unattended.jobs import JobOptions, do_job
 from resenc_plans.study.unattended.methods import (
     folder_of,
+    network_code,
+    other_source,
     own_network,
     plan_method,
     trained_configuration,
@@ -226,7 +228,7 @@ def _planned(
         )
     else:
         network = own_network(method, config, data.dataset, allow_import)
-        _refuse_other_source(study, runs, OwnCode.of(network))
+        _refuse_other_source(study, runs, network_code(method, allow_import), OwnCode.of(network))
     cost = expect_cost(method, config, data.dataset, allow_import)
     missing = [run for run in runs if study.state(Piece("training", run)) != "done"]
     return ExpectedMethod(
@@ -240,8 +242,12 @@ def _planned(
     )
 
 
-def _refuse_other_source(study: OpenedStudy, runs: Sequence[Run], code: OwnCode) -> None:
+def _refuse_other_source(
+    study: OpenedStudy, runs: Sequence[Run], maker: OwnCode | None, kind: OwnCode
+) -> None:
     """Refuse a network whose source has changed since runs of the method began.
+
+    `maker` is what the study's file names, `kind` the class of the network that it makes.
 
     Raises
     ------
@@ -249,15 +255,15 @@ def _refuse_other_source(study: OpenedStudy, runs: Sequence[Run], code: OwnCode)
         It has.
     """
     for run in runs:
-        if study.state(Piece("training", run)) not in ("begun", "done"):
+        piece = Piece("training", run)
+        if study.state(piece) not in ("begun", "done"):
             continue
         folder = study.places.run(run).path
-        record = RunRecord.load(folder)
-        if record is not None and changed_code(record.code, {"network": code}):
-            raise StudyError(
-                f"The source of {code} is not that with which {folder} was trained. Restore it, "
-                "or give the changed network another name, under which all is trained again"
-            )
+        begun, record = study.record(piece), RunRecord.load(folder)
+        if begun is not None and maker is not None and begun.has_other_source(maker):
+            raise StudyError(other_source(maker, folder))
+        if record is not None and changed_code(record.code, {"network": kind}):
+            raise StudyError(other_source(kind, folder))
 
 
 def _folds(study: OpenedStudy, data: StudyData) -> Iterator[Finding]:

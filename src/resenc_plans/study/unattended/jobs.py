@@ -11,6 +11,7 @@ from resenc_plans.execution.exit_codes import ExitCode
 from resenc_plans.execution.locks import lock
 from resenc_plans.files import make_folder
 from resenc_plans.study.unattended.graph import Job, Piece
+from resenc_plans.study.unattended.methods import network_code, other_source
 from resenc_plans.study.unattended.opened import OpenedStudy
 from resenc_plans.study.unattended.pieces import Doing
 from resenc_plans.study.unattended.records import PieceRecord, digests_below
@@ -92,9 +93,16 @@ def _do(
     )
     if piece.kind == "training" and not doing.is_begun:
         _move_aside(study, piece)
-    PieceRecord(status="begun", key=key).save(path)
+    before = PieceRecord.load(path)
+    record = PieceRecord(status="begun", key=key)
+    if doing.is_begun and before is not None:
+        record = record.model_copy(update={"network": before.network})
+    record.save(path)
     on_piece(f"{piece}: begins.")
     try:
+        if piece.kind == "training":
+            record = _with_network(study, piece, record, options)
+            record.save(path)
         written = doing.do()
         outputs = {} if written is None else digests_below(study.places.root, written)
     except Exception as error:
@@ -102,15 +110,34 @@ def _do(
         is_expected = isinstance(error, ResencPlansError)
         reason = str(error) if is_expected else f"{type(error).__name__}: {error}"
         on_piece(f"{piece}: failed. {reason}")
-        PieceRecord(status="failed", key=key, reason=reason).save(path)
+        record.model_copy(update={"status": "failed", "reason": reason}).save(path)
         return ExitCode.FAILED
     if written is None:
         on_piece(f"{piece}: was stopped, and can be resumed.")
         return ExitCode.STOPPED
     seconds = time.monotonic() - begun
-    PieceRecord(status="done", key=key, seconds=seconds, outputs=outputs).save(path)
+    done = {"status": "done", "seconds": seconds, "outputs": outputs}
+    record.model_copy(update=done).save(path)
     on_piece(f"{piece}: done in {seconds:.0f} s.")
     return ExitCode.DONE
+
+
+def _with_network(
+    study: OpenedStudy, piece: Piece, record: PieceRecord, options: JobOptions
+) -> PieceRecord:
+    """The record of a training, with what makes its network.
+
+    Raises
+    ------
+    StudyError
+        The source of that has changed since the training began.
+    NetworkError
+        It may not be imported.
+    """
+    network = network_code(study.file.methods[piece.run.method], options.allow_import)
+    if network is not None and record.has_other_source(network):
+        raise StudyError(f"{other_source(network, study.places.run(piece.run).path)}.")
+    return record.model_copy(update={"network": network})
 
 
 def _move_aside(study: OpenedStudy, piece: Piece) -> None:

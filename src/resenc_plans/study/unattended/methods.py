@@ -16,6 +16,7 @@ from resenc_plans.planning.planner import plan_dataset
 from resenc_plans.planning.settings import PlanningSettings
 from resenc_plans.plans.configuration import ResolvedConfiguration, input_channels
 from resenc_plans.plans.plans import Plans
+from resenc_plans.runs.run_record import OwnCode
 from resenc_plans.study.unattended.study_file import StudyMethod
 
 if TYPE_CHECKING:
@@ -94,6 +95,27 @@ def own_network(
     if not isinstance(network, nn.Module):
         raise NetworkError(f"{method.network}({channels}, {heads}) makes no PyTorch network.")
     return network
+
+
+def network_code(method: StudyMethod, allow_import: Collection[str]) -> OwnCode | None:
+    """Where the method's network is made; None where the plans name it.
+
+    Raises
+    ------
+    NetworkError
+        It may not be imported.
+    """
+    if method.network is None:
+        return None
+    return OwnCode.of(import_object(method.network, allow_import))
+
+
+def other_source(code: OwnCode, folder: Path) -> str:
+    """Why a training is not gone on with, nor its method trained beside it."""
+    return (
+        f"The source of {code} is not that with which {folder} was trained. Restore it, or give "
+        "the changed network another name, under which all is trained again"
+    )
 
 
 def folder_of(text: str, dataset: str, root: Path) -> Path:

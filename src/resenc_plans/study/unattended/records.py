@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from resenc_plans.errors import FileError
 from resenc_plans.files import make_folder, part_of_path, read_json, write_json
+from resenc_plans.runs.run_record import OwnCode, changed_code
 from resenc_plans.study.unattended.digests import FileDigest
 
 State = Literal["missing", "begun", "done", "failed", "stale", "broken"]
@@ -31,6 +32,8 @@ class PieceRecord(BaseModel):
     """Its files, by paths below the study's folder."""
     taken_from: str | None = None
     """The folder of the run that was taken over."""
+    network: OwnCode | None = None
+    """Of a training: what made its network, where the plans do not name it."""
 
     @classmethod
     def load(cls, path: Path) -> Self | None:
@@ -60,6 +63,11 @@ class PieceRecord(BaseModel):
         if self.key != key:
             return "stale"
         return "done" if self._is_intact(root) else "broken"
+
+    def has_other_source(self, network: OwnCode) -> bool:
+        """Whether the source of what made its network has changed since."""
+        before = {} if self.network is None else {"network": self.network}
+        return bool(changed_code(before, {"network": network}))
 
     def _is_intact(self, root: Path) -> bool:
         try:
