@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from resenc_plans.errors import FileError, UsageError
-from resenc_plans.files import open_regular, read_json
+from resenc_plans.files import open_regular, read_json, user_path
 from resenc_plans.reprs import listed
 
 
@@ -53,7 +53,10 @@ def patients_file(patients: str | os.PathLike[str], root: Path = Path()) -> Path
 
     A relative path counts from `root`.
     """
-    path = root / patients
+    try:
+        path = root / user_path(patients)
+    except FileError:  # no file can have that path
+        return None
     # Path.is_file raises an error for patterns that are longer than the name of a file may be.
     return path if os.path.isfile(path) else None  # noqa: PTH113
 

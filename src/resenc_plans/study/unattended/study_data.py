@@ -75,17 +75,11 @@ class StudyData:
 
     @property
     def patients(self) -> str | Path | None:
-        """The file, or the pattern, that tells the patient of each case.
-
-        Raises
-        ------
-        FileError
-            No file can have that path.
-        """
+        """The file, or the pattern, that tells the patient of each case."""
         named = self.described.patients
         if named is None:
             return None
-        return patients_file(user_path(named), self.places.root) or named
+        return patients_file(named, self.places.root) or named
 
     @property
     def splits_file(self) -> Path:
