@@ -115,6 +115,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     },
     "runs/find_model.py": {"find_dataset_results: root / matches[0]": LISTED},
     "runs/trained_model.py": {"load: folder / name": OURS},
+    "study/patients.py": {"patients_file: root / user_path(patients)": READ},
     "study/unattended/methods.py": {
         "folder_of: root / user_path(text.replace(_DATASET, dataset))": READ,
     },
@@ -122,10 +123,8 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "_prediction: folder.validation / name": OURS,
         "_training: folder.path / name": OURS,
     },
-    "study/unattended/records.py": {"state: root / path": READ},
     "study/unattended/study_data.py": {
         "load: places.root / described.dataset": READ,
-        "patients: self.places.root / user_path(named)": READ,
         "splits: self.places.root / user_path(self.described.splits)": READ,
     },
     "study/unattended/take_over.py": {

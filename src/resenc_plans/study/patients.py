@@ -52,11 +52,13 @@ def patients_file(patients: str | os.PathLike[str], root: Path = Path()) -> Path
     """The file that names patients; None where there is none, so that it is a pattern.
 
     A relative path counts from `root`.
+
+    Raises
+    ------
+    FileError
+        No file can have that path.
     """
-    try:
-        path = root / user_path(patients)
-    except FileError:  # no file can have that path
-        return None
+    path = root / user_path(patients)
     # Path.is_file raises an error for patterns that are longer than the name of a file may be.
     return path if os.path.isfile(path) else None  # noqa: PTH113
 

@@ -75,7 +75,13 @@ class StudyData:
 
     @property
     def patients(self) -> str | Path | None:
-        """The file, or the pattern, that tells the patient of each case."""
+        """The file, or the pattern, that tells the patient of each case.
+
+        Raises
+        ------
+        FileError
+            No file can have that path.
+        """
         named = self.described.patients
         if named is None:
             return None
