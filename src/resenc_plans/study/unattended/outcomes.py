@@ -65,17 +65,18 @@ def finished_runs(study: OpenedStudy) -> tuple[RunResult, ...]:
 
 def _with_files(study: OpenedStudy, run: Run, case: CaseMetrics) -> CaseMetrics:
     """The case with its files where they lie now, whatever its summary says of them."""
-    name = part_of_path(case.name, "prediction_file")
-    elsewhere, root = study.file.methods[run.method].predictions, study.places.root
-    folder = (
-        study.places.run(run).validation
-        if elsewhere is None
-        else folder_of(elsewhere, run.dataset, root)
-    )
-    references = study.places.preprocessed(run.dataset) / GROUND_TRUTH
-    if elsewhere is not None:
+    made_elsewhere = study.file.methods[run.method].predictions
+    if made_elsewhere is None:
+        predictions = study.places.run(run).validation
+        references = study.places.preprocessed(run.dataset) / GROUND_TRUTH
+    else:
+        predictions = folder_of(made_elsewhere, run.dataset, study.places.root)
         references = study.data[run.dataset].dataset.folder / "labelsTr"
-    return replace(case, prediction_file=str(folder / name), reference_file=str(references / name))
+    return replace(
+        case,
+        prediction_file=str(predictions / part_of_path(case.name, "case")),
+        reference_file=str(references / part_of_path(case.name, "case")),
+    )
 
 
 def method_results(study: OpenedStudy, runs: Sequence[RunResult]) -> tuple[MethodResult, ...]:
