@@ -84,7 +84,9 @@ def _below(root: Path, path: str) -> Path:
     FileError
         It is not, or a file cannot be read.
     """
-    return root.joinpath(*(part_of_path(part, "outputs") for part in path.split("/")))
+    for part in path.split("/"):
+        root /= part_of_path(part, "outputs")
+    return root
 
 
 def digests_below(root: Path, files: Iterable[Path]) -> dict[str, FileDigest]:
