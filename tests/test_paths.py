@@ -141,7 +141,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "_fault_inside: root / path": "is only read, and only inside of the study's folder",
     },
     "visualization/overlay.py": {
-        "draw: Path(images) / image_name": READ,
+        """_image_of: Path(images) / f'{case}_0000{segmentation.name.removeprefix(case)}'""": READ,
         "draw: Path(references) / file.name": READ,
     },
 }

@@ -17,7 +17,16 @@ from resenc_plans.study.unattended.opened import OpenedStudy
 
 PROVENANCE_JSON = "provenance.json"
 
-_PACKAGES = ("torch", "numpy", "scipy", "SimpleITK", "blosc2", "batchgeneratorsv2", "pydantic")
+_PACKAGES = (
+    "torch",
+    "numpy",
+    "scipy",
+    "SimpleITK",
+    "blosc2",
+    "batchgeneratorsv2",
+    "pydantic",
+    "matplotlib",
+)
 """Beside this one, those whose versions may change results."""
 
 

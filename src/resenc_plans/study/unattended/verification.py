@@ -133,8 +133,8 @@ def _made_again(study: OpenedStudy, folder: Path) -> tuple[list[Discrepancy], in
         except ResencPlansError as error:
             return [Discrepancy("report", f"cannot be made again. {error}")], 0
         made = _files_below(new)
-        for name, path in made.items():
-            old = folder / name
+        for path in made.values():
+            old = folder / path.relative_to(new)
             if not old.is_file():
                 found.append(Discrepancy("report", f"{old} is missing"))
             elif path.name != PROVENANCE_JSON and _bytes(old) != _bytes(path):
@@ -158,6 +158,8 @@ def _files_below(folder: Path) -> dict[PurePath, Path]:
 
 def _difference(old: bytes, new: bytes) -> str:
     """Where two files differ first, in words."""
+    if b"\0" in old + new:
+        return "is another than the one made again"
     pairs = zip(old.splitlines(), new.splitlines(), strict=False)
     line = next((n for n, (one, other) in enumerate(pairs, 1) if one != other), None)
     if line is None:
