@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.inference.export.on_device import DeviceExport
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.plans.plans import Plans
@@ -55,6 +56,7 @@ def train(folder: Path, device: str) -> tuple[dict[str, Tensor], Tensor, Tensor]
         settings=PredictionSettings(device=device, precision="fp32", export_on=EXPORTS[device]),
     )
     assert predictor.exports_on_device == (device == NAME)
+    exported = count_exports()
     store = CaseStore(folder / config.data_identifier)
     image = store[sorted(store)[0]].image[:, :12, :24, :24]
     properties = {
@@ -62,11 +64,26 @@ def train(folder: Path, device: str) -> tuple[dict[str, Tensor], Tensor, Tensor]
         "shape_before_cropping": (11, 27, 25),
         "bbox_used_for_cropping": ((0, 11), (1, 27), (0, 25)),
     }
-    return (
+    made = (
         dict(load_checkpoint(done.checkpoint).network_weights),
         predictor.predict_logits(image),
         torch.from_numpy(predictor.segment(image, properties).copy()),
     )
+    assert exported == ([NAME] if device == NAME else [])
+    return made
+
+
+def count_exports() -> list[str]:
+    """The devices of logits that become labels where they lie, from now on."""
+    devices: list[str] = []
+    original = DeviceExport.labels
+
+    def labels(self: DeviceExport) -> Tensor:
+        devices.append(self.logits.device.type)
+        return original(self)
+
+    DeviceExport.labels = labels  # type: ignore[method-assign]
+    return devices
 
 
 def forget(folder: Path) -> None:

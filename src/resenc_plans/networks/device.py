@@ -43,7 +43,7 @@ def find_device(name: str | torch.device | None) -> torch.device:
     if device.type == "mps" and torch.backends.mps.is_available():
         return device
     if _is_of_extension(device):
-        return device
+        return torch.device(device.type, device.index or 0)  # as its tensors have it
     if device.type not in ("cpu", "cuda"):
         raise DeviceError(f"Device {str(device)!r} is not supported here. Use cpu or cuda.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
