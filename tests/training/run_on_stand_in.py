@@ -1,4 +1,4 @@
-"""Train, resume and predict on the stand-in device: `run_on_stand_in.py FOLDER TASK`.
+"""Train, resume, augment and predict on the stand-in device: `run_on_stand_in.py FOLDER TASK`.
 
 FOLDER is a preprocessed folder with the configuration `tiny`. Prints as JSON how many values of
 weights, logits and labels differ from those of the CPU.
@@ -21,8 +21,11 @@ from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.preprocessing.store.case_store import CaseStore
 from resenc_plans.runs.checkpoint import load_checkpoint
 from resenc_plans.runs.run_folder import RunFolder
+from resenc_plans.training.batches.device_augmentation import DeviceAugmentation
 from resenc_plans.training.trainer import Trainer
 from tests.stand_in import NAME, register_stand_in
+from tests.training.batches.compare_augmentations import KINDS
+from tests.training.batches.short_of_memory import ShortOfMemory, drawn_batches
 
 SETTINGS = TrainingSettings(
     epochs=1,
@@ -97,9 +100,32 @@ def forget(folder: Path) -> None:
     Trainer(config, dataset, 0, SETTINGS, device=NAME, name="Forgets", loss=loss).fit()
 
 
+def run_short() -> dict[str, int]:
+    """Batches for which memory runs out somewhere, and how many differ from those of the CPU."""
+    device, tried, different = torch.device(NAME, 0), 0, 0
+    for name in ("2D, 2 channels", "regions, 3 channels"):
+        source = KINDS[name].source()
+        for drawn in drawn_batches(source):
+            expected = DeviceAugmentation(source, torch.device("cpu"))(drawn)
+            with ShortOfMemory(device) as memory:
+                DeviceAugmentation(source, device)(drawn)
+            for fails_at in range(1, memory.allocated, 17):
+                with ShortOfMemory(device, fails_at):
+                    made = DeviceAugmentation(source, device)(drawn)
+                assert made.images.device == made.target.device == device
+                is_same = torch.equal(made.images.cpu(), expected.images) and torch.equal(
+                    made.target.cpu(), expected.target
+                )
+                tried, different = tried + 1, different + (not is_same)
+    return {"batches": tried, "different": different}
+
+
 def main(folder: Path, task: str) -> None:
     torch.use_deterministic_algorithms(True)
     registered = register_stand_in()
+    if task == "short":
+        print(json.dumps(run_short()))
+        return
     if task == "forget":
         forget(folder)
     here, there = train(folder, "cpu"), train(folder, NAME)

@@ -29,6 +29,14 @@ def test_the_stand_in_trains_resumes_and_predicts_as_the_cpu(preprocessed: Path)
     assert json.loads(done.stdout) == {"weights": 0, "logits": 0, "labels": 0}
 
 
+def test_batches_are_the_same_wherever_its_memory_runs_out(tmp_path: Path) -> None:
+    done = run(tmp_path, "short")
+    assert done.returncode == 0, done.stderr[-4000:]
+    counted = json.loads(done.stdout)
+    assert counted["batches"] > 50
+    assert counted["different"] == 0
+
+
 def test_a_forgotten_transfer_is_found(preprocessed: Path) -> None:
     done = run(preprocessed, "forget")
     assert "a tensor of 4 has not been moved to standin" in done.stderr

@@ -11,16 +11,14 @@ import torch
 from batchgeneratorsv2.transforms.base.basic_transform import ImageOnlyTransform
 from scipy.stats import kstest
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from resenc_plans.errors import DeviceError
 from resenc_plans.training.batches import augmentation, device_augmentation, drawn_samples, samples
 from resenc_plans.training.batches.batched_transforms import BATCHED
 from resenc_plans.training.batches.batches import PatchBatches
 from resenc_plans.training.batches.device_augmentation import DeviceAugmentation
-from resenc_plans.training.batches.drawn import NOISE, DrawnBatch
+from resenc_plans.training.batches.drawn import NOISE
 from resenc_plans.training.batches.drawn_samples import DrawnSamples
-from resenc_plans.training.batches.source import PatchSource
 from tests.training.batches.compare_augmentations import (
     KINDS,
     MAX_DIFFERENCE,
@@ -28,6 +26,7 @@ from tests.training.batches.compare_augmentations import (
     compare,
     compare_kind,
 )
+from tests.training.batches.short_of_memory import ShortOfMemory, drawn_batches
 
 CPU = torch.device("cpu")
 SMALL = KINDS["ignore label"]
@@ -151,39 +150,6 @@ def test_parts_for_which_memory_is_too_small_go_to_the_cpu_and_that_is_said_once
         assert torch.equal(one.target, other.target)
 
 
-class ShortOfMemory(TorchDispatchMode):
-    """Counts what is allocated, and lets one of these fail."""
-
-    def __init__(self, fails_at: int | None = None) -> None:
-        super().__init__()
-        self.fails_at, self.allocated = fails_at, 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        is_view = any(result.alias_info for result in func._schema.returns)
-        if not is_view and not func._schema.is_mutable:
-            self.allocated += 1
-            if self.allocated == self.fails_at:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-        return func(*args, **(kwargs or {}))
-
-
-def drawn_batches(source: PatchSource) -> list[DrawnBatch]:
-    """The fewest of a source's first batches that take every kind of step."""
-    store: Any = source.store
-    found, kinds = [], {*BATCHED, NOISE}
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(samples, "open_prediction", lambda _, case, __: store.previous[case])
-        for batch in map(DrawnSamples(source).batch, range(40)):
-            its = {step.kind for sample in batch.samples for step in sample.steps}
-            if kinds & its:
-                found.append(batch)
-                kinds -= its
-    assert not kinds
-    return found
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["2D, 2 channels", "cascade"])
 def test_a_batch_is_the_same_wherever_memory_runs_out(
@@ -195,12 +161,12 @@ def test_a_batch_is_the_same_wherever_memory_runs_out(
             part for part in (drawn.images, drawn.labels, drawn.previous) if part is not None
         ]
         before = [part.clone() for part in buffers]
-        with ShortOfMemory() as memory:
+        with ShortOfMemory(CPU) as memory:
             expected = DeviceAugmentation(source, CPU)(drawn)
         for fails_at in range(1, memory.allocated + 1, 3):
             caplog.clear()
             augment = DeviceAugmentation(source, CPU)
-            with caplog.at_level(logging.WARNING), ShortOfMemory(fails_at):
+            with caplog.at_level(logging.WARNING), ShortOfMemory(CPU, fails_at):
                 made = augment(drawn)
             assert caplog.text.count("too little memory") == 1
             assert torch.equal(made.images, expected.images), (fails_at, augment.on_host)
