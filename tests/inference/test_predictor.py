@@ -1,14 +1,14 @@
 """Prediction of images, against what nnU-Net 2.8.1 predicted with its own model."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import numpy as np
 import pytest
 import torch
 
 from resenc_plans.datasets.images.images import read_image
-from resenc_plans.errors import DatasetError, ResencPlansError, UsageError
+from resenc_plans.errors import DatasetError, DeviceError, ResencPlansError, UsageError
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.inference.settings import PredictionSettings
 from tests.inference.images import noise
@@ -59,6 +59,21 @@ def test_labels_made_on_the_device_are_those_made_on_the_host(
         made = there.predict(image, spacing)
         assert made.dtype == expected.dtype
         np.testing.assert_array_equal(made, expected)
+
+
+def test_a_device_that_fails_is_told_in_words(tmp_path: Path) -> None:
+    def lose(_: torch.Tensor) -> Never:
+        raise RuntimeError(
+            "CUDA error: unspecified launch failure\nCompile with `TORCH_USE_CUDA_DSA`"
+        )
+
+    for place in ("cpu", "device"):
+        predictor = Predictor.from_folder(
+            write_model(tmp_path / place), settings=in_fp32(export_on=place)
+        )
+        predictor._forward = lose
+        with pytest.raises(DeviceError, match=r"has failed.*launch failure\).*`skip_existing=`"):
+            predictor.predict(noise(), (1.0, 1.0, 1.0))
 
 
 def test_a_network_may_be_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from resenc_plans.errors import DeviceError
-from resenc_plans.networks.device import autocast_to, devices_of_processes, find_device
+from resenc_plans.networks.device import (
+    autocast_to,
+    devices_of_processes,
+    failures_named,
+    find_device,
+)
 from tests.gpu import pretend_gpus
 
 
@@ -71,3 +76,20 @@ def test_without_mixed_precision_there_is_no_context_for_it(
     monkeypatch.undo()
     with autocast_to(torch.bfloat16, torch.device("cpu")):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+
+
+LOST = (
+    "CUDA error: unspecified launch failure\nCUDA kernel errors might be asynchronously reported."
+)
+
+
+def test_a_device_that_has_failed_is_told_in_words() -> None:
+    gpu = torch.device("cuda", 0)
+    with (
+        pytest.raises(DeviceError, match=r"cuda:0: has failed.*launch failure\).*Try again\.$"),
+        failures_named(gpu, "Try again."),
+    ):
+        raise RuntimeError(LOST)
+    for other in ("CUDA error: out of memory", "The size of tensor a (3) must match"):
+        with pytest.raises(RuntimeError, match=other[:10]), failures_named(gpu, "Try again."):
+            raise RuntimeError(other)

@@ -3,6 +3,7 @@
 import sys
 import weakref
 from pathlib import Path
+from typing import Never
 
 import pytest
 import torch
@@ -176,6 +177,14 @@ def test_the_held_out_validation_reaches_the_first_kernel(
     pretend_gpus(monkeypatch)
     with pytest.raises(AssertionError, match=NO_KERNEL):
         validate_held_out(config, dataset, trainer.folder, PredictionSettings(device=name))
+
+
+def test_a_gpu_that_fails_is_told_in_words(config: ResolvedConfiguration, dataset: Dataset) -> None:
+    def lose(_: torch.Tensor, __: torch.Tensor) -> Never:
+        raise RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be")
+
+    with pytest.raises(DeviceError, match=r"cpu: has failed.*launch failure\).*`resume=`"):
+        train_fold(config, dataset, 0, settings=SHORT, device="cpu", name="Lost", loss=lose)
 
 
 @pytest.mark.parametrize("allowed", [False, True])

@@ -20,8 +20,10 @@ from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.inference.sliding_window import OnTile, sliding_window_logits
 from resenc_plans.networks.device import (
     configure_cudnn,
+    failures_named,
     find_device,
     find_precision,
+    is_out_of_memory,
     release_memory,
 )
 from resenc_plans.reprs import card, listed
@@ -29,6 +31,10 @@ from resenc_plans.runs.checkpoint import load_weights
 from resenc_plans.runs.trained_model import Fold, TrainedModel
 
 logger = logging.getLogger(__name__)
+
+_AFTER_FAILURE = (
+    "Predict again in another process, and keep the cases that exist (`skip_existing=`)."
+)
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float32]
@@ -183,13 +189,14 @@ class Predictor:
         if not self.exports_on_device:
             logits = self.predict_logits(image, on_tile)
             return export_case(logits.numpy(), properties, self.export_recipe)
-        logits = self._mean_over_folds(image, on_tile)
-        if logits.device == self.device:
-            labels = labels_within_memory(logits, properties, self.export_recipe)
-            if labels is not None:
-                return uncropped(labels, properties, self.export_recipe)
-            logger.debug("%s: the logits are exported on the host.", self.device)
-        logits = logits.cpu().contiguous()
+        with failures_named(self.device, _AFTER_FAILURE):
+            logits = self._mean_over_folds(image, on_tile)
+            if logits.device == self.device:
+                labels = labels_within_memory(logits, properties, self.export_recipe)
+                if labels is not None:
+                    return uncropped(labels, properties, self.export_recipe)
+                logger.debug("%s: the logits are exported on the host.", self.device)
+            logits = logits.cpu().contiguous()
         return export_case(logits.numpy(), properties, self.export_recipe)
 
     def predict_logits(self, image: FloatArray, on_tile: OnTile | None = None) -> Tensor:
@@ -201,11 +208,12 @@ class Predictor:
         Raises
         ------
         DeviceError
-            Not one patch fits into the device's memory.
+            Not one patch fits into the device's memory, or the device has failed.
         FileError
             The sums fit neither into the host's memory nor onto its disk.
         """
-        return self._mean_over_folds(image, on_tile, to_host=True).contiguous()
+        with failures_named(self.device, _AFTER_FAILURE):
+            return self._mean_over_folds(image, on_tile, to_host=True).contiguous()
 
     def _mean_over_folds(
         self, image: FloatArray, on_tile: OnTile | None, *, to_host: bool = False
@@ -229,7 +237,9 @@ class Predictor:
         if total.device == logits.device:
             try:
                 return _added(total, logits)
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 release_memory(self.device)
         return _added(total.cpu(), logits.cpu())
 

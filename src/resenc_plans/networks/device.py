@@ -1,12 +1,13 @@
 """Where a network computes, and in which precision."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from resenc_plans.errors import DeviceError
+from resenc_plans.errors import DeviceError, first_line
 
 Precision = Literal["fp16", "bf16", "fp32"]
 PRECISIONS: dict[str, torch.dtype | None] = {
@@ -16,6 +17,8 @@ PRECISIONS: dict[str, torch.dtype | None] = {
 }
 """The type that a network computes in under each name; None is float32 throughout."""
 
+_FAILURES = ("CUDA error", "HIP error", "CUDNN_STATUS_EXECUTION_FAILED")
+"""In the messages of errors after which a process can compute nothing more on its GPU."""
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 _MEMORY_ERRORS = (
     *("out of memory", "DefaultCPUAllocator", "CUDNN_STATUS_ALLOC_FAILED"),
@@ -127,6 +130,29 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and any(text in str(error) for text in _MEMORY_ERRORS)
     )
+
+
+@contextmanager
+def failures_named(device: torch.device, advice: str) -> Iterator[None]:
+    """Raise the failure of a device, such as a GPU that has fallen off its bus, in words.
+
+    `advice` says how to go on. Memory that does not suffice is not a failure.
+
+    Raises
+    ------
+    DeviceError
+        The device has failed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        is_failure = any(text in str(error) for text in _FAILURES)
+        if not is_failure or is_out_of_memory(error):
+            raise
+        raise DeviceError(
+            f"{device}: has failed, and this process can use it no more ({first_line(error)}). "
+            f"Look at nvidia-smi and the system's log. {advice}"
+        ) from error
 
 
 def find_precision(name: str | None, device: torch.device) -> torch.dtype | None:

@@ -17,7 +17,7 @@ from resenc_plans.errors import (
     expect_type,
 )
 from resenc_plans.inference.settings import PredictionSettings
-from resenc_plans.networks.device import is_out_of_memory, release_memory
+from resenc_plans.networks.device import failures_named, is_out_of_memory, release_memory
 from resenc_plans.plans.configuration import (
     ResolvedConfiguration,
     expect_resolved,
@@ -32,7 +32,7 @@ from resenc_plans.training.checkpointing import load_pretrained
 from resenc_plans.training.defaults import default_run_folder
 from resenc_plans.training.history import Progress, TrainingResult
 from resenc_plans.training.own_parts import OwnParts, model_name
-from resenc_plans.training.ranks import device_of_rank, joined_ranks
+from resenc_plans.training.ranks import Ranks, device_of_rank, joined_ranks
 from resenc_plans.training.trainer import Trainer
 from resenc_plans.workflows.held_out import HeldOutValidation, validate_held_out
 
@@ -167,7 +167,7 @@ def train_fold(
     name = model_name(name, settings, parts)
     if not (resume or overwrite):
         refuse_to_replace(run_folder or default_run_folder(config, dataset, fold, name))
-    with joined_ranks(device_of_rank(device)) as ranks, _explained(config, dataset, ranks.world):
+    with joined_ranks(device_of_rank(device)) as ranks, _explained(config, dataset, ranks):
         trainer = Trainer(
             config,
             dataset,
@@ -249,13 +249,14 @@ def _load(trainer: Trainer, *, resume: bool, pretrained: Path | None) -> Iterato
 
 
 @contextmanager
-def _explained(config: ResolvedConfiguration, dataset: Dataset, world: int) -> Iterator[None]:
+def _explained(config: ResolvedConfiguration, dataset: Dataset, ranks: Ranks) -> Iterator[None]:
     """Raise faults of torch that a person can do something about as errors that say what."""
     try:
-        yield
+        with failures_named(ranks.device, "The last checkpoint is good: train on (`resume=`)."):
+            yield
     except Exception as error:
         if is_out_of_memory(error):
-            raise DeviceError(_out_of_memory(config, dataset, world)) from error
+            raise DeviceError(_out_of_memory(config, dataset, ranks.world)) from error
         if type(error).__module__.startswith(_COMPILER):
             reason = str(error).strip().partition("\n")[0].rstrip(".")
             raise TrainingError(

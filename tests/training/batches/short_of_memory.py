@@ -1,6 +1,7 @@
 """A device whose memory runs out once, and batches for which that may happen anywhere."""
 
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -36,15 +37,12 @@ class ShortOfMemory(TorchDispatchMode):
 def drawn_batches(source: PatchSource) -> list[DrawnBatch]:
     """The fewest of a source's first batches that take every kind of step."""
     store: Any = source.store
-    found, kinds, original = [], {*BATCHED, NOISE}, samples.open_prediction
-    samples.open_prediction = lambda _, case, __: store.previous[case]
-    try:
+    found, kinds = [], {*BATCHED, NOISE}
+    with patch.object(samples, "open_prediction", lambda _, case, __: store.previous[case]):
         for batch in map(DrawnSamples(source).batch, range(40)):
             its = {step.kind for sample in batch.samples for step in sample.steps}
             if kinds & its:
                 found.append(batch)
                 kinds -= its
-    finally:
-        samples.open_prediction = original
     assert not kinds
     return found

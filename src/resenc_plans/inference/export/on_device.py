@@ -23,6 +23,7 @@ from resenc_plans.inference.export.float_bits import (
     SMALLEST_NORMAL,
     UNIT_AT_SUBNORMALS,
 )
+from resenc_plans.networks.device import is_out_of_memory, release_memory
 from resenc_plans.preprocessing.resampling.sampling import AxisSampling
 
 BYTES_AT_ONCE = 256 << 20
@@ -64,10 +65,11 @@ def labels_within_memory(
         try:
             export = DeviceExport(logits, axes, recipe.regions, size, at_once)
             return export.labels().cpu().numpy().astype(recipe.dtype, copy=False)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:  # what the attempt held is freed when this block ends
+            if not is_out_of_memory(error):
+                raise
             at_once //= 4
-        if logits.device.type == "cuda":
-            torch.cuda.empty_cache()
+        release_memory(logits.device)
     return None
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from resenc_plans.errors import DeviceError
+from resenc_plans.networks.device import is_out_of_memory, release_memory
 from resenc_plans.training.batches.augmentation import (
     masked_channels,
     random_transforms,
@@ -78,7 +79,9 @@ class DeviceAugmentation:
             )
             images = images.to(self.device, non_blocking=True)
             target = target.to(self.device, non_blocking=True)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             raise DeviceError(
                 f"{self.device}: has too little memory for a batch or for its noise, although the "
                 "rest is augmented on the CPU. Train with augment_on='cpu' or a smaller patch."
@@ -91,10 +94,11 @@ class DeviceAugmentation:
             return do(_HOST)
         try:
             return do(self.device)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:  # what the attempt held is freed when this block ends
+            if not is_out_of_memory(error):
+                raise
             self.on_host.add(part)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        release_memory(self.device)
         logger.warning(
             "%s has too little memory to augment batches (%s): from here on, this part is done on "
             "the CPU.",
