@@ -14,7 +14,13 @@ from typing import Any
 import pytest
 
 from resenc_plans.errors import LockedError
-from resenc_plans.execution.locks import SECONDS_UNTIL_STALE, Holder, lock
+from resenc_plans.execution.locks import (
+    SECONDS_UNTIL_STALE,
+    HeldLock,
+    Holder,
+    LockWatch,
+    lock,
+)
 
 HOLD = """
 import sys
@@ -208,3 +214,19 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_others_see_whether_a_lock_is_held_and_its_holder_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.lock"
+    with lock(path, tmp_path) as held:
+        watch = LockWatch(held)
+        assert watch.is_held()
+        assert not LockWatch(HeldLock(path, "that of another")).is_held()
+        now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now + SECONDS_UNTIL_STALE + 1)
+        assert not watch.is_held(), "there was no sign of life"
+        os.utime(path, (1, 1))
+        assert watch.is_held()
+    assert not watch.is_held()

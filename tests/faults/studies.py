@@ -197,7 +197,7 @@ def one_fails(folder: Path, reference: Path) -> str:
 
 
 def on_dask(folder: Path, reference: Path) -> str:
-    """Two local workers, one of which is killed in the middle of a training."""
+    """Two local workers; Ctrl-C in the middle, then a worker is killed in a training."""
     import distributed
 
     study = copied(reference, folder, [0, 1])
@@ -205,15 +205,57 @@ def on_dask(folder: Path, reference: Path) -> str:
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
     ) as cluster:
         process = study_run(study, "--dask", cluster.scheduler_address)
-        while process.poll() is None and not list(folder.glob("state/*/*/seed_*/*/training.json")):
-            time.sleep(0.2)
-        time.sleep(3)
+        wait_for_training(process, study)
+        process.send_signal(signal.SIGINT)
+        stopped, output = finished(process)
+        assert "asked to stop" in output, output
+        assert not running_jobs(study), "a job goes on after its run was interrupted"
+        records = recorded(folder)
+        time.sleep(10)
+        assert recorded(folder) == records, "a job was recorded after its run was interrupted"
+        share = done_share(folder)
+        process = study_run(study, "--dask", cluster.scheduler_address)
+        wait_for_training(process, study)
         victim = next(iter(cluster.workers.values())).process.pid
         os.kill(victim, signal.SIGKILL)
         code, output = finished(process)
     assert code == 0, output
     assert judged(folder) == judged(reference)
-    return "a worker was killed; its job was done by another, and the report is equal"
+    return (
+        f"interrupted at {share:.0%} with exit code {stopped}, which ended all jobs; run again, a "
+        "worker was killed; its job was done by another, and the report is equal"
+    )
+
+
+def wait_for_training(process: "subprocess.Popen[str]", study: Path) -> None:
+    """Until some seconds after a job runs whose training has begun and is not done."""
+    while process.poll() is None:
+        records = recorded(study.parent).items()
+        begun = [text for path, text in records if path.name == "training.json"]
+        if running_jobs(study) and any('"begun"' in text for text in begun):
+            break
+        time.sleep(0.2)
+    time.sleep(3)
+
+
+def recorded(folder: Path) -> dict[Path, str]:
+    """What the records of runs say."""
+    return {path: path.read_text() for path in folder.glob("state/*/*/seed_*/fold_*/*.json")}
+
+
+def running_jobs(study: Path) -> list[int]:
+    """Processes that do a job of the study."""
+    return [
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if f"\0job\0{study}\0" in _text(path)
+    ]
+
+
+def _text(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        return path.read_bytes().decode(errors="replace")
+    return ""
 
 
 SBATCH = r"""#!/bin/bash

@@ -118,8 +118,37 @@ _UNKNOWN = Holder(
 )
 
 
+@dataclass(frozen=True)
+class HeldLock:
+    """A lock that a process holds, as it tells others that work for it, maybe on other hosts."""
+
+    path: Path
+    token: str
+    """The holder's."""
+
+
+class LockWatch:
+    """Whether a lock is still held, asked again and again by one that works for its holder."""
+
+    def __init__(self, held: HeldLock) -> None:
+        self._held = held
+        self._sign: float | None = None
+        self._seen = time.monotonic()
+
+    def is_held(self) -> bool:
+        """Whether the holder has it, and has given a sign of life; by the clock of this host."""
+        with contextlib.suppress(OSError):  # a file system that hosts share may be away for a while
+            holder = Holder.read(self._held.path)
+            if holder is None or holder.token != self._held.token:
+                return False
+            sign = self._held.path.stat().st_mtime
+            if sign != self._sign:
+                self._sign, self._seen = sign, time.monotonic()
+        return time.monotonic() - self._seen < SECONDS_UNTIL_STALE
+
+
 @contextmanager
-def lock(path: Path, folder: Path) -> Iterator[None]:
+def lock(path: Path, folder: Path) -> Iterator[HeldLock]:
     """Keep other processes out of `folder` by the lock `path` while the block is executed.
 
     The lock of a process that is gone is taken over. A block that has lost its lock, as on a host
@@ -141,7 +170,7 @@ def lock(path: Path, folder: Path) -> Iterator[None]:
     signs = threading.Thread(target=_give_signs, args=(path, holder, released), daemon=True)
     signs.start()
     try:
-        yield
+        yield HeldLock(path, holder.token)
     finally:
         released.set()
         signs.join()

@@ -38,6 +38,11 @@ class StudyPlaces:
         """What tells other processes that one runs the study."""
         return self.root / ".study.lock"
 
+    @property
+    def cluster_lock(self) -> Path:
+        """What tells the jobs on a cluster that the run that they are of goes on."""
+        return self.state_folder / ".cluster.lock"
+
     def preprocessed(self, dataset: str) -> Path:
         """The folder of a dataset's fingerprint, plans and stored cases."""
         return self.root / PREPROCESSED_FOLDER / part_of_path(dataset, "dataset")

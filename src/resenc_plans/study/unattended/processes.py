@@ -6,18 +6,21 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resenc_plans.execution.exit_codes import ExitCode
 from resenc_plans.execution.gpus import installed_gpus
+from resenc_plans.execution.locks import HeldLock, LockWatch, lock
 from resenc_plans.files import make_folder
 from resenc_plans.study.unattended.graph import Job
 from resenc_plans.study.unattended.jobs import JobOptions
 from resenc_plans.study.unattended.places import StudyPlaces
 
 _SECONDS_BETWEEN_LOOKS = 0.1
+_SECONDS_BETWEEN_SIGNS = 1.0
+"""How often a job on a cluster looks whether its run goes on."""
 _SECONDS_TO_STOP = 120
 """That a job has to write a checkpoint once it is asked to stop."""
 LOST = -9
@@ -32,6 +35,8 @@ class JobCommand:
     job: Job
     options: JobOptions
     log: Path
+    run: HeldLock | None = None
+    """Of a job on a cluster: what the run that it is of holds; it ends when that does."""
 
     @classmethod
     def of(cls, study: Path, job: Job, options: JobOptions, places: StudyPlaces) -> "JobCommand":
@@ -107,19 +112,43 @@ def _stop(processes: Iterable["subprocess.Popen[bytes]"]) -> None:
 def run_on(
     executor: Executor,
     waves: Iterable[Sequence[JobCommand]],
+    places: StudyPlaces,
     on_end: Callable[[Job, int], object],
+    on_progress: Callable[[str], object],
 ) -> None:
     """Run jobs on the workers of a Dask cluster, one wave after the other.
 
-    Dask gives the job of a lost worker to another one, which goes on from the last checkpoint.
+    Dask gives the job of a lost worker to another one, which goes on from the last checkpoint. On
+    an interruption, jobs that run are asked to stop, and waited for; those that wait do not begin.
+    Those of a run that was killed stop too: at once when the next one begins, else once its lock
+    counts as that of a process that is gone.
+
+    Raises
+    ------
+    FileError
+        The lock that tells workers of the run cannot be written.
     """
-    for wave in waves:
-        futures: dict[Future[int], Job] = {
-            executor.submit(run_command, command): command.job for command in wave
-        }
-        for future in _as_completed(futures):
-            error = future.exception()
-            on_end(futures[future], LOST if error is not None else future.result())
+    futures: dict[Future[int], Job] = {}
+    make_folder(places.state_folder)
+    places.cluster_lock.unlink(missing_ok=True)
+    with ExitStack() as going_on:
+        run = going_on.enter_context(lock(places.cluster_lock, places.root))
+        try:
+            for wave in waves:
+                futures = {
+                    executor.submit(run_command, replace(command, run=run)): command.job
+                    for command in wave
+                }
+                for future in _as_completed(futures):
+                    error = future.exception()
+                    on_end(futures[future], LOST if error is not None else future.result())
+        except BaseException:
+            going_on.close()
+            on_progress("Jobs on the cluster are asked to stop, and waited for.")
+            _, left = wait(futures, timeout=_SECONDS_TO_STOP)
+            for future in left:
+                future.cancel()
+            raise
 
 
 def _as_completed(futures: Iterable[Future[int]]) -> Iterator[Future[int]]:
@@ -130,13 +159,23 @@ def _as_completed(futures: Iterable[Future[int]]) -> Iterator[Future[int]]:
 
 
 def run_command(command: JobCommand) -> int:
-    """Run a job in a process of its own, and wait for it; its exit code."""
+    """Run a job in a process of its own, and wait for it; its exit code.
+
+    It is asked to stop when its run has ended.
+    """
+    watch = None if command.run is None else LockWatch(command.run)
+    if watch is not None and not watch.is_held():
+        return ExitCode.STOPPED
     process = command.start()
     try:
-        return process.wait()
+        while process.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(None if watch is None else _SECONDS_BETWEEN_SIGNS)
+            if watch is not None and not watch.is_held():
+                break
     finally:
-        if process.poll() is None:
-            process.kill()
+        _stop([process])
+    return process.returncode
 
 
 def is_failure(code: int) -> bool:

@@ -166,7 +166,7 @@ class Study:
                 run_here(waves, at_once, ended)
             else:
                 with dask_executor(dask) as executor:
-                    run_on(executor, waves, ended)
+                    run_on(executor, waves, study.places, ended, on_progress)
             failed = dict(self._failures())
             try:
                 report, why = self._write_report(), ""
