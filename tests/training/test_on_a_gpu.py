@@ -3,7 +3,7 @@
 import sys
 import weakref
 from pathlib import Path
-from typing import Never
+from typing import Any, Never
 
 import pytest
 import torch
@@ -185,6 +185,19 @@ def test_a_gpu_that_fails_is_told_in_words(config: ResolvedConfiguration, datase
 
     with pytest.raises(DeviceError, match=r"cpu: has failed.*launch failure\).*`resume=`"):
         train_fold(config, dataset, 0, settings=SHORT, device="cpu", name="Lost", loss=lose)
+
+
+@pytest.mark.parametrize("place", ["cpu", "device"])
+def test_memory_that_does_not_suffice_is_told_with_what_takes_less(
+    config: ResolvedConfiguration, dataset: Dataset, place: Any
+) -> None:
+    def fill(_: torch.Tensor, __: torch.Tensor) -> Never:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    settings = SHORT.model_copy(update={"augment_on": place})
+    with pytest.raises(DeviceError, match=r"memory does not suffice.*smaller batch") as caught:
+        train_fold(config, dataset, 0, settings=settings, device="cpu", name="Full", loss=fill)
+    assert ("augment on the CPU (`augment_on=`)" in str(caught.value)) == (place == "device")
 
 
 @pytest.mark.parametrize("allowed", [False, True])

@@ -29,7 +29,7 @@ from resenc_plans.reprs import card
 from resenc_plans.runs.beginning import refuse_to_replace
 from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.training.checkpointing import load_pretrained
-from resenc_plans.training.defaults import default_run_folder
+from resenc_plans.training.defaults import default_run_folder, where_to_augment
 from resenc_plans.training.history import Progress, TrainingResult
 from resenc_plans.training.own_parts import OwnParts, model_name
 from resenc_plans.training.ranks import Ranks, device_of_rank, joined_ranks
@@ -167,7 +167,10 @@ def train_fold(
     name = model_name(name, settings, parts)
     if not (resume or overwrite):
         refuse_to_replace(run_folder or default_run_folder(config, dataset, fold, name))
-    with joined_ranks(device_of_rank(device)) as ranks, _explained(config, dataset, ranks):
+    with (
+        joined_ranks(device_of_rank(device)) as ranks,
+        _explained(config, dataset, ranks, settings),
+    ):
         trainer = Trainer(
             config,
             dataset,
@@ -249,14 +252,19 @@ def _load(trainer: Trainer, *, resume: bool, pretrained: Path | None) -> Iterato
 
 
 @contextmanager
-def _explained(config: ResolvedConfiguration, dataset: Dataset, ranks: Ranks) -> Iterator[None]:
+def _explained(
+    config: ResolvedConfiguration, dataset: Dataset, ranks: Ranks, settings: TrainingSettings
+) -> Iterator[None]:
     """Raise faults of torch that a person can do something about as errors that say what."""
     try:
         with failures_named(ranks.device, "The last checkpoint is good: train on (`resume=`)."):
             yield
     except Exception as error:
         if is_out_of_memory(error):
-            raise DeviceError(_out_of_memory(config, dataset, ranks.world)) from error
+            text = _out_of_memory(config, dataset, ranks.world)
+            if where_to_augment(settings, config, ranks.device) == "device":
+                text += " To augment on the CPU (`augment_on=`) takes less of it, too."
+            raise DeviceError(text) from error
         if type(error).__module__.startswith(_COMPILER):
             reason = str(error).strip().partition("\n")[0].rstrip(".")
             raise TrainingError(

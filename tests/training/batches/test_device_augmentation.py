@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Never
 
+import numpy as np
 import pytest
 import torch
 from batchgeneratorsv2.transforms.base.basic_transform import ImageOnlyTransform
@@ -177,6 +178,21 @@ def test_a_batch_is_the_same_wherever_memory_runs_out(
     assert {"rotation", "targets", NOISE} <= on_host
 
 
+def test_numbers_go_to_a_gpu_from_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    def record(values: Tensor, *arguments: Any, **options: Any) -> Tensor:
+        calls.append((*arguments, *options.items()))
+        return values
+
+    monkeypatch.setattr(Tensor, "pin_memory", record)
+    monkeypatch.setattr(Tensor, "to", record)
+    gpu = torch.device("cuda", 0)
+    device_augmentation._moved(np.arange(3), gpu)
+    device_augmentation._moved(np.arange(3), CPU)
+    assert calls == [(), (gpu, ("non_blocking", True)), (CPU, ("non_blocking", True))]
+
+
 def test_noise_is_drawn_on_the_device_for_images_on_the_host(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -197,6 +213,6 @@ def test_noise_is_drawn_on_the_device_for_images_on_the_host(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(torch, "Generator", without_memory)
-    with pytest.raises(DeviceError, match=r"cuda:0: has too little memory.*augment_on='cpu'"):
+    with pytest.raises(DeviceError, match=r"cuda:0: has too little memory.*`augment_on=`"):
         augment(noisy)
     assert asked == ["cuda"]

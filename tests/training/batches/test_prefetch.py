@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 
@@ -64,3 +65,25 @@ def test_a_fault_that_was_handled_holds_no_batches() -> None:
         assert fault() is None
     finally:
         gc.enable()
+
+
+def test_the_thread_may_be_the_one_that_ends_the_stream() -> None:
+    """A collection of garbage in it does so, where the stream is part of a circle."""
+    holder: list[Iterator[Batch]] = []
+    ended = threading.Event()
+
+    def source() -> Iterator[Batch]:
+        yield from numbered([], fails_at=1)
+
+    def ends_it() -> Iterator[Batch]:
+        yield next(source())
+        while not holder:
+            time.sleep(0.01)
+        holder.pop().close()  # type: ignore[attr-defined]
+        ended.set()
+
+    stream = prefetched(ends_it(), CPU)
+    assert next(stream).cases == ("0",)
+    holder.append(stream)
+    del stream
+    assert ended.wait(10)

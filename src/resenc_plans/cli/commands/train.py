@@ -68,9 +68,10 @@ def train(
         int | None,
         typer.Option(min=0, help="Processes that load data, per GPU.", show_default=False),
     ] = None,
-    augmentation: Annotated[
+    augment_on: Annotated[
         str | None,
         typer.Option(
+            "--augmentation",
             help="Where to augment: cpu, device, or auto, which takes a GPU that has few CPUs.",
             show_default=False,
         ),
@@ -184,7 +185,7 @@ def train(
         "iterations": iterations,
         "precision": precision,
         "workers": workers,
-        "augment_on": augmentation,
+        "augment_on": augment_on,
         "seed": seed,
         "max_minutes": max_time,
         "save_checkpoints": None if checkpoints else False,

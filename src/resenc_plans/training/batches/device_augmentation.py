@@ -84,7 +84,8 @@ class DeviceAugmentation:
                 raise
             raise DeviceError(
                 f"{self.device}: has too little memory for a batch or for its noise, although the "
-                "rest is augmented on the CPU. Train with augment_on='cpu' or a smaller patch."
+                "rest is augmented on the CPU. Augment on the CPU alone (`augment_on=`), or derive "
+                "a configuration with a smaller patch."
             ) from error
         return Batch(images, target, drawn.cases)
 
@@ -257,4 +258,8 @@ def _tables(steps: list[DrawnStep], device: torch.device) -> dict[str, Tensor]:
 
 
 def _moved(numbers: Table, device: torch.device) -> Tensor:
-    return torch.from_numpy(numbers).to(device, non_blocking=True)
+    """The numbers on a device; a GPU copies from pinned memory, or it would be waited for."""
+    values = torch.from_numpy(numbers)
+    if device.type == "cuda":
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)

@@ -79,4 +79,5 @@ def prefetched(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch
             yield batch
     finally:
         is_over.set()
-        thread.join()
+        if thread is not threading.current_thread():  # which may collect what nobody refers to
+            thread.join()
