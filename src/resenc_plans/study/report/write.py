@@ -125,9 +125,12 @@ def _draw_overlays(
     addresses: dict[str, dict[str, str]] = {}
     problems: list[CaseProblem] = []
     for dataset in comparison.datasets:
+        names = {int(key): name for key, name in dataset.labels.items() if key.isdigit() and name}
         place = folder / OVERLAYS / part_of_path(dataset.dataset or "results", "dataset")
         for files, references in _by_reference_folder(dataset):
-            problems += draw_overlays(files, images(dataset.dataset), place, references=references)
+            problems += draw_overlays(
+                files, images(dataset.dataset), place, references=references, names=names
+            )
         drawn = {path.stem: path for path in sorted(place.glob("*.png"))}
         addresses[dataset.dataset] = {
             case: path.relative_to(folder).as_posix() for case, path in drawn.items()
