@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from resenc_plans.datasets.dataset import Dataset
-from resenc_plans.inference.export.on_device import DeviceExport
+from resenc_plans.inference.export.case import export_case, uncropped
+from resenc_plans.inference.export.on_device import DeviceExport, labels_within_memory
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.plans.plans import Plans
@@ -23,6 +25,8 @@ from resenc_plans.runs.checkpoint import load_checkpoint
 from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.training.batches.device_augmentation import DeviceAugmentation
 from resenc_plans.training.trainer import Trainer
+from tests.inference.logits import smooth_logits
+from tests.interop.test_export import SCENARIOS, recipe_of
 from tests.stand_in import NAME, register_stand_in
 from tests.training.batches.compare_augmentations import KINDS
 from tests.training.batches.short_of_memory import ShortOfMemory, drawn_batches
@@ -120,11 +124,32 @@ def run_short() -> dict[str, int]:
     return {"batches": tried, "different": different}
 
 
+def run_export() -> dict[str, str]:
+    """How the labels of each kind of logits that nnU-Net exports are made from the stand-in."""
+    ways = {}
+    for name, made in SCENARIOS.items():
+        logits = smooth_logits(3, made["shape"], made["dtype"])
+        properties, recipe = made["properties"], recipe_of(made)
+        on_device = torch.from_numpy(logits).to(torch.device(NAME, 0))
+        labels = labels_within_memory(on_device, properties, recipe)
+        if labels is None:
+            ways[name] = "by the host"
+            continue
+        expected = export_case(logits, properties, recipe)
+        is_same = np.array_equal(uncropped(labels, properties, recipe), expected)
+        ways[name] = "alike" if is_same else "otherwise"
+    return ways
+
+
+ALONE: dict[str, Any] = {"short": run_short, "export": run_export}
+"""Tasks that need no folder."""
+
+
 def main(folder: Path, task: str) -> None:
     torch.use_deterministic_algorithms(True)
     registered = register_stand_in()
-    if task == "short":
-        print(json.dumps(run_short()))
+    if task in ALONE:
+        print(json.dumps(ALONE[task]()))
         return
     if task == "forget":
         forget(folder)

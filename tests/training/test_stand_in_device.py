@@ -29,6 +29,15 @@ def test_the_stand_in_trains_resumes_and_predicts_as_the_cpu(preprocessed: Path)
     assert json.loads(done.stdout) == {"weights": 0, "logits": 0, "labels": 0}
 
 
+def test_each_kind_of_logits_is_exported_alike(tmp_path: Path) -> None:
+    done = run(tmp_path, "export")
+    assert done.returncode == 0, done.stderr[-4000:]
+    ways = json.loads(done.stdout)
+    assert len(ways) >= 16
+    assert {name for name, way in ways.items() if way != "alike"} == {"cubic"}
+    assert ways["cubic"] == "by the host"
+
+
 def test_batches_are_the_same_wherever_its_memory_runs_out(tmp_path: Path) -> None:
     done = run(tmp_path, "short")
     assert done.returncode == 0, done.stderr[-4000:]
