@@ -3,10 +3,12 @@
 import json
 import sys
 import weakref
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from resenc_plans.cli import training_rank
 from resenc_plans.cli.app import main
@@ -14,7 +16,8 @@ from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import TrainingError
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.training_settings import TrainingSettings
-from resenc_plans.training import launch
+from resenc_plans.training import launch, ranks
+from resenc_plans.training.ranks import Ranks
 from resenc_plans.training.trainer import Trainer
 from resenc_plans.workflows import held_out, train_fold
 
@@ -103,6 +106,8 @@ def test_the_error_of_a_rank_names_it_and_the_options(
         assert json.loads(Path(path).read_text())["fold"] == 0
         return launch.End(training_rank.main(Path(path)))
 
+    together = Ranks(1, 2, torch.device("cpu"))
+    monkeypatch.setattr(ranks, "joined_ranks", lambda _: nullcontext(together))
     monkeypatch.setattr(train_fold, "train_fold", refuse)
     monkeypatch.setattr(launch, "launch", launched)
     if starter == "torchrun":

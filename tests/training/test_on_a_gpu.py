@@ -237,7 +237,7 @@ def test_the_trainer_is_gone_before_the_validation(
     def validate(*_: object, **__: object) -> None:
         alive.extend(reference() for reference in trainers)
 
-    monkeypatch.setattr(train_fold_module, "validate_held_out", validate)
+    monkeypatch.setattr(train_fold_module, "validate_together", validate)
     train_fold(
         config,
         dataset,

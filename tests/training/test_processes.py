@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,9 +17,15 @@ import pytest
 import torch
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
+from resenc_plans.datasets.dataset import Dataset
+from resenc_plans.datasets.demo import write_phantom
 from resenc_plans.execution.exit_codes import ExitCode
+from resenc_plans.inference.settings import PredictionSettings
+from resenc_plans.plans.plans import Plans
 from resenc_plans.runs.checkpoint import load_checkpoint
+from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.training.launch import end_of
+from resenc_plans.workflows.held_out import validate_held_out
 from tests.faults.results import TIMES
 from tests.networks.configurations import unet_arguments
 
@@ -47,6 +54,7 @@ def start(
     settings: dict[str, Any],
     *options: str,
     python: tuple[str, ...] = (sys.executable,),
+    is_validated: bool = False,
 ) -> subprocess.Popen[str]:
     """`resenc-plans train . tiny 0` in a process group of its own."""
     path = folder / f"{results}.json"
@@ -60,7 +68,8 @@ def start(
     }
     command = [*python, "-m", "resenc_plans", "train", ".", "tiny", "0"]
     plans = ["-p", "nnUNetResEncUNetMPlans.json"]
-    fixed = ["--device", "cpu", "--no-validation", "--settings", str(path)]
+    fixed = ["--device", "cpu", "--settings", str(path)]
+    fixed += [] if is_validated else ["--no-validation"]
     return subprocess.Popen(
         [*command, *plans, *fixed, *options],
         cwd=folder,
@@ -126,6 +135,29 @@ def test_a_compiler_that_is_missing_is_said_in_words(
     assert "Error: torch.compile failed: " in said
     assert '{"compile": false} in the settings' in said
     assert "Traceback" not in said
+
+
+def test_ranks_share_the_held_out_cases_and_predict_them_as_one_process(
+    preprocessed: Path, tmp_path: Path
+) -> None:
+    raw = write_phantom(tmp_path / "raw", cases=6)
+    shutil.copytree(raw / "labelsTr", preprocessed / "gt_segmentations")
+    process = start(preprocessed, "shared", STEP, "--gpus", "2", is_validated=True)
+    said = finish(process)
+    assert process.returncode == 0, said
+    assert said.count("Predicting 2 held-out cases.") == 1
+    assert said.count("Dice of 2 held-out cases: ") == 1
+    fold = checkpoint(preprocessed, "shared").parent
+    shared = fold / "validation"
+    together = {path.name: path.read_bytes() for path in shared.iterdir()}
+    assert len([name for name in together if name.endswith(".nii.gz")]) == 2
+    config = Plans.load(preprocessed / "nnUNetResEncUNetMPlans.json").resolve("tiny")
+    validate_held_out(
+        *(config, Dataset.load(str(preprocessed)), RunFolder(fold.parent, 0)),
+        PredictionSettings(device="cpu", precision="fp32"),
+    )
+    alone = {path.name: path.read_bytes() for path in shared.iterdir()}
+    assert together == alone
 
 
 def test_more_ranks_than_samples_are_refused_before_any_starts(preprocessed: Path) -> None:

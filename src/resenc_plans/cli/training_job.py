@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset
     from resenc_plans.plans.configuration import ResolvedConfiguration
     from resenc_plans.runs.run_folder import RunFolder
+    from resenc_plans.training.ranks import Ranks
     from resenc_plans.training.trainer import Trainer
 
 _RANK, _WORLD_SIZE = "RANK", "WORLD_SIZE"
@@ -87,12 +88,34 @@ def run_job(job: TrainingJob) -> ExitCode:
 
     Exit code 1 if a held-out case failed, or, among several processes, if this one did.
     """
+    from resenc_plans.training.ranks import device_of_rank, is_lost_connection, joined_ranks
+
+    try:
+        with joined_ranks(device_of_rank(job.device)) as ranks:
+            return _train(job, ranks)
+    except Exception as error:
+        if world() == 1:
+            raise
+        if isinstance(error, RuntimeError) and is_lost_connection(error):
+            note(
+                f"Rank {os.environ[_RANK]} has lost another rank and ends. Continue with --resume."
+            )
+            return ExitCode.LOST
+        is_expected = isinstance(error, ResencPlansError)
+        text = str(error) if is_expected else f"{type(error).__name__}: {error}"
+        text = with_options(text, job.options)
+        note(f"Error: {rank_prefix()}{text}", style="bold red")
+        if is_expected:
+            return ExitCode.FAILED
+        raise
+
+
+def _train(job: TrainingJob, ranks: "Ranks") -> ExitCode:
     from resenc_plans.cli.training_preview import print_task
     from resenc_plans.cli.training_progress import shown_progress
     from resenc_plans.datasets.dataset import Dataset
     from resenc_plans.plans.plans import Plans
     from resenc_plans.plans.training_settings import TrainingSettings
-    from resenc_plans.training.ranks import is_lost_connection
     from resenc_plans.workflows.train_fold import train_fold
 
     settings = TrainingSettings.model_validate(job.settings)
@@ -103,46 +126,33 @@ def run_job(job: TrainingJob) -> ExitCode:
         say(f"Device: {trainer.device}, {trainer.record.precision}. Results: {trainer.folder.path}")
 
     with shown_progress(settings.epochs) as on_progress:
-        try:
-            config = Plans.load(job.plans).resolve(job.configuration)
-            dataset = Dataset.load(job.dataset)
-            trained = train_fold(
-                config,
-                dataset,
-                job.fold,
-                settings=settings,
-                device=job.device,
-                name=job.name,
-                resume=job.resume,
-                overwrite=job.overwrite,
-                allow_differences=job.allow_differences,
-                allow_missing_cases=job.allow_missing_cases,
-                pretrained=None if job.pretrained is None else Path(job.pretrained),
-                validation=False,
-                allow_import=job.allow_import,
-                on_begin=announce,
-                on_progress=on_progress,
-                on_note=note,
-            )
-        except Exception as error:
-            if world() == 1:
-                raise
-            if isinstance(error, RuntimeError) and is_lost_connection(error):
-                note(
-                    f"Rank {os.environ[_RANK]} has lost another rank and ends. Continue with "
-                    "--resume."
-                )
-                return ExitCode.LOST
-            is_expected = isinstance(error, ResencPlansError)
-            text = str(error) if is_expected else f"{type(error).__name__}: {error}"
-            text = with_options(text, job.options)
-            note(f"Error: {rank_prefix()}{text}", style="bold red")
-            if is_expected:
-                return ExitCode.FAILED
-            raise
-    if not is_first():
-        return ExitCode.DONE
+        config = Plans.load(job.plans).resolve(job.configuration)
+        dataset = Dataset.load(job.dataset)
+        trained = train_fold(
+            config,
+            dataset,
+            job.fold,
+            settings=settings,
+            device=job.device,
+            name=job.name,
+            resume=job.resume,
+            overwrite=job.overwrite,
+            allow_differences=job.allow_differences,
+            allow_missing_cases=job.allow_missing_cases,
+            pretrained=None if job.pretrained is None else Path(job.pretrained),
+            validation=False,
+            allow_import=job.allow_import,
+            on_begin=announce,
+            on_progress=on_progress,
+            on_note=note,
+            ranks=ranks,
+        )
     result = trained.training
+    is_validated = job.validation and result.is_complete and settings.save_checkpoints
+    if not ranks.is_first:
+        if is_validated:
+            _validate(job, config, dataset, trained.folder, ranks)
+        return ExitCode.DONE
     if not settings.save_checkpoints:
         state = "Trained" if result.is_complete else f"Stopped, since {result.reason}, after"
         say(f"{state} {len(result.epochs)} epochs without checkpoints: {trained.folder.path}")
@@ -151,28 +161,35 @@ def run_job(job: TrainingJob) -> ExitCode:
         note(f"Stopped, since {result.reason}. Continue with --resume from {result.checkpoint}.")
         return ExitCode.STOPPED
     say(f"Trained {settings.epochs} epochs: {result.checkpoint}")
-    return _validate(job, config, dataset, trained.folder) if job.validation else ExitCode.DONE
+    return _validate(job, config, dataset, trained.folder, ranks) if is_validated else ExitCode.DONE
 
 
 def _validate(
-    job: TrainingJob, config: "ResolvedConfiguration", dataset: "Dataset", folder: "RunFolder"
+    job: TrainingJob,
+    config: "ResolvedConfiguration",
+    dataset: "Dataset",
+    folder: "RunFolder",
+    ranks: "Ranks",
 ) -> ExitCode:
     from resenc_plans.folders import SUMMARY_JSON
     from resenc_plans.plans.training_settings import TrainingSettings
-    from resenc_plans.workflows.held_out import validate_held_out
+    from resenc_plans.workflows.held_out import validate_together
     from resenc_plans.workflows.train_fold import prediction_settings
 
     settings = TrainingSettings.model_validate(job.settings)
-    validated = validate_held_out(
+    validated = validate_together(
         config,
         dataset,
         folder,
         prediction_settings(settings, job.device, job.allow_import),
+        ranks=ranks,
         name=job.name,
         probabilities=job.probabilities,
         allow_missing_cases=job.allow_missing_cases,
         on_cases=lambda cases: say(f"Predicting {len(cases)} held-out cases."),
     )
+    if validated is None:
+        return ExitCode.DONE
     summary, problems = validated.evaluation.summary, validated.evaluation.problems
     if summary is not None:
         mean = summary.foreground_mean["Dice"]

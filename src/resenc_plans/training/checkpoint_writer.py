@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resenc_plans.errors import ResencPlansError
 from resenc_plans.runs.checkpoint import Checkpoint, save_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -69,7 +68,7 @@ class CheckpointWriter:
         """Wait, at the end of a run that ends for another reason, and release the copies."""
         try:
             self.wait()
-        except ResencPlansError as error:
+        except Exception as error:  # of a device that has failed, too, which the run tells
             logger.warning("%s", error)
         self._copies = HostCopies()
 

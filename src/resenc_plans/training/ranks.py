@@ -5,6 +5,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from resenc_plans.networks.device import find_device, refuse_one_gpu
 
 OTHER_RANK_STOPS = "another rank was asked to stop"
 _SECONDS_TO_RELEASE = 0.3
+_DAYS_TO_WAIT = 7
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,36 @@ class Reading:
             self.copied.synchronize()
         numbers = self.packed.tolist()
         return numbers[: self.own], numbers[self.own :]
+
+
+class PatientGroup:
+    """The processes of some ranks on the CPU, where one may wait for days for what another says."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self._world = ranks.world
+        self._group = dist.new_group(backend="gloo", timeout=timedelta(days=_DAYS_TO_WAIT))
+
+    def exchange(self, own: Any) -> list[Any]:
+        """What each process says; all do this at once."""
+        said: list[Any] = [None] * self._world
+        dist.all_gather_object(said, own, self._group)
+        return said
+
+    def tell_first(self, own: Any) -> None:
+        """Return when the first process has heard it."""
+        dist.send_object_list([own], 0, self._group)
+
+    def hear(self, rank: int) -> Any:
+        """What another process tells the first one.
+
+        Raises
+        ------
+        RuntimeError
+            It has ended.
+        """
+        said: list[Any] = [None]
+        dist.recv_object_list(said, rank, self._group)
+        return said[0]
 
 
 class _Sum(torch.autograd.Function):

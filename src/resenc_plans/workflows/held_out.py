@@ -1,7 +1,7 @@
 """The end of a training: held-out cases are predicted from the store and scored, as in nnU-Net."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,8 @@ from resenc_plans.errors import DatasetError, FileError
 from resenc_plans.evaluation.evaluate import Evaluation
 from resenc_plans.evaluation.summary import Summary
 from resenc_plans.evaluation.validation import validate_fold
-from resenc_plans.folders import GROUND_TRUTH
+from resenc_plans.execution.cases import CaseProblem
+from resenc_plans.folders import FINAL_CHECKPOINT, GROUND_TRUTH
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.plans.configuration import ResolvedConfiguration
@@ -22,8 +23,10 @@ from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.runs.stages import open_prediction, previous_predictions
 from resenc_plans.runs.stored_cases import open_store
 from resenc_plans.runs.validation_record import ValidationRecord
+from resenc_plans.training.ranks import ALONE, Ranks
 from resenc_plans.training.records import track_scores
 from resenc_plans.workflows.next_stage import NextStage, next_stages
+from resenc_plans.workflows.shared_prediction import SharedPredictor, predict_share
 from resenc_plans.workflows.stored_prediction import StoredPredictor
 
 if TYPE_CHECKING:
@@ -50,6 +53,7 @@ def validate_held_out(
     network: "nn.Module | None" = None,
     probabilities: bool = False,
     allow_missing_cases: bool = False,
+    ranks: Ranks = ALONE,
     on_cases: Callable[[tuple[str, ...]], object] | None = None,
 ) -> HeldOutValidation:
     """Predict the fold's held-out cases from the store, score them, prepare a next stage.
@@ -78,6 +82,9 @@ def validate_held_out(
         Whether to keep probabilities too, which ensembles need.
     allow_missing_cases
         Whether cases of the fold may be missing from the stored ones; they are left out.
+    ranks
+        The processes that have trained together, of which this is the first; the others call
+        `validate_together`.
     on_cases
         Called with the names of the held-out cases before they are predicted.
 
@@ -93,29 +100,25 @@ def validate_held_out(
         The trained model, or predictions of a cascade's previous stage, are missing or damaged.
     FileError
         The fold's list of cases is damaged.
+    TrainingError
+        Another process ended before its cases were predicted.
     """
-    preprocessed, store = config.plans.folder, open_store(config)
+    store = open_store(config)
     cases = held_out_cases(config, dataset, store, folder, allow_missing_cases=allow_missing_cases)
     previous = previous_predictions(config, dataset, cases, name)
-    references = references_of(preprocessed, dataset)
+    references = references_of(config.plans.folder, dataset)
     if on_cases is not None:
         on_cases(cases)
     reader = config.plans.image_reader_writer
     with folder.locked():
-        predictor = Predictor.from_folder(
-            folder.model,
-            (folder.fold,),
-            settings=settings or PredictionSettings(),
-            network=network,
-        )
-        stages = _next_stages(predictor, preprocessed)
-        stored = None if previous is None else partial(open_prediction, previous)
+        stored = _stored_predictor(config, folder, settings, previous, network)
+        predictor, stages = stored.predictor, stored.next_stages
         evaluation = validate_fold(
             folder.model,
             folder.fold,
             cases,
             references,
-            StoredPredictor(predictor, store, stored, stages),
+            stored if ranks.world == 1 else SharedPredictor(stored, ranks),
             reader=reader if reader in READERS else None,
             probabilities=probabilities,
         )
@@ -128,6 +131,61 @@ def validate_held_out(
     if evaluation.summary is not None:
         track_scores(folder, config, dataset, _scores(evaluation.summary))
     return HeldOutValidation(evaluation, stages)
+
+
+def validate_together(
+    config: ResolvedConfiguration,
+    dataset: Dataset,
+    folder: RunFolder,
+    settings: PredictionSettings | None = None,
+    *,
+    ranks: Ranks,
+    name: str | None = None,
+    network: "nn.Module | None" = None,
+    probabilities: bool = False,
+    allow_missing_cases: bool = False,
+    on_cases: Callable[[tuple[str, ...]], object] | None = None,
+) -> HeldOutValidation | None:
+    """As `validate_held_out`, called by all processes that have trained together.
+
+    Each predicts a share of the cases; the first one scores them, the others return None.
+    """
+    if ranks.is_first:
+        return validate_held_out(
+            config,
+            dataset,
+            folder,
+            settings,
+            name=name,
+            network=network,
+            probabilities=probabilities,
+            allow_missing_cases=allow_missing_cases,
+            ranks=ranks,
+            on_cases=on_cases,
+        )
+
+    def predict(cases: Sequence[str]) -> Sequence[CaseProblem]:
+        previous = previous_predictions(config, dataset, tuple(cases), name)
+        stored = _stored_predictor(config, folder, settings, previous, network)
+        return stored.predict_cases(cases, folder.validation, probabilities=probabilities)
+
+    predict_share(ranks, folder.checkpoint(FINAL_CHECKPOINT), predict)
+    return None
+
+
+def _stored_predictor(
+    config: ResolvedConfiguration,
+    folder: RunFolder,
+    settings: PredictionSettings | None,
+    previous: Path | None,
+    network: "nn.Module | None",
+) -> StoredPredictor:
+    predictor = Predictor.from_folder(
+        folder.model, (folder.fold,), settings=settings or PredictionSettings(), network=network
+    )
+    stored = None if previous is None else partial(open_prediction, previous)
+    stages = _next_stages(predictor, config.plans.folder)
+    return StoredPredictor(predictor, open_store(config), stored, stages)
 
 
 def _scores(summary: Summary) -> dict[str, float]:

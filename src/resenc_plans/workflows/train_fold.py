@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
@@ -34,7 +34,7 @@ from resenc_plans.training.history import Progress, TrainingResult
 from resenc_plans.training.own_parts import OwnParts, model_name
 from resenc_plans.training.ranks import Ranks, device_of_rank, joined_ranks
 from resenc_plans.training.trainer import Trainer
-from resenc_plans.workflows.held_out import HeldOutValidation, validate_held_out
+from resenc_plans.workflows.held_out import HeldOutValidation, validate_together
 
 logger = logging.getLogger(__name__)
 
@@ -85,11 +85,13 @@ def train_fold(
     on_begin: Callable[[Trainer], object] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_note: Callable[[str], object] = logger.info,
+    ranks: Ranks | None = None,
     **parts: Unpack[OwnParts],
 ) -> TrainedFold:
     """Train one fold of a configuration, then predict and score its held-out cases.
 
-    Under torchrun, this process is one of those that train together; the first one validates.
+    Under torchrun, this process is one of those that train together; each predicts a share of the
+    held-out cases, and the first one scores them.
 
     Parameters
     ----------
@@ -135,6 +137,8 @@ def train_fold(
     on_note
         Called by the first process with what a person should know of the start; by default it is
         logged.
+    ranks
+        The processes that train together, if the caller has joined them (`joined_ranks`).
     parts
         `network`, `loss`, `optimizer`, `sampler`, `augmentation` and `schedule` of your own, as
         `Trainer` takes them.
@@ -167,47 +171,47 @@ def train_fold(
     name = model_name(name, settings, parts)
     if not (resume or overwrite):
         refuse_to_replace(run_folder or default_run_folder(config, dataset, fold, name))
-    with (
-        joined_ranks(device_of_rank(device)) as ranks,
-        _explained(config, dataset, ranks, settings),
-    ):
-        trainer = Trainer(
-            config,
-            dataset,
-            fold,
-            settings,
-            name=name,
-            run_folder=run_folder,
-            overwrite=overwrite,
-            allow_differences=allow_differences,
-            allow_missing_cases=allow_missing_cases,
-            ranks=ranks,
-            allow_import=allow_import,
-            on_progress=on_progress,
-            **parts,
-        )
-        if on_begin is not None and ranks.is_first:
-            on_begin(trainer)
-        notes = tuple(_load(trainer, resume=resume, pretrained=pretrained))
-        if ranks.is_first:
-            for text in notes:
-                on_note(text)
-        result = trainer.fit()
-    folder, settings, trained_on = trainer.folder, trainer.settings, trainer.device
-    del trainer  # the network, gradients and momenta leave the device to the validation
-    release_memory(trained_on)
-    validated = None
-    if validation and result.is_complete and ranks.is_first and settings.save_checkpoints:
-        validated = validate_held_out(
-            config,
-            dataset,
-            folder,
-            prediction_settings(settings, device, allow_import),
-            name=name,
-            network=parts.get("network"),
-            probabilities=probabilities,
-            allow_missing_cases=allow_missing_cases,
-        )
+    joining = joined_ranks(device_of_rank(device)) if ranks is None else nullcontext(ranks)
+    with joining as ranks:
+        with _explained(config, dataset, ranks, settings):
+            trainer = Trainer(
+                config,
+                dataset,
+                fold,
+                settings,
+                name=name,
+                run_folder=run_folder,
+                overwrite=overwrite,
+                allow_differences=allow_differences,
+                allow_missing_cases=allow_missing_cases,
+                ranks=ranks,
+                allow_import=allow_import,
+                on_progress=on_progress,
+                **parts,
+            )
+            if on_begin is not None and ranks.is_first:
+                on_begin(trainer)
+            notes = tuple(_load(trainer, resume=resume, pretrained=pretrained))
+            if ranks.is_first:
+                for text in notes:
+                    on_note(text)
+            result = trainer.fit()
+        folder, settings, trained_on = trainer.folder, trainer.settings, trainer.device
+        del trainer  # the network, gradients and momenta leave the device to the validation
+        release_memory(trained_on)
+        validated = None
+        if validation and result.is_complete and settings.save_checkpoints:
+            validated = validate_together(
+                config,
+                dataset,
+                folder,
+                prediction_settings(settings, device, allow_import),
+                ranks=ranks,
+                name=name,
+                network=parts.get("network"),
+                probabilities=probabilities,
+                allow_missing_cases=allow_missing_cases,
+            )
     return TrainedFold(folder, result, validated)
 
 
