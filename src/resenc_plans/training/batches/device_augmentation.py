@@ -155,8 +155,7 @@ class DeviceAugmentation:
             if kind == NOISE:
                 seeds = [samples[number].noise_seed for number, _ in chosen]
                 change = partial(self._noisy, steps, seeds)
-            changed = self._fitting(kind, partial(_of_rows, change, rows_of_all, rows))
-            _write_rows(rows_of_all, rows, changed)
+            self._fitting(kind, partial(_change_rows, change, rows_of_all, rows))
 
     def _noisy(self, steps: list[DrawnStep], seeds: list[int], images: Tensor) -> Tensor:
         """The chosen rows of all samples with noise, which is added in place."""
@@ -207,24 +206,19 @@ def _changed(steps: list[DrawnStep], images: Tensor) -> Tensor:
     return BATCHED[steps[0].kind](images, _tables(steps, images.device))
 
 
-def _of_rows(
+def _change_rows(
     change: Callable[[Tensor], Tensor], images: Tensor, rows: Table, device: torch.device
-) -> Tensor:
-    return change(_selected(images, rows, device))
+) -> None:
+    """Change some rows of the images on a device, from copies of them.
 
-
-def _selected(images: Tensor, rows: Table, device: torch.device) -> Tensor:
-    """A copy of some rows on a device, for which their own needs no memory if it is another."""
+    They are written when all that needs memory is done, so that it may be done again. The images'
+    own device needs none where it is another.
+    """
     if device == images.device:
-        return images.index_select(0, _moved(rows, device))
-    return torch.stack([images[row].to(device) for row in rows.tolist()])
-
-
-def _write_rows(images: Tensor, rows: Table, changed: Tensor) -> None:
-    """Write rows into the images, whose device needs no further memory for those of another."""
-    if changed.device == images.device:
-        images.index_copy_(0, _moved(rows, images.device), changed)
+        index = _moved(rows, device)
+        images.index_copy_(0, index, change(images.index_select(0, index)))
         return
+    changed = change(torch.stack([images[row].to(device) for row in rows.tolist()]))
     for row, values in zip(rows.tolist(), changed, strict=True):
         images[row].copy_(values)
 
