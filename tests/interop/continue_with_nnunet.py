@@ -30,5 +30,9 @@ for model in map(Path, sys.argv[2:]):
     state = trainer.optimizer.state_dict()["state"]
     weights = predictor.network.state_dict()
     equal = all(torch.equal(weights[k], v) for k, v in trainer.network.state_dict().items())
+    image = torch.rand(1, 1, *trainer.configuration_manager.patch_size)
+    outputs = trainer.network(image)
+    sum(output.mean() for output in outputs).backward()
+    trainer.optimizer.step()
     axes = predictor.allowed_mirroring_axes
     print("said", name, trainer.current_epoch, sorted(state[0]), axes, equal)

@@ -20,11 +20,7 @@ class StandIn(types.ModuleType):
 
 
 class Adan(torch.optim.Adam):
-    """Takes what nnU-Net gives to adan_pytorch's optimizer, and keeps it."""
-
-    def __init__(self, params, **options):
-        super().__init__(params, lr=options["lr"])
-        self.options = options
+    """Takes what nnU-Net gives to adan_pytorch's optimizer."""
 
 
 class Finder:

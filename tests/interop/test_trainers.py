@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -42,6 +43,8 @@ from resenc_plans.training.step import TrainingStep, at_size, default_optimizer
 from resenc_plans.training.trainer import Trainer
 from tests.networks.configurations import configuration, unet_arguments
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of extras' own packages
+
 SCRIPT = Path(__file__).parent / "trainers_with_nnunet.py"
 PATCHES = {"3d": (16, 16, 16), "flat": (4, 16, 24), "2d": (16, 16), "long": (16, 32)}
 EPOCHS = (0, 1, 49, 50, 51, 499)
@@ -65,7 +68,15 @@ STEPS = [
         *("NoDeepSupervision", "BN"),
     )
 ]
-
+WITH_EXTRAS = {
+    "nnUNetTrainerAdan": "adan_pytorch",
+    "nnUNetTrainerAdanCosAnneal": "adan_pytorch",
+    **{
+        f"nnUNet_Primus{version}S_Trainer": "dynamic_network_architectures"
+        for version in ("_", "V2", "V3")
+    },
+}
+"""Further trainers whose steps are compared, by the package that they need."""
 
 HIDDEN = ("_grid_cache", "training", "benchmark", "benchmark_use_fft")
 
@@ -134,13 +145,15 @@ def write_question(folder: Path) -> None:
         "masks": [True],
         "epochs": EPOCHS,
         "facts": COMPARED,
-        "steps": STEPS,
     }
     (folder / "question.json").write_text(json.dumps(question))
     scales = ((16,) * 3, (8,) * 3)
     weights = {
-        "network": network("").state_dict(),
-        "batch_norm": network("nnUNetTrainerBN").state_dict(),
+        "networks": {
+            name: network(name).state_dict()
+            for name in (*STEPS, *WITH_EXTRAS)
+            if find_spec(WITH_EXTRAS.get(name, "torch"))
+        },
         "batches": [
             [image, *(at_size(target, size) for size in scales)] for image, target in batches()
         ],
@@ -259,14 +272,21 @@ def test_local_changes_are_drawn_alike(answer: dict[str, Any]) -> None:
         assert mine == answer["draws"][name], name
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", [*STEPS, *WITH_EXTRAS])
 def test_three_steps_are_equal(answer: dict[str, Any], asked: Path, name: str) -> None:
+    if name in WITH_EXTRAS:
+        pytest.importorskip(WITH_EXTRAS[name])
+        if "unavailable" in answer["steps"][name]:
+            pytest.skip(answer["steps"][name]["unavailable"])
     settings = TrainingSettings(trainer=name, precision="fp32", compile=False)
     config = trained_configuration(planned(PATCHES["3d"]), name)
     step = TrainingStep.of(network(name), default_loss(config, settings), settings, ALONE, dim=3)
     step.set_learning_rate(default_schedule(settings)(0))
     step.train()
-    losses = [step(Batch(image, target, ())).loss for image, target in batches()]
+    losses = []
+    for number, (image, target) in enumerate(batches()):
+        torch.manual_seed(number)
+        losses.append(step(Batch(image, target, ())).loss)
     assert losses == pytest.approx(answer["steps"][name]["losses"], rel=1e-5, abs=1e-6)
     theirs = torch.load(asked / f"{name}.pt")
     for key, value in step.network.state_dict().items():
@@ -276,11 +296,51 @@ def test_three_steps_are_equal(answer: dict[str, Any], asked: Path, name: str) -
 def test_nnunet_predicts_and_continues_under_the_trainers_name(
     peer: Callable[..., str], hippocampus: tuple[Path, Plans, Dataset], tmp_path: Path
 ) -> None:
-    folder, plan, dataset = hippocampus
+    names = ("nnUNetTrainerBN", "nnUNetTrainerAdam", "nnUNetTrainer_onlyMirror01_DA5")
+    momenta = "['exp_avg', 'exp_avg_sq', 'max_exp_avg_sq', 'step']"
+    assert continued(peer, hippocampus, tmp_path, names) == [
+        "said nnUNetTrainerBN 1 ['momentum_buffer'] (0, 1, 2) True",
+        f"said nnUNetTrainerAdam 1 {momenta} (0, 1, 2) True",
+        "said nnUNetTrainer_onlyMirror01_DA5 1 ['momentum_buffer'] (0, 1) True",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "state"),
+    [
+        ("nnUNetTrainerAdan", "adan_pytorch", ["m", "n", "prev_grad", "step", "v"]),
+        ("nnUNet_PrimusV3S_Trainer", PRIMUS_MODULE, ["exp_avg", "exp_avg_sq", "step"]),
+    ],
+)
+def test_nnunet_predicts_and_continues_what_extras_have_trained(
+    peer: Callable[..., str],
+    hippocampus: tuple[Path, Plans, Dataset],
+    tmp_path: Path,
+    name: str,
+    module: str,
+    state: list[str],
+) -> None:
+    pytest.importorskip(module)
+    try:
+        peer(f"import {module}")
+    except AssertionError:
+        pytest.skip(f"the peer has no {module}")
+    said = continued(peer, hippocampus, tmp_path, (name,))
+    assert said == [f"said {name} 1 {state} (0, 1, 2) True"]
+
+
+def continued(
+    peer: Callable[..., str],
+    hippocampus: tuple[Path, Plans, Dataset],
+    folder: Path,
+    names: tuple[str, ...],
+) -> list[str]:
+    """What nnU-Net says of models that were trained for an epoch."""
+    preprocessed, plan, dataset = hippocampus
     config = plan.resolve("3d_fullres_small")
-    results = tmp_path / "nnUNet_results" / folder.name
+    results = folder / "nnUNet_results" / preprocessed.name
     models = []
-    for name in ("nnUNetTrainerBN", "nnUNetTrainerAdam", "nnUNetTrainer_onlyMirror01_DA5"):
+    for name in names:
         models.append(results / f"{name}__{plan.name}__{config.name}")
         settings = TrainingSettings(
             trainer=name,
@@ -291,16 +351,5 @@ def test_nnunet_predicts_and_continues_under_the_trainers_name(
             precision="fp32",
         )
         Trainer(config, dataset, 0, settings, run_folder=RunFolder(models[-1], 0)).fit()
-    said = [
-        line
-        for line in peer(
-            SCRIPT.with_name("continue_with_nnunet.py"), tmp_path, *models
-        ).splitlines()
-        if "said" in line
-    ]
-    momenta = "['exp_avg', 'exp_avg_sq', 'max_exp_avg_sq', 'step']"
-    assert said == [
-        "said nnUNetTrainerBN 1 ['momentum_buffer'] (0, 1, 2) True",
-        f"said nnUNetTrainerAdam 1 {momenta} (0, 1, 2) True",
-        "said nnUNetTrainer_onlyMirror01_DA5 1 ['momentum_buffer'] (0, 1) True",
-    ]
+    answer = peer(SCRIPT.with_name("continue_with_nnunet.py"), folder, *models)
+    return [line for line in answer.splitlines() if "said" in line]

@@ -21,7 +21,7 @@ os.environ |= {"nnUNet_compile": "f"}
 
 import numpy as np
 import torch
-from stand_ins_with_nnunet import install_stand_ins
+from stand_ins_with_nnunet import Adan, install_stand_ins
 
 install_stand_ins()
 
@@ -33,7 +33,7 @@ HIDDEN = ("_grid_cache", "training", "benchmark", "benchmark_use_fft")
 
 
 class Recorded(torch.nn.Conv3d):
-    """Takes the place of a Primus network, which the peer's timm cannot build; keeps how."""
+    """Takes the place of a Primus network, which most timm cannot build; keeps how."""
 
     def __init__(self, *arguments, **options) -> None:
         super().__init__(1, 3, 1)
@@ -122,14 +122,15 @@ def facts(trainer_class: type, question: dict) -> dict:
         record_primus(trainer_class)
     trainer = made(trainer_class, question, "3d", initialized=True)
     optimizer = trainer.optimizer
+    keys = {"lr", "weight_decay"} if type(optimizer).__name__ == "Adan" else OPTIONS
     options = {
-        key: optimizer.param_groups[0][key] for key in OPTIONS & optimizer.param_groups[0].keys()
+        key: optimizer.param_groups[0][key] for key in keys & optimizer.param_groups[0].keys()
     }
     networks_norms = {type(p).__name__ for p in trainer.network.modules()} & NORMS
     return {
         "epochs": trainer.num_epochs,
         "optimizer": type(optimizer).__name__,
-        "options": described(getattr(optimizer, "options", options)),
+        "options": described(options),
         "deep_supervision": trainer.enable_deep_supervision,
         "foreground": float(trainer.oversample_foreground_percent),
         "is_probability": bool(trainer.probabilistic_oversampling),
@@ -177,13 +178,18 @@ def draws(trainer_class: type, question: dict) -> dict:
 
 
 def steps(trainer_class: type, question: dict, weights: dict) -> dict:
-    """Losses of three steps, and what became of the weights."""
-    trainer = made(trainer_class, question, "3d", initialized=True)
-    state = weights["batch_norm" if "BN" in trainer_class.__name__ else "network"]
-    trainer.network.load_state_dict(state)
+    """Losses of three steps, and what became of the weights; none without the package."""
+    try:
+        trainer = made(trainer_class, question, "3d", initialized=True)
+    except Exception as error:
+        return {"unavailable": str(error)}
+    if isinstance(trainer.optimizer, Adan):
+        return {"unavailable": "without adan-pytorch"}
+    trainer.network.load_state_dict(weights["networks"][trainer_class.__name__])
     trainer.network.train()
     losses = []
-    for image, *targets in weights["batches"]:
+    for number, (image, *targets) in enumerate(weights["batches"]):
+        torch.manual_seed(number)
         target = targets if trainer.enable_deep_supervision else targets[0]
         losses.append(float(trainer.train_step({"data": image, "target": target})["loss"]))
     torch.save(trainer.network.state_dict(), folder / f"{trainer_class.__name__}.pt")
@@ -195,10 +201,10 @@ def main() -> None:
     weights = torch.load(folder / "weights.pt")
     found = classes()
     answer = {
+        "steps": {name: steps(found[name], question, weights) for name in weights["networks"]},
         "names": sorted(found),
         "facts": {name: facts(found[name], question) for name in question["facts"]},
         "draws": draws(found["nnUNetTrainerDA5"], question),
-        "steps": {name: steps(found[name], question, weights) for name in question["steps"]},
     }
     (folder / "answer.json").write_text(json.dumps(answer))
 

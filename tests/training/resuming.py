@@ -43,4 +43,5 @@ def assert_resumes_bit_for_bit(
     assert resumed.optimizer_state is not None
     for number, state in whole.optimizer_state["state"].items():
         for key, value in state.items():
-            assert torch.equal(resumed.optimizer_state["state"][number][key], value)
+            again_value = resumed.optimizer_state["state"][number][key]
+            assert torch.equal(torch.as_tensor(again_value), torch.as_tensor(value))

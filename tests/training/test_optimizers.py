@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -113,31 +114,25 @@ def test_plans_name_the_settings_that_a_caller_leaves_out(
 def test_adan_needs_its_extra(
     config: ResolvedConfiguration, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "timm.optim.adan", None)
+    monkeypatch.setitem(sys.modules, "adan_pytorch", None)
     settings = SHORT.model_copy(update={"optimizer": Adan()})
     with pytest.raises(TrainingError, match=r"resenc-plans\[adan\]"):
         Trainer(config, dataset, 0, settings)
 
 
-def test_adan_steps_as_published() -> None:
-    """Three steps by the formulas of Xie et al. 2022, algorithm 1."""
-    pytest.importorskip("timm")
-    torch.manual_seed(0)
-    gradients = torch.randn(3, 4)
-    weight = torch.nn.Parameter(torch.ones(4))
-    settings = TrainingSettings(trainer="nnUNetTrainerAdan")
-    optimizer = default_optimizer(settings)([weight])
-    for gradient in gradients:
-        weight.grad = gradient.clone()
-        optimizer.step()
-    expected, before = torch.ones(4), gradients[0]
-    mean = change = square = torch.zeros(4)
-    for step, gradient in enumerate(gradients, 1):
-        difference, before = gradient - before, gradient
-        mean = 0.98 * mean + 0.02 * gradient
-        change = 0.92 * change + 0.08 * difference
-        square = 0.99 * square + 0.01 * (gradient + 0.92 * difference) ** 2
-        size = (square / (1 - 0.99**step)).sqrt() + 1e-8
-        moved = mean / (1 - 0.98**step) + 0.92 * change / (1 - 0.92**step)
-        expected = (expected - 0.01 * moved / size) / (1 + 0.01 * 3e-5)
-    assert torch.allclose(weight.detach(), expected, rtol=1e-5)
+def test_adan_is_made_as_nnunet_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = MagicMock()
+    monkeypatch.setitem(sys.modules, "adan_pytorch", package)
+    parameters = [torch.nn.Parameter(torch.ones(4))]
+    default_optimizer(TrainingSettings(trainer="nnUNetTrainerAdan"))(parameters)
+    package.Adan.assert_called_once_with(
+        parameters, lr=0.01, betas=pytest.approx((0.02, 0.08, 0.01)), eps=1e-8, weight_decay=3e-5
+    )
+
+
+def test_adan_resumes_bit_for_bit(
+    config: ResolvedConfiguration, dataset: Dataset, tmp_path: Path
+) -> None:
+    pytest.importorskip("adan_pytorch", reason="needs the extra adan")
+    settings = SHORT.model_copy(update={"optimizer": Adan(), "learning_rate": 1e-3})
+    assert_resumes_bit_for_bit(config, dataset, settings, tmp_path)

@@ -169,10 +169,23 @@ def test_wandb_gets_what_nnunets_variables_say(
     assert (first["project"], first["mode"], first["name"]) == ("livers", "offline", "a title")
     assert (first["dir"], first["config"]) == (str(tmp_path), FACTS)
     assert first["id"] == second["id"], "a run that resumes continues"
+    wandb.login.assert_not_called()
     run = wandb.init.return_value
     assert [call.kwargs["step"] for call in run.log.call_args_list] == [0, 1, 0, 1]
     run.summary.update.assert_called_with(SCORES)
     assert run.finish.call_count == 2
+
+
+def test_wandb_without_a_key_does_not_ask_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    wandb = MagicMock()
+    wandb.login.return_value = False
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    logged(("wandb",), tmp_path)
+    wandb.login.assert_called_once_with(prompt=False, verify=False)
+    wandb.init.assert_not_called()
+    assert f"no key is known. Run `wandb login`, or set the variable {WANDB_MODE}" in caplog.text
 
 
 def test_wandb_continues_what_nnunet_has_begun(

@@ -69,10 +69,9 @@ def default_optimizer(
         return partial(
             adan(),
             lr=rate,
-            betas=chosen.betas,
+            betas=tuple(1 - kept for kept in chosen.betas),
             eps=chosen.eps,
             weight_decay=chosen.weight_decay,
-            foreach=foreach,
         )
     return partial(
         torch.optim.AdamW if isinstance(chosen, AdamW) else torch.optim.Adam,
@@ -87,7 +86,9 @@ def default_optimizer(
 
 
 def adan() -> Callable[..., Optimizer]:
-    """The Adan of timm.
+    """The Adan of adan-pytorch, which is nnU-Net's: checkpoints of either continue in the other.
+
+    Its `betas` are the shares that a step replaces.
 
     Raises
     ------
@@ -95,12 +96,12 @@ def adan() -> Callable[..., Optimizer]:
         The extra is not installed.
     """
     try:
-        from timm.optim.adan import Adan as TimmAdan
+        from adan_pytorch import Adan as AdanOfPackage
     except ImportError:
         raise TrainingError(
             "The optimizer Adan needs the extra adan: pip install 'resenc-plans[adan]'."
         ) from None
-    optimizer: Callable[..., Optimizer] = TimmAdan
+    optimizer: Callable[..., Optimizer] = AdanOfPackage
     return optimizer
 
 

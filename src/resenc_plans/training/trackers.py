@@ -112,7 +112,7 @@ class InBackground:
             logger.warning(
                 "%s gets no more figures: %s. The run goes on; the fold's folder has them.",
                 self.name,
-                _shown(str(error).strip().partition("\n")[0]) or type(error).__name__,
+                _shown(str(error).strip().partition("\n")[0].rstrip(".")) or type(error).__name__,
             )
             logger.debug("%s failed.", self.name, exc_info=error)
 
@@ -210,7 +210,10 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """Logs to the project that nnU-Net's variables name, locally with the mode offline."""
+    """Logs to the project that nnU-Net's variables name, locally with the mode offline.
+
+    W&B must not ask for a key: a thread that waits for an answer when the process ends aborts it.
+    """
 
     title = "Weights & Biases"
 
@@ -219,15 +222,21 @@ class WeightsAndBiases:
             _identifiers(folder).get("wandb") or _begun_by_nnunet(folder) or uuid.uuid4().hex[:16]
         )
         _remember(folder, "wandb", identifier)
-        self._run = self.require().init(
+        wandb, mode = self.require(), os.environ.get(WANDB_MODE, "online")
+        if mode == "online" and not wandb.login(prompt=False, verify=False):
+            raise TrainingError(
+                f"no key is known. Run `wandb login`, or set the variable {WANDB_MODE} to offline"
+            )
+        self._run = wandb.init(
             project=os.environ.get(WANDB_PROJECT, _PROJECT),
-            mode=os.environ.get(WANDB_MODE, "online"),
+            mode=mode,
             name=title,
             id=identifier,
             resume="allow",
             dir=str(folder),
             config=dict(facts),
         )
+        logger.info("Weights & Biases: %s", self._run.url)
 
     @classmethod
     def require(cls) -> Any:

@@ -20,6 +20,15 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
         build_network(config, 1, 3)
 
 
+def test_a_package_that_does_not_fit_torch_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: str) -> None:
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr("resenc_plans.networks.baselines.primus.import_module", broken)
+    with pytest.raises(ConfigurationError, match=r"pip install .* \(operator torchvision::nms"):
+        build_network(trained_configuration(plain(), TRAINER), 1, 3)
+
+
 def test_patches_must_be_multiples_of_eight() -> None:
     config = trained_configuration(residual(), TRAINER)
     check_patch(config)

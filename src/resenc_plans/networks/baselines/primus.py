@@ -29,7 +29,7 @@ def _build(
     """A network; it has no deep supervision."""
     try:
         network = getattr(import_module(PRIMUS_MODULE), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, RuntimeError) as error:  # a torchvision of another torch
         raise config.error(
             f"{name} needs the extra primus: pip install 'resenc-plans[primus]' ({error})."
         ) from None
