@@ -74,11 +74,15 @@ def count(
     scaled: bool = False,
     world: int = 1,
     patches: bool = False,
+    late: bool = False,
 ) -> dict[str, dict[str, int]]:
     """What waits, and what is copied, from the second to the third batch, also of validation.
 
-    With `patches`, batches are those of the stored cases, else noise.
+    With `patches`, batches are those of the stored cases, else noise. With `late`, a step is read
+    while the next one runs; `launching` is what waits while that is launched.
     """
+    if late:
+        settings = settings.model_copy(update={"iterations": 4})
     dataset = with_labels(folder, labels)
     regions = 3 if labels.get("whole") else 0
     ranks = Ranks(0, world, torch.device(NAME, 0))
@@ -115,6 +119,15 @@ def count(
     )
     if scaled:
         trainer.step.scaler = torch.amp.GradScaler("cpu")
+    trainer.step.is_read_late, launch = late, trainer.step.launch
+
+    def launching(*arguments: Any, **options: Any) -> Any:
+        earlier = waits.counts.copy()
+        launched = launch(*arguments, **options)
+        found["launching"] = waits.since(earlier)
+        return launched
+
+    vars(trainer.step)["launch"] = launching
     with waits:
         assert trainer.fit().is_complete
     return found
@@ -179,6 +192,7 @@ def main(folder: Path) -> None:
         "known": count_known(),
         "labels": count(config, folder, LABELS),
         "scaled labels": count(config, folder, LABELS, scaled=True),
+        "labels read late": count(config, folder, LABELS, scaled=True, late=True),
         "ignored labels": count(config, folder, LABELS | IGNORED),
         "ignored labels with others' optimizer and loss": count(
             *(config, folder, LABELS | IGNORED), settings=OTHERS

@@ -31,23 +31,32 @@ OPTIMIZERS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+        ),
+    ],
+)
 def test_a_step_that_the_device_decides_on_has_the_bits_of_one_that_the_host_decides_on(
-    name: str,
+    device: str, name: str
 ) -> None:
     kind, options = OPTIMIZERS[name]
     states, decided = [], 0
     for on_device in (False, True):
-        trained = network()
+        trained = network().to(device)
         optimizer = kind(trained.parameters(), lr=0.01, **options)
         random = torch.Generator().manual_seed(1)
         for number, is_good in enumerate(GOOD):
             optimizer.param_groups[0]["lr"] = 0.01 / (1 + number)
             for weight in trained.parameters():
-                weight.grad = torch.randn(weight.shape, generator=random)
+                weight.grad = torch.randn(weight.shape, generator=random).to(device)
                 if not is_good:
                     weight.grad.view(-1)[::2] = float("inf") if number % 2 else float("nan")
             if on_device and can_decide(optimizer):
-                step_if(optimizer, torch.tensor(is_good))
+                step_if(optimizer, torch.tensor(is_good, device=device))
                 decided += 1
             elif is_good:
                 optimizer.step()

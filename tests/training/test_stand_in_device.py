@@ -62,6 +62,7 @@ def test_a_step_waits_for_the_device_no_more_than_it_must(preprocessed: Path) ->
     for name, counts in waits.items():
         # Loss, norm, and whether a rank stops or has a loss that is not finite, all at once.
         assert counts["training"] <= 1, name
+        assert counts["launching"] == (0 if "read late" in name else 1), name
         assert counts["validation"] <= 1, name
         # These in one reduction; what all scales need of other ranks, such as counts, in another.
         # Two channels in float32, and the target of full resolution alone, in int8 or three bools.

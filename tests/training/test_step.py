@@ -1,6 +1,8 @@
 """What a training step makes of a batch."""
 
+import math
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -26,7 +28,7 @@ from resenc_plans.training.losses import (
     region_sums,
 )
 from resenc_plans.training.ranks import ALONE, Ranks
-from resenc_plans.training.step import TrainingStep, at_size, image_type
+from resenc_plans.training.step import LaunchedStep, TrainingStep, at_size, image_type
 from tests.networks.configurations import configuration, residual, unet_arguments
 
 pytestmark = pytest.mark.slow
@@ -285,3 +287,25 @@ def test_weights_that_do_not_fit_the_outputs_are_refused() -> None:
     images = torch.zeros(1, 1, *config.patch_size)
     with pytest.raises(TrainingError, match="has 3 values, but the network has 2 outputs"):
         step(Batch(images, images.to(torch.int8), ("a",)))
+
+
+@dataclass(frozen=True)
+class Event:
+    """One of a GPU, at a time in milliseconds."""
+
+    time: float
+
+    def elapsed_time(self, later: "Event") -> float:
+        return later.time - self.time
+
+
+def test_a_gpu_is_idle_from_the_end_of_a_step_to_the_next_one() -> None:
+    reading = ALONE.begin_reading(torch.zeros(2), torch.zeros(3))
+    first, second, third = (
+        LaunchedStep(reading, 1, (), [Event(began), Event(ended)])
+        for began, ended in ((0, 80), (100, 180), (180, 260))
+    )
+    assert first.idle_since(None) == math.inf
+    assert second.idle_since(first) == pytest.approx(0.02)
+    assert third.idle_since(second) == 0
+    assert second.idle_since(LaunchedStep(reading, 1, ())) == math.inf

@@ -7,9 +7,9 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -201,6 +201,17 @@ class LaunchedStep:
     world: int
     cases: tuple[str, ...]
     """Those of its batch."""
+    marks: list[Any] = field(default_factory=list)
+    """Events on a GPU before and after it."""
+
+    def idle_since(self, earlier: "LaunchedStep | None") -> float:
+        """Seconds in which the GPU had nothing to do before it; infinite where they are not known.
+
+        Its report has been read before.
+        """
+        if earlier is None or not (earlier.marks and self.marks):
+            return math.inf
+        return max(0.0, float(earlier.marks[1].elapsed_time(self.marks[0])) / 1000)
 
     @cached_property
     def report(self) -> StepReport:
@@ -339,6 +350,7 @@ class TrainingStep:
         A step that `is_read_late` leaves the device to decide whether the gradients are finite, if
         the optimizer allows that (see `can_decide`); then nothing waits for the device.
         """
+        began = _mark(self.device)
         loss, norm = (part.detach().view(1) for part in self.gradients(batch))
         flags = torch.stack([torch.full_like(loss, stops), (~loss.isfinite()).to(loss.dtype), loss])
         reading = ranks.begin_reading(torch.cat([loss, norm]), flags.view(3))
@@ -351,6 +363,7 @@ class TrainingStep:
             self.optimizer.step()
         if self.scaler:
             self.scaler.update()
+        launched.marks.extend(began + _mark(self.device))
         return launched
 
     def gradients(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -415,6 +428,15 @@ class TrainingStep:
         """Set the rate of all groups of parameters."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+
+
+def _mark(device: torch.device) -> list[Any]:
+    """An event behind all that a GPU has been given; nothing on another device."""
+    if device.type != "cuda":
+        return []
+    event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    event.record(torch.cuda.current_stream(device))
+    return [event]
 
 
 class BadBatches:

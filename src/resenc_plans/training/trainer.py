@@ -512,33 +512,38 @@ class Trainer:
         if self.iteration == 0:
             self.epoch_begun = time.time()
         waited, begun = 0.0, time.perf_counter()
+        waits, last = deque[float](), None
         late = int(self.step.is_read_late)
         end, reason, is_stopped = self.settings.iterations, None, False
         while self.iteration < end:
             self._seed_step("training", self._batches_done())
             requested = time.perf_counter()
             batch = next(batches)
-            waited += time.perf_counter() - requested
+            waits.append(time.perf_counter() - requested)
             reason = reason or stop.reason
             self._launched.append(self.step.launch(batch, self.ranks, stops=reason is not None))
             self.iteration += 1
-            self._waited = waited / (time.perf_counter() - begun)
             # All ranks count the same steps at the same time, since they may have to exchange
             # names of cases then, and end after the same batch.
             while len(self._launched) > (late if self.iteration < end else 0):
-                if self._count(self._launched.popleft()):
+                launched = self._launched.popleft()
+                is_last = launched.report.is_stopped
+                # A host that waits beside a GPU that works holds nothing up.
+                waited += min(waits.popleft(), launched.idle_since(last))
+                last, self._waited = launched, waited / (time.perf_counter() - begun)
+                self._count(launched)
+                if is_last:
                     end, is_stopped = self.iteration, True
             if not is_stopped:
                 self._save_now_and_then()
         return (reason or OTHER_RANK_STOPS) if is_stopped else None
 
-    def _count(self, launched: LaunchedStep) -> bool:
-        """Take note of what a step has found; whether it is the last one, as a rank has to stop."""
-        report = launched.report
+    def _count(self, launched: LaunchedStep) -> None:
+        """Take note of what a step has found."""
+        loss = launched.report.mean_loss
         self._bad_batches.count(launched, scaler=self.step.scaler, epoch=len(self.epochs))
-        self.epoch_losses += (report.mean_loss,)
-        self._tell(report.mean_loss)
-        return report.is_stopped
+        self.epoch_losses += (loss,)
+        self._tell(loss)
 
     def _validate(self, batches: Iterator[Batch], stop: StopRequest) -> Validation | str:
         """Loss and pseudo Dice per class, over all ranks; or why to stop.
