@@ -18,7 +18,7 @@ from resenc_plans.datasets.labels import Labels
 from resenc_plans.networks.build import build_network
 from resenc_plans.plans.architectures import RESIDUAL_ENCODER_UNET
 from resenc_plans.plans.configuration import ResolvedConfiguration
-from resenc_plans.plans.known_networks import PRIMUS_MODULE
+from resenc_plans.plans.known_networks import PRIMUS_MODULE, loss_weights
 from resenc_plans.plans.nnunet_trainers import NNUNET_TRAINERS
 from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.trained_configuration import trained_configuration
@@ -38,6 +38,7 @@ from resenc_plans.training.batches.strong_augmentation import (
     local_width,
 )
 from resenc_plans.training.defaults import default_loss, default_schedule, foreground_chance
+from resenc_plans.training.losses import LOWEST_WEIGHT_OF_RANKS
 from resenc_plans.training.ranks import ALONE
 from resenc_plans.training.step import TrainingStep, at_size, default_optimizer
 from resenc_plans.training.trainer import Trainer
@@ -68,6 +69,7 @@ STEPS = [
         *("NoDeepSupervision", "BN"),
     )
 ]
+WITHOUT_LOWEST = {name for name, known in NNUNET_TRAINERS.items() if "loss" in known.settings}
 WITH_EXTRAS = {
     "nnUNetTrainerAdan": "adan_pytorch",
     "nnUNetTrainerAdanCosAnneal": "adan_pytorch",
@@ -200,6 +202,20 @@ def test_settings_are_those_of_the_trainer(answer: dict[str, Any], name: str) ->
         assert norm in str(config.architecture.arch_kwargs)
         return
     assert network_call(config) == facts["network"]
+
+
+def test_weights_of_scales_are_those_of_the_trainers(answer: dict[str, Any]) -> None:
+    """Together and not compiled, those with losses of their own stop in nnU-Net for want of 1e-6.
+
+    Every parameter must have a gradient there, which a weight of 0 does not give.
+    """
+    for name, facts in answer["facts"].items():
+        settings = TrainingSettings(trainer=name)
+        outputs = 2 if settings.deep_supervision else 1
+        alone, together = (weights or [1] for weights in facts["scales"])
+        assert loss_weights(outputs) == pytest.approx(alone), name
+        lowest = 0 if name in WITHOUT_LOWEST else LOWEST_WEIGHT_OF_RANKS
+        assert loss_weights(outputs, lowest=lowest) == pytest.approx(together), name
 
 
 @pytest.mark.parametrize("name", COMPARED)

@@ -97,6 +97,14 @@ def rates(trainer: nnUNetTrainer, epochs: list[int]) -> list[float]:
     return found
 
 
+def weights_of_scales(trainer: nnUNetTrainer, is_ddp: bool) -> list[float] | None:
+    """Those of a network that is not compiled; None without deep supervision."""
+    trainer.is_ddp = is_ddp
+    loss = trainer._build_loss()
+    trainer.is_ddp = False
+    return described(getattr(loss, "weight_factors", None))
+
+
 def transforms(trainer: nnUNetTrainer, masks: list[bool]) -> list:
     rotation, dummy, _, mirror = (
         trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
@@ -137,6 +145,7 @@ def facts(trainer_class: type, question: dict) -> dict:
         "batch_size": trainer.batch_size,
         "norms": sorted(networks_norms),
         "rates": rates(trainer, question["epochs"]),
+        "scales": [weights_of_scales(trainer, is_ddp) for is_ddp in (False, True)],
         "network": described(getattr(trainer.network, "asked", None)),
         "patches": {
             patch: spatial(trainer_class, question, patch)
