@@ -12,8 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "benchmarks" / "first_hour.py"
-ONLY = ("M", "nnU-Net", "resume", "labels", "profile")
-PARTS = ("presets", "nnunet", "resume", "labels", "memory", "profile", "tests")
+AUGMENTED = "2 workers, augmented on device"
+ONLY = ("M", AUGMENTED, "nnU-Net", "resume", "labels", "profile")
+PARTS = ("presets", "factors", "nnunet", "resume", "labels", "memory", "profile", "tests")
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +59,14 @@ def test_a_training_is_timed_beside_its_estimate(values: Callable[..., dict[str,
     assert 0 <= row["waited"] <= 1
     low, expected, high = row["estimate_gib"]
     assert low < expected < high
+
+
+def test_workers_may_leave_the_augmentation_to_the_device(
+    values: Callable[..., dict[str, Any]],
+) -> None:
+    row = values("factors", AUGMENTED)
+    assert row["error of the run"] is None
+    assert row["workers"] == 2
 
 
 def test_without_nnunet_the_row_says_so(values: Callable[..., dict[str, Any]]) -> None:

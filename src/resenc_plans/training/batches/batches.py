@@ -89,7 +89,8 @@ class PatchBatches:
             generator=torch.Generator(),  # or it would draw from the generator of the training
             worker_init_fn=_prepare_worker,
         )
-        return _finished(*_start(loader), self._finish())
+        finish = self._finish()  # first, since forked processes share what it imports
+        return _finished(*_start(loader), finish)
 
     def _finish(self) -> Callable[[tuple[Any, ...]], Batch]:
         """From the parts that a process has made to a batch."""
