@@ -105,6 +105,8 @@ def test_a_number_or_a_name_that_is_none_is_refused(raw: Path, tmp_path: Path) -
     with pytest.raises(ResencPlansError, match=r"5 is taken by .*Dataset005_Other"):
         convert_msd(task, raw)
     assert convert_msd(task, raw, new_id=6, workers=1).name == "Dataset006_Prostate"
+    with pytest.raises(ResencPlansError, match=r"Prostate: no such folder"):
+        convert_msd(tmp_path / "elsewhere" / "Prostate")
     with pytest.raises(ResencPlansError, match="Task05_Prostate"):
         convert_msd(raw / "Dataset005_Other", raw)
     with pytest.raises(ResencPlansError, match="Dataset005_Prostate"):

@@ -35,7 +35,7 @@ def test_an_unknown_trainer_is_answered_with_the_nearest(monkeypatch: pytest.Mon
 
 def test_an_external_trainer_is_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(EXTERNAL, "/somewhere")
-    with pytest.raises(UsageError, match=rf"{EXTERNAL} names are not searched"):
+    with pytest.raises(UsageError, match=rf"folders of {EXTERNAL} are not imported"):
         TrainingSettings(trainer="MyTrainer")
 
 

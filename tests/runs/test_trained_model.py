@@ -9,6 +9,7 @@ import torch
 from resenc_plans.errors import FileError, ModelError
 from resenc_plans.networks.build import build_network
 from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.runs.checkpoint import load_checkpoint, save_checkpoint
 from resenc_plans.runs.trained_model import TrainedModel
 from tests.inference.models import write_model
 from tests.networks.configurations import configuration
@@ -59,3 +60,12 @@ def test_a_network_has_the_heads_that_it_was_trained_with(tmp_path: Path) -> Non
     highest = build_network(model.config, 1, 3, deep_supervision=False)
     single = replace(model, weights={source: highest.state_dict()}).network(source)
     assert torch.is_tensor(single(image))
+
+
+def test_a_model_of_an_external_trainer_has_the_network_of_its_plans(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    path = folder / "fold_0" / "checkpoint_final.pth"
+    save_checkpoint(path, replace(load_checkpoint(path), trainer_name="MyTrainer"))
+    model = TrainedModel.load(folder)
+    [source] = model.weights
+    model.network(source)

@@ -94,7 +94,7 @@ def convert_msd(
     FileError
         dataset.json is not JSON, or the new folder cannot be written.
     """
-    source = Path(source)
+    source = _existing(source)
     match = _TASK.fullmatch(source.resolve().name)
     if match is None:
         raise DatasetError(
@@ -156,7 +156,7 @@ def convert_old_dataset(
     FileError
         dataset.json is not JSON, or the new folder cannot be written.
     """
-    source = Path(source)
+    source = _existing(source)
     number = dataset_id(name)
     if number is None:
         raise DatasetError(f"{shown(name)}: a dataset is named such as Dataset005_Prostate.")
@@ -179,6 +179,12 @@ def convert_old_dataset(
                     _copy(file, new / folder / part_of_path(file.name, "file"))
         write_json(new / DATASET_JSON, converted)
     return target
+
+
+def _existing(source: str | os.PathLike[str]) -> Path:
+    if not Path(source).is_dir():
+        raise DatasetError(f"{source}: no such folder.")
+    return Path(source)
 
 
 def _read_description(source: Path) -> Mapping[str, Any]:

@@ -76,9 +76,9 @@ def _unknown(name: str) -> str:
         text += f"; the nearest are {', '.join(by_lower[match] for match in close)}"
     if os.environ.get(EXTERNAL):
         text += (
-            f". The folders that {EXTERNAL} names are not searched, since the trainers there are "
-            "code that needs nnU-Net: write the same as settings, or pass your own parts to "
-            "`Trainer` under a `name=` of their own"
+            f". Trainers in the folders of {EXTERNAL} are not imported: they change methods of "
+            "nnU-Net's own class, which is not used here. Train with nnU-Net, whose models are "
+            "predicted here, or write what the trainer changes as settings"
         )
     return text
 
