@@ -5,9 +5,11 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 import torch
+from torch import Tensor
 
 from resenc_plans.errors import FileError
 from resenc_plans.training.batches.prefetch import prefetched
@@ -87,3 +89,48 @@ def test_the_thread_may_be_the_one_that_ends_the_stream() -> None:
     holder.append(stream)
     del stream
     assert ended.wait(10)
+
+
+class PretendedStream:
+    """Tells which copies an event follows, and what waits for it."""
+
+    def __init__(self) -> None:
+        self.copies = 0
+        self.told: list[tuple[str, object]] = []
+
+    def record_event(self) -> int:
+        return self.copies
+
+    def wait_event(self, event: int) -> None:
+        self.told.append(("waits for copy", event))
+
+
+def test_memory_of_a_gpu_is_not_used_again_before_who_uses_it_has_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    side, current = PretendedStream(), PretendedStream()
+    entered: list[tuple[str, object]] = []
+
+    def enter(stream: object) -> AbstractContextManager[None]:
+        entered.append((threading.current_thread().name, stream))
+        return nullcontext()
+
+    def copy(tensor: Tensor, device: torch.device, *, non_blocking: bool) -> Tensor:
+        assert device.type == "cuda"
+        assert non_blocking
+        side.copies += 1
+        return tensor
+
+    monkeypatch.setattr(torch.cuda, "Stream", lambda _: side)
+    monkeypatch.setattr(torch.cuda, "stream", enter)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: current)
+    monkeypatch.setattr(Tensor, "to", copy)
+    monkeypatch.setattr(
+        Tensor, "record_stream", lambda tensor, stream: stream.told.append(("used by", id(tensor)))
+    )
+    stream = prefetched(numbered([]), torch.device("cuda", 0))
+    batch = next(stream)
+    used = [("used by", id(tensor)) for tensor in (batch.images, batch.target)]
+    assert current.told == [("waits for copy", 2), *used]
+    assert entered == [("prefetch", side)]
+    stream.close()  # type: ignore[attr-defined]
