@@ -4,6 +4,7 @@ import logging
 import os
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Any, Never
 
 import numpy as np
@@ -80,6 +81,13 @@ def test_workers_draw_what_one_process_draws() -> None:
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.target, other.target)
         assert one.cases == other.cases
+
+
+def test_a_resumed_run_sees_the_batches_of_an_undisturbed_one() -> None:
+    batches = PatchBatches(KINDS["2D, 2 channels"].source(), augmenting=CPU)
+    undisturbed = [batch.images for batch in islice(batches.stream(0), 12)]
+    resumed = [batch.images for batch in islice(batches.stream(4), 8)]
+    assert all(map(torch.equal, undisturbed[4:], resumed))
 
 
 def test_a_batch_takes_no_more_than_was_said_before() -> None:
