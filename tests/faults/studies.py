@@ -5,9 +5,9 @@
 The study has three methods (ResEnc M and the original nnU-Net, both with small networks, and a
 baseline), two folds and two seeds. It is run undisturbed; killed by SIGKILL at moments spread over
 its course, and run again each time; with one run that must fail; on a Dask cluster of two workers,
-one of which is killed; and by its SLURM script, with stand-ins for sbatch and scontrol. All that
-methods are judged by has to equal the undisturbed study's. What a study takes, in hours, does not.
-Each scenario prints a line. Linux only.
+interrupted once, and then with one of them killed; and by its SLURM script, with stand-ins for
+sbatch and scontrol. All that methods are judged by has to equal the undisturbed study's. What a
+study takes, in hours, does not. Each scenario prints a line. Linux only.
 """
 
 import argparse
