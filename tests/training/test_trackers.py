@@ -21,6 +21,7 @@ from resenc_plans.training.trackers import (
     MLFLOW_ENABLED,
     MLFLOW_EXPERIMENT,
     MLFLOW_URI,
+    SECONDS_TO_END,
     TRACKING_JSON,
     WANDB_ENABLED,
     WANDB_MODE,
@@ -170,6 +171,7 @@ def test_wandb_gets_what_nnunets_variables_say(
     assert (first["dir"], first["config"]) == (str(tmp_path), FACTS)
     assert first["id"] == second["id"], "a run that resumes continues"
     wandb.login.assert_not_called()
+    wandb.Settings.assert_called_with(init_timeout=SECONDS_TO_END)
     run = wandb.init.return_value
     assert [call.kwargs["step"] for call in run.log.call_args_list] == [0, 1, 0, 1]
     run.summary.update.assert_called_with(SCORES)

@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 TRACKING_JSON = "tracking.json"
 """The file in a fold's folder with the identifiers that a resumed run continues under."""
 SECONDS_TO_END = 30.0
-"""How long the end of a training waits for a server to take the last figures."""
+"""How long the end of a training waits for a server to take the last figures, and W&B for one to
+take the run."""
 
 WANDB_ENABLED, WANDB_PROJECT = "nnUNet_wandb_enabled", "nnUNet_wandb_project"
 WANDB_MODE = "nnUNet_wandb_mode"
@@ -235,6 +236,7 @@ class WeightsAndBiases:
             resume="allow",
             dir=str(folder),
             config=dict(facts),
+            settings=wandb.Settings(init_timeout=SECONDS_TO_END),
         )
         logger.info("Weights & Biases: %s", self._run.url)
 
