@@ -53,6 +53,12 @@ def test_a_check_tells_what_is_wrong_and_what_it_takes(run: Run, tmp_path: Path)
     assert {one["rule"] for one in document["findings"]} == {"S006", "S007"}
 
 
+def test_a_study_without_a_report_is_not_verified(run: Run, tmp_path: Path) -> None:
+    done = run("study", "verify", write_study(tmp_path))
+    assert done.code == ExitCode.NOTHING_DONE
+    assert "so there is no report of a study to verify. `study report` makes it." in done.err
+
+
 def test_messages_name_options_not_parameters(run: Run, tmp_path: Path) -> None:
     done = run("study", "run", write_study(tmp_path), "--slurm", "--sbatch=bad")
     assert "--sbatch 'bad': an option of sbatch is needed" in done.err

@@ -35,6 +35,11 @@ class Finding:
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", bounded(self.message))
 
+    @property
+    def sentence(self) -> str:
+        """The message, which ends with one full stop, question mark or the rule in brackets."""
+        return self.message if self.message.endswith((".", "?", "]")) else f"{self.message}."
+
     def __repr__(self) -> str:
         place = (self.configuration, self.key, self.case, self.path)
         what = " ".join(str(part) for part in place if part)

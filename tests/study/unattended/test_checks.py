@@ -11,7 +11,7 @@ from resenc_plans.execution.exit_codes import ExitCode
 from resenc_plans.study.unattended.graph import Piece, Run
 from resenc_plans.study.unattended.jobs import JobOptions, do_job
 from resenc_plans.study.unattended.study import Study
-from tests.study.unattended.made_study import NAME, SHORT, changes, study_document
+from tests.study.unattended.made_study import NAME, SHORT, changes, study_document, write_study
 
 pytestmark = pytest.mark.slow
 
@@ -76,12 +76,38 @@ def test_each_error_is_found_and_no_other(name: str, finished: Path) -> None:
         assert any(message in one.message for one in errors if one.rule == rule), errors
 
 
+def test_hours_are_unknown_where_a_method_cannot_be_planned(tmp_path: Path) -> None:
+    strange = {"baseline": "no-such-system"}
+    checked = Study.load(write_study(tmp_path, methods={"a": strange, "b": strange})).check()
+    assert checked.gpu_hours is None
+    sentences = [one.sentence for one in checked.findings if one.rule == "S001"]
+    assert len(sentences) == 2
+    assert not any(sentence.endswith("..") for sentence in sentences)
+
+
+def test_trainings_that_are_stale_or_broken_are_named_before_they_stop_a_run(
+    finished: Path,
+) -> None:
+    def warnings() -> list[str]:
+        found = Study.load(finished).check().findings
+        return [one.message for one in found if one.rule == "S103"]
+
+    assert warnings() == []
+    document = json.loads(finished.read_text())
+    finished.write_text(json.dumps(document | {"training": SHORT | {"epochs": 2}}))
+    assert len(warnings()) == 2
+    assert all("other inputs or settings" in message for message in warnings())
+    reasons = {one.reason for one in Study.load(finished).status().jobs if one.state == "stale"}
+    assert reasons == {"was made from other inputs or settings than the study has now"}
+
+
 def test_what_is_done_takes_no_more_hours(finished: Path) -> None:
     assert Study.load(finished).check().gpu_hours == 0
     document = json.loads(finished.read_text()) | {"seeds": [0, 1], "training": SHORT}
     finished.write_text(json.dumps(document))
     checked = Study.load(finished).check()
     assert [(one.trainings, one.missing) for one in checked.methods] == [(2, 1), (2, 1)]
+    assert checked.gpu_hours is not None
     assert checked.gpu_hours > 0
 
 

@@ -156,7 +156,7 @@ def compare(
         (note if format is Format.JSON else say)(f"Wrote {path}.")
     for dataset in comparison.datasets:
         for finding in dataset.findings:
-            note(f"{finding.rule} {finding.message}.", style=SEVERITY_STYLES[finding.severity])
+            note(f"{finding.rule} {finding.sentence}", style=SEVERITY_STYLES[finding.severity])
 
 
 def _print_tables(comparison: "Comparison") -> None:

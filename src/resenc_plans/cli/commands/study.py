@@ -63,7 +63,7 @@ def check(
     else:
         _print_check(checked)
     for finding in checked.findings:
-        note(f"{finding.rule} {finding.message}.", style=_STYLES[finding.severity])
+        note(f"{finding.rule} {finding.sentence}", style=_STYLES[finding.severity])
     if checked.errors:
         raise typer.Exit(ExitCode.FAILED)
 
@@ -264,6 +264,21 @@ def job(
 
 
 def _print_check(checked: "StudyCheck") -> None:
+    if checked.methods:
+        _print_methods(checked)
+    if checked.gpu_hours is None:
+        say("All that is missing: unknown, since not every method can be planned.")
+    else:
+        say(f"All that is missing: {checked.gpu_hours:.3g} GPU hours (estimated).")
+    for one in checked.detectable:
+        patients = f" of {one.patients} patients" if one.patients != one.cases else ""
+        say(
+            f"{one.dataset}: {one.cases} held-out cases{patients} show differences of means from "
+            f"{one.difference:.4f}, if differences of cases spread by {one.spread:g}."
+        )
+
+
+def _print_methods(checked: "StudyCheck") -> None:
     print_table(
         ["dataset", "method", "trainings", "missing", "hours each", "GB", "parameters"],
         [
@@ -280,13 +295,6 @@ def _print_check(checked: "StudyCheck") -> None:
         ],
         title="What trainings take on an A100",
     )
-    say(f"All that is missing: {checked.gpu_hours:.3g} GPU hours (estimated).")
-    for one in checked.detectable:
-        patients = f" of {one.patients} patients" if one.patients != one.cases else ""
-        say(
-            f"{one.dataset}: {one.cases} held-out cases{patients} show differences of means from "
-            f"{one.difference:.4f}, if differences of cases spread by {one.spread:g}."
-        )
 
 
 def _hours(value: float | None, *, is_measured: bool, is_bound: bool = False) -> str:

@@ -82,10 +82,14 @@ class StudyCheck:
     detectable: tuple[Detectable, ...]
     existing: tuple[Existing, ...]
     """Finished runs that lie elsewhere, to be taken over or not."""
+    unplanned: int = 0
+    """Methods that cannot be planned, summed over the datasets."""
 
     @property
-    def gpu_hours(self) -> float:
-        """Of all trainings that are missing, estimated."""
+    def gpu_hours(self) -> float | None:
+        """Of all trainings that are missing, estimated; None where a method cannot be planned."""
+        if self.unplanned:
+            return None
         return sum(one.hours * one.missing for one in self.methods)
 
     def to_dict(self) -> dict[str, Any]:
@@ -130,6 +134,7 @@ def check_study(study: OpenedStudy, allow_import: Sequence[str] = ()) -> StudyCh
     findings: list[Finding] = []
     methods: list[ExpectedMethod] = []
     detectable: list[Detectable] = []
+    unplanned = 0
     for name, data in study.data.items():
         findings += _folds(study, data)
         planned: list[ExpectedMethod] = []
@@ -143,6 +148,7 @@ def check_study(study: OpenedStudy, allow_import: Sequence[str] = ()) -> StudyCh
             try:
                 planned.append(_planned(study, data, method, fingerprint, allow_import))
             except ResencPlansError as error:
+                unplanned += 1
                 findings.append(
                     Finding("S001", "error", f"{method} on {name}: cannot be trained. {error}")
                 )
@@ -157,13 +163,24 @@ def check_study(study: OpenedStudy, allow_import: Sequence[str] = ()) -> StudyCh
             study, {(one.dataset, one.method): one.configuration for one in methods}
         )
     methods = [_without(one, existing) for one in methods]
-    findings += [*_budget(study, methods), *_existing(existing)]
+    findings += [*_budget(study, methods), *_existing(existing), *_old_trainings(study)]
     return StudyCheck(
         findings=worst_first(findings),
         methods=tuple(methods),
         detectable=tuple(detectable),
         existing=existing,
+        unplanned=unplanned,
     )
+
+
+def _old_trainings(study: OpenedStudy) -> Iterator[Finding]:
+    for piece, reason in study.old_trainings().items():
+        yield Finding(
+            "S103",
+            "warning",
+            f"the training of {piece.run} {reason}, so `study run` begins only if it may train it "
+            "again",
+        )
 
 
 def _without(method: ExpectedMethod, existing: Sequence[Existing]) -> ExpectedMethod:

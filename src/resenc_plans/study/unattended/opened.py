@@ -12,7 +12,7 @@ from resenc_plans.files import user_path
 from resenc_plans.study.unattended.graph import Piece, StudyGraph
 from resenc_plans.study.unattended.keys import PieceKeys
 from resenc_plans.study.unattended.places import StudyPlaces
-from resenc_plans.study.unattended.records import PieceRecord, State
+from resenc_plans.study.unattended.records import PieceRecord, State, why_old
 from resenc_plans.study.unattended.study_data import StudyData
 from resenc_plans.study.unattended.study_file import STUDY_JSON, StudyFile
 
@@ -63,6 +63,12 @@ class OpenedStudy:
     def record(self, piece: Piece) -> PieceRecord | None:
         """What is recorded of a piece."""
         return PieceRecord.load(self.places.record(piece))
+
+    def old_trainings(self) -> dict[Piece, str]:
+        """Trainings that are there but are not what the study asks for, and why."""
+        trainings = [piece for piece in self.graph.needs if piece.kind == "training"]
+        reasons = {piece: why_old(self.state(piece)) for piece in trainings}
+        return {piece: reason for piece, reason in reasons.items() if reason}
 
     def state(self, piece: Piece) -> State:
         """How far a piece is."""

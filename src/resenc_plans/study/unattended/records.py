@@ -14,6 +14,16 @@ from resenc_plans.study.unattended.digests import FileDigest
 State = Literal["missing", "begun", "done", "failed", "stale", "broken"]
 """stale: done from other inputs or settings than the study has now. broken: its files differ."""
 
+_WHY_OLD: dict[State, str] = {
+    "stale": "was made from other inputs or settings than the study has now",
+    "broken": "has files that have changed",
+}
+
+
+def why_old(state: State) -> str:
+    """Why what is there does not count; empty where that is not the reason."""
+    return _WHY_OLD.get(state, "")
+
 
 class PieceRecord(BaseModel):
     """What was done of a piece, and from what."""

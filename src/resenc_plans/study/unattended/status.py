@@ -14,7 +14,7 @@ from resenc_plans.runs.run_folder import METRICS
 from resenc_plans.study.unattended.costs import ExpectedCost
 from resenc_plans.study.unattended.graph import Job, Piece
 from resenc_plans.study.unattended.opened import OpenedStudy
-from resenc_plans.study.unattended.records import PieceRecord, State
+from resenc_plans.study.unattended.records import PieceRecord, State, why_old
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class JobStatus:
     piece: str
     """The kind of that piece; empty where all are done."""
     reason: str
-    """Why it failed; empty otherwise."""
+    """Why it failed, or is stale or broken; empty otherwise."""
     epochs: int
     """That are trained."""
     of_epochs: int
@@ -124,7 +124,7 @@ def _status(study: OpenedStudy, job: Job, seconds: dict[str, list[float]]) -> Jo
         job=job,
         state=state,
         piece="" if first is None else first.kind,
-        reason=(record.reason or "") if record is not None and state == "failed" else "",
+        reason=(record.reason or "") if record and state == "failed" else why_old(state),
         epochs=epochs,
         of_epochs=of_epochs,
         hours_left=hours,

@@ -12,7 +12,7 @@ from resenc_plans.execution.exit_codes import ExitCode
 from resenc_plans.execution.locks import lock
 from resenc_plans.reprs import card, listed
 from resenc_plans.study.unattended.checks import StudyCheck, check_study
-from resenc_plans.study.unattended.graph import Job, Piece
+from resenc_plans.study.unattended.graph import Job
 from resenc_plans.study.unattended.jobs import JobOptions
 from resenc_plans.study.unattended.opened import OpenedStudy
 from resenc_plans.study.unattended.processes import JobCommand, run_here, run_on
@@ -261,23 +261,21 @@ class Study:
             It cannot.
         """
         if checked.errors:
-            faults = "".join(f"\n  {one.rule} {one.message}." for one in checked.errors)
+            faults = "".join(f"\n  {one.rule} {one.sentence}" for one in checked.errors)
             raise StudyError(f"{self.opened.path}: nothing was run.{faults}")
-        old = [piece for piece in self._trainings() if self._is_old(piece)]
+        old = self.opened.old_trainings()
         if old and not redo:
-            others = sum(self.opened.state(piece) == "done" for piece in self._trainings())
+            others = sum(
+                self.opened.state(piece) == "done"
+                for piece in self.opened.graph.needs
+                if piece.kind == "training"
+            )
             raise StudyError(
                 f"{self.opened.path}: {len(old)} trainings were done otherwise than the study now "
                 f"says, or their files have changed: {listed(str(one.run) for one in old)}. "
                 f"{others} stay as they are. Restore the study or its data, or train these again "
                 "(`redo=`), which moves what is there to `replaced`."
             )
-
-    def _trainings(self) -> Iterator[Piece]:
-        return (piece for piece in self.opened.graph.needs if piece.kind == "training")
-
-    def _is_old(self, piece: Piece) -> bool:
-        return self.opened.state(piece) in ("stale", "broken")
 
     def _waves(self, options: JobOptions, on_progress: Say) -> Iterator[list[JobCommand]]:
         """Commands of the jobs that are not done: first preparations, then runs."""

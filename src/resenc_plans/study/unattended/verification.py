@@ -65,6 +65,11 @@ def verify_study(study: OpenedStudy, report: Path | None = None) -> Verification
         There is no report.
     """
     folder = study.places.report if report is None else report
+    if not (folder / PROVENANCE_JSON).is_file():
+        raise FileError(
+            f"{folder}: has no {PROVENANCE_JSON}, so there is no report of a study to verify. "
+            "`study report` makes it."
+        )
     recorded = Provenance.load(folder)
     found = [
         *_inputs(study, recorded),
