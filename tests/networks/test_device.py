@@ -53,6 +53,17 @@ def test_each_of_several_processes_has_a_gpu_of_its_own(monkeypatch: pytest.Monk
         devices_of_processes(8, None)
 
 
+def test_processes_that_nobody_sent_to_the_cpu_say_that_they_are_there(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert devices_of_processes(2, "cpu") == ("cpu",) * 2
+    assert devices_of_processes(1, None) == ("cpu",)
+    assert not caplog.records
+    assert devices_of_processes(2, None) == ("cpu",) * 2
+    assert caplog.messages == ["There is no GPU here: all 2 processes compute on the CPU."]
+
+
 @pytest.mark.parametrize("index", [0, 3])
 def test_one_gpu_for_several_processes_is_refused(
     index: int, monkeypatch: pytest.MonkeyPatch

@@ -1,5 +1,6 @@
 """Where a network computes, and in which precision."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Literal
 import torch
 
 from resenc_plans.errors import DeviceError, first_line
+
+logger = logging.getLogger(__name__)
 
 Precision = Literal["fp16", "bf16", "fp32"]
 PRECISIONS: dict[str, torch.dtype | None] = {
@@ -64,6 +67,8 @@ def find_device(name: str | torch.device | None) -> torch.device:
 def devices_of_processes(processes: int, name: str | None) -> tuple[str, ...]:
     """A device for each of some processes: a GPU of its own, or else the one that is named.
 
+    Where none is named and there is no GPU, a warning says that they share the CPU.
+
     Raises
     ------
     DeviceError
@@ -73,6 +78,8 @@ def devices_of_processes(processes: int, name: str | None) -> tuple[str, ...]:
     if processes > 1:
         refuse_one_gpu(name)
     device = find_device(name)
+    if processes > 1 and name is None and device.type == "cpu":
+        logger.warning("There is no GPU here: all %d processes compute on the CPU.", processes)
     if device.type != "cuda" or processes == 1:
         return (str(device),) * processes
     available = torch.cuda.device_count()

@@ -270,10 +270,11 @@ class Study:
                 for piece in self.opened.graph.needs
                 if piece.kind == "training"
             )
+            stay = f"{others} stay as they are. " if others else ""
             raise StudyError(
                 f"{self.opened.path}: {len(old)} trainings were done otherwise than the study now "
                 f"says, or their files have changed: {listed(str(one.run) for one in old)}. "
-                f"{others} stay as they are. Restore the study or its data, or train these again "
+                f"{stay}Restore the study or its data, or train these again "
                 "(`redo=`), which moves what is there to `replaced`."
             )
 
