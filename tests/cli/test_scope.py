@@ -21,6 +21,25 @@ def test_several_plans_files_are_listed_and_not_guessed_between(
     assert run("derive", "--batch-size", "16", "--plans", "other").code == 0
 
 
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("{0}/othr.json", "{0}/othr.json: no such file. Did you mean {0}/other.json?"),
+        ("{0}/other.jso", "{0}/other.jso: no such file. Did you mean {0}/other.json?"),
+        (f"nowhere/{NAME}", f"nowhere/{NAME}: no such file."),
+        ("{0}/folder", "{0}/folder: is a folder, a plans file was expected."),
+    ],
+)
+def test_a_path_of_plans_never_names_plans_elsewhere(
+    path: str, message: str, run: Callable[..., Done], here: Path
+) -> None:
+    (here / "folder").mkdir()
+    Plans.from_dict(plans_document()).save(here / "other.json")
+    done = run("show", "--plans", path.format(here))
+    assert done.code == 2
+    assert message.format(here) in done.err.replace("\n", "")
+
+
 def test_plans_here_and_beside_the_preprocessed_data_are_not_guessed_between(
     run: Callable[..., Done],
     here: Path,

@@ -99,8 +99,8 @@ def path_of_plans(plans: str | None, dataset: str | None = None) -> Path:
         for path in (Path(plans), Path(f"{plans}.json")):
             if path.is_file():
                 return path
-        if Path(plans).suffix == ".json" and len(Path(plans).parts) > 1:
-            raise FileError(f"{plans}: no such file.")
+        if len(Path(plans).parts) > 1:
+            raise FileError(_no_such_file(Path(plans)))
     folders = _folders(dataset)
     files = list(dict.fromkeys(path for folder in folders for path in plans_files(folder)))
     if plans is not None:
@@ -118,6 +118,15 @@ def path_of_plans(plans: str | None, dataset: str | None = None) -> Path:
 
 def _creation(dataset: str | None) -> str:
     return shlex.join(["resenc-plans", "create", *(["-d", dataset] if dataset else [])])
+
+
+def _no_such_file(path: Path) -> str:
+    if path.is_dir():
+        return f"{path}: is a folder, a plans file was expected."
+    files = plans_files(path.parent) if path.parent.is_dir() else ()
+    close = get_close_matches(str(path), [str(file) for file in files], n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return f"{path}: no such file.{hint}"
 
 
 def _file_of_name(plans: str, files: list[Path]) -> Path:

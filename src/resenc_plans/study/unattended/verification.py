@@ -136,7 +136,9 @@ def _made_again(study: OpenedStudy, folder: Path) -> tuple[list[Discrepancy], in
         try:
             write_study_report(study, new)
         except ResencPlansError as error:
-            return [Discrepancy("report", f"cannot be made again. {error}")], 0
+            return [
+                Discrepancy("report", f"cannot be made again. {str(error).removesuffix('.')}")
+            ], 0
         made = _files_below(new)
         for path in made.values():
             old = folder / path.relative_to(new)
