@@ -86,5 +86,5 @@ def test_what_differs_is_named(change: str, finished: Path) -> None:
 
 def test_without_a_report_there_is_nothing_to_verify(finished: Path) -> None:
     report(finished, "provenance.json").unlink()
-    with pytest.raises(FileError, match=r"provenance\.json: no such file"):
+    with pytest.raises(FileError, match=r"has no provenance\.json, so there is no report"):
         found(finished)
