@@ -209,6 +209,28 @@ def test_a_run_goes_on_on_the_cpu_if_no_device_has_its_new_augmentation(
         assert again.settings.augment_on == "cpu"
 
 
+@pytest.mark.parametrize("reading", [2, 4], ids=["training", "validation"])
+def test_a_signal_that_reaches_another_rank_first_is_named(
+    config: ResolvedConfiguration,
+    dataset: Dataset,
+    reading: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begin_reading, readings = Ranks.begin_reading, count(1)
+
+    def with_another_that_stops(self: Ranks, own: torch.Tensor, shared: torch.Tensor) -> Reading:
+        if next(readings) == reading:
+            shared = shared.clone()
+            shared[0] += 1
+            os.kill(os.getpid(), signal.SIGINT)
+        return begin_reading(self, own, shared)
+
+    monkeypatch.setattr(Ranks, "begin_reading", with_another_that_stops)
+    stopped = Trainer(config, dataset, 0, SHORT).fit()
+    assert not stopped.is_complete
+    assert stopped.reason == "SIGINT was received"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 2, 3])
 def test_a_run_that_is_stopped_in_the_validation_goes_on_bit_for_bit(

@@ -514,14 +514,14 @@ class Trainer:
         waited, begun = 0.0, time.perf_counter()
         waits, last = deque[float](), None
         late = int(self.step.is_read_late)
-        end, reason, is_stopped = self.settings.iterations, None, False
+        end, is_stopped = self.settings.iterations, False
         while self.iteration < end:
             self._seed_step("training", self._batches_done())
             requested = time.perf_counter()
             batch = next(batches)
             waits.append(time.perf_counter() - requested)
-            reason = reason or stop.reason
-            self._launched.append(self.step.launch(batch, self.ranks, stops=reason is not None))
+            stops = stop.reason is not None
+            self._launched.append(self.step.launch(batch, self.ranks, stops=stops))
             self.iteration += 1
             # All ranks count the same steps at the same time, since they may have to exchange
             # names of cases then, and end after the same batch.
@@ -536,7 +536,7 @@ class Trainer:
                     end, is_stopped = self.iteration, True
             if not is_stopped:
                 self._save_now_and_then()
-        return (reason or OTHER_RANK_STOPS) if is_stopped else None
+        return (stop.reason or OTHER_RANK_STOPS) if is_stopped else None
 
     def _count(self, launched: LaunchedStep) -> None:
         """Take note of what a step has found."""
@@ -560,14 +560,13 @@ class Trainer:
                 logits, target = outcome.logits[0].float(), outcome.targets[0]
                 voxels = count_overlap(logits, target, self.run.dataset.labels)
                 overlap = voxels if overlap is None else overlap + voxels
-                reason = stop.reason
                 loss = outcome.loss.detach().view(1)
-                stops = torch.full_like(loss, reason is not None)
+                stops = torch.full_like(loss, stop.reason is not None)
                 [own_loss], [stopped] = self.ranks.read(loss, stops)
                 losses.append(own_loss)
                 self._tell(losses[-1], validated=number)
                 if stopped:
-                    return reason or OTHER_RANK_STOPS
+                    return stop.reason or OTHER_RANK_STOPS
         assert overlap is not None
         counts = torch.cat([overlap.tp, overlap.fp, overlap.fn]).tolist()
         *summed, loss_sum = self.ranks.total([*counts, fmean(losses)])
