@@ -39,11 +39,12 @@ demo: install
 	cd $(DEMO) && ../../$(BIN)/resenc-plans predict -d . -c tiny -i imagesTr -o predicted --overlay pictures
 	cd $(DEMO) && ../../$(BIN)/resenc-plans evaluate predicted -r labelsTr
 
+# Two processes of one thread each: threads of both on the same cores wait for one another.
 test: install
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 
 test-all: install
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff format --check .
