@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from resenc_plans.errors import StudyError
 from resenc_plans.execution.exit_codes import ExitCode
 from resenc_plans.study.unattended.graph import Piece, Run
 from resenc_plans.study.unattended.jobs import JobOptions, do_job
@@ -83,6 +84,24 @@ def test_hours_are_unknown_where_a_method_cannot_be_planned(tmp_path: Path) -> N
     sentences = [one.sentence for one in checked.findings if one.rule == "S001"]
     assert len(sentences) == 2
     assert not any(sentence.endswith("..") for sentence in sentences)
+
+
+def test_a_second_study_does_not_take_the_folder_of_the_first(finished: Path) -> None:
+    Study.load(finished).report()
+    report = finished.parent / "report" / "provenance.json"
+    before = report.read_bytes()
+    other = finished.with_name("other.json")
+    other.write_text(json.dumps(json.loads(finished.read_text()) | {"name": "Another"}))
+    second = Study.load(other)
+    [found] = [one for one in second.check().errors if one.rule == "S009"]
+    assert "holds the results of study.json" in found.message
+    for do in (second.run, second.report):
+        with pytest.raises(StudyError, match=r"results of study\.json"):
+            do()
+    assert report.read_bytes() == before
+    finished.unlink()
+    second.report()
+    assert json.loads(report.read_text())["study"]["name"] == "Another"
 
 
 def test_trainings_that_are_stale_or_broken_are_named_before_they_stop_a_run(

@@ -39,7 +39,7 @@ from resenc_plans.study.unattended.methods import (
     trained_configuration,
     trainer_name,
 )
-from resenc_plans.study.unattended.opened import OpenedStudy
+from resenc_plans.study.unattended.opened import OpenedStudy, one_study_per_folder
 from resenc_plans.study.unattended.study_data import StudyData
 from resenc_plans.study.unattended.take_over import Existing, find_existing
 
@@ -164,6 +164,8 @@ def check_study(study: OpenedStudy, allow_import: Sequence[str] = ()) -> StudyCh
         )
     methods = [_without(one, existing) for one in methods]
     findings += [*_budget(study, methods), *_existing(existing), *_old_trainings(study)]
+    if (other := study.other_file()) is not None:
+        findings.append(Finding("S009", "error", one_study_per_folder(other)))
     return StudyCheck(
         findings=worst_first(findings),
         methods=tuple(methods),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from resenc_plans.errors import StudyError
-from resenc_plans.files import user_path
+from resenc_plans.files import make_folder, part_of_path, read_json, user_path, write_json
 from resenc_plans.study.unattended.graph import Piece, StudyGraph
 from resenc_plans.study.unattended.keys import PieceKeys
 from resenc_plans.study.unattended.places import StudyPlaces
@@ -49,6 +49,33 @@ class OpenedStudy:
             raise StudyError(f"{path}: datasets names one dataset twice.")
         return cls(path, study, places, data, StudyGraph.of(study, tuple(data)))
 
+    def other_file(self) -> Path | None:
+        """The file of another study whose results lie in the folder, if there is one."""
+        if not self.places.owner.is_file():
+            return None
+        document = read_json(self.places.owner)
+        named = document.get("file") if isinstance(document, dict) else None
+        if not isinstance(named, str) or named == self.path.name:
+            return None
+        other = self.places.root / part_of_path(named, "file")
+        return other if other.is_file() else None  # else it has been renamed
+
+    def claim(self) -> None:
+        """Make the folder this study's, where no other study's results lie in it.
+
+        Raises
+        ------
+        StudyError
+            Those of another file lie there.
+        FileError
+            The folder cannot be written to.
+        """
+        other = self.other_file()
+        if other is not None:
+            raise StudyError(f"{self.path}: {one_study_per_folder(other)}.")
+        make_folder(self.places.state_folder)
+        write_json(self.places.owner, {"file": self.path.name})
+
     @cached_property
     def keys(self) -> PieceKeys:
         """What decides each piece.
@@ -76,3 +103,12 @@ class OpenedStudy:
         if record is None:
             return "missing"
         return record.state(self.places.root, self.keys[piece])
+
+
+def one_study_per_folder(other: Path) -> str:
+    """Why a study cannot be run beside another file's."""
+    return (
+        f"its folder holds the results of {other.name}, which this study would replace. Move this "
+        "file to a folder of its own, from which its relative paths then count; or remove "
+        f"{other.name}, if this file has taken its place"
+    )

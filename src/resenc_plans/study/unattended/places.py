@@ -39,6 +39,11 @@ class StudyPlaces:
         return self.root / ".study.lock"
 
     @property
+    def owner(self) -> Path:
+        """The file that says whose study's results lie here."""
+        return self.state_folder / "study.json"
+
+    @property
     def cluster_lock(self) -> Path:
         """What tells the jobs on a cluster that the run that they are of goes on."""
         return self.state_folder / ".cluster.lock"

@@ -156,6 +156,7 @@ class Study:
         with lock(study.places.lock_file, self.folder):
             checked = self.check(allow_import=allow_import)
             self._refuse(checked, redo=redo)
+            study.claim()
             take_over(study, checked.existing, on_progress)
 
             def ended(job: Job, code: int) -> None:
@@ -246,10 +247,12 @@ class Study:
         with lock(self.opened.places.lock_file, self.folder):
             checked = self.check(allow_import=allow_import)
             self._refuse(checked, redo=redo)
+            self.opened.claim()
             take_over(self.opened, checked.existing, on_progress)
             return write_slurm(self.opened, options, sbatch)
 
     def _write_report(self) -> tuple[Path, ...]:
+        self.opened.claim()
         return write_study_report(self.opened, self.opened.places.report, overwrite=True)
 
     def _refuse(self, checked: StudyCheck, *, redo: bool) -> None:
