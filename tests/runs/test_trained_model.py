@@ -68,4 +68,6 @@ def test_a_model_of_an_external_trainer_has_the_network_of_its_plans(tmp_path: P
     save_checkpoint(path, replace(load_checkpoint(path), trainer_name="MyTrainer"))
     model = TrainedModel.load(folder)
     [source] = model.weights
-    model.network(source)
+    loaded = model.network(source)
+    planned = build_network(model.config, 1, 3, deep_supervision=False)
+    assert list(loaded.state_dict()) == list(planned.state_dict())

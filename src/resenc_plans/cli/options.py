@@ -9,6 +9,7 @@ from typing import Annotated, Any, Protocol
 import typer
 
 from resenc_plans.errors import UsageError
+from resenc_plans.execution.gpus import named_gpu
 
 
 class Format(StrEnum):
@@ -286,8 +287,8 @@ def refuse_one_gpu_for_several(gpus: int, device: str | None) -> None:
     UsageError
         It names one GPU.
     """
-    kind, _, index = (device or "").partition(":")
-    if gpus > 1 and kind == "cuda" and index:
+    index = named_gpu(device)
+    if gpus > 1 and index:
         raise UsageError(
             f"--gpus {gpus} and --device {device} contradict each other: each process takes a GPU "
             f"of its own. Omit --device, and choose GPUs by CUDA_VISIBLE_DEVICES={index},..."

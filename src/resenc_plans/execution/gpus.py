@@ -36,6 +36,16 @@ class InstalledGpu:
     """Those that the driver shows here; in a container that is often none."""
 
 
+def named_gpu(device: str | None) -> str:
+    """The index in the name of one GPU, as in `cuda:3`; empty for every other device.
+
+    >>> named_gpu("cuda:3"), named_gpu("cuda"), named_gpu("mps:0")
+    ('3', '', '')
+    """
+    kind, _, index = (device or "").partition(":")
+    return index if kind == "cuda" else ""
+
+
 def installed_gpus() -> tuple[InstalledGpu, ...] | None:
     """All GPUs of this machine; None where nvidia-smi does not run, so that nothing is known."""
     rows = query_nvidia_smi("gpu", "index,uuid,driver_version,memory.total,memory.used,name")

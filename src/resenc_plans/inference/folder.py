@@ -230,8 +230,8 @@ def predict_on(executor: Executor, job: PredictionJob, parts: int) -> Prediction
             future.cancel()
         if is_loss(error) and not isinstance(error, WorkerStartError):
             raise WorkerError(
-                f"{job.output}: a worker was lost, perhaps for lack of memory ({error}). Cases "
-                "that are written stay; predict again and keep them (`skip_existing=`)."
+                f"{job.output}: a worker was lost ({error}). Cases that are written stay; "
+                "predict again and keep them (`skip_existing=`)."
             ) from error
         raise
     return PredictionReport(

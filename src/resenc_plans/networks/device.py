@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from resenc_plans.errors import DeviceError, first_line
+from resenc_plans.execution.gpus import named_gpu
 
 logger = logging.getLogger(__name__)
 
@@ -99,8 +100,7 @@ def refuse_one_gpu(name: str | None) -> None:
     DeviceError
         The name has the index of a GPU.
     """
-    kind, _, index = (name or "").partition(":")
-    if kind == "cuda" and index:
+    if index := named_gpu(name):
         raise DeviceError(
             f"Device {name!r} is one GPU, but each of several processes takes its own: cuda:0, "
             "cuda:1 and so on. Name the kind alone, 'cuda' (`device=`), and choose GPUs by "

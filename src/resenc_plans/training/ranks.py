@@ -123,8 +123,11 @@ class Reading:
         return numbers[: self.own], numbers[self.own :]
 
 
-class PatientGroup:
-    """The processes of some ranks on the CPU, where one may wait for days for what another says."""
+class HostGroup:
+    """What ranks say to one another beside the training, from host to host.
+
+    One may wait for another for days, as collectives on GPUs may not.
+    """
 
     def __init__(self, ranks: Ranks) -> None:
         self._world = ranks.world

@@ -8,7 +8,7 @@ from typing import Any
 from resenc_plans.errors import TrainingError
 from resenc_plans.evaluation.validation import CasePredictor
 from resenc_plans.execution.cases import CaseProblem
-from resenc_plans.training.ranks import PatientGroup, Ranks
+from resenc_plans.training.ranks import HostGroup, Ranks
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class SharedPredictor:
         TrainingError
             Another process ended before its cases were predicted.
         """
-        group = PatientGroup(self.ranks)
+        group = HostGroup(self.ranks)
         shares = _agreed_shares(tuple(cases), group, self.ranks)
         failed = list(self.predictor.predict_cases(shares[0], target, probabilities=probabilities))
         for rank in range(1, self.ranks.world):
@@ -43,13 +43,13 @@ def predict_share(
 
     A process that does not see the checkpoint, as on a machine with other folders, has no share.
     """
-    group = PatientGroup(ranks)
+    group = HostGroup(ranks)
     shares = _agreed_shares(checkpoint.is_file(), group, ranks)
     failed = predict(shares[ranks.rank]) if shares[ranks.rank] else ()
     group.tell_first([(problem.case, problem.reason) for problem in failed])
 
 
-def _agreed_shares(own: Any, group: PatientGroup, ranks: Ranks) -> list[tuple[str, ...]]:
+def _agreed_shares(own: Any, group: HostGroup, ranks: Ranks) -> list[tuple[str, ...]]:
     """The cases of each process; the first one tells all, the others whether they can help."""
     told = group.exchange(own)
     helping = [rank for rank in range(ranks.world) if rank == 0 or told[rank]]
@@ -59,7 +59,7 @@ def _agreed_shares(own: Any, group: PatientGroup, ranks: Ranks) -> list[tuple[st
     ]
 
 
-def _problems_of(rank: int, cases: tuple[str, ...], group: PatientGroup) -> list[CaseProblem]:
+def _problems_of(rank: int, cases: tuple[str, ...], group: HostGroup) -> list[CaseProblem]:
     try:
         told = group.hear(rank)
     except RuntimeError as error:  # of Gloo, whose connection was closed
