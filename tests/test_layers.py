@@ -8,7 +8,7 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "resenc_plans"
 
-OPEN_TO_ALL = {"errors", "files", "folders", "safe_pickle", "html", "reprs", "execution"}
+OPEN_TO_ALL = {"errors", "files", "folders", "safe_pickle", "html", "reprs", "words", "execution"}
 """What every package may import; these import only each other."""
 
 MAY_IMPORT: dict[str, set[str]] = {

@@ -28,7 +28,7 @@ class CheckedModel(BaseModel):
             try:
                 super().__init__(**values)
             except ValidationError as error:
-                faults = "; ".join(sentences(error, type(self).model_fields))
+                faults = "; ".join(sentences(error, type(self)))
                 raise self._error(f"{type(self).__name__}: {faults}.") from None
 
         __init__.__pydantic_base_init__ = True  # so that validation inside others does not call it

@@ -1,12 +1,14 @@
 """Where values do not fit the types of a model: Pydantic's faults as sentences with the place."""
 
-import difflib
-from collections.abc import Iterable
-from typing import Any
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
 
 from resenc_plans.errors import MAX_VALUE, shown
+from resenc_plans.words import meant
 
 _SENTENCES = {
     "missing": "is missing",
@@ -48,27 +50,47 @@ _NAMED_BY_USERS = {"labels", "channel_names", "dataset", "configurations", "meth
 """Objects whose keys may be called anything."""
 
 
-def sentences(error: ValidationError, known: Iterable[str] = ()) -> tuple[str, ...]:
+_NAMES = {"literal_error": "expected", "union_tag_invalid": "expected_tags"}
+"""Faults of a name that is one of a few, and where Pydantic lists those."""
+_QUOTED = re.compile(r"'([^']*)'")
+_INSIDE = "faults_inside"
+
+
+def sentences(error: ValidationError, model: type[BaseModel] | None = None) -> tuple[str, ...]:
     """One sentence per fault, `key.key[index] is ...`; the members of a union give one."""
-    texts = fault_texts(error, known)
+    texts = fault_texts(error, model)
     return tuple(f"{place} {text}" if place else text for place, text in texts.items())
 
 
-def fault_texts(error: ValidationError, known: Iterable[str] = ()) -> dict[str, str]:
-    """What is wrong, by place; `known` are the keys that an unknown one may be meant for."""
+def fault_texts(error: ValidationError, model: type[BaseModel] | None = None) -> dict[str, str]:
+    """What is wrong, by place; `model` is whose keys an unknown one may be meant for."""
     texts: dict[str, str] = {}
     for detail in error.errors(include_url=False):
         place = location(detail["loc"])
+        if detail["type"] == _INSIDE:
+            for inner, text in detail["ctx"]["texts"].items():
+                key = f"{place}.{inner}" if inner else place
+                texts[key] = text if inner else f"is not accepted: {text}"
+            continue
+        context = detail.get("ctx", {})
         text = _SENTENCES.get(detail["type"])
         if text is None:
             text = detail["msg"].removeprefix("Value error, ")
             if place:
                 text = f"is not accepted: {text} (it is {shown(detail['input'], 60)})"
         else:
-            text = text.format(value=shown(detail["input"], 60), **detail.get("ctx", {}))
-        if detail["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(place, known, 1)
-            text += f" (did you mean {close[0]}?)" if close else ""
+            text = text.format(value=shown(detail["input"], 60), **context)
+        if detail["type"] == "extra_forbidden" and model is not None:
+            models = _models_at(model, detail["loc"][:-1])
+            text += meant(
+                str(detail["loc"][-1]), [key for one in models for key in one.model_fields]
+            )
+        elif detail["type"] == "model_attributes_type" and model is not None:
+            text = text.replace("object", f"object{_with_a_name(_models_at(model, detail['loc']))}")
+        elif detail["type"] in _NAMES:
+            wrong = context.get("tag", detail["input"])
+            known = _QUOTED.findall(context[_NAMES[detail["type"]]])
+            text += meant(wrong, known) if isinstance(wrong, str) else ""
         if place in texts and texts[place] != text:
             text = f"has a wrong type or value: {shown(detail['input'], 60)}"
         texts[place] = text
@@ -79,6 +101,47 @@ def fault_texts(error: ValidationError, known: Iterable[str] = ()) -> dict[str, 
         for place, text in texts.items()
         if not any(other.startswith((f"{place}[", f"{place}.")) for other in inner if place)
     }
+
+
+def none_of(known: Iterable[str]) -> PydanticCustomError:
+    """What a validator raises for a name that is none of those known."""
+    *first, last = map(repr, known)
+    expected = f"{', '.join(first)} or {last}" if first else last
+    return PydanticCustomError("literal_error", "none of {expected}", {"expected": expected})
+
+
+def refused_inside(texts: Mapping[str, str]) -> PydanticCustomError:
+    """What a validator raises where keys of its value are at fault: what is wrong, by key."""
+    return PydanticCustomError(_INSIDE, "is not accepted", {"texts": dict(texts)})
+
+
+def _models_at(model: type[BaseModel], parts: tuple[Any, ...]) -> list[type[BaseModel]]:
+    """The models that may stand at a place in another."""
+    models = [model]
+    for part in parts:
+        fields = [one.model_fields.get(part) for one in models]
+        inner = [one for field in fields if field for one in _models(field.annotation)]
+        models = inner or [one for one in models if _is_tag(part, one)] or models
+    return models
+
+
+def _models(kind: Any) -> Iterator[type[BaseModel]]:
+    """A model itself, or those in a union, a list or an object."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+    for inner in get_args(kind):
+        yield from _models(inner)
+
+
+def _with_a_name(members: list[type[BaseModel]]) -> str:
+    """What the object of a union must have; empty where its members are not told by a name."""
+    names = [one.model_fields["name"].default for one in members if "name" in one.model_fields]
+    return f" with a name that is one of {', '.join(map(repr, names))}" if len(names) > 1 else ""
+
+
+def _is_tag(part: Any, model: type[BaseModel]) -> bool:
+    """Whether Pydantic names a member of a union so."""
+    return any(field.default == part for field in model.model_fields.values())
 
 
 def location(parts: tuple[Any, ...]) -> str:

@@ -357,4 +357,4 @@ def in_words(error: ValidationError) -> str:
 
 def setting_faults(error: ValidationError) -> tuple[tuple[str, str], ...]:
     """Each fault of settings: the setting, empty for several, and what is wrong with it."""
-    return tuple(fault_texts(error, TrainingSettings.model_fields).items())
+    return tuple(fault_texts(error, TrainingSettings).items())

@@ -20,14 +20,58 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a setting": (
         {"methods": {"a": {"preset": "M", "settings": {"epoch": 3}}, "b": {"preset": "L"}}},
-        r"methods\.a\.settings .*epoch is unknown",
+        r"methods\.a\.settings\.epoch is unknown \(did you mean epochs\?\)",
     ),
     "a folder": ({"methods": {"a/b": {"preset": "M"}, "b": {"preset": "M"}}}, "has a slash"),
     "two underscores": ({"methods": {"a__b": {"preset": "M"}, "b": {"preset": "M"}}}, "one _ at"),
     "case": ({"methods": {"a": {"preset": "M"}, "A": {"preset": "M"}}}, "case of letters"),
     "one method": ({"methods": {"a": {"preset": "M"}}}, "methods"),
-    "a metric": ({"metrics": ["dise"]}, "metrics .*there is: Dice"),
-    "primary": ({"primary": "HD95"}, "primary 'HD95' is none of metrics"),
+    "a setting of all": ({"training": {"epoch": 3}}, r"training\.epoch .*mean epochs\?"),
+    "a key of a setting": (
+        {"training": {"optimizer": {"name": "SGD", "momentun": 0.9}}},
+        r"training\.optimizer\.momentun is unknown \(did you mean momentum\?\)",
+    ),
+    "a name in a union": (
+        {"training": {"optimizer": {"name": "AdaW"}}},
+        r"training\.optimizer must .*'SGD', 'Adam', .* not 'AdaW' \(did you mean AdamW\?\)",
+    ),
+    "no object in a union": (
+        {"training": {"optimizer": "SGD"}},
+        "optimizer must be an object with a name that is one of 'SGD', 'Adam', .* not 'SGD'",
+    ),
+    "a value": ({"missing": "omitt"}, r"missing must be 'omit' or .*\(did you mean omit\?\)"),
+    "a metric": (
+        {"metrics": ["Dice", "HD59"]},
+        r"metrics\[1\] must be 'Dice', .*, not 'HD59' \(did you mean HD95\?\)",
+    ),
+    "primary": (
+        {"metrics": ["Dice", "HD95"], "primary": "hd95"},
+        r"primary 'hd95' is none of metrics \(did you mean HD95\?\)",
+    ),
+    "a key of a method": (
+        {"methods": {"a": {"preset": "M", "change": {}}, "b": {"preset": "L"}}},
+        r"methods\.a\.change is unknown \(did you mean changes\?\)",
+    ),
+    "a key of a change": (
+        {"methods": {"a": {"preset": "M", "changes": {"batchsize": 2}}, "b": {"preset": "L"}}},
+        r"methods\.a\.changes\.batchsize is unknown \(did you mean batch_size\?\)",
+    ),
+    "a preset": (
+        {"methods": {"a": {"preset": "XXL"}, "b": {"preset": "L"}}},
+        r"methods\.a\.preset must be .*, not 'XXL' \(did you mean XL\?\)",
+    ),
+    "a baseline": (
+        {"methods": {"a": {"baseline": "mednext-l"}, "b": {"preset": "L"}}},
+        r"methods\.a\.baseline must be .*not 'mednext-l' \(did you mean mednext-l-k[35]\?\)",
+    ),
+    "a key of a dataset": (
+        {"datasets": [{"dataset": "x", "split": "y"}]},
+        r"datasets\[0\]\.split is unknown \(did you mean splits\?\)",
+    ),
+    "a key of the budget": (
+        {"budget": {"gpu_hour": 1}},
+        r"budget\.gpu_hour is unknown \(did you mean gpu_hours\?\)",
+    ),
     "seed": ({"training": {"seed": 3}}, "the seeds are those of `seeds`"),
     "twice": ({"folds": [0, 0]}, "folds .*named twice"),
     "predictions": (

@@ -82,16 +82,21 @@ def unknown_keys(context: CheckContext) -> Violations:
             yield None, key, f"is unknown. Did you mean {close[0]}?"
     for name, values in context.document["configurations"].items():
         for key in values:
-            close = get_close_matches(
-                _folded(key), [_folded(k) for k in CONFIGURATION_KEYS], n=1, cutoff=0.8
-            )
-            if key not in CONFIGURATION_KEYS and close:
-                meant = next(k for k in CONFIGURATION_KEYS if _folded(k) == close[0])
-                yield (
-                    name,
-                    key,
-                    f"is unknown, so it has no effect. Did you mean {meant}?",
-                )
+            if meant := meant_key(key):
+                yield name, key, f"is unknown, so it has no effect. Did you mean {meant}?"
+
+
+def meant_key(key: str) -> str | None:
+    """The key of a configuration that an unknown one is probably a typing error of.
+
+    >>> meant_key("batchsize"), meant_key("batch_size"), meant_key("colour")
+    ('batch_size', None, None)
+    """
+    if key in CONFIGURATION_KEYS:
+        return None
+    by_folded = {_folded(known): known for known in CONFIGURATION_KEYS}
+    close = get_close_matches(_folded(key), by_folded, n=1, cutoff=0.8)
+    return by_folded[close[0]] if close else None
 
 
 def extra_keys(context: CheckContext) -> Violations:

@@ -5,17 +5,28 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from resenc_plans.datasets.bounds import MAX_SEED
 from resenc_plans.datasets.checked_model import CheckedModel
-from resenc_plans.datasets.model_faults import sentences
-from resenc_plans.errors import ResencPlansError, StudyError, UsageError
+from resenc_plans.datasets.model_faults import fault_texts, none_of, refused_inside, sentences
+from resenc_plans.errors import PlanningError, ResencPlansError, StudyError, UsageError, shown
 from resenc_plans.evaluation.known_metrics import KNOWN_METRICS, find_metrics
 from resenc_plans.files import fault_of_part, read_json
+from resenc_plans.planning.baselines.registry import baselines, find_baseline
+from resenc_plans.planning.presets import find_preset, presets
+from resenc_plans.plans.checks.file import meant_key
 from resenc_plans.plans.schema import DIALECT
 from resenc_plans.plans.training_settings import TrainingSettings, in_words
 from resenc_plans.study.scores import Missing, Undefined
+from resenc_plans.words import meant
 
 STUDY_JSON = "study.json"
 OF_VOXELS = ("Dice", "IoU")
@@ -28,6 +39,34 @@ _MAX_NAMED = 1000
 Positive = Annotated[float, Field(gt=0, le=1e9)]
 Fold = Annotated[int, Field(ge=0, le=_MAX_NAMED)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+
+
+def _metric_key(name: str) -> str:
+    try:
+        return find_metrics([name])[0].key
+    except UsageError:
+        raise none_of(KNOWN_METRICS) from None
+
+
+def _preset_name(name: str) -> str:
+    try:
+        find_preset(name)
+    except PlanningError:
+        raise none_of(preset.key for preset in presets()) from None
+    return name
+
+
+def _baseline_name(name: str) -> str:
+    try:
+        find_baseline(name)
+    except PlanningError:
+        raise none_of(baseline.name for baseline in baselines()) from None
+    return name
+
+
+MetricName = Annotated[str, AfterValidator(_metric_key)]
+PresetName = Annotated[str, AfterValidator(_preset_name)]
+BaselineName = Annotated[str, AfterValidator(_baseline_name)]
 
 
 class _Part(CheckedModel):
@@ -49,11 +88,11 @@ class StudyDataset(_Part):
 class StudyMethod(_Part):
     """A method: where its plans come from, and what is changed of them; or its predictions."""
 
-    preset: str | None = None
+    preset: PresetName | None = None
     """Plans of this preset: M, L, XL, resenc or default (the original nnU-Net)."""
     gpu_memory_gb: Positive | None = None
     """With `preset`: the GPU memory target instead of the preset's own."""
-    baseline: str | None = None
+    baseline: BaselineName | None = None
     """Plans of this baseline, such as mednext-l-k3."""
     plans: str | None = None
     """A plans file; {dataset} stands for the dataset's name."""
@@ -79,6 +118,15 @@ class StudyMethod(_Part):
         if self.gpu_memory_gb is not None and self.preset is None:
             raise ValueError("gpu_memory_gb needs a preset")
         return self
+
+    @field_validator("changes")
+    @classmethod
+    def _are_no_slips(cls, values: dict[str, Any]) -> dict[str, Any]:
+        slips = {key: meant_key(key) for key in values}
+        texts = {key: f"is unknown (did you mean {one}?)" for key, one in slips.items() if one}
+        if texts:
+            raise refused_inside(texts)
+        return values
 
     @field_validator("settings")
     @classmethod
@@ -126,7 +174,7 @@ class StudyFile(_Part):
     """Each training is done with each of them."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Settings of all trainings, such as epochs: the same for every method."""
-    metrics: tuple[str, ...] = ("Dice",)
+    metrics: tuple[MetricName, ...] = ("Dice",)
     """What methods are compared by."""
     primary: str | None = None
     """The metric that counts most. null: the first of `metrics`."""
@@ -182,19 +230,16 @@ class StudyFile(_Part):
 
     @field_validator("metrics")
     @classmethod
-    def _are_metrics(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        try:
-            return tuple(metric.key for metric in find_metrics(values))
-        except UsageError:
-            known = ", ".join(KNOWN_METRICS)
-            raise ValueError(f"there is: {known}") from None
+    def _are_distinct_metrics(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(values))
 
     @model_validator(mode="after")
     def _primary_is_measured(self) -> Self:
         if not self.metrics:
             raise ValueError("metrics names none")
         if self.primary is not None and self.primary not in self.metrics:
-            raise ValueError(f"primary {self.primary[:80]!r} is none of metrics")
+            close = meant(self.primary, self.metrics) or meant(self.primary, KNOWN_METRICS)
+            raise ValueError(f"primary {shown(self.primary)} is none of metrics{close}")
         return self
 
     @classmethod
@@ -214,7 +259,7 @@ class StudyFile(_Part):
         try:
             return cls.model_validate(document)
         except ValidationError as error:
-            faults = "; ".join(sentences(error, cls.model_fields))
+            faults = "; ".join(sentences(error, cls))
             raise StudyError(f"{Path(path)}: not a study: {faults}.") from None
 
     @property
@@ -264,5 +309,5 @@ def _checked_settings(values: dict[str, Any]) -> dict[str, Any]:
     try:
         TrainingSettings.model_validate(values)
     except ValidationError as error:
-        raise ValueError(in_words(error)) from None
+        raise refused_inside(fault_texts(error, TrainingSettings)) from None
     return values

@@ -1,0 +1,34 @@
+"""Words of messages: counted things, and the name that a wrong one is probably meant for."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def counted(number: float, noun: str, plural: str | None = None, *, form: str = "") -> str:
+    """A number and its noun, singular for one; `form` is a format, such as `,` for thousands.
+
+    >>> counted(1, "case"), counted(2, "entry", "entries"), counted(1000, "case", form=",")
+    ('1 case', '2 entries', '1,000 cases')
+    """
+    return f"{number:{form}} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that resembles a wrong one most, whatever the case of letters.
+
+    >>> nearest("dise", ("Dice", "IoU")), nearest("colour", ("Dice", "IoU"))
+    ('Dice', None)
+    """
+    by_folded = {one.lower(): one for one in known}
+    close = get_close_matches(name.lower(), by_folded, n=1)
+    return by_folded[close[0]] if close else None
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """The nearest name as an addition to a message; empty where none is near.
+
+    >>> meant("dise", ("Dice", "IoU"))
+    ' (did you mean Dice?)'
+    """
+    close = nearest(name, known)
+    return f" (did you mean {close}?)" if close else ""

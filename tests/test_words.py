@@ -1,0 +1,21 @@
+"""Words of messages: one thing has the singular, and a wrong name its nearest."""
+
+import pytest
+
+from resenc_plans.words import counted, meant
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 cases"), (1, "1 case"), (2, "2 cases"), (1000, "1,000 cases")]
+)
+def test_one_thing_has_the_singular(number: int, text: str) -> None:
+    assert counted(number, "case", form=",") == text
+
+
+def test_a_noun_of_its_own_plural_has_it() -> None:
+    assert counted(1, "entry", "entries") == "1 entry"
+    assert counted(3, "entry", "entries") == "3 entries"
+
+
+def test_a_name_that_resembles_none_has_no_nearest() -> None:
+    assert meant("colour", ("Dice", "IoU")) == ""
