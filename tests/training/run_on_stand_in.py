@@ -5,7 +5,9 @@ weights, logits and labels differ from those of the CPU.
 """
 
 import json
+import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from resenc_plans.training.batches.device_augmentation import DeviceAugmentation
 from resenc_plans.training.trainer import Trainer
 from tests.inference.logits import smooth_logits
 from tests.interop.test_export import SCENARIOS, recipe_of
-from tests.stand_in import NAME, register_stand_in
+from tests.stand_in import NAME, OnStandIn, register_stand_in
 from tests.training.batches.compare_augmentations import KINDS
 from tests.training.batches.short_of_memory import ShortOfMemory, drawn_batches
 
@@ -55,8 +57,9 @@ def train(folder: Path, device: str) -> tuple[dict[str, Tensor], Tensor, Tensor]
     assert not stopped.fit().is_complete
     trainer = Trainer(config, dataset, 0, SETTINGS, device=device, run_folder=run)
     trainer.resume()
-    assert next(trainer.network.parameters()).device.type == device
+    assert next(trainer.network.parameters()).device.type == "cpu"
     done = trainer.fit()
+    assert next(trainer.network.parameters()).device.type == device
     predictor = Predictor.from_folder(
         run.model,
         0,
@@ -102,6 +105,33 @@ def forget(folder: Path) -> None:
         return (logits.mean((0, 2, 3, 4)) * torch.ones(logits.shape[1])).sum()
 
     Trainer(config, dataset, 0, SETTINGS, device=NAME, name="Forgets", loss=loss).fit()
+
+
+def begin(folder: Path) -> list[str]:
+    """Whether processes are forked or the device is used first, in turns, when a run resumes."""
+    [path] = folder.glob("*Plans.json")
+    config, dataset = Plans.load(path).resolve("tiny"), Dataset.load(str(folder))
+    settings = SETTINGS.model_copy(update={"workers": 2})
+    stopped = settings.model_copy(update={"max_minutes": 1e-9})
+    assert not Trainer(config, dataset, 0, stopped, device=NAME).fit().is_complete
+    turns: list[str] = []
+
+    def note(kind: str) -> None:
+        if turns[-1:] != [kind]:
+            turns.append(kind)
+
+    os.register_at_fork(before=partial(note, "fork"))
+    made = OnStandIn.__init__
+
+    def noting(tensor: OnStandIn, host: Tensor) -> None:
+        note("device")
+        made(tensor, host)
+
+    OnStandIn.__init__ = noting  # type: ignore[assignment,method-assign]
+    trainer = Trainer(config, dataset, 0, settings, device=NAME)
+    trainer.resume()
+    assert trainer.fit().is_complete
+    return turns
 
 
 def run_short() -> dict[str, int]:
@@ -150,6 +180,9 @@ def main(folder: Path, task: str) -> None:
     registered = register_stand_in()
     if task in ALONE:
         print(json.dumps(ALONE[task]()))
+        return
+    if task == "begin":
+        print(json.dumps(begin(folder)))
         return
     if task == "forget":
         forget(folder)

@@ -7,6 +7,7 @@ from typing import Any, Never
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from resenc_plans.cli.app import main
 from resenc_plans.datasets.dataset import Dataset
@@ -39,7 +40,27 @@ def test_a_process_joins_with_the_first_gpu(
     current = pretend_gpus(monkeypatch)
     with joined_ranks(device_of_rank(name)) as ranks:
         assert ranks == Ranks(0, 1, FIRST)
+        assert current == []
+        ranks.take_device()
     assert current == [0]
+
+
+def test_ranks_meet_on_their_hosts_and_exchange_tensors_of_gpus_by_nccl(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    current, backends = pretend_gpus(monkeypatch, 2), list[str]()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(dist, "init_process_group", backends.append)
+    monkeypatch.setattr(dist, "get_rank", lambda: 1)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    reduced: list[torch.device] = []
+    monkeypatch.setattr(dist, "all_reduce", lambda values: reduced.append(values.device))
+    with joined_ranks(torch.device("cuda", 1)) as ranks:
+        ranks.wait()
+        ranks.total([1.0])
+    assert backends == ["cpu:gloo,cuda:nccl"]
+    assert reduced == [torch.device("cpu")] * 2
+    assert current == []
 
 
 def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,9 +101,12 @@ def test_trainer_reaches_the_first_kernel(
     name: str | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pretend_gpus(monkeypatch)
+    current = pretend_gpus(monkeypatch)
+    trainer = Trainer(config, dataset, 0, SHORT, device=name)
+    assert current == []
     with pytest.raises(AssertionError, match=NO_KERNEL):
-        Trainer(config, dataset, 0, SHORT, device=name)
+        trainer.fit()
+    assert current == [0]
 
 
 @NAMES
@@ -212,8 +236,7 @@ def test_fp32_is_tf32_only_where_it_is_allowed(
     pretend_gpus(monkeypatch)
     torch.backends.cudnn.allow_tf32 = not allowed
     settings = SHORT.model_copy(update={"precision": "fp32", "allow_tf32": allowed})
-    with pytest.raises(AssertionError, match=NO_KERNEL):
-        Trainer(config, dataset, 0, settings, device="cuda")
+    Trainer(config, dataset, 0, settings, device="cuda")
     assert torch.backends.cudnn.allow_tf32 == allowed
     torch.backends.cudnn.allow_tf32 = not allowed
     with pytest.raises(AssertionError, match=NO_KERNEL):

@@ -29,6 +29,12 @@ def test_the_stand_in_trains_resumes_and_predicts_as_the_cpu(preprocessed: Path)
     assert json.loads(done.stdout) == {"weights": 0, "logits": 0, "labels": 0}
 
 
+def test_loaders_are_forked_before_the_device_is_used(preprocessed: Path) -> None:
+    done = run(preprocessed, "begin")
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert json.loads(done.stdout) == ["fork", "device"]
+
+
 def test_each_kind_of_logits_is_exported_alike(tmp_path: Path) -> None:
     done = run(tmp_path, "export")
     assert done.returncode == 0, done.stderr[-4000:]

@@ -203,13 +203,12 @@ def default_batches(
     )
     validation = replace(training, cases=cases.val, purpose="validation")
     training = replace(training, sampler=sampler, augmentation=augmentation)
-    pin_memory = ranks.device.type == "cuda"
     place = where_to_augment(settings, config, ranks.device, own=augmentation)
     augmenting = ranks.device if place == "device" else None
-    copied_to = ranks.device if pin_memory else None
+    copied_to = ranks.device if ranks.device.type == "cuda" else None
     loaders = (
-        PatchBatches(training, workers, pin_memory, augmenting=augmenting, copied_to=copied_to),
-        PatchBatches(validation, -(-workers // 3), pin_memory, copied_to=copied_to),
+        PatchBatches(training, workers, augmenting=augmenting, copied_to=copied_to),
+        PatchBatches(validation, -(-workers // 3), copied_to=copied_to),
     )
     ahead = batches_ahead([loader.demand for loader in loaders], local_ranks())
     ranks.wait()  # no rank fills the memory that another still looks at

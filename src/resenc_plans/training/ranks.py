@@ -67,7 +67,7 @@ class Ranks:
         """Sums over all ranks, of plain numbers."""
         if self.world == 1:
             return list(values)
-        tensor = torch.tensor(values, dtype=torch.float64).to(self.device, non_blocking=True)
+        tensor = torch.tensor(values, dtype=torch.float64)
         dist.all_reduce(tensor)
         return [float(value) for value in tensor.tolist()]
 
@@ -100,9 +100,13 @@ class Ranks:
         return synchronised
 
     def wait(self) -> None:
-        """Return when all ranks have called this."""
-        if self.world > 1:
-            dist.barrier()
+        """Return when all ranks have called this; no GPU takes part."""
+        self.total([0.0])
+
+    def take_device(self) -> None:
+        """Make a GPU the current one of this process, which gives the process a context there."""
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
 
 
 @dataclass(frozen=True)
@@ -265,14 +269,12 @@ def device_of_rank(name: str | None) -> torch.device:
 
 @contextmanager
 def joined_ranks(device: torch.device) -> Iterator[Ranks]:
-    """Join the processes that torchrun started; on CUDA by NCCL, else by Gloo."""
+    """Join the processes that torchrun started, by Gloo; tensors on CUDA are exchanged by NCCL."""
     world = world_size()
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
     if world == 1:
         yield alone(device)
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield Ranks(dist.get_rank(), world, device)
     except BaseException:

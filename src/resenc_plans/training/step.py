@@ -5,7 +5,7 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -37,6 +37,9 @@ from resenc_plans.training.ranks import ALONE, Ranks, Reading
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 """From the parameters of a network to the optimizer that changes them."""
+
+Forward = Callable[..., Tensor | Sequence[Tensor]]
+"""From images to logits, those of all scales where a network has several outputs."""
 
 PATIENCE = 5
 """Batches in a row whose loss or gradients are not finite, after which training stops."""
@@ -228,7 +231,7 @@ class TrainingStep:
     Parameters
     ----------
     network
-        On `device`, with the parameters of the optimizer.
+        With the parameters of the optimizer; it runs when it is on `device`, see `to_device`.
     loss
         That of one scale.
     optimizer
@@ -243,6 +246,8 @@ class TrainingStep:
         Scales the loss, for gradients in float16.
     forward
         Runs the network, such as its compiled form; None runs the network itself.
+    make_forward
+        Makes `forward` when the network is on the device.
     memory_format
         That of the images.
     scale_weights
@@ -264,7 +269,8 @@ class TrainingStep:
     gradient_clip: float | None
     autocast: Callable[[], AbstractContextManager[object]]
     scaler: torch.amp.GradScaler | None = None
-    forward: Callable[..., Tensor | Sequence[Tensor]] | None = None
+    forward: Forward | None = None
+    make_forward: Callable[[nn.Module], Forward] | None = None
     memory_format: torch.memory_format = torch.preserve_format
     scale_weights: tuple[float, ...] | None = None
     lowest_weight: float = 0.0
@@ -284,7 +290,7 @@ class TrainingStep:
         has_unused_parameters: bool = False,
         optimizer: OptimizerFactory | None = None,
     ) -> Self:
-        """The step as `Trainer` takes it; moves the network to the device of this rank.
+        """The step as `Trainer` takes it, for the device of this rank; `to_device` moves it there.
 
         `dim` is the number of image axes. The settings' `scale_weights` go before those given.
         `has_unused_parameters` is whether some of the network's may get no gradient.
@@ -300,7 +306,7 @@ class TrainingStep:
         precision = training_precision(settings, device)
         configure_cudnn(device, allow_tf32=settings.allow_tf32)
         memory_format = _memory_format(dim, device, precision, wanted=settings.channels_last)
-        network = ranks.synchronise_batch_norm(network.to(device))
+        network = ranks.synchronise_batch_norm(network)
         network.to(memory_format=memory_format)  # type: ignore[call-overload]
         if device.type == "cpu" and precision is torch.bfloat16:
             pad_shallow_maps(network)
@@ -311,16 +317,18 @@ class TrainingStep:
         # A graph that knows of DistributedDataParallel is cut where its gradients can be sent
         # while the others are computed; a cut graph takes no activation checkpointing.
         is_cut = compiled and ranks.world > 1 and not settings.activation_checkpointing
-        forward = torch.compile(network) if compiled and not is_cut else network
-        if ranks.world > 1:
-            forward = DistributedDataParallel(
-                forward,
-                device_ids=[device] if device.type == "cuda" else None,
-                # heads without a loss have no gradient either
-                find_unused_parameters=has_unused_parameters or not settings.deep_supervision,
-            )
-        if is_cut:
-            forward = torch.compile(forward)
+
+        def make_forward(network: nn.Module) -> Forward:
+            forward = torch.compile(network) if compiled and not is_cut else network
+            if ranks.world > 1:
+                forward = DistributedDataParallel(
+                    forward,
+                    device_ids=[device] if device.type == "cuda" else None,
+                    # heads without a loss have no gradient either
+                    find_unused_parameters=has_unused_parameters or not settings.deep_supervision,
+                )
+            return torch.compile(forward) if is_cut else forward
+
         return cls(
             network=network,
             loss=loss,
@@ -329,13 +337,26 @@ class TrainingStep:
             gradient_clip=settings.gradient_clip,
             autocast=partial(autocast_to, precision, device),
             scaler=torch.amp.GradScaler("cuda") if precision is torch.float16 else None,
-            forward=forward,
+            make_forward=make_forward,
             memory_format=memory_format,
             scale_weights=scale_weights,
             lowest_weight=LOWEST_WEIGHT_OF_RANKS if ranks.world > 1 and not compiled else 0.0,
             is_cut=is_cut,
             is_read_late=device.type == "cuda",
         )
+
+    def to_device(self) -> None:
+        """Move network and momenta to the device, and make what runs the network there.
+
+        The first batch does so otherwise. All ranks do it at once.
+        """
+        if self.make_forward is None:
+            return
+        before: list[Tensor] = list(self.network.parameters())
+        self.network.to(self.device)
+        _follow(self.optimizer, dict(zip(before, self.network.parameters(), strict=True)))
+        self.forward, self.make_forward = self.make_forward(self.network), None
+        self._running.train(self.network.training)
 
     def __call__(self, batch: Batch, ranks: Ranks = ALONE, *, stops: bool = False) -> StepReport:
         """Train on a batch, which all ranks do at once; `stops` is whether this one is to stop.
@@ -379,6 +400,7 @@ class TrainingStep:
 
     def evaluate(self, batch: Batch) -> Outcome:
         """The loss of a batch, with logits and targets of each scale."""
+        self.to_device()
         images = batch.images.to(self.device, non_blocking=True, memory_format=self.memory_format)
         target = batch.target.to(self.device, non_blocking=True)
         with self.autocast():
@@ -428,6 +450,17 @@ class TrainingStep:
         """Set the rate of all groups of parameters."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+
+
+def _follow(optimizer: Optimizer, moved: Mapping[Tensor, Tensor]) -> None:
+    """Let an optimizer follow its weights to another device, where some backends have new ones."""
+    for group in optimizer.param_groups:
+        group["params"] = [moved[weight] for weight in group["params"]]
+    state = {moved[weight]: kept for weight, kept in optimizer.state.items()}
+    optimizer.state.clear()
+    optimizer.state.update(state)
+    if state:
+        optimizer.load_state_dict(optimizer.state_dict())  # which puts momenta beside their weights
 
 
 def _mark(device: torch.device) -> list[Any]:

@@ -360,7 +360,7 @@ class Trainer:
 
     @property
     def network(self) -> nn.Module:
-        """The network that is trained, on the device."""
+        """The network that is trained; `fit` moves it to the device."""
         return self.step.network
 
     def resume(self, checkpoint: Path | None = None) -> Path:
@@ -435,14 +435,17 @@ class Trainer:
 
     def _fit(self) -> TrainingResult:
         records = self._begin()
-        self._warn_of_slow_convolutions()
         is_resumed = bool(self.epochs) or self.iteration > 0
-        meter = Meter(self.folder, self.ranks, epochs_done=len(self.epochs), resumed=is_resumed)
         ending = nullcontext() if records is None else closing(records)
         with ending, StopRequest(self.settings.max_minutes) as stop, closing(self._writer):
             if len(self.epochs) < self.settings.epochs:
+                # Their processes start first: none is forked from one that uses a GPU.
                 training = self.training_batches.stream(self._batches_done())
                 validation = self.validation_batches.stream(self._validations_done())
+                self.ranks.take_device()
+                self.step.to_device()
+                self._warn_of_slow_convolutions()
+            meter = Meter(self.folder, self.ranks, epochs_done=len(self.epochs), resumed=is_resumed)
             while len(self.epochs) < self.settings.epochs:
                 reason = self._train_epoch(training, stop)
                 self._finish_writing()

@@ -19,6 +19,7 @@ import torch
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.labels import Labels
@@ -28,6 +29,7 @@ from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing.store.case_store import CaseStore
 from resenc_plans.runs.stored_cases import open_store
 from resenc_plans.safe_pickle import dump_pickle
+from resenc_plans.training.batches import batches as batches_module
 from resenc_plans.training.batches.batches import PatchBatches
 from resenc_plans.training.batches.patch_geometry import spatial_settings
 from resenc_plans.training.batches.patch_sampling import PatchSampler, reached, read_region
@@ -71,6 +73,26 @@ def test_a_batch_depends_on_its_number_alone(source: PatchSource) -> None:
     assert torch.equal(run[3].target, late[0].target)
     assert run[3].cases == late[0].cases
     assert not torch.equal(run[2].images, run[3].images)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_gpu_takes_pinned_batches_and_nothing_is_pinned_before_the_first_is_asked_for(
+    source: PatchSource, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned: list[tuple[int, ...]] = []
+
+    def pin(values: Tensor) -> Tensor:
+        pinned.append(tuple(values.shape))
+        return values
+
+    monkeypatch.setattr(Tensor, "pin_memory", pin)
+    monkeypatch.setattr(batches_module, "prefetched", lambda batches, _: batches)
+    stream = PatchBatches(source, workers, copied_to=torch.device("cuda", 0)).stream(0)
+    time.sleep(0.2 * workers)  # in which the loader's process makes batches
+    assert not pinned
+    batch = next(stream)
+    assert pinned == [tuple(batch.images.shape), tuple(batch.target.shape)]
+    assert torch.equal(batch.images, batches(source, 0, 1)[0].images)
 
 
 def test_the_number_of_workers_changes_nothing(source: PatchSource) -> None:

@@ -42,13 +42,12 @@ class PatchBatches:
 
     source: PatchSource
     workers: int = 0
-    pin_memory: bool = False
     ahead: int | None = None
     """Batches that each worker makes ahead; None: as many as /dev/shm has room for."""
     augmenting: torch.device | None = None
     """The device that augments the samples; None: they are augmented where they are made."""
     copied_to: torch.device | None = None
-    """A GPU to which workers' batches are copied ahead; None: who takes them copies them."""
+    """A GPU that takes the batches from pinned memory, those of workers ahead; None: no GPU."""
 
     @property
     def demand(self) -> LoaderDemand:
@@ -60,9 +59,9 @@ class PatchBatches:
     def stream(self, first: int) -> Iterator[Batch]:
         """The batches number `first`, `first + 1` and so on, without end.
 
-        Its processes start at once. To fork is safest before the process has threads, such as
-        those of pinned memory and of compilation, and the first batches of a validation are made
-        while the training runs.
+        Its processes start at once, and nothing else does before the first batch is asked for. To
+        fork is safest before the process uses a GPU and has threads, such as those of compilation,
+        and the first batches of a validation are made while the training runs.
 
         Raises
         ------
@@ -85,12 +84,12 @@ class PatchBatches:
             sampler=_Numbers(first),
             num_workers=self.workers,
             prefetch_factor=ahead if self.workers else None,
-            pin_memory=self.pin_memory,
             generator=torch.Generator(),  # or it would draw from the generator of the training
             worker_init_fn=_prepare_worker,
         )
         finish = self._finish()  # first, since forked processes share what it imports
-        return _finished(*_start(loader), finish)
+        batches, workers = _start(loader)
+        return _finished(_pinned(batches) if self.copied_to else batches, workers, finish)
 
     def _finish(self) -> Callable[[tuple[Any, ...]], Batch]:
         """From the parts that a process has made to a batch."""
@@ -121,6 +120,15 @@ def _finished(
         raise WorkerError(reason) from error
     finally:
         del batches  # which ends the processes, whoever still holds a traceback with this frame
+
+
+def _pinned(batches: Iterator[Any]) -> Iterator[Any]:
+    """Parts of batches in pinned memory, pinned by who takes them.
+
+    The loader's own thread would use the GPU at once, before other loaders have forked.
+    """
+    for parts, fault in batches:
+        yield tuple(p.pin_memory() if isinstance(p, torch.Tensor) else p for p in parts), fault
 
 
 class _Numbers:

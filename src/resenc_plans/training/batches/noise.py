@@ -1,7 +1,7 @@
 """`NoiseBatches`: one batch of noise again and again, to measure a training without its data."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -12,9 +12,10 @@ from resenc_plans.training.batches.source import Batch, PatchSource
 
 @dataclass(frozen=True)
 class NoiseBatches:
-    """The same batch for ever, which is on the device already."""
+    """The same batch for ever, which goes to the device once."""
 
     batch: Batch
+    device: torch.device
 
     @classmethod
     def like(cls, source: PatchSource, device: torch.device) -> Self:
@@ -29,10 +30,12 @@ class NoiseBatches:
         highest = 2 if labels.has_regions else labels.num_heads
         size = (share.size, heads, *config.patch_size)
         target = torch.randint(highest, size, generator=generator).to(source.target_type)
-        return cls(Batch(images.to(device), target.to(device), ("noise",)))
+        return cls(Batch(images, target, ("noise",)), device)
 
     def stream(self, first: int) -> Iterator[Batch]:
         """The batch, without end, whatever the number of the first."""
         del first
+        images, target = self.batch.images.to(self.device), self.batch.target.to(self.device)
+        batch = replace(self.batch, images=images, target=target)
         while True:
-            yield self.batch
+            yield batch
