@@ -1,8 +1,11 @@
 """Words of messages: one thing has the singular, and a wrong name its nearest."""
 
+import re
+
 import pytest
 
 from resenc_plans.words import counted, meant
+from tests.test_layers import SOURCE
 
 
 @pytest.mark.parametrize(
@@ -10,6 +13,14 @@ from resenc_plans.words import counted, meant
 )
 def test_one_thing_has_the_singular(number: int, text: str) -> None:
     assert counted(number, "case", form=",") == text
+
+
+def test_no_length_stands_before_a_plural() -> None:
+    length = re.compile(
+        r"\{len\([^{}]*\)\} (?:[a-z-]+ )?(?:cases|channels|epochs|files|folds|jobs|runs)"
+    )
+    for path in SOURCE.rglob("*.py"):
+        assert not length.search(path.read_text(encoding="utf-8")), path
 
 
 def test_a_noun_of_its_own_plural_has_it() -> None:

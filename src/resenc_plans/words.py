@@ -7,10 +7,13 @@ from difflib import get_close_matches
 def counted(number: float, noun: str, plural: str | None = None, *, form: str = "") -> str:
     """A number and its noun, singular for one; `form` is a format, such as `,` for thousands.
 
-    >>> counted(1, "case"), counted(2, "entry", "entries"), counted(1000, "case", form=",")
-    ('1 case', '2 entries', '1,000 cases')
+    A verb after the noun changes with it, so it is a part of both.
+
+    >>> counted(1, "case"), counted(2, "case is", "cases are"), counted(1000, "case", form=",")
+    ('1 case', '2 cases are', '1,000 cases')
     """
-    return f"{number:{form}} {noun if number == 1 else plural or f'{noun}s'}"
+    text = f"{number:{form}}"
+    return f"{text} {noun if text == '1' else plural or f'{noun}s'}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

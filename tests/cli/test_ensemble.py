@@ -29,7 +29,7 @@ def test_a_damaged_case_makes_exit_code_1(run: Callable[..., Done], tmp_path: Pa
     (folders[1] / "one.npz").write_bytes(b"no archive")
     done = run("ensemble", *folders, "-o", tmp_path / "out")
     assert done.code == 1
-    assert "1 cases written" in done.out
+    assert "1 case written" in done.out
     assert str(folders[1] / "one.npz") in done.out
 
 

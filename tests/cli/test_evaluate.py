@@ -70,7 +70,7 @@ def test_what_fails_is_named_and_the_exit_code_is_1(run: Run, predicted: Path) -
     (predicted / "pred" / "b.nii.gz").unlink()
     done = run("evaluate", predicted / "pred", "-r", predicted / "labelsTr")
     assert done.code == 1
-    assert "1 of the references have no prediction: b.nii.gz" in done.err
+    assert "1 of the references has no prediction: b.nii.gz" in done.err
     assert run("evaluate", predicted / "pred", "-r", predicted / "labelsTr", "--chill").code == 0
 
 

@@ -71,7 +71,7 @@ def test_a_network_of_ones_own_is_shown_by_its_modules_and_not_drawn(
     assert "Stages are not shown" in done.err
     rows = [line.split("\t") for line in done.out.splitlines() if line.count("\t") == 2]
     total = int(
-        done.out.partition(" parameters with 1 input channels")[0].split()[-1].replace(",", "")
+        done.out.partition(" parameters with 1 input channel and")[0].split()[-1].replace(",", "")
     )
     assert sum(int(row[2].replace(",", "")) for row in rows[1:]) == total
     assert "Outputs in training: 64x64x64, 32x32x32" in done.out

@@ -40,7 +40,7 @@ def test_each_case_is_held_out_once(folds_and_cases: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(("cases", "folds"), [(4, 5), (0, 5), (5, 1)])
 def test_impossible_folds_are_an_error(cases: int, folds: int) -> None:
-    with pytest.raises(DatasetError, match=f"{cases} cases.*{folds} folds"):
+    with pytest.raises(DatasetError, match=f"{cases} cases.*{folds} folds?:"):
         make_splits([str(i) for i in range(cases)], folds)
 
 

@@ -87,7 +87,7 @@ def test_a_network_of_one_s_own_needs_its_module_allowed() -> None:
         ("Small", "first output has 16x16x8 voxels, but the patch 16x16x16"),
         ("Mapping", "returns a dict"),
         ("OneHead", "2 heads are needed"),
-        ("Skips", "does not run on a patch of 16x16x16 with 1 channels"),
+        ("Skips", "does not run on a patch of 16x16x16 with 1 channel:"),
     ],
 )
 def test_what_training_cannot_use_is_refused(name: str, fault: str) -> None:

@@ -34,7 +34,7 @@ def test_a_gpu_without_an_index_is_the_current_one(monkeypatch: pytest.MonkeyPat
 
 def test_a_gpu_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_gpus(monkeypatch, 1)
-    with pytest.raises(DeviceError, match=r"'cuda:1': .* finds 1 GPUs"):
+    with pytest.raises(DeviceError, match=r"'cuda:1': .* finds 1 GPU\."):
         find_device("cuda:1")
 
 

@@ -30,7 +30,7 @@ def test_a_new_name_names_the_folders_of_cases_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "rule", "words"),
     [
-        ({"channel_names": {"0": "CT", "1": "PET"}}, "channels", "for 1 channels, .* has 2"),
+        ({"channel_names": {"0": "CT", "1": "PET"}}, "channels", "for 1 channel, .* has 2"),
         ({"channel_names": {"0": "MRI"}}, "normalization", "by CTNormalization; .* ZScore"),
         ({"channel_names": {"0": "MRI"}}, "channel-names", "MRI; they are taken in this order"),
         (

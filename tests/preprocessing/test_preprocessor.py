@@ -346,7 +346,7 @@ class TestTrouble:
 
         (problem,) = run(Dataset.load(dataset.folder), store, threads, plan(channels=2)).problems
 
-        assert "has 1 channels in 1 files, but the plans are for 2" in str(problem)
+        assert "has 1 channel in 1 file, but the plans are for 2" in str(problem)
 
     def test_a_case_that_was_repaired_is_done(
         self, dataset: Dataset, store: Path, threads: Any

@@ -117,7 +117,7 @@ def test_an_existing_split_decides_which_cases_must_be_stored(
     used = stored_fold(config, DATASET, store, 0)
     assert (used.train, used.val, used.missing) == (("a",), ("f",), ())
     [note] = used.notes
-    assert "5 of the dataset's cases are in no fold and take no part: b, c, d, e, g." in note
+    assert "5 cases of the dataset are in no fold and take no part: b, c, d, e, g." in note
     with pytest.raises(PreprocessingError, match=r"1 of 3 cases are not preprocessed: z\."):
         stored_fold(config, DATASET, store, 1)
 
@@ -151,7 +151,7 @@ def test_stored_cases_that_the_dataset_does_not_have_take_no_part(
         (raw / "imagesTr" / f"{name}_0000.nii.gz").touch()
     used = stored_fold(config, Dataset(raw, DATASET.json), store, "all")
     assert used.train == tuple("abcde")
-    assert "1 stored cases are not in the dataset and take no part: f." in used.notes[0]
+    assert "1 stored case is not in the dataset and takes no part: f." in used.notes[0]
 
 
 def test_a_fold_of_which_nothing_is_stored_is_refused(

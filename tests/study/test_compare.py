@@ -61,7 +61,7 @@ def test_a_score_that_is_not_defined_is_left_out_of_all_methods_or_counts_as_per
     assert [score.cases for score in omitted.metrics[0].of_label("2")] == [9, 9]
     assert [score.cases for score in perfect.metrics[0].of_label("2")] == [10, 10]
     [finding] = [one for one in omitted.findings if one.rule == "C101" and "Dice" in one.message]
-    assert "label 2: 1 cases are left out" in finding.message
+    assert "label 2: 1 case is left out" in finding.message
     assert "b in 1" in finding.message
 
 

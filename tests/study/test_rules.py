@@ -128,7 +128,7 @@ BREAKS: dict[str, tuple[Callable[[Path], tuple[Path, Path]], dict[str, str], str
     "C006": (an_unfinished_fold, {}, "fold 1 is not finished, so its cases are left out"),
     "C008": (trained_on, {}, "b: was trained on 1 of the 40 cases: case_3"),
     "C009": (other_tolerances, {}, "a and b: NSD has a tolerance of 1 mm in one and 2 mm in the"),
-    "C101": (an_undefined_score, {}, "Dice of label 1: 1 cases are left out"),
+    "C101": (an_undefined_score, {}, "Dice of label 1: 1 case is left out"),
     "C102": (few_cases, {}, "29 cases: the intervals of so few may be too narrow"),
     "C103": (a_small_difference, {}, "a and b: differ by"),
     "C104": (alike, {"a": "200h"}, "a: takes 3.0 times the hours of the nearest preset"),
@@ -184,7 +184,7 @@ def test_a_segmentation_that_cannot_be_evaluated_is_named(tmp_path: Path) -> Non
     references = tmp_path / "references"
     [dataset] = compare(tmp_path / "a", tmp_path / "b", references=references, draws=100).datasets
     [finding] = [one for one in dataset.findings if one.rule == "C007"]
-    assert finding.message.startswith("b: 1 segmentations could not be evaluated, such as case_1")
+    assert finding.message.startswith("b: 1 segmentation could not be evaluated, such as case_1")
     assert dataset.cases == ("case_0", "case_2")
 
 

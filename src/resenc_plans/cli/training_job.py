@@ -9,6 +9,7 @@ from resenc_plans.cli.options import with_options
 from resenc_plans.cli.render import note, say
 from resenc_plans.errors import ResencPlansError
 from resenc_plans.execution.exit_codes import ExitCode
+from resenc_plans.words import counted
 
 if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset
@@ -155,12 +156,15 @@ def _train(job: TrainingJob, ranks: "Ranks") -> ExitCode:
         return ExitCode.DONE
     if not settings.save_checkpoints:
         state = "Trained" if result.is_complete else f"Stopped, since {result.reason}, after"
-        say(f"{state} {len(result.epochs)} epochs without checkpoints: {trained.folder.path}")
+        say(
+            f"{state} {counted(len(result.epochs), 'epoch')} without checkpoints: "
+            f"{trained.folder.path}"
+        )
         return ExitCode.DONE
     if not result.is_complete:
         note(f"Stopped, since {result.reason}. Continue with --resume from {result.checkpoint}.")
         return ExitCode.STOPPED
-    say(f"Trained {settings.epochs} epochs: {result.checkpoint}")
+    say(f"Trained {counted(settings.epochs, 'epoch')}: {result.checkpoint}")
     return _validate(job, config, dataset, trained.folder, ranks) if is_validated else ExitCode.DONE
 
 
@@ -186,7 +190,7 @@ def _validate(
         name=job.name,
         probabilities=job.probabilities,
         allow_missing_cases=job.allow_missing_cases,
-        on_cases=lambda cases: say(f"Predicting {len(cases)} held-out cases."),
+        on_cases=lambda cases: say(f"Predicting {counted(len(cases), 'held-out case')}."),
     )
     if validated is None:
         return ExitCode.DONE
@@ -194,7 +198,7 @@ def _validate(
     if summary is not None:
         mean = summary.foreground_mean["Dice"]
         target = folder.validation / SUMMARY_JSON
-        say(f"Dice of {len(summary.cases)} held-out cases: {mean:.4f} ({target})")
+        say(f"Dice of {counted(len(summary.cases), 'held-out case')}: {mean:.4f} ({target})")
     for stage in validated.next_stages:
         say(f"Predictions for {stage.name}: {stage.folder}")
     for problem in problems:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from resenc_plans.cli.render import note, say
 from resenc_plans.errors import ResencPlansError
 from resenc_plans.reprs import numbers
+from resenc_plans.words import counted
 
 if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset
@@ -28,17 +29,20 @@ def print_task(
 
     store = open_store(config)
     held_out = "and the same" if fold == ALL else len(cases.val)
-    say(f"Data: {store.folder}, {len(cases.train)} cases to train on, {held_out} held out.")
+    say(
+        f"Data: {store.folder}, {counted(len(cases.train), 'case')} to train on, {held_out} held "
+        "out."
+    )
     if is_random(config.plans.folder, fold):
         folds = count_folds(config.plans.folder)
         note(
-            f"Fold {fold} is beyond the {folds} folds of the split (0 to {folds - 1}), so its "
-            "cases are drawn at random, 80:20, as nnU-Net does."
+            f"Fold {fold} is beyond the {counted(folds, 'fold')} of the split (0 to {folds - 1}), "
+            "so its cases are drawn at random, 80:20, as nnU-Net does."
         )
     network = config.architecture.network_class_name.rpartition(".")[2]
     say(
         f"Network: {network}, patch {numbers(config.patch_size)}, batch {config.batch_size}; "
-        f"{settings.epochs} epochs of {settings.iterations} iterations."
+        f"{counted(settings.epochs, 'epoch')} of {counted(settings.iterations, 'iteration')}."
     )
 
 
@@ -107,8 +111,8 @@ def print_preview(
     print_task(config, fold, cases, settings)
     outputs = checked.outputs or ()
     say(
-        f"Built without memory: {channels} input channels, {heads} output heads, "
-        f"{checked.parameters / 1e6:.1f} M parameters"
+        f"Built without memory: {counted(channels, 'input channel')}, "
+        f"{counted(heads, 'output head')}, {checked.parameters / 1e6:.1f} M parameters"
         + (f"; outputs {', '.join(map(numbers, outputs))}." if outputs else ".")
     )
     try:

@@ -13,6 +13,7 @@ from resenc_plans.cost.counts import count_parameters
 from resenc_plans.cost.layers import SizedLayers
 from resenc_plans.cost.training_step import inference_peak
 from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.words import counted
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def _covered_voxels(config: ResolvedConfiguration, shape: tuple[int, ...]) -> in
     padding = len(shape) - config.dim
     if padding not in (0, 1):
         raise config.error(
-            f"median_image_size_in_voxels has {len(shape)} axes, patch_size has {config.dim}."
+            f"median_image_size_in_voxels has {counted(len(shape), 'axis', 'axes')}, patch_size "
+            f"has {config.dim}."
         )
     patch = (1,) * padding + config.patch_size
     return prod(max(size, edge) for size, edge in zip(shape, patch, strict=True))

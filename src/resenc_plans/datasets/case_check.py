@@ -16,6 +16,7 @@ from resenc_plans.datasets.images.geometry import Geometry, geometry_from_proper
 from resenc_plans.datasets.images.images import Image, read_file, read_label
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import DatasetError
+from resenc_plans.words import counted
 
 _MAX_VALUES = 10
 _ALIGNED = "Look at them in a viewer: are they aligned?"
@@ -97,12 +98,14 @@ def check_files(files: ReadCase, channels: int, labels: Labels | None) -> CaseRe
     for path, image in grids[1:]:
         if len(image.array) != len(grids[0][1].array):
             message = (
-                f"{path.name} has {len(image.array)} channels, but {grids[0][0].name} has "
-                f"{len(grids[0][1].array)}. All files of a case need the same number."
+                f"{path.name} has {counted(len(image.array), 'channel')}, but {grids[0][0].name} "
+                f"has {len(grids[0][1].array)}. All files of a case need the same number."
             )
             add("error", "wrong-channels", path, message)
     if label is not None and len(label.array) != 1:
-        message = f"The segmentation has {len(label.array)} channels, but should have one."
+        message = (
+            f"The segmentation has {counted(len(label.array), 'channel')}, but should have one."
+        )
         add("error", "unreadable-label", case.label, message)
     elif label is not None and case.label is not None:
         values = distinct_values(label.array)

@@ -35,6 +35,7 @@ from resenc_plans.folders import (
     environment_folder,
 )
 from resenc_plans.reprs import listed
+from resenc_plans.words import counted
 
 TEST_IMAGES = "imagesTs"
 
@@ -297,11 +298,13 @@ def _convert(work: _Work) -> None:
     except RuntimeError:
         raise DatasetError(f"{work.file}: cannot be read as an image.") from None
     if dimensions not in (3, 4):
-        raise DatasetError(f"{work.file}: has {dimensions} dimensions, 3 or 4 are expected.")
+        raise DatasetError(
+            f"{work.file}: has {counted(dimensions, 'dimension')}, 3 or 4 are expected."
+        )
     held = size[3] if dimensions == 4 else 1
     if held != work.channels:
         raise DatasetError(
-            f"{work.file}: has {held} channels, but dataset.json names {work.channels}."
+            f"{work.file}: has {counted(held, 'channel')}, but dataset.json names {work.channels}."
         )
     if dimensions == 3:
         _copy(work.file, names[0])

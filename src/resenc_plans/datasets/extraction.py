@@ -30,6 +30,7 @@ from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import DatasetError, FingerprintError
 from resenc_plans.execution.cases import CaseProblem, each_case, separate, together
 from resenc_plans.execution.cpus import usable_cpus
+from resenc_plans.words import counted
 
 _OBSTACLES = "wrong-channels", "shape-mismatch"
 
@@ -165,7 +166,7 @@ def _undamaged(
     if problems:
         lines = "".join(f"\n  {problem}" for problem in together(problems))
         raise FingerprintError(
-            f"{dataset.folder}: {len(problems)} of {len(outcomes)} cases are damaged, so there is "
-            f"no fingerprint. Repair or remove them:{lines}"
+            f"{dataset.folder}: {len(problems)} of {counted(len(outcomes), 'case is', 'cases are')}"
+            f" damaged, so there is no fingerprint. Repair or remove them:{lines}"
         )
     return cases

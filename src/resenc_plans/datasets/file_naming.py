@@ -8,6 +8,7 @@ from resenc_plans.datasets.finding import Finding
 from resenc_plans.datasets.images.readers import READERS_BY_ENDING
 from resenc_plans.folders import DATASET_JSON
 from resenc_plans.reprs import listed
+from resenc_plans.words import counted
 
 
 def naming_fault(dataset: Dataset) -> Finding | None:
@@ -30,7 +31,7 @@ def naming_fault(dataset: Dataset) -> Finding | None:
     if not unnumbered:
         return None
     message = (
-        f"{len(unnumbered)} of {len(files)} files in {IMAGES} have no channel number "
+        f"{len(unnumbered)} of {counted(len(files), 'file')} in {IMAGES} have no channel number "
         f"({listed(unnumbered, 3)}). Rename them so that they end like case_0000{ending}."
     )
     return Finding("file-name", "error", message, path=dataset.folder / IMAGES)

@@ -8,6 +8,7 @@ from typing import Literal
 from resenc_plans.errors import bounded
 from resenc_plans.execution.cases import MAX_ALIKE, CaseProblem, of_any_case
 from resenc_plans.reprs import card, listed
+from resenc_plans.words import counted
 
 Severity = Literal["error", "warning", "note"]
 
@@ -78,6 +79,6 @@ def _message(group: Sequence[Finding], cases: int) -> str:
     names = dict.fromkeys(problem.case for problem in problems)
     if len(names) == 1:
         return str(problems[0])
-    where = f"{len(names)} of {cases} cases ({listed(names, MAX_ALIKE)})"
+    where = f"{len(names)} of {counted(cases, 'case')} ({listed(names, MAX_ALIKE)})"
     reasons = {of_any_case(problem) for problem in problems}
     return f"{where}: {reasons.pop()}" if len(reasons) == 1 else f"{where}, such as {problems[0]}"

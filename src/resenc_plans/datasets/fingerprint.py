@@ -19,6 +19,7 @@ from resenc_plans.datasets.model_faults import sentences
 from resenc_plans.errors import FingerprintError, ResencPlansError
 from resenc_plans.files import read_json, write_json
 from resenc_plans.reprs import card, listed, numbers
+from resenc_plans.words import counted
 
 if TYPE_CHECKING:
     from resenc_plans.datasets.dataset import Dataset
@@ -73,7 +74,7 @@ class Fingerprint(Document):
     def _one_shape_per_spacing(self) -> Self:
         if len(self.spacings) != len(self.shapes_after_crop):
             raise ValueError(
-                f"spacings has {len(self.spacings)} cases, but shapes_after_crop has "
+                f"spacings has {counted(len(self.spacings), 'case')}, but shapes_after_crop has "
                 f"{len(self.shapes_after_crop)}"
             )
         return self
@@ -164,7 +165,7 @@ class Fingerprint(Document):
         channels = self.foreground_intensity_properties_per_channel
         means = (f"{key}: {c.mean:.4g} ({c.std:.4g})" for key, c in channels.items())
         return card(
-            f"Fingerprint of {len(self.spacings)} cases",
+            f"Fingerprint of {counted(len(self.spacings), 'case')}",
             {
                 "median shape": f"{numbers(_median(self.shapes_after_crop))} voxels after cropping",
                 "median spacing": f"{numbers(_median(self.spacings), digits=4)} mm (z, y, x)",

@@ -17,6 +17,7 @@ from resenc_plans.errors import DatasetError
 from resenc_plans.execution.cases import CaseProblem, each_case
 from resenc_plans.files import fault_of_part
 from resenc_plans.folders import DATASET_JSON
+from resenc_plans.words import counted
 
 
 def verify_dataset(
@@ -97,7 +98,10 @@ def _about_dataset_json(dataset: Dataset) -> Iterator[Finding]:
         message = "The key numTraining is missing; nnU-Net's own check insists on it."
         yield finding("error", "num-training", message)
     elif json.num_training != len(dataset.cases) and naming_fault(dataset) is None:
-        message = f"numTraining is {json.num_training}, but there are {len(dataset.cases)} cases."
+        message = (
+            f"numTraining is {json.num_training}, but "
+            f"{counted(len(dataset.cases), 'case exists', 'cases exist')}."
+        )
         yield finding("error", "num-training", message)
 
 

@@ -5,6 +5,7 @@ from typing import Self
 
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.errors import DatasetError
+from resenc_plans.words import counted
 
 IGNORE = "ignore"
 BACKGROUND = "background"
@@ -95,11 +96,11 @@ def _check_class_order(
 ) -> None:
     if order is None:
         raise DatasetError(
-            f"{source}: labels has regions (lists of values), so the key regions_class_order "
-            f"must give the label value that each of the {len(regions)} regions paints."
+            f"{source}: labels has regions (lists of values), so the key regions_class_order must "
+            f"give the label value that each of the {counted(len(regions), 'region')} paints."
         )
     if len(order) != len(regions):
         raise DatasetError(
-            f"{source}, regions_class_order: has {len(order)} values, but labels has "
-            f"{len(regions)} foreground regions. Give one value per region."
+            f"{source}, regions_class_order: has {counted(len(order), 'value')}, but labels has "
+            f"{counted(len(regions), 'foreground region')}. Give one value per region."
         )

@@ -8,6 +8,7 @@ import numpy as np
 
 from resenc_plans.errors import DatasetError
 from resenc_plans.files import read_json
+from resenc_plans.words import counted
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ def make_splits(case_names: Sequence[str], folds: int = 5, seed: int = 12345) ->
     """
     if not 2 <= folds <= len(case_names):
         raise DatasetError(
-            f"{len(case_names)} cases cannot be split into {folds} folds: there must be at least "
-            "two folds, and at least one case for each."
+            f"{counted(len(case_names), 'case')} cannot be split into {counted(folds, 'fold')}: "
+            "there must be at least two folds, and at least one case for each."
         )
     order = np.random.RandomState(seed).permutation(len(case_names))
     splits = []

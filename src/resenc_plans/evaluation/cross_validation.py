@@ -19,6 +19,7 @@ from resenc_plans.folders import DATASET_JSON, ENSEMBLES, PLANS_JSON, SUMMARY_JS
 from resenc_plans.reprs import listed
 from resenc_plans.runs.folds import MAX_NAMES, FoldCases
 from resenc_plans.runs.model_folder import ModelFolder
+from resenc_plans.words import counted
 
 
 def merge_folds(
@@ -160,8 +161,9 @@ def _fault_of_cases(model: ModelFolder, fold: str, names: Sequence[str], ending:
     lacking = sorted({*recorded.val} - predicted)
     if lacking:
         return (
-            f"{run.validation}: lacks the {ending} files of {len(lacking)} of {len(recorded.val)} "
-            f"held-out cases: {listed(lacking, MAX_NAMES)}. Validate the trained fold again"
+            f"{run.validation}: lacks the {ending} files of {len(lacking)} of "
+            f"{counted(len(recorded.val), 'held-out case')}: {listed(lacking, MAX_NAMES)}. "
+            "Validate the trained fold again"
         )
     foreign = sorted(predicted - {*recorded.val})
     if foreign:

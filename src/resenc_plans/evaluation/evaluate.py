@@ -32,6 +32,7 @@ from resenc_plans.evaluation.task import (
 from resenc_plans.execution.cases import CaseProblem, Progress, each_case, no_progress, separate
 from resenc_plans.folders import SUMMARY_JSON
 from resenc_plans.reprs import card, listed
+from resenc_plans.words import counted
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Evaluation:
         summary = self.summary
         dice = summary and f"{summary.foreground_mean['Dice']:.4f}"
         return card(
-            f"Evaluation of {len(summary.cases) if summary else 0} cases",
+            f"Evaluation of {counted(len(summary.cases) if summary else 0, 'case')}",
             {
                 "mean Dice": dice,
                 "labels": listed(self.task.label_names.get(r, r) for r in self.task.regions),

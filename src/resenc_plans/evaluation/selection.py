@@ -37,6 +37,7 @@ from resenc_plans.reprs import card, listed
 from resenc_plans.runs.comparability import RunComparison, compare_all_runs
 from resenc_plans.runs.find_model import common_folds, find_dataset_results, find_models
 from resenc_plans.runs.model_folder import ModelFolder
+from resenc_plans.words import counted
 
 NNUNET_ORDER = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
 """The order in which nnU-Net looks at configurations; the first of equals wins."""
@@ -74,7 +75,8 @@ class Selection:
     def __repr__(self) -> str:
         others = {c.identifier: f"Dice {c.dice:.4f}" for c in self.candidates if c != self.best}
         return card(
-            f"Selection among {len(self.candidates)} candidates, folds {listed(self.folds)}",
+            f"Selection among {counted(len(self.candidates), 'candidate')}, folds "
+            f"{listed(self.folds)}",
             {f"best: {self.best.identifier}": f"Dice {self.best.dice:.4f}", **others},
         )
 

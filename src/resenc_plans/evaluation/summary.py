@@ -16,6 +16,7 @@ from resenc_plans.errors import FileError, shown
 from resenc_plans.evaluation.metrics import METRICS, Metrics
 from resenc_plans.files import read_json, write_json
 from resenc_plans.reprs import card
+from resenc_plans.words import counted
 
 MAX_COUNT = 2**63
 """Voxels of a label; no image has as many."""
@@ -117,7 +118,7 @@ class Summary:
     def __repr__(self) -> str:
         dice = {str(region): f"Dice {self.mean[region]['Dice']:.4f}" for region in self.regions}
         return card(
-            f"Summary of {len(self.cases)} cases",
+            f"Summary of {counted(len(self.cases), 'case')}",
             {"mean": f"Dice {self.foreground_mean['Dice']:.4f}", **dice},
         )
 

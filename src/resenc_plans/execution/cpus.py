@@ -7,6 +7,7 @@ from pathlib import Path
 
 from resenc_plans.errors import UsageError, shown
 from resenc_plans.execution.cgroups import CGROUP, MEMBERSHIP, group_folders
+from resenc_plans.words import counted
 
 MAX_WORKERS = 1024
 """On any machine."""
@@ -35,7 +36,7 @@ def checked_workers(workers: int) -> int:
     if not 1 <= workers <= most:
         raise UsageError(
             f"`workers=` {shown(workers)}: from 1 to {most} are possible here, where "
-            f"{cpus} CPUs may be used."
+            f"{counted(cpus, 'CPU')} may be used."
         )
     return workers
 

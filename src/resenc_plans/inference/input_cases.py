@@ -11,6 +11,7 @@ from resenc_plans.datasets.images.images import Image, read_channels, read_label
 from resenc_plans.datasets.images.segmentation_files import segmentation_file
 from resenc_plans.errors import DatasetError, FileError, PredictionError
 from resenc_plans.reprs import listed
+from resenc_plans.words import counted
 
 _CHANNEL = re.compile(r"_\d{4}")
 _CHANNEL_LENGTH = len("_0000")
@@ -60,9 +61,9 @@ def find_cases(folder: Path, file_ending: str) -> tuple[InputCase, ...]:
             images.setdefault(file, [])
     if not any(images.values()):
         raise FileError(
-            f"{folder}: none of {len(files)} files has a channel number ({listed(files, 3)}). "
-            f"Rename them so that they end like case_0000{file_ending}. If they are segmentations, "
-            "as in labelsTr, name the folder of the images instead."
+            f"{folder}: none of {counted(len(files), 'file')} has a channel number "
+            f"({listed(files, 3)}). Rename them so that they end like case_0000{file_ending}. If "
+            "they are segmentations, as in labelsTr, name the folder of the images instead."
         )
     end = -len(file_ending)
     return tuple(
@@ -115,8 +116,8 @@ def read_case(
     ]
     if missing:
         raise DatasetError(
-            f"{len(missing)} of {len(channels)} channels are missing; there is no file for "
-            f"{', '.join(missing)}."
+            f"{len(missing)} of {counted(len(channels), 'channel is', 'channels are')} missing; "
+            f"there is no file for {', '.join(missing)}."
         )
     return read_channels(
         case.images,

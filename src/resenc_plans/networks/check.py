@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import (
 from resenc_plans.networks.build import build_network
 from resenc_plans.networks.without_memory import call_without_memory, without_memory
 from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ def find_outputs(
         reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
         raise config.error(
             f"architecture: the network does not run on a patch of {_sizes(config.patch_size)} "
-            f"with {input_channels} channels: {reason}."
+            f"with {counted(input_channels, 'channel')}: {reason}."
         ) from error
     finally:
         network.train(was_training)
@@ -153,8 +154,8 @@ def _sizes_of_outputs(
         if scale.ndim != config.dim + 2 or scale.shape[:2] != (config.batch_size, heads):
             raise config.error(
                 f"architecture: the network returns {_sizes(scale.shape)} in training, where "
-                f"logits (batch, heads, voxels) of {config.batch_size} samples and {heads} heads "
-                "are needed."
+                f"logits (batch, heads, voxels) of {counted(config.batch_size, 'sample')} and "
+                f"{counted(heads, 'head')} are needed."
             )
     sizes = tuple(tuple(scale.shape[2:]) for scale in logits)
     if sizes[0] != config.patch_size:

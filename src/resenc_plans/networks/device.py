@@ -10,6 +10,7 @@ import torch
 
 from resenc_plans.errors import DeviceError, first_line
 from resenc_plans.execution.gpus import named_gpu
+from resenc_plans.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def find_device(name: str | torch.device | None) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise DeviceError(
             f"Device {str(device)!r}: PyTorch {torch.__version__} finds "
-            f"{torch.cuda.device_count()} GPUs. Choose cpu (`device=`), or install "
+            f"{counted(torch.cuda.device_count(), 'GPU')}. Choose cpu (`device=`), or install "
             "another build of PyTorch."
         )
     if device == torch.device("cuda"):
@@ -86,8 +87,8 @@ def devices_of_processes(processes: int, name: str | None) -> tuple[str, ...]:
     available = torch.cuda.device_count()
     if processes > available:
         raise DeviceError(
-            f"{processes} processes need as many GPUs, and PyTorch finds {available} GPUs here. "
-            "Use no more than these, or several machines."
+            f"{processes} processes need as many GPUs, and PyTorch finds "
+            f"{counted(available, 'GPU')} here. Use no more than these, or several machines."
         )
     return tuple(f"cuda:{number}" for number in range(processes))
 

@@ -19,6 +19,7 @@ from resenc_plans.planning.spacing import axis_order, target_spacing
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans, plans_files
 from resenc_plans.reprs import listed, numbers
+from resenc_plans.words import counted
 
 MAX_SCALING = 2
 """A moved spacing that is more than this many times as fine or as coarse is told."""
@@ -135,10 +136,12 @@ def _channel_findings(
 ) -> Iterator[Finding]:
     planned = {len(config.normalization_schemes) for config in configs}
     if planned - {len(target.channels)}:
+        *others, most = sorted(planned)
+        numbers_of_channels = (*map(str, others), counted(most, "channel"))
         yield Finding(
             "channels",
             "error",
-            f"The plans are for {' or '.join(map(str, sorted(planned)))} channels, the dataset has "
+            f"The plans are for {' or '.join(numbers_of_channels)}, the dataset has "
             f"{len(target.channels)}: {listed(target.channels, _MAX_NAMES)}.",
         )
         return
@@ -175,7 +178,7 @@ def _label_findings(source: DatasetJson | None, target: Dataset) -> Iterator[Fin
         what = f"as many outputs ({labels.num_heads}), but other labels"
         effect = "A trained model's outputs mean other labels here"
     else:
-        what = f"{labels.num_heads} outputs instead of {before.num_heads}"
+        what = f"{counted(labels.num_heads, 'output')} instead of {before.num_heads}"
         effect = "The output layers of a trained model do not fit; all its other layers do"
     yield Finding(
         "labels",

@@ -26,6 +26,7 @@ from resenc_plans.planning.spacing import axis_order, resampled_median_shape, ta
 from resenc_plans.plans.configuration import PROVENANCE
 from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.topology import LOWRES_THRESHOLD, MIN_LOWRES_GAIN
+from resenc_plans.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -427,6 +428,6 @@ def _check_channels(fingerprint: Fingerprint, dataset: DatasetJson) -> None:
     channels = len(fingerprint.foreground_intensity_properties_per_channel)
     if channels != len(dataset.channel_names):
         raise PlanningError(
-            f"The fingerprint has {channels} channels, dataset.json {len(dataset.channel_names)}. "
-            "Extract the fingerprint again."
+            f"The fingerprint has {counted(channels, 'channel')}, dataset.json "
+            f"{len(dataset.channel_names)}. Extract the fingerprint again."
         )

@@ -26,6 +26,7 @@ from resenc_plans.plans.frozen import Boolean, FrozenModel, Integer, Number, tha
 from resenc_plans.plans.header import PlansHeader
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.reprs import card, listed, numbers
+from resenc_plans.words import counted
 
 
 def _as_tuple(value: Any) -> Any:
@@ -231,7 +232,8 @@ class ResolvedConfiguration(FrozenModel):
     def _agree_on_axes(self) -> Self:
         if len(self.spacing) != len(self.patch_size):
             raise ValueError(
-                f"patch_size has {len(self.patch_size)} axes and spacing {len(self.spacing)}"
+                f"patch_size has {counted(len(self.patch_size), 'axis', 'axes')} and spacing "
+                f"{len(self.spacing)}"
             )
         return self
 
@@ -260,7 +262,7 @@ class ResolvedConfiguration(FrozenModel):
                 "batch": self.batch_size,
                 "spacing": f"{numbers(self.spacing)} mm",
                 "median shape": f"{numbers(self.median_image_size_in_voxels)} voxels",
-                "network": network if stages is None else f"{network}, {stages} stages",
+                "network": network if stages is None else f"{network}, {counted(stages, 'stage')}",
                 "normalisation": listed(self.normalization_schemes),
                 "data": self.data_identifier,
                 "previous stage": self.previous_stage,

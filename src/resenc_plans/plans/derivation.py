@@ -13,6 +13,7 @@ from resenc_plans.plans.header import PlansHeader
 from resenc_plans.plans.inheritance import INHERITS_FROM
 from resenc_plans.plans.known_networks import find_network, resolutions_of
 from resenc_plans.plans.topology import overrides_for_patch_size, padded
+from resenc_plans.words import counted
 
 _SUFFIXES = {"batch_size": "bs", "spacing": "sp", "patch_size": "ps"}
 """What a derived configuration's name says of its overrides, in this order."""
@@ -184,7 +185,8 @@ def _median_size_at(config: ResolvedConfiguration, spacing: Any) -> list[int | f
 def _check_spacing(config: ResolvedConfiguration, spacing: Any) -> None:
     if not isinstance(spacing, list) or len(spacing) != len(config.spacing):
         raise ConfigurationError(
-            f"{config.name}: spacing: {len(config.spacing)} numbers are needed, one per axis."
+            f"{config.name}: spacing: {counted(len(config.spacing), 'number is', 'numbers are')} "
+            "needed, one per axis."
         )
     if not all(
         isinstance(value, int | float) and MIN_SPACING <= value <= MAX_SPACING for value in spacing

@@ -7,6 +7,7 @@ from typing import Any
 
 from resenc_plans.plans.configuration import PREPROCESSING_KEYS
 from resenc_plans.reprs import card
+from resenc_plans.words import counted
 
 
 class Cost(IntEnum):
@@ -53,7 +54,9 @@ class PlansDiff:
             " ".join(part for part in (change.configuration, change.key) if part): _in_short(change)
             for change in self.changes
         }
-        return card(f"PlansDiff: {len(self.changes)} differences, costs {self.cost}", rows)
+        return card(
+            f"PlansDiff: {counted(len(self.changes), 'difference')}, costs {self.cost}", rows
+        )
 
     def __bool__(self) -> bool:
         return bool(self.changes)

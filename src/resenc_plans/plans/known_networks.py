@@ -18,6 +18,7 @@ from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.patch_rule import PatchRule
 from resenc_plans.plans.topology import Sizes, divisor_of
 from resenc_plans.plans.unet import UNet, per_stage, per_stage_and_axis
+from resenc_plans.words import counted
 
 Scales = tuple[tuple[float, ...], ...]
 """Sizes relative to the patch, per axis, highest resolution first."""
@@ -213,7 +214,9 @@ def _halved(
 ) -> Resolutions:
     """Every axis is halved so many times."""
     if not 0 <= times <= MAX_HALVINGS:
-        raise ValueError(f"{times} halvings of the image are impossible")
+        raise ValueError(
+            f"{counted(times, 'halving of the image is', 'halvings of the image are')} impossible"
+        )
     strides = ((1,) * config.dim, *(((2,) * config.dim,) * times))
     return Resolutions(strides, outputs, weights, lowest_voxels)
 

@@ -21,6 +21,7 @@ from resenc_plans.plans.architectures import (
 )
 from resenc_plans.plans.frozen import thaw
 from resenc_plans.plans.inheritance import INHERITS_FROM, inherit
+from resenc_plans.words import counted
 
 INTENSITIES = "foreground_intensity_properties_per_channel"
 OLD_INTENSITIES = "foreground_intensity_properties_by_modality"
@@ -102,7 +103,7 @@ def upgrade_document(document: dict[str, Any]) -> Upgrade:
         if not is_overridden:
             rewritten[name]["architecture"] = modern["architecture"]
         changed.append(
-            f"{name}: {len(old)} old keys "
+            f"{name}: {counted(len(old), 'old key')} "
             + ("removed, architecture overrides them." if is_overridden else "became architecture.")
         )
     needed = _ancestors_of_unchanged(written, set(rewritten))

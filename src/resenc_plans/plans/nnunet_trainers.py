@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from resenc_plans.folders import TRAINER_NAME
+from resenc_plans.words import counted
 
 EXTERNAL = "nnUNet_extTrainer"
 """The environment variable in which nnU-Net looks for folders with trainers of one's own."""
@@ -116,10 +117,14 @@ def _rows() -> Iterator[_Row]:
     yield "", "nothing", {}
     yield "_1epoch", "1 epoch", {"epochs": 1}
     for epochs in (5, 10, 20, 50, 100, 250, 500, 750, 2000, 4000, 8000):
-        yield f"_{epochs}epochs", f"{epochs} epochs", {"epochs": epochs}
+        yield f"_{epochs}epochs", counted(epochs, "epoch"), {"epochs": epochs}
     for epochs in (250, 2000, 4000, 8000):
         settings = {"epochs": epochs, **_augmentation(mirroring="none")}
-        yield f"_{epochs}epochs_NoMirroring", f"{epochs} epochs, {_NO_MIRRORING}", settings
+        yield (
+            f"_{epochs}epochs_NoMirroring",
+            f"{counted(epochs, 'epoch')}, {_NO_MIRRORING}",
+            settings,
+        )
     for suffix, rate in _ADAM_RATES:
         settings = _adam(rate, name="AdamW", amsgrad=True)
         yield f"Adam{suffix}", f"AdamW with AMSGrad, rate {rate:g}", settings

@@ -13,6 +13,7 @@ from typing import Any
 from resenc_plans.errors import ConfigurationError
 from resenc_plans.plans.architectures import OtherArchitecture
 from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.words import counted
 
 MIN_EDGE = 4
 """Voxels that the bottleneck keeps on every axis."""
@@ -130,7 +131,8 @@ def overrides_for_patch_size(
         )
     if len(patch_size) != config.dim:
         raise ConfigurationError(
-            f"{config.name}: patch_size has {len(patch_size)} axes, but needs {config.dim} numbers."
+            f"{config.name}: patch_size has {counted(len(patch_size), 'axis', 'axes')}, but needs "
+            f"{config.dim} numbers."
         )
     strides, kernels = strides_and_kernels(spacing or config.spacing, patch_size)
     arguments = architecture.arch_kwargs

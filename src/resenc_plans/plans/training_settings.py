@@ -17,6 +17,7 @@ from resenc_plans.errors import FileError, UsageError
 from resenc_plans.execution.cpus import MAX_WORKERS
 from resenc_plans.files import read_json
 from resenc_plans.plans.nnunet_trainers import trainer_settings
+from resenc_plans.words import counted
 
 Precision = Literal["auto", "fp16", "bf16", "fp32"]
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
@@ -280,8 +281,8 @@ class TrainingSettings(_Settings):
         if isinstance(schedule, CosineSchedule):
             if schedule.warmup_epochs >= self.epochs:
                 raise ValueError(
-                    f"schedule.warmup_epochs is {schedule.warmup_epochs}, but there are only "
-                    f"{self.epochs} epochs"
+                    f"schedule.warmup_epochs is {schedule.warmup_epochs}, but the training has "
+                    f"only {counted(self.epochs, 'epoch')}"
                 )
             if schedule.floor > self.learning_rate:
                 raise ValueError("schedule.floor is above learning_rate")

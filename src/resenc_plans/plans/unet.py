@@ -20,6 +20,7 @@ from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.frozen import FrozenDict
 from resenc_plans.plans.patch_rule import PatchRule
 from resenc_plans.plans.topology import Sizes, divisor_of
+from resenc_plans.words import counted
 
 Kind = Literal["residual", "plain"]
 
@@ -223,11 +224,18 @@ def length_problems(arguments: UNetArguments, dim: int) -> Iterator[tuple[str, s
         ("n_conv_per_stage_decoder", arguments.n_conv_per_stage_decoder, stages - 1),
     ):
         if isinstance(value, tuple) and len(value) != length:
-            yield key, f"has {len(value)} entries, {length} are needed for n_stages {stages}."
+            yield (
+                key,
+                f"has {counted(len(value), 'entry', 'entries')}, {length} are needed for n_stages "
+                f"{stages}.",
+            )
     for key, sizes in (("kernel_sizes", arguments.kernel_sizes), ("strides", arguments.strides)):
         for stage, entry in enumerate(sizes if isinstance(sizes, tuple) else ()):
             if isinstance(entry, tuple) and len(entry) != dim:
-                yield f"{key}[{stage}]", f"has {len(entry)} axes, patch_size has {dim}."
+                yield (
+                    f"{key}[{stage}]",
+                    f"has {counted(len(entry), 'axis', 'axes')}, patch_size has {dim}.",
+                )
 
 
 def per_stage(key: str, value: Any, length: int) -> tuple[int, ...]:
@@ -267,7 +275,9 @@ def _repeated(key: str, value: Any, length: int) -> tuple[Any, ...]:
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise ConfigurationError(f"{key} is {value!r}: a number or a list is expected.")
     if len(value) != length:
-        raise ConfigurationError(f"{key} has {len(value)} entries, {length} are needed.")
+        raise ConfigurationError(
+            f"{key} has {counted(len(value), 'entry', 'entries')}, {length} are needed."
+        )
     return tuple(value)
 
 

@@ -33,6 +33,7 @@ from resenc_plans.preprocessing.resampling.functions import (
 )
 from resenc_plans.preprocessing.resampling.labels import DEFAULT_RULE, LabelRule
 from resenc_plans.preprocessing.resampling.resample import resampled_shape
+from resenc_plans.words import counted
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float32]
@@ -207,7 +208,7 @@ def _channel_recipes(config: ResolvedConfiguration) -> tuple[ChannelRecipe, ...]
     schemes, masks = config.normalization_schemes, config.use_mask_for_norm
     if len(schemes) != len(masks):
         raise ConfigurationError(
-            f"{config.name}: normalization_schemes has {len(schemes)} channels, "
+            f"{config.name}: normalization_schemes has {counted(len(schemes), 'channel')}, "
             f"use_mask_for_norm {len(masks)}."
         )
     try:
@@ -238,8 +239,9 @@ def _check(images: FloatArray, labels: Array | None, recipe: Recipe) -> None:
         raise DatasetError("Images (c, z, y, x) and a segmentation (1, z, y, x) are needed.")
     if len(images) != len(recipe.channels):
         raise DatasetError(
-            f"It has {len(images)} channels, but the plans' configuration {recipe.configuration} "
-            f"is for {len(recipe.channels)}. Are these the plans of another dataset?"
+            f"It has {counted(len(images), 'channel')}, but the plans' configuration "
+            f"{recipe.configuration} is for {len(recipe.channels)}. Are these the plans of another "
+            "dataset?"
         )
     for index, channel in enumerate(images):
         with np.errstate(invalid="ignore"):

@@ -38,6 +38,7 @@ from resenc_plans.preprocessing.store.folder import open_for_writing, remove_cas
 from resenc_plans.preprocessing.store.manifest import Manifest, ManifestEntry, recipe_digest
 from resenc_plans.preprocessing.worker_memory import memory_of_case, workers_that_fit
 from resenc_plans.reprs import card, listed, numbers
+from resenc_plans.words import counted
 
 
 @dataclass(frozen=True)
@@ -240,9 +241,9 @@ class Preprocessor:
         plans = self.config.plans
         if len(recipe.channels) != len(dataset.channels):
             raise ConfigurationError(
-                f"{plans.source}: {self.config.name} is for {len(recipe.channels)} channels, "
-                f"but {dataset.json.source} names {len(dataset.channels)}. "
-                "Are these the plans of another dataset?"
+                f"{plans.source}: {self.config.name} is for "
+                f"{counted(len(recipe.channels), 'channel')}, but {dataset.json.source} names "
+                f"{len(dataset.channels)}. Are these the plans of another dataset?"
             )
         reader = plans.image_reader_writer or dataset.reader_name
         digest = recipe_digest(self.config, dataset.json, self.label_rule)

@@ -21,6 +21,7 @@ from resenc_plans.files import user_path
 from resenc_plans.folders import PREPROCESSED, RAW, RESULTS
 from resenc_plans.networks.cudnn import cudnn_name, slow_convolutions
 from resenc_plans.reprs import card, listed
+from resenc_plans.words import counted
 
 PACKAGES = (
     *("torch", "numpy", "scipy", "blosc2", "SimpleITK", "numba"),
@@ -236,14 +237,15 @@ def _about_torch(
     elif os.environ.get("CUDA_VISIBLE_DEVICES") is not None:
         text = (
             f"CUDA_VISIBLE_DEVICES is {os.environ['CUDA_VISIBLE_DEVICES']!r}, which hides "
-            f"{len(gpus)} GPUs from PyTorch. Unset it to train on them."
+            f"{counted(len(gpus), 'GPU')} from PyTorch. Unset it to train on them."
         )
         yield Finding("hidden-gpus", "warning", text)
     else:
         built = "for CPUs only" if build.cuda is None else f"for CUDA {build.cuda}"
         text = (
-            f"nvidia-smi shows {len(gpus)} GPUs (driver {gpus[0].driver}), and PyTorch sees none: "
-            f"it was built {built}. Install a build that fits the driver (https://pytorch.org)."
+            f"nvidia-smi shows {counted(len(gpus), 'GPU')} (driver {gpus[0].driver}), and PyTorch "
+            f"sees none: it was built {built}. Install a build that fits the driver "
+            "(https://pytorch.org)."
         )
         yield Finding("unusable-gpus", "warning", text)
 

@@ -24,6 +24,7 @@ from resenc_plans.runs.run_record import (
     decisive_settings,
     equal_values,
 )
+from resenc_plans.words import counted
 
 _BUDGET = ("epochs", "iterations")
 
@@ -207,7 +208,11 @@ def _samples(pair: RunPair) -> Iterator[Contrast]:
         if size is None or None in values:
             return None
         epochs, iterations = values
-        return f"{size} x {epochs * iterations} iterations" if epochs and iterations else None
+        return (
+            f"{size} x {counted(epochs * iterations, 'iteration')}"
+            if epochs and iterations
+            else None
+        )
 
     is_judged = _differ_in_batch_alone(pair)
     for contrast in _compared(pair, _batch_size) if not is_judged else ():
@@ -286,7 +291,10 @@ def _references(pair: RunPair) -> Iterator[Contrast]:
             case for case in sorted(first.keys() & second.keys()) if first[case] != second[case]
         ]
         if cases:
-            text = f"other numbers of voxels in {len(cases)} cases: {listed(cases, MAX_NAMES)}"
+            text = (
+                f"other numbers of voxels in {counted(len(cases), 'case')}: "
+                f"{listed(cases, MAX_NAMES)}"
+            )
             here, elsewhere = ({case: side[case] for case in cases} for side in (first, second))
             yield Contrast(fold, text, here, elsewhere)
 

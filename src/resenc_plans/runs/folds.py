@@ -19,6 +19,7 @@ from resenc_plans.reprs import listed
 from resenc_plans.runs.dataset_cases import DatasetCases, dataset_cases
 from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.runs.stored_cases import mended_by_preprocessing
+from resenc_plans.words import counted
 
 ALL = "all"
 FOLDS = 5
@@ -27,6 +28,14 @@ CASES_JSON = "cases.json"
 MAX_NAMES = 10
 """Cases that a message lists; of others it says how many there are."""
 
+_NOT_IN_DATASET = (
+    "stored case is not in the dataset and takes",
+    "stored cases are not in the dataset and take",
+)
+_IN_NO_FOLD = (
+    "case of the dataset is in no fold and takes",
+    "cases of the dataset are in no fold and take",
+)
 _SEED = 12345
 _SHARE_OF_TRAINING = 0.8
 
@@ -215,8 +224,8 @@ def fold_cases(
         splits = load_splits(path)
     elif len(names) < FOLDS:
         raise DatasetError(
-            f"{preprocessed}: {len(names)} cases are too few for nnU-Net's {FOLDS} folds. Train "
-            f"fold all, or write {path}: a list with "
+            f"{preprocessed}: {counted(len(names), 'case is', 'cases are')} too few for nnU-Net's "
+            f"{FOLDS} folds. Train fold all, or write {path}: a list with "
             '{"train": [cases], "val": [cases]} for each fold.'
         )
     else:
@@ -269,7 +278,10 @@ def _random_split(names: Sequence[str], fold: int) -> Split:
 
 def _lack(store: CaseStore, missing: Sequence[str], unnamed: int, total: int) -> str:
     """Which cases are not stored, as a sentence."""
-    text = f"{store.folder}: {len(missing) + unnamed} of {total} cases are not preprocessed"
+    text = (
+        f"{store.folder}: {len(missing) + unnamed} of {counted(total, 'case is', 'cases are')} not "
+        "preprocessed"
+    )
     if missing:
         text += f": {listed(missing, MAX_NAMES)}"
     if unnamed:
@@ -284,7 +296,7 @@ def _unused(
     if not is_decided:
         if others:
             yield (
-                f"{store}: {len(others)} stored cases are not in the dataset and take no part: "
+                f"{store}: {counted(len(others), *_NOT_IN_DATASET)} no part: "
                 f"{listed(sorted(others), MAX_NAMES)}."
             )
         return
@@ -293,6 +305,6 @@ def _unused(
     left_out = sorted({*known.names}.difference(*((*one.train, *one.val) for one in splits)))
     if left_out:
         yield (
-            f"{path}: {len(left_out)} of the dataset's cases are in no fold and take no part: "
+            f"{path}: {counted(len(left_out), *_IN_NO_FOLD)} no part: "
             f"{listed(left_out, MAX_NAMES)}."
         )

@@ -22,6 +22,7 @@ from resenc_plans.preprocessing.store.case_store import (
     write_labels,
 )
 from resenc_plans.runs.model_folder import ModelFolder
+from resenc_plans.words import counted
 
 _SUFFIX, _FORMER_SUFFIX = ".b2nd", ".npz"
 _REMEDY = "Predict this case again."
@@ -72,9 +73,10 @@ def previous_predictions(
     missing = missing_predictions(folder, cases)
     if missing:
         raise ModelError(
-            f"{folder}: {len(missing)} of {len(cases)} cases have no prediction of "
-            f"{config.previous_stage} ({', '.join(missing[:3])}{' …' if missing[3:] else ''}). "
-            f"Train {config.previous_stage} for all folds first; its final validation makes them."
+            f"{folder}: {len(missing)} of {counted(len(cases), 'case has', 'cases have')} no "
+            f"prediction of {config.previous_stage} "
+            f"({', '.join(missing[:3])}{' …' if missing[3:] else ''}). Train "
+            f"{config.previous_stage} for all folds first; its final validation makes them."
         )
     return folder
 

@@ -10,6 +10,7 @@ from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.preprocessing.store.case_store import PROPERTIES, CaseStore, case_file
 from resenc_plans.preprocessing.store.folder import store_folder
 from resenc_plans.preprocessing.store.manifest import stale_cases
+from resenc_plans.words import counted
 
 
 def open_store(config: ResolvedConfiguration) -> CaseStore:
@@ -62,9 +63,10 @@ def _check_all(
     stale = stale_cases(store.folder, cases, config, dataset.json)
     if stale:
         raise PreprocessingError(
-            f"{store.folder}: {len(stale)} of {len(cases)} cases were preprocessed before the "
-            f"spacing, normalisation, resampling or labels of {config.name} were changed "
-            f"({', '.join(stale[:3])}{' …' if stale[3:] else ''}). Preprocess {config.name} again."
+            f"{store.folder}: {len(stale)} of {counted(len(cases), 'case was', 'cases were')} "
+            "preprocessed before the spacing, normalisation, resampling or labels of "
+            f"{config.name} were changed ({', '.join(stale[:3])}{' …' if stale[3:] else ''}). "
+            f"Preprocess {config.name} again."
         )
     channels = len(config.normalization_schemes)
     for case in cases:
@@ -72,7 +74,8 @@ def _check_all(
         if image.shape[0] != channels or image.shape[1:] != labels.shape[1:]:
             raise PreprocessingError(
                 f"{store.folder}: {case} has an image of shape {tuple(image.shape)} and labels of "
-                f"{tuple(labels.shape)}; {channels} channels are expected. Preprocess it again."
+                f"{tuple(labels.shape)}; {counted(channels, 'channel is', 'channels are')} "
+                "expected. Preprocess it again."
             )
         _check_pickle(case_file(store.folder, case, PROPERTIES))
 

@@ -18,6 +18,7 @@ from resenc_plans.study.results import MethodResult
 from resenc_plans.study.scores import Missing, Scores, Undefined
 from resenc_plans.study.statistics.bootstrap import Interval
 from resenc_plans.study.statistics.ranks import Rank
+from resenc_plans.words import counted
 
 ALL_LABELS = "all"
 """In place of a label: the mean over the labels of a case."""
@@ -178,8 +179,12 @@ class Comparison:
         first = self.datasets[0]
         scores = first.metrics[0].of_label()
         return card(
-            f"Comparison of {len(first.methods)} methods on {len(first.cases)} cases"
-            + (f" and {len(self.datasets) - 1} more datasets" if self.datasets[1:] else ""),
+            f"Comparison of {len(first.methods)} methods on {counted(len(first.cases), 'case')}"
+            + (
+                f" and {counted(len(self.datasets) - 1, 'more dataset')}"
+                if self.datasets[1:]
+                else ""
+            ),
             {
                 score.method: f"{first.metrics[0].metric.key} {score.mean:.4f} "
                 f"({score.interval.low:.4f} to {score.interval.high:.4f})"

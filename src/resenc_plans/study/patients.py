@@ -10,6 +10,7 @@ from typing import Any
 from resenc_plans.errors import FileError, UsageError
 from resenc_plans.files import open_regular, read_json, user_path
 from resenc_plans.reprs import listed
+from resenc_plans.words import counted
 
 
 def patients_of(
@@ -42,8 +43,8 @@ def patients_of(
     lacking = [case for case in cases if case not in by_case]
     if lacking:
         raise UsageError(
-            f"`patients=` {what}: {kind} no patient for {len(lacking)} of {len(cases)} cases: "
-            f"{listed(lacking)}."
+            f"`patients=` {what}: {kind} no patient for {len(lacking)} of "
+            f"{counted(len(cases), 'case')}: {listed(lacking)}."
         )
     return [by_case[case] for case in cases]
 

@@ -12,6 +12,7 @@ from resenc_plans.study.budgets import MAX_RATIO, Budget, nearest_preset
 from resenc_plans.study.comparison import MetricComparison
 from resenc_plans.study.references import differing_references, without_references
 from resenc_plans.study.results import MethodResult
+from resenc_plans.words import counted
 
 MIN_PATIENTS = 30
 """Below, intervals of bootstraps are too narrow; docs/compare.md has the figures."""
@@ -77,8 +78,8 @@ def _missing_cases(compared: Compared) -> Iterator[str]:
         lacking = sorted(everything - {*one.cases})
         if lacking:
             yield (
-                f"{one.name}: {len(lacking)} of {len(everything)} cases are missing: "
-                f"{listed(lacking)}"
+                f"{one.name}: {len(lacking)} of {counted(len(everything), 'case is', 'cases are')} "
+                f"missing: {listed(lacking)}"
             )
 
 
@@ -108,8 +109,8 @@ def _references(compared: Compared) -> Iterator[str]:
         cases = differing_references(first, other)
         if cases:
             yield (
-                f"{first.name} and {other.name}: the references differ in {len(cases)} cases: "
-                f"{listed(cases)}"
+                f"{first.name} and {other.name}: the references differ in "
+                f"{counted(len(cases), 'case')}: {listed(cases)}"
             )
 
 
@@ -141,8 +142,8 @@ def _not_evaluated(compared: Compared) -> Iterator[str]:
         if one.problems:
             first = one.problems[0]
             yield (
-                f"{one.name}: {len(one.problems)} segmentations could not be evaluated, such as "
-                f"{first.case}: {first.reason.rstrip('.')}"
+                f"{one.name}: {counted(len(one.problems), 'segmentation')} could not be evaluated, "
+                f"such as {first.case}: {first.reason.rstrip('.')}"
             )
 
 
@@ -150,8 +151,8 @@ def _trained_on(compared: Compared) -> Iterator[str]:
     for one in compared.results:
         if one.trained_on:
             yield (
-                f"{one.name}: was trained on {len(one.trained_on)} of the {len(one.cases)} cases: "
-                f"{listed(one.trained_on)}"
+                f"{one.name}: was trained on {len(one.trained_on)} of the "
+                f"{counted(len(one.cases), 'case')}: {listed(one.trained_on)}"
             )
 
 
@@ -172,8 +173,8 @@ def _tolerances(compared: Compared) -> Iterator[str]:
 def _few_patients(compared: Compared) -> Iterator[str]:
     count = compared.patients or len(compared.metrics[0].scores.cases)
     if count < MIN_PATIENTS:
-        what = "patients" if compared.patients else "cases"
-        yield f"{count} {what}: the intervals of so few may be too narrow"
+        what = "patient" if compared.patients else "case"
+        yield f"{counted(count, what)}: the intervals of so few may be too narrow"
 
 
 def _too_few_for_difference(compared: Compared) -> Iterator[str]:
@@ -191,8 +192,9 @@ def _undefined(compared: Compared) -> Iterator[str]:
             most = {name: count for name, count in scored.items() if count}
             text = ", ".join(f"{name} in {count}" for name, count in most.items())
             yield (
-                f"{metric.metric.key} of label {label}: {cases} cases are left out, since not "
-                "every method has a value" + (f" (values there: {text})" if text else "")
+                f"{metric.metric.key} of label {label}: {counted(cases, 'case is', 'cases are')} "
+                "left out, since not every method has a "
+                "value" + (f" (values there: {text})" if text else "")
             )
 
 

@@ -13,6 +13,7 @@ from resenc_plans.evaluation.known_metrics import Metric
 from resenc_plans.reprs import listed
 from resenc_plans.study.results import MethodResult
 from resenc_plans.study.statistics.clusters import Floats
+from resenc_plans.words import counted
 
 Missing = Literal["omit", "worst"]
 Undefined = Literal["omit", "perfect"]
@@ -106,7 +107,7 @@ def _without_one(results: Sequence[MethodResult]) -> str:
         others = [other for other in results if other is not one]
         shared = set.intersection(*({*other.cases} for other in others))
         if shared:
-            return f" Without {one.name}, the others have {len(shared)} cases in common."
+            return f" Without {one.name}, the others have {counted(len(shared), 'case')} in common."
     return ""
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from resenc_plans.errors import ConfigurationError, DeviceError
 from resenc_plans.networks.device import find_device, refuse_one_gpu
+from resenc_plans.words import counted
 
 OTHER_RANK_STOPS = "another rank was asked to stop"
 _SECONDS_TO_RELEASE = 0.3
@@ -261,7 +262,7 @@ def device_of_rank(name: str | None) -> torch.device:
     if rank >= available:
         raise DeviceError(
             f"LOCAL_RANK is {rank}, so this process trains on cuda:{rank}, but PyTorch finds "
-            f"{available} GPUs. Let each process see all GPUs of its machine: check "
+            f"{counted(available, 'GPU')}. Let each process see all GPUs of its machine: check "
             "CUDA_VISIBLE_DEVICES, and under SLURM request GPUs per node, not per task."
         )
     return torch.device("cuda", rank)

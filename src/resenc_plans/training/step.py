@@ -34,6 +34,7 @@ from resenc_plans.training.losses import (
     no_loss,
 )
 from resenc_plans.training.ranks import ALONE, Ranks, Reading
+from resenc_plans.words import counted
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 """From the parameters of a network to the optimizer that changes them."""
@@ -424,8 +425,8 @@ class TrainingStep:
             return loss_weights(outputs, lowest=self.lowest_weight)
         if len(self.scale_weights) != outputs:
             raise TrainingError(
-                f"scale_weights has {len(self.scale_weights)} values, but the network has "
-                f"{outputs} outputs. Give one per output."
+                f"scale_weights has {counted(len(self.scale_weights), 'value')}, but the network "
+                f"has {counted(outputs, 'output')}. Give one per output."
             )
         return self.scale_weights
 

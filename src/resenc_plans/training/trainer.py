@@ -97,6 +97,7 @@ from resenc_plans.training.step import (
     training_precision,
 )
 from resenc_plans.training.trackers import chosen_trackers
+from resenc_plans.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -353,8 +354,8 @@ class Trainer:
             return None
         sizes = ", ".join(map(numbers, outputs))
         return (
-            f"The network returns {len(outputs)} outputs in training, of {sizes} voxels for a "
-            f"patch of {numbers(config.patch_size)}. Their losses weigh "
+            f"The network returns {counted(len(outputs), 'output')} in training, of {sizes} voxels "
+            f"for a patch of {numbers(config.patch_size)}. Their losses weigh "
             f"{', '.join(f'{weight:.3g}' for weight in weights)}."
         )
 

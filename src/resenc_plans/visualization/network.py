@@ -12,6 +12,7 @@ from resenc_plans.errors import FileError
 from resenc_plans.files import replace_file
 from resenc_plans.plans.architectures import ResidualEncoderUNetArchitecture
 from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -214,7 +215,7 @@ def _draw_ends(axes: "Axes", first: _Box, last: _Box, channels: int, heads: int)
     axes.text(
         left - 0.55,
         first.y,
-        _count(channels, "channel"),
+        counted(channels, "channel"),
         ha="right",
         va="center",
         fontsize=8,
@@ -225,7 +226,7 @@ def _draw_ends(axes: "Axes", first: _Box, last: _Box, channels: int, heads: int)
     axes.text(
         last.right + 0.65,
         y,
-        _count(heads, "output"),
+        counted(heads, "output"),
         ha="left",
         va="center",
         fontsize=8,
@@ -274,7 +275,3 @@ def _title(config: ResolvedConfiguration, stages: tuple[NetworkStage, ...]) -> s
 
 def _size(values: tuple[int, ...]) -> str:
     return _TIMES.join(str(value) for value in values)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

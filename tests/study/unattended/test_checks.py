@@ -156,8 +156,8 @@ def test_cases_that_are_in_no_split_and_splits_of_no_cases_are_found(finished: P
     found = {one.severity: one.message for one in Study.load(finished).check().findings
              if one.rule == "S008"}  # fmt: skip
     assert found == {
-        "error": f"{NAME}: the splits name 1 cases that it does not have: stranger",
-        "warning": f"{NAME}: 1 cases are in no split and count nowhere: {gone}",
+        "error": f"{NAME}: the splits name 1 case that it does not have: stranger",
+        "warning": f"{NAME}: 1 case is in no split, hence without any effect: {gone}",
     }
 
 

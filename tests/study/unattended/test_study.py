@@ -65,7 +65,7 @@ def test_an_edited_study_says_what_is_stale_and_what_stays(finished: Path) -> No
     document = json.loads(finished.read_text())
     document["methods"]["original"]["settings"] = {"learning_rate": 0.1}
     finished.write_text(json.dumps(document))
-    with pytest.raises(StudyError, match=r"1 trainings were done otherwise .*original") as caught:
+    with pytest.raises(StudyError, match=r"1 training was done otherwise .*original") as caught:
         Study.load(finished).run(device="cpu")
     assert "1 stay as they are" in str(caught.value)
     assert "`redo=`" in str(caught.value)

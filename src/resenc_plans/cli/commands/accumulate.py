@@ -14,6 +14,7 @@ from resenc_plans.cli.options import (
     parse_folds,
 )
 from resenc_plans.cli.render import say
+from resenc_plans.words import counted
 
 
 def accumulate(
@@ -72,7 +73,7 @@ def accumulate(
     target, summary = merge_folds(model, where, chosen, output=output, workers=workers)
     dice = summary.foreground_mean["Dice"]
     say(
-        f"{model.identifier}: {len(summary.cases)} cases of folds {', '.join(chosen)}, "
+        f"{model.identifier}: {counted(len(summary.cases), 'case')} of folds {', '.join(chosen)}, "
         f"mean Dice {dice:.4f}."
     )
     say(f"Wrote {target}.")

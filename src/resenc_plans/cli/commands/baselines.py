@@ -6,6 +6,7 @@ import typer
 
 from resenc_plans.cli.options import Format, FormatOption
 from resenc_plans.cli.render import print_commands, print_json, print_table, say
+from resenc_plans.words import counted
 
 if TYPE_CHECKING:
     from resenc_plans.planning.baselines.baseline import Baseline
@@ -107,8 +108,7 @@ def _lines(baseline: "Baseline") -> list[tuple[str, str]]:
     if baseline.parameters is not None:
         lines.append(("parameters", f"{baseline.parameters:,} (1 channel, 14 classes)"))
     if baseline.channels is not None:
-        plural = "channel" if baseline.channels == 1 else "channels"
-        lines.append(("published for", f"at most {baseline.channels} {plural}"))
+        lines.append(("published for", f"at most {counted(baseline.channels, 'channel')}"))
     published = baseline.published
     if published is not None:
         dice = ", ".join(

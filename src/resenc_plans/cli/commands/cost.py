@@ -20,6 +20,7 @@ from resenc_plans.cli.render import note, print_json, print_table, say
 from resenc_plans.errors import ResencPlansError, UsageError
 from resenc_plans.execution.exit_codes import ExitCode
 from resenc_plans.reprs import numbers
+from resenc_plans.words import counted
 
 if TYPE_CHECKING:
     from resenc_plans.cost.calibration import Range
@@ -185,7 +186,7 @@ def _print_workers(dataset: str | None, configs: "Sequence[ResolvedConfiguration
     memory = max(Preprocessor(config).memory_per_worker(data) for config in configs)
     say(
         f"Preprocessing takes at most {_gib(memory)} GiB per worker, by the headers of "
-        f"{len(data.cases)} cases."
+        f"{counted(len(data.cases), 'case')}."
     )
 
 

@@ -25,6 +25,7 @@ from resenc_plans.cli.render import end_with, note, print_commands, say
 from resenc_plans.errors import UsageError
 from resenc_plans.folders import FINGERPRINT_JSON
 from resenc_plans.reprs import numbers
+from resenc_plans.words import counted
 
 if TYPE_CHECKING:
     from resenc_plans.cli.scope import Scope
@@ -264,8 +265,8 @@ def _fingerprint(scope: "Scope", dataset: "Dataset", workers: int | None) -> "Fi
         cases = len(dataset.cases)
         if cases and cases != len(fingerprint.spacings):
             note(
-                f"{scope.fingerprint} is of {len(fingerprint.spacings)} cases, the dataset has "
-                f"{cases}. Extract it again:"
+                f"{scope.fingerprint} is of {counted(len(fingerprint.spacings), 'case')}, the "
+                f"dataset has {cases}. Extract it again:"
             )
             command = ["resenc-plans", "fingerprint", *dataset_option(dataset.folder)]
             print_commands(shlex.join([*command, "--overwrite"]), error=True)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from resenc_plans.cli.render import say
+from resenc_plans.words import counted
 
 
 def demo(
@@ -21,4 +22,4 @@ def demo(
     from resenc_plans.datasets.demo import write_phantom
 
     write_phantom(folder, cases)
-    say(f"Wrote {cases} cases to {folder}.")
+    say(f"Wrote {counted(cases, 'case')} to {folder}.")

@@ -9,6 +9,7 @@ from resenc_plans.cli.options import RequiredOutputOption, WorkersOption
 from resenc_plans.cli.progress import case_progress
 from resenc_plans.cli.render import end_with, say
 from resenc_plans.errors import UsageError
+from resenc_plans.words import counted
 
 
 def ensemble(
@@ -43,5 +44,5 @@ def ensemble(
         result = ensemble_folders(
             paths, output, probabilities=probabilities, workers=workers, on_case=on_case
         )
-    say(f"{len(result.done)} cases written to {output}, {len(result.problems)} failed.")
+    say(f"{counted(len(result.done), 'case')} written to {output}, {len(result.problems)} failed.")
     end_with(result.problems)

@@ -20,6 +20,7 @@ from resenc_plans.cli.options import (
 from resenc_plans.cli.progress import case_progress
 from resenc_plans.cli.render import note, print_json, print_table, say
 from resenc_plans.execution.exit_codes import ExitCode
+from resenc_plans.words import counted
 
 if TYPE_CHECKING:
     from resenc_plans.evaluation.evaluate import Evaluation
@@ -211,6 +212,7 @@ def _report_problems(evaluation: "Evaluation", partial: bool) -> None:
         note("No case could be evaluated, so no summary was written.", style="red")
     if evaluation.missing:
         names = ", ".join(evaluation.missing[:5]) + (" …" if evaluation.missing[5:] else "")
-        note(f"{len(evaluation.missing)} of the references have no prediction: {names}")
+        lack = ("of the references has", "of the references have")
+        note(f"{counted(len(evaluation.missing), *lack)} no prediction: {names}")
     if evaluation.problems or (evaluation.missing and not partial):
         raise typer.Exit(ExitCode.FAILED)

@@ -17,6 +17,7 @@ from resenc_plans.cli.options import (
     required_dataset,
 )
 from resenc_plans.cli.render import say
+from resenc_plans.words import counted
 
 
 def export_model(
@@ -80,4 +81,4 @@ def export_model(
     names = write_archive(models, output, request, overwrite=overwrite)
     for model in models:
         say(f"{model.identifier}: folds {', '.join(chosen)}")
-    say(f"Wrote {output}: {len(names)} files, {output.stat().st_size / 1e6:.1f} MB.")
+    say(f"Wrote {output}: {counted(len(names), 'file')}, {output.stat().st_size / 1e6:.1f} MB.")

@@ -13,6 +13,7 @@ from resenc_plans.cli.options import (
 )
 from resenc_plans.cli.progress import case_progress
 from resenc_plans.cli.render import note, print_commands, say
+from resenc_plans.words import counted
 
 if TYPE_CHECKING:
     from resenc_plans.cli.scope import Scope
@@ -40,7 +41,7 @@ def fingerprint(
     extracted = extract_fingerprint(scope, workers)
     make_folder(target.parent)
     extracted.save(target)
-    say(f"Wrote {target} ({len(extracted.spacings)} cases).")
+    say(f"Wrote {target} ({counted(len(extracted.spacings), 'case')}).")
 
 
 def extract_fingerprint(scope: "Scope", workers: int | None = None) -> "Fingerprint":

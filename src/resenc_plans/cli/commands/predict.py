@@ -15,6 +15,7 @@ from resenc_plans.cli.progress import case_progress, prediction_progress
 from resenc_plans.cli.render import end_with, note, say
 from resenc_plans.cli.stopping import resumable
 from resenc_plans.errors import FileError, ModelError, UsageError
+from resenc_plans.words import counted
 
 if TYPE_CHECKING:
     from resenc_plans.inference.folder import PredictionJob, PredictionReport
@@ -183,7 +184,10 @@ def predict(
         else:
             predictor = Predictor.from_folder(folder, fold_names, settings=settings)
             if fold_names is None and len(predictor.model.weights) > 1:
-                note(f"Averages {len(predictor.model.weights)} folds; -f chooses among them.")
+                note(
+                    f"Averages {counted(len(predictor.model.weights), 'fold')}; -f chooses among "
+                    "them."
+                )
             with prediction_progress() as on_progress:
                 report = predict_folder(
                     predictor,
@@ -204,7 +208,8 @@ def _finish(report: "PredictionReport", output: Path) -> None:
         note(remark)
     existing = f", {len(report.skipped)} already existed" if report.skipped else ""
     say(
-        f"{len(report.written)} cases written to {output}{existing}, {len(report.problems)} failed."
+        f"{counted(len(report.written), 'case')} written to {output}{existing}, "
+        f"{len(report.problems)} failed."
     )
     end_with(report.problems)
 

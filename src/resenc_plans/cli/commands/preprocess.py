@@ -12,6 +12,7 @@ from resenc_plans.cli.progress import case_progress
 from resenc_plans.cli.render import end_with, note, say
 from resenc_plans.cli.stopping import resumable
 from resenc_plans.errors import ResencPlansError, UsageError
+from resenc_plans.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,7 +147,7 @@ def _preprocess(
     for line in by_rule(result.findings, len(data.cases)):
         note(line)
     say(
-        f"{config.name}: {len(result.stored)} cases stored in {folder}, "
+        f"{config.name}: {counted(len(result.stored), 'case')} stored in {folder}, "
         f"{len(result.unchanged)} up to date, {len(result.problems)} failed."
     )
     return list(result.problems)
@@ -157,7 +158,7 @@ def _check(folder: Path) -> "list[CaseProblem]":
 
     with case_progress(f"Checking {folder.name}", len(list(folder.glob("*.pkl")))) as on_case:
         result = check_store(folder, on_case)
-    say(f"{folder}: {len(result.cases)} cases checked, {len(result.problems)} damaged.")
+    say(f"{folder}: {counted(len(result.cases), 'case')} checked, {len(result.problems)} damaged.")
     return list(result.problems)
 
 

@@ -27,6 +27,7 @@ from resenc_plans.cli.render import (
     say,
     styled,
 )
+from resenc_plans.words import counted
 
 if TYPE_CHECKING:
     from resenc_plans.evaluation.selection import Selection
@@ -105,4 +106,7 @@ def _print_candidates(selection: "Selection") -> None:
     print_table(("model", "mean Dice", ""), rows)
     after = selection.determination.after.foreground_mean["Dice"]
     steps = len(selection.determination.postprocessing.steps)
-    say(f"Post-processing: {steps} steps, mean Dice {selection.best.dice:.4f} to {after:.4f}.")
+    say(
+        f"Post-processing: {counted(steps, 'step')}, mean Dice {selection.best.dice:.4f} to "
+        f"{after:.4f}."
+    )

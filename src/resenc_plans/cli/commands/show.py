@@ -11,6 +11,7 @@ from resenc_plans.cli.render import note, print_table, say, short_json, styled
 from resenc_plans.errors import ConfigurationError, PlansError, UsageError
 from resenc_plans.execution.exit_codes import ExitCode
 from resenc_plans.reprs import numbers
+from resenc_plans.words import counted
 
 if TYPE_CHECKING:
     from resenc_plans.plans.configuration import ResolvedConfiguration
@@ -186,7 +187,10 @@ def _print_parts(
 
 
 def _say_total(parameters: int, channels: int, heads: int) -> None:
-    say(f"{parameters:,} parameters with {channels} input channels and {heads} output heads.")
+    say(
+        f"{parameters:,} parameters with {counted(channels, 'input channel')} and "
+        f"{counted(heads, 'output head')}."
+    )
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

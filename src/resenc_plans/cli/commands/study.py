@@ -12,6 +12,7 @@ from resenc_plans.cli.stopping import resumable
 from resenc_plans.cli.unknown_options import AnsweringCommand
 from resenc_plans.errors import UsageError
 from resenc_plans.execution.exit_codes import ExitCode
+from resenc_plans.words import counted
 
 if TYPE_CHECKING:
     from resenc_plans.study.unattended.checks import StudyCheck
@@ -124,7 +125,7 @@ def run(
             allow_import=tuple(allow_import or ()),
             on_progress=say,
         )
-        say(f"Wrote array scripts of {written.tasks} tasks. Submit them:")
+        say(f"Wrote array scripts of {counted(written.tasks, 'task')}. Submit them:")
         print_commands(f"bash {shlex.quote(str(written.submit))}")
         return
     with resumable("The same command continues."):
@@ -173,8 +174,10 @@ def status(path: StudyArgument, format: FormatOption = Format.TABLE) -> None:
         ],
     )
     left = found.hours_left
-    done = f"{found.count('done')} of {len(found.jobs)} jobs are done"
-    say(f"{done}; {'unknown' if left is None else f'{left:.3g}'} hours left, one after another.")
+    jobs = counted(len(found.jobs), "job is", "jobs are")
+    done = f"{found.count('done')} of {jobs} done"
+    hours = "unknown hours" if left is None else counted(left, "hour", form=".3g")
+    say(f"{done}; {hours} left, one after another.")
 
 
 @study.command(cls=AnsweringCommand)
@@ -227,7 +230,10 @@ def verify(
         note(f"{one}.", style="bold red")
     if not found.is_confirmed:
         raise typer.Exit(ExitCode.FAILED)
-    say(f"Confirmed: {found.files} files are unchanged, and the report made again is the same.")
+    say(
+        f"Confirmed: {counted(found.files, 'file is', 'files are')} unchanged, and the report made "
+        "again is the same."
+    )
 
 
 @study.command(cls=AnsweringCommand)
@@ -271,10 +277,10 @@ def _print_check(checked: "StudyCheck") -> None:
     else:
         say(f"All that is missing: {checked.gpu_hours:.3g} GPU hours (estimated).")
     for one in checked.detectable:
-        patients = f" of {one.patients} patients" if one.patients != one.cases else ""
+        patients = f" of {counted(one.patients, 'patient')}" if one.patients != one.cases else ""
         say(
-            f"{one.dataset}: {one.cases} held-out cases{patients} show differences of means from "
-            f"{one.difference:.4f}, if differences of cases spread by {one.spread:g}."
+            f"{one.dataset}: {counted(one.cases, 'held-out case')}{patients} can show differences "
+            f"of means from {one.difference:.4f}, if differences of cases spread by {one.spread:g}."
         )
 
 

@@ -23,6 +23,7 @@ from resenc_plans.cli.training_job import (
 )
 from resenc_plans.errors import DeviceError, UsageError
 from resenc_plans.execution.exit_codes import ExitCode
+from resenc_plans.words import counted
 
 if TYPE_CHECKING:
     from resenc_plans.plans.configuration import ResolvedConfiguration
@@ -317,5 +318,5 @@ def _print_split(
             [rank, s.size, s.foreground if chance is None else f"each by {chance:.0%}"]
             for rank, s in enumerate(shares)
         ],
-        title=f"Batch of {config.batch_size} over {processes} processes",
+        title=f"Batch of {config.batch_size} over {counted(processes, 'process', 'processes')}",
     )

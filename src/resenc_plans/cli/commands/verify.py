@@ -15,6 +15,7 @@ from resenc_plans.cli.options import (
 from resenc_plans.cli.progress import case_progress
 from resenc_plans.cli.render import SEVERITY_STYLES, print_json, print_table, say, styled
 from resenc_plans.execution.exit_codes import ExitCode
+from resenc_plans.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,8 +44,8 @@ def verify(
         print_table(["severity", "check", "case", "what"], _rows(findings))
     if format is Format.TABLE:
         counts = {s: sum(f.severity == s for f in findings) for s in SEVERITY_STYLES}
-        summary = ", ".join(f"{count} {s}s" for s, count in counts.items() if count)
-        say(f"{data.name}: {len(data.cases)} cases, {summary or 'no findings'}.")
+        summary = ", ".join(counted(count, s) for s, count in counts.items() if count)
+        say(f"{data.name}: {counted(len(data.cases), 'case')}, {summary or 'no findings'}.")
     if any(finding.severity == "error" for finding in findings):
         raise typer.Exit(ExitCode.FAILED)
 

@@ -16,6 +16,7 @@ from resenc_plans.datasets.images import geometry, itk, nifti, plain_images, rea
 from resenc_plans.errors import DatasetError, FileError
 from resenc_plans.files import check_regular
 from resenc_plans.reprs import card, listed, numbers
+from resenc_plans.words import counted
 
 Array = NDArray[Any]
 
@@ -107,8 +108,8 @@ def read_channels(
         filled = _fill(array, filled, image)
     if filled != channels:
         raise DatasetError(
-            f"It has {filled} channels in {len(paths)} files, but the plans are for {channels}. "
-            "Are these the plans of another dataset?"
+            f"It has {counted(filled, 'channel')} in {counted(len(paths), 'file')}, but the plans "
+            f"are for {channels}. Are these the plans of another dataset?"
         )
     return replace(grid, array=array)
 
@@ -317,21 +318,22 @@ def _with_simpleitk(path: Path, reader: str) -> Image:
         original = itk.read_whole(path)
     if original.GetNumberOfComponentsPerPixel() > 1:
         raise DatasetError(
-            f"{path}: has {original.GetNumberOfComponentsPerPixel()} values per voxel. "
+            f"{path}: has {counted(original.GetNumberOfComponentsPerPixel(), 'value')} per voxel. "
             "Store one file per channel."
         )
     if reader not in (readers.SIMPLEITK, readers.SIMPLEITK_REORIENT) and (
         original.GetDimension() != 3
     ):
         raise DatasetError(
-            f"{path}: has {original.GetDimension()} dimensions, {reader} takes 3D images only."
+            f"{path}: has {counted(original.GetDimension(), 'dimension')}, {reader} takes 3D "
+            "images only."
         )
     oriented = original
     if reader in (readers.SIMPLEITK_REORIENT, readers.NIBABEL_REORIENT):
         oriented = sitk.DICOMOrient(original, geometry.RAS)
     array: Array = sitk.GetArrayFromImage(oriented)
     if array.ndim > 4:
-        raise DatasetError(f"{path}: has {array.ndim} dimensions, 2 to 4 are possible.")
+        raise DatasetError(f"{path}: has {counted(array.ndim, 'dimension')}, 2 to 4 are possible.")
     if array.ndim < 4:
         array = array[(None,) * (4 - array.ndim)]
     spacing = geometry.array_spacing(geometry.Geometry.of(oriented))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from resenc_plans.errors import DatasetError, FileError
 from resenc_plans.execution.memory import free_memory
 from resenc_plans.files import open_regular
+from resenc_plans.words import counted
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 ITK_READER = "NiftiImageIO"
@@ -102,7 +103,7 @@ def read(path: Path) -> tuple[NDArray[Any], bool]:
     if len(content) < header.end:
         unpacked = " after decompression" if compressed else ""
         raise DatasetError(
-            f"{path}: truncated: has {len(content)} bytes of {header.end}{unpacked}. "
+            f"{path}: truncated: has {counted(len(content), 'byte')} of {header.end}{unpacked}. "
             "Copy it again from its source."
         )
     voxels = np.frombuffer(memoryview(content)[header.offset : header.end], header.dtype)

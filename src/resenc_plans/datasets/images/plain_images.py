@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from resenc_plans.datasets.images.readers import NATURAL_2D
 from resenc_plans.errors import DatasetError, FileError
 from resenc_plans.files import read_json, write_json
+from resenc_plans.words import counted
 
 SPACING_2D = (999, 1, 1)
 """nnU-Net's spacing of images without one: the missing axis must be the coarsest."""
@@ -35,7 +36,9 @@ def read(path: Path, reader: str, *, is_label: bool) -> tuple[NDArray[Any], Sequ
     if reader == NATURAL_2D:
         return _channels(pixels, path), SPACING_2D
     if pixels.ndim != 3:
-        raise DatasetError(f"{path}: has {pixels.ndim} dimensions, a 3D TIFF was expected.")
+        raise DatasetError(
+            f"{path}: has {counted(pixels.ndim, 'dimension')}, a 3D TIFF was expected."
+        )
     return pixels[None], _stack_spacing(path, is_label=is_label)
 
 

@@ -10,6 +10,7 @@ from resenc_plans.errors import PredictionError
 from resenc_plans.inference.export.borders import export_by_borders
 from resenc_plans.inference.export.interpolation import NNUNETS_DEFAULT, Interpolation, Logits
 from resenc_plans.inference.export.plain import export_by_heads
+from resenc_plans.words import counted
 
 LabelMap = npt.NDArray[Any]
 
@@ -90,7 +91,8 @@ def export_labels_into(
         )
     if regions is not None and len(regions) != logits.shape[0]:
         raise PredictionError(
-            f"{logits.shape[0]} heads, but {len(regions)} regions: one label per head is needed."
+            f"{counted(logits.shape[0], 'head')}, but {counted(len(regions), 'region')}: one label "
+            "per head is needed."
         )
     if interpolation.is_linear or tuple(logits.shape[1:]) == out.shape:
         export_by_borders(

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from resenc_plans.errors import FileError, first_line, shown
 from resenc_plans.files import check_regular, replace_file
+from resenc_plans.words import counted
 
 Array = npt.NDArray[Any]
 
@@ -67,7 +68,7 @@ def write_npz(
         writer = ArrayWriter(member, kind, int(np.prod(shape)))
         yield writer
         if writer.missing:
-            raise ValueError(f"{path}: {writer.missing} values are missing")
+            raise ValueError(f"{path}: {counted(writer.missing, 'value is', 'values are')} missing")
 
 
 class ArrayReader:
@@ -107,7 +108,7 @@ class ArrayReader:
             self._archive.close()
             raise FileError(
                 f"{self.path}: damaged: {key!r} has the shape {shown(self.shape)}, for which its "
-                f"{held} bytes are too few."
+                f"{counted(held, 'byte is', 'bytes are')} too few."
             )
         if self.dtype.kind not in "fiu":
             self._archive.close()

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from resenc_plans.errors import DeviceError
 from resenc_plans.execution.memory import free_memory
+from resenc_plans.words import counted
 
 CPU_STEPS, CPU_BLOCK = 128, 16
 """Steps of a chunk on a CPU, and those of a block: blocks of a chunk run side by side, and are
@@ -257,7 +258,7 @@ def _require_memory(u: Tensor, b: Tensor, *, maps: int) -> None:
         free = needed if free_on_cpu is None else free_on_cpu
     if needed > free:
         raise DeviceError(
-            f"a selective scan over {u.shape[2]:,} voxels, with {u.shape[1]} channels and a batch "
-            f"of {len(u)}, takes {needed / 1e9:.1f} GB more, but {free / 1e9:.1f} GB are free on "
-            f"{u.device}. Use a smaller patch or batch, or a device with more memory."
+            f"a selective scan over {u.shape[2]:,} voxels, with {counted(u.shape[1], 'channel')} "
+            f"and a batch of {len(u)}, takes {needed / 1e9:.1f} GB more, but {free / 1e9:.1f} GB "
+            f"are free on {u.device}. Use a smaller patch or batch, or a device with more memory."
         )

@@ -30,6 +30,7 @@ from resenc_plans.plans.nnunet_planners import NNUNET_PLANNERS
 from resenc_plans.plans.plans import Plans
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.reprs import call, numbers
+from resenc_plans.words import counted
 
 Nearness = Literal["exact", "same network", "re-implemented", "partly unknown", "not in the study"]
 
@@ -422,7 +423,7 @@ class Baseline:
         channels = len(described.channel_names)
         if self.channels is not None and channels > self.channels:
             remarks.append(
-                f"The images have {channels} channels; it was published for at most "
+                f"The images have {counted(channels, 'channel')}; it was published for at most "
                 f"{self.channels}."
             )
         config = document["configurations"].get(FULLRES)

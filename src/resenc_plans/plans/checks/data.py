@@ -8,6 +8,7 @@ from resenc_plans.plans.inheritance import INHERITS_FROM, inherit
 from resenc_plans.plans.legacy import INTENSITIES, modernize
 from resenc_plans.plans.nnunet_planners import NNUNET_PLANNERS
 from resenc_plans.plans.topology import MIN_BATCH_SIZE
+from resenc_plans.words import counted
 
 _CAPPED = NNUNET_PLANNERS["resenc"]
 """The residual-encoder planner whose batch stops at a share of the dataset."""
@@ -71,14 +72,15 @@ def channels(context: CheckContext) -> Violations:
             yield (
                 name,
                 "use_mask_for_norm",
-                f"has {len(config.use_mask_for_norm)} entries, normalization_schemes has {count}.",
+                f"has {counted(len(config.use_mask_for_norm), 'entry', 'entries')}, "
+                f"normalization_schemes has {count}.",
             )
         if context.dataset and count != len(context.dataset.channel_names):
             yield (
                 name,
                 "normalization_schemes",
-                f"has {count} entries, dataset.json has {len(context.dataset.channel_names)} "
-                "channels.",
+                f"has {counted(count, 'entry', 'entries')}, dataset.json has "
+                f"{counted(len(context.dataset.channel_names), 'channel')}.",
             )
 
 
@@ -102,7 +104,7 @@ def intensities(context: CheckContext) -> Violations:
         yield (
             None,
             INTENSITIES,
-            f"has {len(properties)} channels, dataset.json has {count}.",
+            f"has {counted(len(properties), 'channel')}, dataset.json has {count}.",
         )
 
 
@@ -141,8 +143,8 @@ def large_batch(context: CheckContext) -> Violations:
             yield (
                 name,
                 "batch_size",
-                f"is {config.batch_size}, which covers {share:.0%} of the voxels of {cases} "
-                f"cases. {meant} stops at {limit:.0%}{other}.",
+                f"is {config.batch_size}, which covers {share:.0%} of the voxels of "
+                f"{counted(cases, 'case')}. {meant} stops at {limit:.0%}{other}.",
             )
 
 
@@ -167,15 +169,16 @@ def batch_within_dataset(context: CheckContext) -> Violations:
     for name, config in context.resolved.items():
         share = dataset_share(config, cases) if cases else None
         is_own = written[name].keys() & {"batch_size", "patch_size", "spacing"}
-        if share is None or not is_own:
+        if cases is None or share is None or not is_own:
             continue
         largest = max(MIN_BATCH_SIZE, round(config.batch_size / share))
         if config.batch_size > largest:
             yield (
                 name,
                 "batch_size",
-                f"is {config.batch_size}, which covers {share:.0%} of the voxels of {cases} cases: "
-                f"voxels repeat within a batch. nnU-Net plans at most {largest}.",
+                f"is {config.batch_size}, which covers {share:.0%} of the voxels of "
+                f"{counted(cases, 'case')}: voxels repeat within a batch. nnU-Net plans at most "
+                f"{largest}.",
             )
 
 

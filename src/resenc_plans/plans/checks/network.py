@@ -18,6 +18,7 @@ from resenc_plans.plans.known_networks import check_patch, resolutions_of
 from resenc_plans.plans.topology import MIN_EDGE, padded
 from resenc_plans.plans.unet import UNet, length_problems, rare_arguments
 from resenc_plans.reprs import numbers
+from resenc_plans.words import counted
 
 MAX_PADDING = 2
 """How much larger than the median image a patch may be before it is worth a warning."""
@@ -33,8 +34,9 @@ def patch_divisible(context: CheckContext) -> Violations:
                 yield (
                     name,
                     "patch_size",
-                    f"axis {axis} has {size} voxels, which the strides' product {divisor} does "
-                    f"not divide: the network would fail in its first forward. Use {sizes}.",
+                    f"axis {axis} has {counted(size, 'voxel')}, which the strides' product "
+                    f"{divisor} does not divide: the network would fail in its first forward. Use "
+                    f"{sizes}.",
                 )
 
 
@@ -46,9 +48,9 @@ def bottleneck_edge(context: CheckContext) -> Violations:
                 yield (
                     name,
                     "patch_size",
-                    f"axis {axis}: the bottleneck is {size // divisor} voxels wide; nnU-Net keeps "
-                    f"at least {MIN_EDGE}. Enlarge the patch to {MIN_EDGE * divisor} or use fewer "
-                    "strides there.",
+                    f"axis {axis}: the bottleneck is {counted(size // divisor, 'voxel')} wide; "
+                    f"nnU-Net keeps at least {MIN_EDGE}. Enlarge the patch to {MIN_EDGE * divisor} "
+                    "or use fewer strides there.",
                 )
 
 
@@ -67,7 +69,7 @@ def dimensions(context: CheckContext) -> Violations:
             yield (
                 name,
                 "median_image_size_in_voxels",
-                f"has {sizes} axes, patch_size has {config.dim}.",
+                f"has {counted(sizes, 'axis', 'axes')}, patch_size has {config.dim}.",
             )
     for name, config, arguments in _unets(context):
         if arguments.dim not in (None, config.dim):

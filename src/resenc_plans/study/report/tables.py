@@ -9,6 +9,7 @@ from resenc_plans.study.comparison import (
     MetricComparison,
 )
 from resenc_plans.study.statistics.bootstrap import Interval
+from resenc_plans.words import counted
 
 TITLE = "Comparison of methods"
 """Of a report that has no other."""
@@ -115,7 +116,7 @@ def pairs_table(metric: MetricComparison, label: str, title: str) -> Table:
 def rank_table(comparison: Comparison) -> Table:
     """Mean ranks over datasets."""
     return Table(
-        f"Mean rank over {len(comparison.datasets)} datasets",
+        f"Mean rank over {counted(len(comparison.datasets), 'dataset')}",
         ("metric", "method", "rank", "interval"),
         tuple(
             (

@@ -1,6 +1,7 @@
 """The paragraphs of a report: how methods were compared, what that cannot show, who to cite."""
 
 from resenc_plans.study.comparison import Comparison, DatasetComparison
+from resenc_plans.words import counted
 
 CITATIONS = (
     "Efron, B. (1987). Better bootstrap confidence intervals. Journal of the American Statistical "
@@ -86,6 +87,6 @@ def _sizes(comparison: Comparison) -> str:
 
 
 def _size(dataset: DatasetComparison) -> str:
-    patients = "" if dataset.patients is None else f" of {dataset.patients} patients"
+    patients = "" if dataset.patients is None else f" of {counted(dataset.patients, 'patient')}"
     name = f" of {dataset.dataset}" if dataset.dataset else ""
-    return f"{len(dataset.cases)} cases{patients}{name}"
+    return f"{counted(len(dataset.cases), 'case')}{patients}{name}"

@@ -42,6 +42,7 @@ from resenc_plans.study.unattended.methods import (
 from resenc_plans.study.unattended.opened import OpenedStudy, one_study_per_folder
 from resenc_plans.study.unattended.study_data import StudyData
 from resenc_plans.study.unattended.take_over import Existing, find_existing
+from resenc_plans.words import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,10 +296,16 @@ def _folds(study: OpenedStudy, data: StudyData) -> Iterator[Finding]:
     cases = {case.name for case in data.dataset.cases}
     split = {case for fold in data.splits() for case in (*fold.train, *fold.val)}
     if strange := sorted(split - cases):
-        text = f"the splits name {len(strange)} cases that it does not have: {listed(strange)}"
+        text = (
+            f"the splits name {counted(len(strange), 'case')} that it does not have: "
+            f"{listed(strange)}"
+        )
         yield Finding("S008", "error", f"{data.name}: {text}")
     if left_out := sorted(cases - split):
-        text = f"{len(left_out)} cases are in no split and count nowhere: {listed(left_out)}"
+        text = (
+            f"{counted(len(left_out), 'case is', 'cases are')} in no split, hence without any "
+            f"effect: {listed(left_out)}"
+        )
         yield Finding("S008", "warning", f"{data.name}: {text}")
 
 
@@ -321,8 +328,9 @@ def _predictions(
         yield Finding(
             "S003",
             "error" if len(lacking) == len(wanted) else "warning",
-            f"{method} on {data.name}: {len(lacking)} of {len(wanted)} held-out cases have no "
-            f"prediction in {folder}: {listed(lacking)}",
+            f"{method} on {data.name}: {len(lacking)} of "
+            f"{counted(len(wanted), 'held-out case has', 'held-out cases have')} no prediction in "
+            f"{folder}: {listed(lacking)}",
         )
 
 

@@ -15,6 +15,7 @@ from resenc_plans.study.unattended.costs import ExpectedCost
 from resenc_plans.study.unattended.graph import Job, Piece
 from resenc_plans.study.unattended.opened import OpenedStudy
 from resenc_plans.study.unattended.records import PieceRecord, State, why_old
+from resenc_plans.words import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,8 @@ class StudyStatus:
     def __repr__(self) -> str:
         left = self.hours_left
         return card(
-            f"StudyStatus: {self.count('done')} of {len(self.jobs)} jobs are done",
+            f"StudyStatus: {self.count('done')} of {counted(len(self.jobs), 'job is', 'jobs are')} "
+            "done",
             {
                 **{state: self.count(state) or None for state in _NOT_DONE},
                 "hours left, one after another": None if left is None else f"{left:.2g}",

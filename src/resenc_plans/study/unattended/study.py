@@ -22,8 +22,15 @@ from resenc_plans.study.unattended.status import StudyStatus, study_status
 from resenc_plans.study.unattended.study_report import write_study_report
 from resenc_plans.study.unattended.take_over import take_over
 from resenc_plans.study.unattended.verification import Verification, verify_study
+from resenc_plans.words import counted
 
 Say = Callable[[str], object]
+
+_KINDS_OF_JOBS = {
+    False: ("preparation", "preparations"),
+    True: ("training and evaluation", "trainings and evaluations"),
+}
+"""By whether the job is a run."""
 
 
 @dataclass(frozen=True)
@@ -273,11 +280,12 @@ class Study:
                 for piece in self.opened.graph.needs
                 if piece.kind == "training"
             )
-            stay = f"{others} stay as they are. " if others else ""
+            stay = f"{counted(others, 'stays as it is', 'stay as they are')}. " if others else ""
             raise StudyError(
-                f"{self.opened.path}: {len(old)} trainings were done otherwise than the study now "
-                f"says, or their files have changed: {listed(str(one.run) for one in old)}. "
-                f"{stay}Restore the study or its data, or train these again "
+                f"{self.opened.path}: {counted(len(old), 'training was', 'trainings were')} done "
+                "otherwise than the study now says, or their files have changed: "
+                f"{listed(str(one.run) for one in old)}. {stay}Restore the study or its data, or "
+                "train these again "
                 "(`redo=`), which moves what is there to `replaced`."
             )
 
@@ -293,8 +301,8 @@ class Study:
             ]
             ready = [job for job in jobs if not self._waits(job)]
             if jobs:
-                what = "trainings and evaluations" if is_run else "preparations"
-                on_progress(f"{len(ready)} {what} to be done.")
+                one, several = _KINDS_OF_JOBS[is_run]
+                on_progress(f"{counted(len(ready), one, several)} to be done.")
             yield [JobCommand.of(study.path, job, options, study.places) for job in ready]
 
     def _waits(self, job: Job) -> bool:

@@ -14,6 +14,7 @@ from resenc_plans.study.patients import patients_file
 from resenc_plans.study.unattended.digests import DigestCache
 from resenc_plans.study.unattended.places import StudyPlaces
 from resenc_plans.study.unattended.study_file import StudyDataset
+from resenc_plans.words import counted
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,8 @@ class StudyData:
         names = sorted(case.name for case in self.dataset.cases)
         if len(names) < FOLDS:
             raise DatasetError(
-                f"{self.name}: {len(names)} cases are too few for nnU-Net's {FOLDS} folds. Name a "
+                f"{self.name}: {counted(len(names), 'case is', 'cases are')} too few for nnU-Net's "
+                f"{FOLDS} folds. Name a "
                 "file of splits in the study: {" + '"dataset": ..., "splits": ...}.'
             )
         return make_splits(names, FOLDS)

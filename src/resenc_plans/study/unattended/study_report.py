@@ -17,6 +17,7 @@ from resenc_plans.study.unattended.costs import ExpectedCost, MethodCost, measur
 from resenc_plans.study.unattended.opened import OpenedStudy
 from resenc_plans.study.unattended.outcomes import RunResult, finished_runs, method_results
 from resenc_plans.study.unattended.provenance import PROVENANCE_JSON, Provenance
+from resenc_plans.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +173,10 @@ def _sections(outcome: StudyOutcome, level: float) -> list[Section]:
         sections.append(
             Section(
                 "Runs that are not done",
-                (f"{len(outcome.missing)} runs are missing: {'; '.join(outcome.missing)}.",),
+                (
+                    f"{counted(len(outcome.missing), 'run is', 'runs are')} missing: "
+                    f"{'; '.join(outcome.missing)}.",
+                ),
             )
         )
     sections += [

@@ -13,6 +13,7 @@ from resenc_plans.study.unattended.digests import sha256_of
 from resenc_plans.study.unattended.opened import OpenedStudy
 from resenc_plans.study.unattended.provenance import PROVENANCE_JSON, Provenance, versions
 from resenc_plans.study.unattended.study_report import write_study_report
+from resenc_plans.words import counted
 
 What = Literal["input", "version", "study", "run", "report"]
 
@@ -46,7 +47,7 @@ class Verification:
     def __repr__(self) -> str:
         title = "confirmed" if self.is_confirmed else f"{len(self.discrepancies)} differ"
         rows = {str(n): str(one) for n, one in enumerate(self.discrepancies, 1)}
-        return card(f"Verification of {self.files} files: {title}", rows)
+        return card(f"Verification of {counted(self.files, 'file')}: {title}", rows)
 
 
 def verify_study(study: OpenedStudy, report: Path | None = None) -> Verification:

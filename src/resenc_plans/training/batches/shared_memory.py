@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resenc_plans.errors import WorkerError
+from resenc_plans.words import counted
 
 SHARED_MEMORY = Path("/dev/shm")
 """Where Linux keeps what processes share."""
@@ -70,8 +71,8 @@ def batches_ahead(demands: Sequence[LoaderDemand], processes: int = 1) -> list[i
         limit -= 1
     workers = processes * sum(demand.workers for demand in demands)
     raise WorkerError(
-        f"{SHARED_MEMORY} has {_mib(free or 0)} free, and the batches of {workers} processes that "
-        f"load data need {_mib(needed)}. {HINT}."
+        f"{SHARED_MEMORY} has {_mib(free or 0)} free, and the batches of "
+        f"{counted(workers, 'process', 'processes')} that load data need {_mib(needed)}. {HINT}."
     )
 
 
