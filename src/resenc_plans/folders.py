@@ -7,6 +7,7 @@ from pathlib import Path
 
 from resenc_plans.errors import DatasetError
 from resenc_plans.files import fault_of_part, inside, part_of_path, user_path
+from resenc_plans.reprs import listed
 
 RAW = "nnUNet_raw"
 PREPROCESSED = "nnUNet_preprocessed"
@@ -73,6 +74,17 @@ def dataset_id(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def datasets_of(text: str) -> tuple[str, ...]:
+    """The datasets of a list of ids or names; none where the text is no such list.
+
+    >>> datasets_of("4,501"), datasets_of("Dataset004_Hippocampus"), datasets_of("a, b")
+    (('4', '501'), (), ())
+    """
+    parts = text.replace(",", " ").replace(";", " ").split()
+    is_list = all(part.isdecimal() or dataset_id(part) is not None for part in parts)
+    return tuple(parts) if is_list and len(parts) > 1 else ()
+
+
 def find_dataset_folder(dataset: str, variable: str = RAW) -> Path:
     """The folder of a dataset by path, name (Dataset004_Hippocampus) or id (4).
 
@@ -89,6 +101,11 @@ def find_dataset_folder(dataset: str, variable: str = RAW) -> Path:
         return path
     if path.is_dir() and len(path.parts) > 1:
         raise DatasetError(f"{path}: has no {DATASET_JSON}, so it is not a dataset.")
+    if several := datasets_of(dataset):
+        raise DatasetError(
+            f"Dataset {dataset!r}: these are {len(several)}, and one at a time is taken. Give "
+            f"{listed(several)} one after the other."
+        )
     root = environment_folder(variable)
     if root is None:
         raise DatasetError(

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
+from resenc_plans.cli.wrong_values import in_our_words, refuse_several_datasets
 from resenc_plans.errors import UsageError
 
 _LIKE = 0.75
@@ -23,8 +25,18 @@ class AnsweringCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Refuse unknown options, then parse."""
-        refuse_unknown(_name(ctx), args, _arity(self.get_params(ctx)))
-        return super().parse_args(ctx, args)
+        name, parameters = _name(ctx), self.get_params(ctx)
+        refuse_unknown(name, args, _arity(parameters))
+        has_arguments = any(not one.opts[0].startswith("-") for one in parameters)
+        refuse_several_datasets(name, args, takes_more=has_arguments)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            if (
+                type(error) is not typer.BadParameter
+            ):  # an option that is missing has words of its own
+                raise
+            raise in_our_words(error, name) from error
 
 
 class AnsweringGroup(TyperGroup):
