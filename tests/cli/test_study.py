@@ -47,7 +47,7 @@ def test_a_check_tells_what_is_wrong_and_what_it_takes(run: Run, tmp_path: Path)
     for text in ("S006", "S007 original on Dataset900_Phantom: is expected to take"):
         assert text in done.err
     assert "1 held-out case can show differences of means from nan" in done.out
-    assert "GPU hours (estimated)" in done.out
+    assert "GPU hours (estimated, for an A100)" in done.out
     document = json.loads(run("study", "check", path, "--format", "json").out)
     assert [one["method"] for one in document["methods"]] == ["resenc-m", "original"]
     assert {one["rule"] for one in document["findings"]} == {"S006", "S007"}

@@ -40,8 +40,11 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         {"R001": "original and longer on Dataset900_Phantom: epochs and iterations: 1 x 1 and 9"},
     ),
     "a baseline that is none": (
-        methods(strange={"baseline": "no-such-system"}),
-        {"S001": "strange on Dataset900_Phantom: cannot be trained. There is no baseline"},
+        methods(strange={"baseline": "mednext-l-k4"}),
+        {
+            "S001": "strange on Dataset900_Phantom: cannot be trained. methods.strange.baseline: "
+            "There is no baseline 'mednext-l-k4'. Did you mean mednext-l-k5"
+        },
     ),
     "a shared trainer's name on other settings": (
         methods(

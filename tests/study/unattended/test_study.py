@@ -67,7 +67,7 @@ def test_an_edited_study_says_what_is_stale_and_what_stays(finished: Path) -> No
     finished.write_text(json.dumps(document))
     with pytest.raises(StudyError, match=r"1 training was done otherwise .*original") as caught:
         Study.load(finished).run(device="cpu")
-    assert "1 stay as they are" in str(caught.value)
+    assert "1 stays as it is" in str(caught.value)
     assert "`redo=`" in str(caught.value)
 
 

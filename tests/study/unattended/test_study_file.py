@@ -60,10 +60,6 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
         {"methods": {"a": {"preset": "XXL"}, "b": {"preset": "L"}}},
         r"methods\.a\.preset must be .*, not 'XXL' \(did you mean XL\?\)",
     ),
-    "a baseline": (
-        {"methods": {"a": {"baseline": "mednext-l"}, "b": {"preset": "L"}}},
-        r"methods\.a\.baseline must be .*not 'mednext-l' \(did you mean mednext-l-k[35]\?\)",
-    ),
     "a key of a dataset": (
         {"datasets": [{"dataset": "x", "split": "y"}]},
         r"datasets\[0\]\.split is unknown \(did you mean splits\?\)",

@@ -160,7 +160,7 @@ def status(path: StudyArgument, format: FormatOption = Format.TABLE) -> None:
         print_json(found.to_dict())
         return
     print_table(
-        ["job", "state", "at", "epochs", "hours left", "why"],
+        ["job", "state", "at", "epochs", "hours left", "on", "why"],
         [
             [
                 one.job.name,
@@ -168,16 +168,14 @@ def status(path: StudyArgument, format: FormatOption = Format.TABLE) -> None:
                 one.piece or "-",
                 f"{one.epochs}/{one.of_epochs}" if one.of_epochs else "-",
                 _hours(one.hours_left, is_measured=one.is_measured),
+                one.device or "-",
                 one.reason or "-",
             ]
             for one in found.jobs
         ],
     )
-    left = found.hours_left
     jobs = counted(len(found.jobs), "job is", "jobs are")
-    done = f"{found.count('done')} of {jobs} done"
-    hours = "unknown hours" if left is None else counted(left, "hour", form=".3g")
-    say(f"{done}; {hours} left, one after another.")
+    say(f"{found.count('done')} of {jobs} done; {found.time_left}, one after another.")
 
 
 @study.command(cls=AnsweringCommand)
@@ -275,7 +273,7 @@ def _print_check(checked: "StudyCheck") -> None:
     if checked.gpu_hours is None:
         say("All that is missing: unknown, since not every method can be planned.")
     else:
-        say(f"All that is missing: {checked.gpu_hours:.3g} GPU hours (estimated).")
+        say(f"All that is missing: {checked.gpu_hours:.3g} GPU hours (estimated, for an A100).")
     for one in checked.detectable:
         patients = f" of {counted(one.patients, 'patient')}" if one.patients != one.cases else ""
         say(

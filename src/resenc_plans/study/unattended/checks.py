@@ -446,8 +446,8 @@ def _budget(study: OpenedStudy, methods: Sequence[ExpectedMethod]) -> Iterator[F
         yield Finding(
             "S006",
             "error",
-            f"the missing trainings are expected to take {hours:.3g} GPU hours, and the budget is "
-            f"{limit.gpu_hours:g}",
+            f"the missing trainings are expected to take {hours:.3g} GPU hours (of an A100), and "
+            f"the budget is {limit.gpu_hours:g}",
         )
     for one in methods:
         if limit.gigabytes is not None and one.cost.gigabytes > limit.gigabytes:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.fingerprint import Fingerprint
-from resenc_plans.errors import NetworkError, StudyError
+from resenc_plans.errors import NetworkError, PlanningError, StudyError
 from resenc_plans.files import user_path
 from resenc_plans.folders import TRAINER_NAME
 from resenc_plans.networks.imports import import_object
@@ -35,7 +35,12 @@ def plan_method(
     ResencPlansError
         They cannot be made.
     """
-    plans = _unchanged(method, dataset, fingerprint, root)
+    try:
+        plans = _unchanged(method, dataset, fingerprint, root)
+    except PlanningError as error:
+        if method.baseline is None:
+            raise
+        raise StudyError(f"methods.{name}.baseline: {error}") from None
     config = plans.resolve(method.configuration)
     if config.previous_stage is not None:
         raise StudyError(

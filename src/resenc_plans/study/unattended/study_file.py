@@ -20,7 +20,6 @@ from resenc_plans.datasets.model_faults import fault_texts, none_of, refused_ins
 from resenc_plans.errors import PlanningError, ResencPlansError, StudyError, UsageError, shown
 from resenc_plans.evaluation.known_metrics import KNOWN_METRICS, find_metrics
 from resenc_plans.files import fault_of_part, read_json
-from resenc_plans.planning.baselines.registry import baselines, find_baseline
 from resenc_plans.planning.presets import find_preset, presets
 from resenc_plans.plans.checks.file import meant_key
 from resenc_plans.plans.schema import DIALECT
@@ -56,17 +55,8 @@ def _preset_name(name: str) -> str:
     return name
 
 
-def _baseline_name(name: str) -> str:
-    try:
-        find_baseline(name)
-    except PlanningError:
-        raise none_of(baseline.name for baseline in baselines()) from None
-    return name
-
-
 MetricName = Annotated[str, AfterValidator(_metric_key)]
 PresetName = Annotated[str, AfterValidator(_preset_name)]
-BaselineName = Annotated[str, AfterValidator(_baseline_name)]
 
 
 class _Part(CheckedModel):
@@ -92,7 +82,7 @@ class StudyMethod(_Part):
     """Plans of this preset: M, L, XL, resenc or default (the original nnU-Net)."""
     gpu_memory_gb: Positive | None = None
     """With `preset`: the GPU memory target instead of the preset's own."""
-    baseline: BaselineName | None = None
+    baseline: str | None = None
     """Plans of this baseline, such as mednext-l-k3."""
     plans: str | None = None
     """A plans file; {dataset} stands for the dataset's name."""
