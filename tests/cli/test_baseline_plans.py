@@ -124,3 +124,5 @@ def test_a_dry_run_of_its_training_builds_the_network(
     done = run("train", ".", "3d_fullres", "all", "--dry-run")
     assert done.code == 0
     assert "Built without memory: 2 input channels, 4 output heads" in done.out
+    traced = json.loads(run("cost", "--format", "json").out)["3d_fullres"]
+    assert f"Cost: {traced['expected_gpu_memory_gb']:.1f} GB of GPU memory" in done.out

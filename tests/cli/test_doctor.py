@@ -1,10 +1,12 @@
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Done
+from tests.conftest import ROOT
 from tests.loaded_modules import modules_after
 
 
@@ -15,6 +17,15 @@ def test_facts_and_findings_are_printed(run: Callable[..., Done]) -> None:
     assert {"python", "CPUs", "cuDNN", "driver", "3D convolution", "torch"} <= set(rows)
     assert rows["$nnUNet_raw"] == "not set"
     assert "mamba_ssm" in rows["selective scan"]
+    printed = [what for what in rows if not what.startswith(("GPU ", "  process"))]
+    assert _shown_in_docs() == printed[: printed.index("$nnUNet_raw") + 1]
+
+
+def _shown_in_docs() -> list[str]:
+    """The rows of the documentation's example, whose values are those of another machine."""
+    text = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+    lines = text.partition("$ resenc-plans doctor\n")[2].partition("\n...")[0].splitlines()
+    return [re.split(r" {2,}| (?=none$)", line)[0] for line in lines]
 
 
 def test_json_has_the_same(run: Callable[..., Done]) -> None:

@@ -9,12 +9,15 @@ from resenc_plans.reprs import numbers
 from resenc_plans.words import counted
 
 if TYPE_CHECKING:
+    from resenc_plans.cost.estimate import Cost
     from resenc_plans.datasets.dataset import Dataset
     from resenc_plans.plans.configuration import ResolvedConfiguration
     from resenc_plans.plans.training_settings import TrainingSettings
+    from resenc_plans.profiling.trace import TraceCost
     from resenc_plans.runs.folds import FoldCases
 
 _STANDARD_ITERATIONS = 1000 * 250
+_GIB = 2**30
 
 
 def print_task(
@@ -65,8 +68,8 @@ def print_preview(
     Other settings than those of the model's other folds, a network that cannot be built or does not
     take its patch, and missing or damaged data are errors as in training.
     """
-    from resenc_plans.cli.measurement import calibration_in_use
-    from resenc_plans.cost.estimate import estimate_cost
+    from resenc_plans.cli.measurement import Network
+    from resenc_plans.cli.pricing import price
     from resenc_plans.files import check_regular
     from resenc_plans.networks.check import check_network
     from resenc_plans.networks.device import find_device
@@ -115,27 +118,36 @@ def print_preview(
         f"{counted(heads, 'output head')}, {checked.parameters / 1e6:.1f} M parameters"
         + (f"; outputs {', '.join(map(numbers, outputs))}." if outputs else ".")
     )
+    network = Network(config, channels, heads, dataset.labels.has_regions)
     try:
-        cost = estimate_cost(
-            config,
-            channels,
-            heads,
-            gpus=gpus,
-            regions=dataset.labels.has_regions,
-            calibration=calibration_in_use(),
-        )
+        cost = price(network, gpus, allow_import)
     except ResencPlansError as error:
         say(f"Cost: not estimated. {error}")
     else:
+        _print_cost(cost, settings.epochs * settings.iterations / _STANDARD_ITERATIONS)
+    say(f"Results: {folder.path}")
+
+
+def _print_cost(cost: "Cost | TraceCost", share: float) -> None:
+    """`share` is that of nnU-Net's 1000 epochs."""
+    from resenc_plans.cost.estimate import Cost
+
+    if isinstance(cost, Cost):
         memory = cost.gpu_memory_gb
         say(
             f"Cost: {memory.expected:.1f} GB of GPU memory ({memory.low:.1f}-{memory.high:.1f}), "
             f"calibrated to {cost.calibration.name}."
         )
-        if cost.hours is None:
-            say("Time: unknown; no measurements exist for several GPUs or for so small a step.")
-        else:
-            share = settings.epochs * settings.iterations / _STANDARD_ITERATIONS
-            low, high = cost.hours.low * share, cost.hours.high * share
-            say(f"Time: {low:.2g} to {high:.2g} hours on that GPU.")
-    say(f"Results: {folder.path}")
+        hours = None if cost.hours is None else (cost.hours.low * share, cost.hours.high * share)
+        text = None if hours is None else f"{hours[0]:.2g} to {hours[1]:.2g} hours on that GPU."
+    else:
+        say(
+            f"Cost: {cost.expected_gpu_memory_gb:.1f} GB of GPU memory, at least "
+            f"{cost.peak_bytes / _GIB:.1f} GiB, by a trace: what a U-Net with as large tensors "
+            "takes."
+        )
+        expected = cost.expected_hours
+        text = None if expected is None else f"about {expected * share:.2g} hours on an A100."
+    if text is None:
+        text = "unknown; no measurements exist for several GPUs or for so small a step."
+    say(f"Time: {text}")

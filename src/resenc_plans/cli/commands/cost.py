@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resenc_plans.cli.measurement import Network, calibration_in_use, measure_networks
+from resenc_plans.cli.measurement import Network, measure_networks
 from resenc_plans.cli.options import (
     AllowImportOption,
     DatasetOption,
@@ -16,6 +16,7 @@ from resenc_plans.cli.options import (
     option_names,
     with_options,
 )
+from resenc_plans.cli.pricing import price
 from resenc_plans.cli.render import note, print_json, print_table, say
 from resenc_plans.errors import ResencPlansError, UsageError
 from resenc_plans.execution.exit_codes import ExitCode
@@ -95,7 +96,8 @@ def cost(
     for name in configurations or plan.configurations:
         try:
             network = _network(plan.resolve(name), input_channels, heads, regions)
-            priced[name] = _price(network, gpus, allow_import or ())
+            batch = -(-network.config.batch_size // gpus)
+            priced[name] = _Priced(network, price(network, gpus, allow_import or ()), batch)
         except ResencPlansError as error:
             failures[name] = error
     if failures and not priced:
@@ -135,31 +137,6 @@ def _network(
         heads = labels.num_heads if heads is None else heads
         regions = labels.has_regions if regions is None else regions
     return Network(config, channels, heads, bool(regions))
-
-
-def _price(network: Network, gpus: int, allow_import: Sequence[str]) -> _Priced:
-    from resenc_plans.cost.estimate import estimate_cost
-    from resenc_plans.plans.architectures import OtherArchitecture
-
-    config, channels, heads = network.config, network.input_channels, network.heads
-    batch = -(-config.batch_size // gpus)
-    if isinstance(config.architecture, OtherArchitecture):
-        from resenc_plans.profiling.trace import trace_cost
-
-        traced = trace_cost(
-            config,
-            channels,
-            heads,
-            gpus=gpus,
-            regions=network.regions,
-            allow_import=allow_import,
-        )
-        return _Priced(network, traced, batch)
-    calibration = calibration_in_use()
-    estimated = estimate_cost(
-        config, channels, heads, gpus=gpus, regions=network.regions, calibration=calibration
-    )
-    return _Priced(network, estimated, batch)
 
 
 def _measurable(priced: Iterable[_Priced], gpus: int) -> "list[tuple[Network, Cost]]":
