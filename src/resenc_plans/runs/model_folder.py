@@ -13,6 +13,7 @@ from resenc_plans.folders import (
     NEXT_STAGE,
     PLANS_JSON,
     TRAINER_NAME,
+    VALIDATION,
     results_folder,
 )
 from resenc_plans.plans.configuration import ResolvedConfiguration
@@ -139,6 +140,17 @@ def run_of(path: Path) -> RunFolder | None:
         if one.name.startswith(_FOLD) and one.parent.name.count("__") == 2:
             return RunFolder(one.parent, one.name.removeprefix(_FOLD))
     return None
+
+
+def fold_of_validation(path: Path) -> str | None:
+    """The fold whose held-out cases a folder has predictions of; None where it is no validation.
+
+    >>> fold_of_validation(Path("runs/m/seed_0/fold_1/validation"))
+    '1'
+    """
+    fold = path.absolute().parent.name
+    is_validation = path.name == VALIDATION and fold.startswith(_FOLD)
+    return fold.removeprefix(_FOLD) if is_validation else None
 
 
 def is_model_folder(path: Path) -> bool:

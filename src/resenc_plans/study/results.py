@@ -17,7 +17,7 @@ from resenc_plans.folders import DATASET_JSON, SUMMARY_JSON, VALIDATION, dataset
 from resenc_plans.reprs import listed
 from resenc_plans.runs.find_model import common_folds
 from resenc_plans.runs.folds import ALL
-from resenc_plans.runs.model_folder import ModelFolder, is_model_folder, run_of
+from resenc_plans.runs.model_folder import ModelFolder, fold_of_validation, is_model_folder, run_of
 from resenc_plans.study.trained_cases import cases_trained_on
 
 
@@ -43,6 +43,8 @@ class MethodResult:
     """Segmentations that could not be evaluated, by file name."""
     trainings: int = 1
     """With other seeds, over which each case's score is the mean."""
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """Of which seed and fold a case's prediction is, in words; without those that are of none."""
     trained_on: tuple[str, ...] = ()
     """The cases that the model was trained on too, as far as its folds say."""
     tolerances: tuple[float, ...] = ()
@@ -188,6 +190,7 @@ def _of_model(model: ModelFolder, folds: Sequence[str]) -> MethodResult:
 def _of_summaries(folder: Path, paths: Sequence[Path]) -> MethodResult:
     """The cases of one or several summary.json files; `folder` may have the dataset.json."""
     cases: dict[str, CaseMetrics] = {}
+    origins: dict[str, str] = {}
     trained_on: list[str] = []
     tolerances: set[float] = set()
     summaries = [Summary.load(path) for path in paths]
@@ -198,6 +201,8 @@ def _of_summaries(folder: Path, paths: Sequence[Path]) -> MethodResult:
             if case.case in cases:
                 raise EvaluationError(f"{path}: case {case.case} occurs twice.")
             cases[case.case] = _with_metrics(case, further.get(case.name, {}))
+            if (fold := fold_of_validation(path.parent)) is not None:
+                origins[case.case] = f"fold {fold}"
         trained_on += cases_trained_on(path.parent, [case.case for case in summary.cases])
     if not cases:
         raise EvaluationError(f"{paths[0]}: has no case.")
@@ -216,6 +221,7 @@ def _of_summaries(folder: Path, paths: Sequence[Path]) -> MethodResult:
         sources=tuple(paths),
         model=None if own is None else ModelFolder(own.model),
         folds=() if own is None else (str(own.fold),),
+        origins=origins,
         trained_on=tuple(sorted(trained_on)),
         tolerances=tuple(sorted(tolerances)),
     )

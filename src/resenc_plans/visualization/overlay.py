@@ -94,7 +94,7 @@ def draw_overlay(
         oriented so that the patient faces the viewer and stands upright, and the sides are named.
         Without it the array's order is shown, the first plane at the bottom.
     title
-        A line above, such as the case's name.
+        A line above, such as the case's name; the file's title too.
 
     Raises
     ------
@@ -148,7 +148,8 @@ def draw_overlay(
     with replace_file(Path(path)) as stream, warnings.catch_warnings():
         # Names may be in scripts that the font lacks.
         warnings.filterwarnings("ignore", "Glyph .* missing")
-        figure.savefig(stream, format="png", dpi=110, facecolor="black")
+        metadata = {"Title": title} if title else None
+        figure.savefig(stream, format="png", dpi=110, facecolor="black", metadata=metadata)
 
 
 def draw_overlays(
@@ -159,6 +160,7 @@ def draw_overlays(
     references: str | os.PathLike[str] | None = None,
     reader: str | None = None,
     names: Mapping[int, str] | None = None,
+    titles: Mapping[str, str] | None = None,
     on_case: Callable[[str], object] | None = None,
 ) -> tuple[CaseProblem, ...]:
     """Draw a picture for each segmentation; returns the cases that could not be drawn.
@@ -178,6 +180,8 @@ def draw_overlays(
         nnU-Net's reader for the files; by default the file ending decides.
     names
         What to call the labels in the legend.
+    titles
+        The line above, by case; by default the case's name.
     on_case
         Called with the name of each finished case.
 
@@ -199,7 +203,8 @@ def draw_overlays(
         picture = target / part_of_path(case, "case", ending=".png")
         draw_overlay(
             image.array[0], labels.array[0], image.spacing, picture,
-            names=names, reference=None if reference is None else reference.array[0], title=case,
+            names=names, reference=None if reference is None else reference.array[0],
+            title=(titles or {}).get(case, case),
             direction=image.properties.get("sitk_stuff", {}).get("direction"),
         )  # fmt: skip
 

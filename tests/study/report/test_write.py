@@ -12,6 +12,7 @@ from resenc_plans.study.compare import compare
 from tests.evaluation.label_folders import write_labels
 from tests.study.made_results import dice_like, write_summary
 from tests.study.report.made_comparison import made_comparison
+from tests.visualization.picture_titles import title_of
 
 FILES = ["cases.csv", "report.html", "report.md", "results.json", "table.tex"]
 
@@ -65,7 +66,39 @@ def test_the_worst_cases_are_drawn_on_their_images(tmp_path: Path) -> None:
     drawn = sorted(path.name for path in (tmp_path / "report" / "overlays").rglob("*.png"))
     assert drawn == ["case_1.png", "case_2.png"]
     assert [problem.case for problem in comparison.not_drawn] == ["case_0"]
-    assert 'href="overlays/results/case_1.png"' in (tmp_path / "report/report.html").read_text()
+    page = (tmp_path / "report/report.html").read_text()
+    assert 'href="overlays/results/case_1.png"' in page
+    [method] = {title.partition(": ")[2] for title in _titles(tmp_path / "report")}
+    assert method in ("a", "b")
+    assert f"<p>The pictures show the predictions of {method}.</p>" in page
+
+
+def _titles(report: Path) -> list[str]:
+    """Of the pictures."""
+    pictures = sorted((report / "overlays").rglob("*.png"))
+    return [title_of(picture) for picture in pictures]
+
+
+def test_a_picture_of_a_worst_case_names_the_fold_of_its_prediction(tmp_path: Path) -> None:
+    array = np.zeros((6, 7, 8), np.uint8)
+    array[2:4, 2:5, 2:6] = 1
+    for name in ("a", "b"):
+        validation = write_summary(
+            tmp_path / f"{name}__p__c" / "fold_2" / "validation", dice_like(2)
+        )
+        text = (validation / "summary.json").read_text()
+        references = text.replace("references/", f"{tmp_path}/references/")
+        (validation / "summary.json").write_text(references)
+        for case in range(2):
+            for folder in (validation, tmp_path / "references"):
+                write_labels(folder / f"case_{case}.nii.gz", array)
+            write_labels(tmp_path / "images" / f"case_{case}_0000.nii.gz", array)
+    models = [tmp_path / f"{name}__p__c" for name in ("a", "b")]
+    compare(*models, draws=100, output=tmp_path / "report", images=tmp_path / "images")
+    assert {title.split(": ")[1] for title in _titles(tmp_path / "report")} <= {
+        "a__p__c, fold 2",
+        "b__p__c, fold 2",
+    }
 
 
 def test_images_need_a_report(tmp_path: Path) -> None:

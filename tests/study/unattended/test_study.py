@@ -1,6 +1,7 @@
 """A study from its file to a report, in processes."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from resenc_plans.errors import LockedError, StudyError
 from resenc_plans.execution.locks import lock
 from resenc_plans.study.unattended.study import Study
 from tests.study.unattended.made_study import NAME, write_study
+from tests.visualization.picture_titles import title_of
 
 pytestmark = pytest.mark.slow
 
@@ -36,6 +38,8 @@ def test_a_study_is_run_from_its_file_to_a_report_though_it_is_killed(finished: 
         *(path.name for path in ran.report), "overlays",
     }  # fmt: skip
     [overlay] = (report / "overlays" / NAME).iterdir()
+    title = title_of(overlay)
+    assert re.fullmatch(f"{overlay.stem}: (resenc-m|original), seed 0, fold 0", title)
     assert f'href="overlays/{NAME}/{overlay.name}"' in (report / "report.html").read_text()
     assert {path.name for path in ran.report} == {
         "report.html", "report.md", "table.tex", "cases.csv", "results.json", "costs.json",

@@ -9,6 +9,7 @@ from resenc_plans.study.comparison import Comparison, DatasetComparison, MetricC
 from resenc_plans.study.report.plots import (
     MAX_DOTS,
     BudgetPoint,
+    by_rank,
     colour,
     draw_budget,
     draw_cases,
@@ -178,9 +179,7 @@ def _metric(
     if not any(score.cases for score in metric.of_label()):
         yield "<p>No case has a value of every method.</p>"
         return
-    best = sorted(
-        range(len(dataset.methods)), key=lambda number: metric.of_label()[number].rank.rank
-    )
+    best = by_rank(metric)
     limit = MAX_SCATTERS if metric is dataset.metrics[0] else 1
     pairs = sorted(combinations(range(len(best)), 2), key=sum)[:limit]
     yield '<div class="plots">'
@@ -195,6 +194,9 @@ def _metric(
         )
     yield "</div>"
     yield _worst(metric, best[0], best[1], overlays)
+    if overlays:
+        drawn = dataset.methods[by_rank(dataset.metrics[0])[0]]
+        yield f"<p>The pictures show the predictions of {escape(drawn)}.</p>"
     for table in tables_of(dataset, metric):
         yield _table(table)
     by_label = label_pairs(dataset, metric)

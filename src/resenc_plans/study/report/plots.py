@@ -164,6 +164,12 @@ def draw_cases(metric: MetricComparison, first: int, second: int, links: Mapping
     return drawing.svg()
 
 
+def by_rank(metric: MetricComparison) -> list[int]:
+    """The numbers of the methods, the best one first."""
+    methods = metric.of_label()
+    return sorted(range(len(methods)), key=lambda number: methods[number].rank.rank)
+
+
 def worst_cases(metric: MetricComparison, first: int, second: int) -> tuple[str, ...]:
     """The cases with the worst score of either of two methods, the worst first."""
     columns = metric.metric.sign * metric.scores.columns[[first, second], :, 0]

@@ -20,8 +20,9 @@ from resenc_plans.study.comparison import Comparison, DatasetComparison, csv_tex
 from resenc_plans.study.report.latex import latex_table
 from resenc_plans.study.report.markdown import markdown_report
 from resenc_plans.study.report.page import report_page
-from resenc_plans.study.report.plots import worst_cases
+from resenc_plans.study.report.plots import by_rank, worst_cases
 from resenc_plans.study.report.tables import TITLE, Section
+from resenc_plans.study.results import MethodResult
 
 if TYPE_CHECKING:
     from resenc_plans.visualization.overlay import Images
@@ -127,9 +128,15 @@ def _draw_overlays(
     for dataset in comparison.datasets:
         names = {int(key): name for key, name in dataset.labels.items() if key.isdigit() and name}
         place = folder / OVERLAYS / part_of_path(dataset.dataset or "results", "dataset")
+        titles = _titles(dataset.results[by_rank(dataset.metrics[0])[0]])
         for files, references in _by_reference_folder(dataset):
             problems += draw_overlays(
-                files, images(dataset.dataset), place, references=references, names=names
+                files,
+                images(dataset.dataset),
+                place,
+                references=references,
+                names=names,
+                titles=titles,
             )
         drawn = {path.stem: path for path in sorted(place.glob("*.png"))}
         addresses[dataset.dataset] = {
@@ -140,15 +147,20 @@ def _draw_overlays(
 
 def _by_reference_folder(dataset: DatasetComparison) -> Iterator[tuple[list[str], Path]]:
     """The predictions of the best method for the worst cases, by folder of references."""
-    metric = dataset.metrics[0]
-    order = sorted(
-        range(len(dataset.results)), key=lambda number: metric.of_label()[number].rank.rank
-    )
+    order = by_rank(dataset.metrics[0])
     best = dataset.results[order[0]]
     groups: dict[Path, list[str]] = {}
-    for case in worst_cases(metric, order[0], order[1]):
+    for case in worst_cases(dataset.metrics[0], order[0], order[1]):
         if case in best.cases:
             entry = best.cases[case]
             groups.setdefault(Path(entry.reference_file).parent, []).append(entry.prediction_file)
     for references, files in groups.items():
         yield files, references
+
+
+def _titles(result: MethodResult) -> dict[str, str]:
+    """Of the pictures by case: its name, the method, and of which seed and fold it is."""
+    return {
+        case: ", ".join(filter(None, (f"{case}: {result.name}", result.origins.get(case))))
+        for case in result.cases
+    }

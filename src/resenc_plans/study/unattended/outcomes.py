@@ -51,12 +51,13 @@ def finished_runs(study: OpenedStudy) -> tuple[RunResult, ...]:
         model = None if run.seed is None else study.places.model(run)
         folds = () if run.fold is None else (str(run.fold),)
         sources = (Path(study.places.relative(path / SUMMARY_JSON)),)
+        origin = "" if run.seed is None else f"seed {run.seed}, fold {run.fold}"
         found.append(
             RunResult(
                 run,
                 replace(
                     result, dataset=run.dataset, model=model, folds=folds, sources=sources,
-                    cases=cases,
+                    cases=cases, origins=dict.fromkeys(cases, origin) if origin else {},
                 ),
             )
         )  # fmt: skip
@@ -108,7 +109,9 @@ def method_results(study: OpenedStudy, runs: Sequence[RunResult]) -> tuple[Metho
 def _pooled(method: str, runs: Sequence[RunResult]) -> MethodResult:
     """One result of several runs."""
     by_case: dict[str, list[CaseMetrics]] = {}
+    origins: dict[str, str] = {}
     for one in runs:
+        origins = {**one.result.origins, **origins}
         for name, case in one.result.cases.items():
             by_case.setdefault(name, []).append(case)
     first = runs[0].result
@@ -116,6 +119,7 @@ def _pooled(method: str, runs: Sequence[RunResult]) -> MethodResult:
         first,
         name=method,
         cases={name: _mean_case(cases) for name, cases in by_case.items()},
+        origins=origins,
         labels=tuple(dict.fromkeys(label for one in runs for label in one.result.labels)),
         sources=tuple(path for one in runs for path in one.result.sources),
         folds=tuple(dict.fromkeys(fold for one in runs for fold in one.result.folds)),
@@ -126,7 +130,10 @@ def _pooled(method: str, runs: Sequence[RunResult]) -> MethodResult:
 
 
 def _mean_case(cases: Sequence[CaseMetrics]) -> CaseMetrics:
-    """The means of a case's figures over the trainings in which they are defined."""
+    """The means of a case's figures over the trainings in which they are defined.
+
+    Its files are those of the first.
+    """
     if len(cases) == 1:
         return cases[0]
     metrics: dict[Region, Mapping[str, float]] = {}
