@@ -129,6 +129,7 @@ def test_cases_that_a_model_was_trained_on_are_known_from_its_folds(tmp_path: Pa
     FoldCases(train=("a", "b"), val=("b",)).save(model / "fold_1")
     [result] = read(model)
     assert result.trained_on == ("b",)
+    assert result.has_recorded_folds
     test_set = write_summary(model / "fold_0" / "test", {"a": [0.5, 0.5], "c": [0.5, 0.5]})
     [result] = read(test_set)
     assert result.trained_on == ("c",)
@@ -145,6 +146,11 @@ def test_cases_that_a_model_was_trained_on_are_known_from_the_record_of_predicti
     (predictions / "predict_from_raw_data_args.json").write_text(json.dumps(record))
     [result] = read(predictions)
     assert result.trained_on == ("a", "c")
+    assert not result.has_recorded_folds, "fold 2 does not say what it was trained on"
+    (model / "fold_2").mkdir()
+    FoldCases(train=("z",), val=("x",)).save(model / "fold_2")
+    assert read(predictions)[0].has_recorded_folds
     for other in ("[]", '{"checkpoints": 3}', '{"checkpoints": [null, ""]}', "{"):
         (predictions / "predict_from_raw_data_args.json").write_text(other)
         assert read(predictions)[0].trained_on == ()
+        assert not read(predictions)[0].has_recorded_folds

@@ -18,7 +18,7 @@ from resenc_plans.reprs import listed
 from resenc_plans.runs.find_model import common_folds
 from resenc_plans.runs.folds import ALL
 from resenc_plans.runs.model_folder import ModelFolder, fold_of_validation, is_model_folder, run_of
-from resenc_plans.study.trained_cases import cases_trained_on
+from resenc_plans.study.trained_cases import TrainedCases, cases_trained_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,8 @@ class MethodResult:
     """Of which seed and fold a case's prediction is, in words; without those that are of none."""
     trained_on: tuple[str, ...] = ()
     """The cases that the model was trained on too, as far as its folds say."""
+    has_recorded_folds: bool = True
+    """Whether it is known of which folds the predictions are, and what these were trained on."""
     tolerances: tuple[float, ...] = ()
     """Of the normalised surface Dice, in mm."""
 
@@ -191,7 +193,7 @@ def _of_summaries(folder: Path, paths: Sequence[Path]) -> MethodResult:
     """The cases of one or several summary.json files; `folder` may have the dataset.json."""
     cases: dict[str, CaseMetrics] = {}
     origins: dict[str, str] = {}
-    trained_on: list[str] = []
+    trained_on: list[TrainedCases] = []
     tolerances: set[float] = set()
     summaries = [Summary.load(path) for path in paths]
     for path, summary in zip(paths, summaries, strict=True):
@@ -203,7 +205,7 @@ def _of_summaries(folder: Path, paths: Sequence[Path]) -> MethodResult:
             cases[case.case] = _with_metrics(case, further.get(case.name, {}))
             if (fold := fold_of_validation(path.parent)) is not None:
                 origins[case.case] = f"fold {fold}"
-        trained_on += cases_trained_on(path.parent, [case.case for case in summary.cases])
+        trained_on.append(cases_trained_on(path.parent, [case.case for case in summary.cases]))
     if not cases:
         raise EvaluationError(f"{paths[0]}: has no case.")
     labels = dict.fromkeys(region for summary in summaries for region in summary.regions)
@@ -222,7 +224,8 @@ def _of_summaries(folder: Path, paths: Sequence[Path]) -> MethodResult:
         model=None if own is None else ModelFolder(own.model),
         folds=() if own is None else (str(own.fold),),
         origins=origins,
-        trained_on=tuple(sorted(trained_on)),
+        trained_on=tuple(sorted(case for one in trained_on for case in one.cases)),
+        has_recorded_folds=all(one.is_recorded for one in trained_on),
         tolerances=tuple(sorted(tolerances)),
     )
 
@@ -267,6 +270,7 @@ def _evaluated(path: Path, references: str | os.PathLike[str]) -> MethodResult:
     evaluation = compare_folders(path, references, task)
     if evaluation.summary is None:
         raise EvaluationError(f"{path}: no case could be evaluated. {evaluation.problems[0]}")
+    trained_on = cases_trained_on(path, [case.case for case in evaluation.summary.cases])
     return MethodResult(
         name=path.resolve().name,
         dataset=_dataset_name(path),
@@ -275,7 +279,8 @@ def _evaluated(path: Path, references: str | os.PathLike[str]) -> MethodResult:
         label_names=task.label_names,
         sources=(path,),
         problems=evaluation.problems,
-        trained_on=tuple(cases_trained_on(path, [case.case for case in evaluation.summary.cases])),
+        trained_on=trained_on.cases,
+        has_recorded_folds=trained_on.is_recorded,
     )
 
 

@@ -230,6 +230,16 @@ def _unlike_budgets(compared: Compared) -> Iterator[str]:
                 yield f"{more}: takes {times:.1f} times the {what} of {less}"
 
 
+def _unrecorded_folds(compared: Compared) -> Iterator[str]:
+    unrecorded = [one.name for one in compared.results if not one.has_recorded_folds]
+    if unrecorded:
+        yield (
+            f"{listed(unrecorded)}: not recorded of which folds the predictions are, so it is "
+            "unknown whether cases were trained on (C008) and whether the folds are those of the "
+            "other methods"
+        )
+
+
 def _trainings(compared: Compared) -> Iterator[str]:
     counts = {one.trainings for one in compared.results}
     if counts == {1}:
@@ -262,5 +272,6 @@ RULES: tuple[ResultRule, ...] = (
     ResultRule("C105", "warning", "budgets of two methods", _unlike_budgets),
     ResultRule("C201", "note", "references by name", _references_by_name),
     ResultRule("C202", "note", "seeds", _trainings),
+    ResultRule("C203", "note", "folds that are not recorded", _unrecorded_folds),
 )
 """Beside those of `resenc_plans.runs.comparability.RULES`, which look at trained models."""

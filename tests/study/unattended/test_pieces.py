@@ -60,6 +60,8 @@ def test_own_networks_predictions_and_further_metrics_are_part_of_a_study(widene
     }
     assert means["Dice", "theirs"] == means["Dice", "resenc-m"], "they are the same segmentations"
     assert ("clDice", "mine") in means
+    page = (report / "report.html").read_text()
+    assert "theirs: not recorded of which folds the predictions are" in page
     costs = json.loads((report / "costs.json").read_text())
     assert [one["trainings"] for one in costs] == [1, 1, 1, 0]
     assert costs[2]["expected"]["parameters"] == 27 * 2 * 4 + 4

@@ -12,6 +12,7 @@ from resenc_plans.evaluation.summary import CaseMetrics
 from resenc_plans.files import part_of_path
 from resenc_plans.folders import GROUND_TRUTH, SUMMARY_JSON
 from resenc_plans.study.results import MethodResult, Source, read_results
+from resenc_plans.study.trained_cases import cases_trained_on
 from resenc_plans.study.unattended.graph import Piece, Run
 from resenc_plans.study.unattended.methods import folder_of
 from resenc_plans.study.unattended.opened import OpenedStudy
@@ -51,6 +52,8 @@ def finished_runs(study: OpenedStudy) -> tuple[RunResult, ...]:
         model = None if run.seed is None else study.places.model(run)
         folds = () if run.fold is None else (str(run.fold),)
         sources = (Path(study.places.relative(path / SUMMARY_JSON)),)
+        if run.seed is None:
+            result = _with_record(study, run, result)
         origin = "" if run.seed is None else f"seed {run.seed}, fold {run.fold}"
         found.append(
             RunResult(
@@ -62,6 +65,15 @@ def finished_runs(study: OpenedStudy) -> tuple[RunResult, ...]:
             )
         )  # fmt: skip
     return tuple(found)
+
+
+def _with_record(study: OpenedStudy, run: Run, result: MethodResult) -> MethodResult:
+    """The result of predictions that were made elsewhere, with what lies beside them."""
+    made_elsewhere = study.file.methods[run.method].predictions
+    assert made_elsewhere is not None, "nothing else has no seed"
+    folder = folder_of(made_elsewhere, run.dataset, study.places.root)
+    trained_on = cases_trained_on(folder, list(result.cases))
+    return replace(result, trained_on=trained_on.cases, has_recorded_folds=trained_on.is_recorded)
 
 
 def _with_files(study: OpenedStudy, run: Run, case: CaseMetrics) -> CaseMetrics:
@@ -124,6 +136,7 @@ def _pooled(method: str, runs: Sequence[RunResult]) -> MethodResult:
         sources=tuple(path for one in runs for path in one.result.sources),
         folds=tuple(dict.fromkeys(fold for one in runs for fold in one.result.folds)),
         trained_on=tuple(sorted({case for one in runs for case in one.result.trained_on})),
+        has_recorded_folds=all(one.result.has_recorded_folds for one in runs),
         tolerances=tuple(sorted({size for one in runs for size in one.result.tolerances})),
         trainings=min(len(cases) for cases in by_case.values()),
     )
