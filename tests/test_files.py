@@ -269,6 +269,22 @@ def test_no_message_is_endless_and_its_end_stays() -> None:
     assert str(FileError("\n".join(["case_001: damaged."] * 1000))).count("\n") == 999
 
 
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ('{"a": 1, // mine\n "b": 2}', "line 1, column 10: JSON has no comments. Remove this one."),
+        ('{"a": 1\n "b": 2}', "line 2, column 2: a comma is missing between this and what stands"),
+        ("{'a': 1}", "line 1, column 2: a text stands in single quotes. Put it in double quotes"),
+        ('{"a": None}', "line 1, column 7: None is Python's word. Write null."),
+        ('{"a": [True]}', "line 1, column 8: True is Python's word. Write true."),
+    ],
+)
+def test_slips_of_an_editor_are_named_with_their_remedy(text: str, remedy: str) -> None:
+    with pytest.raises(FileError) as caught:
+        parse_json(text, "plans.json")
+    assert remedy in str(caught.value)
+
+
 @pytest.mark.parametrize("text", ['{"a": 1,\n}', '{"a": [1, 2, ]}'])
 def test_a_comma_too_many_is_called_one(tmp_path: Path, text: str) -> None:
     path = tmp_path / "dataset.json"

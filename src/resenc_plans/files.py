@@ -302,11 +302,23 @@ def parse_json(text: str, source: str) -> Any:
 
 
 def _in_words(error: json.JSONDecodeError) -> str:
-    """What is wrong there; before Python 3.13, its own message does not speak of the comma."""
-    before = error.doc[: error.pos].rstrip()
-    if error.doc[error.pos : error.pos + 1] in ("}", "]") and before.endswith(","):
-        return f"there is a comma before {error.doc[error.pos]}. Remove it"
+    """What is wrong there, and the remedy for what people write who edit JSON by hand."""
+    before, after = error.doc[: error.pos].rstrip(), error.doc[error.pos :]
+    if after[:1] in ("}", "]") and before.endswith(","):
+        return f"there is a comma before {after[0]}. Remove it"
+    if after.startswith(("//", "/*", "#")):
+        return "JSON has no comments. Remove this one"
+    if after.startswith("'"):
+        return 'a text stands in single quotes. Put it in double quotes, "..."'
+    word = re.match(r"[A-Za-z]+", after)
+    if word and word[0] in _PYTHON_WORDS:
+        return f"{word[0]} is Python's word. Write {_PYTHON_WORDS[word[0]]}"
+    if error.msg.startswith("Expecting ','"):
+        return "a comma is missing between this and what stands before it"
     return error.msg.removesuffix(" at")
+
+
+_PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}
 
 
 def finite(value: Any) -> Any:

@@ -81,6 +81,23 @@ def test_a_bad_json_file_in_the_folder_does_not_harm_the_other_plans(
         assert done.code in (1, 2)
 
 
+def test_plans_with_a_slip_in_their_json_are_told_and_not_passed_over(
+    run: Callable[..., Done], here: Path
+) -> None:
+    file = here / f"{NAME}.json"
+    good = file.read_text()
+    file.write_text(good.replace('"batch_size"', 'batch_size"', 1))
+    for arguments in (("show",), ("resolve", "3d_fullres"), ("show", "-p", NAME)):
+        done = run(*arguments)
+        assert done.code == 2
+        assert f"{NAME}.json: not valid JSON at line " in done.err
+    done = run("validate")
+    assert done.code == 2
+    assert "S000" in done.out
+    (here / "other.json").write_text(good)
+    assert "Several plans files" in run("show").err
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
 def test_no_command_waits_for_a_fifo(run: Callable[..., Done], here: Path) -> None:
     os.mkfifo(here / "fifo.json")

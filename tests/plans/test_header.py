@@ -53,6 +53,10 @@ def test_plans_files_of_a_folder_are_those_with_configurations(tmp_path: Path) -
     Plans.from_dict(document()).save(tmp_path / "b.json")
     Plans.from_dict(document()).save(tmp_path / "a.json")
     (tmp_path / "dataset.json").write_text(json.dumps(DATASET))
-    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "notes.json").write_text("{")
     assert [path.name for path in plans_files(tmp_path)] == ["a.json", "b.json"]
+    (tmp_path / "c.json").write_text('{"plans_name": "c", "configurations": {')
+    (tmp_path / "MyPlans.json").write_text("")
+    names = [path.name for path in plans_files(tmp_path)]
+    assert names == ["MyPlans.json", "a.json", "b.json", "c.json"]
     assert plans_files(tmp_path / "nothing") == []

@@ -13,7 +13,7 @@ from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.finding import Finding, worst_first
 from resenc_plans.datasets.fingerprint import Fingerprint
 from resenc_plans.datasets.labels import Labels
-from resenc_plans.errors import PlanningError, PlansError
+from resenc_plans.errors import FileError, PlanningError, PlansError
 from resenc_plans.planning.configuration import normalization_schemes
 from resenc_plans.planning.spacing import axis_order, target_spacing
 from resenc_plans.plans.configuration import ResolvedConfiguration
@@ -271,5 +271,5 @@ def _other_plans(name: str, folder: Path) -> Iterator[Plans]:
         if file.stem != name:
             try:
                 yield Plans.load(file)
-            except PlansError:
+            except (FileError, PlansError):
                 continue

@@ -17,7 +17,7 @@ from resenc_plans.datasets.finding import Finding
 from resenc_plans.datasets.fingerprint import Fingerprint, IntensityProperties
 from resenc_plans.datasets.model_faults import sentences
 from resenc_plans.errors import ConfigurationError, DatasetError, FileError, PlansError
-from resenc_plans.files import read_json, write_json
+from resenc_plans.files import MAX_JSON_BYTES, read_bytes, read_json, write_json
 from resenc_plans.folders import DATASET_JSON, FINGERPRINT_JSON, SPLITS_JSON
 from resenc_plans.plans.bounds import number_faults
 from resenc_plans.plans.configuration import (
@@ -436,20 +436,31 @@ class Plans:
 
 
 def plans_files(folder: Path) -> list[Path]:
-    """The plans files in a folder, by name; other JSON files are passed over."""
+    """The plans files in a folder, by name; other JSON files are passed over.
+
+    A file that cannot be read counts if its name or its text says that plans are meant, so that a
+    slip made in an editor is told and never lets other plans be taken instead.
+    """
     if not folder.is_dir():
         return []
-    files = []
-    for path in sorted(folder.glob("*.json")):
-        if path.name in (DATASET_JSON, FINGERPRINT_JSON, SPLITS_JSON) or not path.is_file():
-            continue
-        try:
-            document = read_json(path)
-        except FileError:
-            continue
-        if isinstance(document, dict) and isinstance(document.get("configurations"), dict):
-            files.append(path)
-    return files
+    others = (DATASET_JSON, FINGERPRINT_JSON, SPLITS_JSON)
+    paths = (path for path in folder.glob("*.json") if path.name not in others and path.is_file())
+    return sorted(path for path in paths if _is_plans_file(path))
+
+
+def _is_plans_file(path: Path) -> bool:
+    try:
+        return kind_of(read_json(path)) == PLANS
+    except FileError:
+        return "plans" in path.stem.lower() or _mentions_plans(path)
+
+
+def _mentions_plans(path: Path) -> bool:
+    try:
+        content = read_bytes(path, MAX_JSON_BYTES)
+    except FileError:
+        return False
+    return any(key in content for key in (b"configurations", b"plans_name"))
 
 
 def _summary(config: Configuration) -> str:

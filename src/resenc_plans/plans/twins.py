@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resenc_plans.errors import PlansError
+from resenc_plans.errors import FileError, PlansError
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.diff import FREE_KEYS
 from resenc_plans.plans.plans import Plans, plans_files
@@ -39,7 +39,7 @@ def twins(plans: Plans, path: Path) -> Iterator[Twin]:
             continue
         try:
             other = Plans.load(file)
-        except PlansError:
+        except (FileError, PlansError):
             continue
         theirs = _signatures(other)
         equal = tuple(name for name, signature in own.items() if theirs.get(name) == signature)
