@@ -27,6 +27,31 @@ from tests.plans.documents import document as plans_document
             "must be at least 1, not 0.",
         ),
         (("next_stage",), 3, "next_stage", "must be a text or a list, not 3."),
+        (("training",), {"epoch": 3}, "training.epoch", "is unknown. Did you mean epochs?"),
+        (
+            ("training",),
+            {"optimizer": {"name": "SGD", "momentun": 0.9}},
+            "training.optimizer.momentun",
+            "is unknown. Did you mean momentum?",
+        ),
+        (
+            ("training",),
+            {"optimizer": {"name": "Adamw"}},
+            "training.optimizer.name",
+            "must be one of SGD, Adam, AdamW, Adan, not 'Adamw'.",
+        ),
+        (
+            ("training",),
+            {"oversampled_foreground": 2},
+            "training.oversampled_foreground",
+            "must be at most 1, not 2.",
+        ),
+        (
+            ("training",),
+            {"foreground_samples": "lats"},
+            "training.foreground_samples",
+            "must be one of last, random, random_as_last, not 'lats'.",
+        ),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_named_with_what_it_must_be(

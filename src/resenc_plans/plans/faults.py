@@ -1,6 +1,7 @@
 """Where a document does not fit its types, or plans their JSON Schema: findings with the place."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -25,13 +26,29 @@ _TYPES = {
     "boolean": "true or false",
 }
 
+_LIMITS = {
+    "minimum": "at least",
+    "maximum": "at most",
+    "exclusiveMinimum": "greater than",
+    "exclusiveMaximum": "less than",
+}
 
-def model_faults(error: ValidationError) -> tuple[Finding, ...]:
-    """One finding per fault, with its key."""
+
+def model_faults(error: ValidationError, configurations: Iterable[str] = ()) -> tuple[Finding, ...]:
+    """One finding per fault, with its key, and its configuration if it is in one of these."""
     texts = fault_texts(error)
     return tuple(
-        Finding(SCHEMA_RULE, "error", f"{text}.", key=place) for place, text in texts.items()
+        Finding(SCHEMA_RULE, "error", f"{text}.", *_place(place, configurations))
+        for place, text in texts.items()
     )
+
+
+def _place(place: str, configurations: Iterable[str]) -> tuple[str | None, str]:
+    for name in configurations:
+        start = f"{location(('configurations', name))}."
+        if place.startswith(start):
+            return name, place.removeprefix(start)
+    return None, place
 
 
 def schema_faults(document: Any) -> tuple[Finding, ...]:
@@ -39,17 +56,29 @@ def schema_faults(document: Any) -> tuple[Finding, ...]:
     from jsonschema import Draft202012Validator
 
     faults = Draft202012Validator(schemas()["plans"]).iter_errors(document)
-    return tuple(_finding(fault) for fault in faults)
+    return tuple(finding for fault in faults for finding in _findings(fault))
 
 
-def _finding(fault: "SchemaError") -> Finding:
+def _findings(fault: "SchemaError") -> Iterator[Finding]:
     nearest = list(_nearest(fault))
     path = tuple(nearest[0].absolute_path)
-    name = str(path[1]) if len(path) > 1 and path[0] == "configurations" else None
     if nearest[0].validator == "required":
-        path = (*path, nearest[0].message.split("'")[1])
-    key = location(path[2:] if name else path)
-    return Finding(SCHEMA_RULE, "error", f"{_in_words(nearest)}.", name, key)
+        yield _finding((*path, nearest[0].message.split("'")[1]), "is missing.")
+    elif nearest[0].validator == "additionalProperties":
+        schema: Any = nearest[0].schema
+        instance: Any = nearest[0].instance
+        known = schema.get("properties", {})
+        for key in [key for key in instance if key not in known]:
+            close = get_close_matches(key, known, n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            yield _finding((*path, key), f"is unknown.{hint}")
+    else:
+        yield _finding(path, f"{_in_words(nearest)}.")
+
+
+def _finding(path: tuple[Any, ...], message: str) -> Finding:
+    name = str(path[1]) if len(path) > 1 and path[0] == "configurations" else None
+    return Finding(SCHEMA_RULE, "error", message, name, location(path[2:] if name else path))
 
 
 def _nearest(fault: "SchemaError") -> "Iterator[SchemaError]":
@@ -57,7 +86,9 @@ def _nearest(fault: "SchemaError") -> "Iterator[SchemaError]":
     if not fault.context:
         yield fault
         return
-    leaves = [leaf for alternative in fault.context for leaf in _nearest(alternative)]
+    misnamed = {leaf.schema_path[0] for leaf in fault.context if leaf.validator == "const"}
+    named = [leaf for leaf in fault.context if leaf.schema_path[0] not in misnamed]
+    leaves = [leaf for alternative in named or fault.context for leaf in _nearest(alternative)]
     furthest = max(len(leaf.absolute_path) for leaf in leaves)
     nearest = [leaf for leaf in leaves if len(leaf.absolute_path) == furthest]
     yield from sorted(nearest, key=lambda leaf: [*map(str, leaf.absolute_path)])
@@ -65,11 +96,14 @@ def _nearest(fault: "SchemaError") -> "Iterator[SchemaError]":
 
 def _in_words(alternatives: "list[SchemaError]") -> str:
     first = alternatives[0]
-    value = shown(first.instance)
-    if first.validator == "required":
-        return "is missing"
-    if first.validator == "minimum":
-        return f"must be at least {first.validator_value}, not {value}"
+    value, limit = shown(first.instance), first.validator_value
+    if first.validator in _LIMITS:
+        return f"must be {_LIMITS[first.validator]} {limit:g}, not {value}"
+    if first.validator == "const":
+        names = dict.fromkeys(str(fault.validator_value) for fault in alternatives)
+        return f"must be one of {', '.join(names)}, not {value}"
+    if first.validator == "enum" and isinstance(limit, list):
+        return f"must be one of {', '.join(map(str, limit))}, not {value}"
     expected = (f.validator_value for f in alternatives if f.validator == "type")
     types = {_TYPES[name]: None for name in expected if isinstance(name, str) and name in _TYPES}
     return f"must be {' or '.join(types)}, not {value}" if types else f"does not fit: {value}"

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Mapping
 from copy import deepcopy
+from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
@@ -15,7 +16,7 @@ from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.document_kind import PLANS, PLANS_OF_NNUNET_1, kind_of
 from resenc_plans.datasets.finding import Finding
 from resenc_plans.datasets.fingerprint import Fingerprint, IntensityProperties
-from resenc_plans.datasets.model_faults import sentences
+from resenc_plans.datasets.model_faults import fault_texts, sentences
 from resenc_plans.errors import ConfigurationError, DatasetError, FileError, PlansError
 from resenc_plans.files import MAX_JSON_BYTES, read_bytes, read_json, write_json
 from resenc_plans.folders import DATASET_JSON, FINGERPRINT_JSON, SPLITS_JSON
@@ -27,7 +28,7 @@ from resenc_plans.plans.configuration import (
 )
 from resenc_plans.plans.frozen import FrozenDict
 from resenc_plans.plans.header import PlansHeader
-from resenc_plans.plans.inheritance import inherit
+from resenc_plans.plans.inheritance import INHERITS_FROM, inherit
 from resenc_plans.plans.legacy import (
     INTENSITIES,
     OLD_INTENSITIES,
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from resenc_plans.plans.diff import PlansDiff
 
 logger = logging.getLogger(__name__)
+
+_MANY = 3
+"""Values that are missing, from which on a configuration is taken for one that inherits them."""
 
 
 class Plans:
@@ -172,8 +176,8 @@ class Plans:
         try:
             config = ResolvedConfiguration.model_validate({**values, "name": name})
         except ValidationError as error:
-            faults = "; ".join(sentences(error))
-            raise ConfigurationError(f"{self.source}: {name}: {faults}.") from None
+            faults = self._without_parent(name, error) or f"{'; '.join(sentences(error))}."
+            raise ConfigurationError(f"{self.source}: {name}: {faults}") from None
         silly = "; ".join(number_faults(config, self._header))
         if silly:
             raise ConfigurationError(f"{self.source}: {name}: {silly}.")
@@ -371,6 +375,21 @@ class Plans:
             return self._header.dataset()
         except (DatasetError, FileError):
             return None
+
+    def _without_parent(self, name: str, error: ValidationError) -> str | None:
+        """What is wrong with a configuration that lacks most values and inherits none."""
+        written = self._document["configurations"][name]
+        missing = [key for key, text in fault_texts(error).items() if text == "is missing"]
+        others = [other for other in ("3d_fullres", *self.configurations) if other != name]
+        parent = next((other for other in others if other in self.configurations), None)
+        if len(missing) < _MANY or INHERITS_FROM in written or parent is None:
+            return None
+        slip = get_close_matches(INHERITS_FROM, written, n=1)
+        remedy = f"Write it in place of {slip[0]}" if slip else "Name the configuration with them"
+        return (
+            f"{INHERITS_FROM} is missing, and so are {len(missing)} values, such as "
+            f'{", ".join(missing[:3])}. {remedy}, as in "{INHERITS_FROM}": "{parent}".'
+        )
 
     def _why_absent(self, name: str) -> str:
         """What is known of why the planner left out a configuration, as one more sentence."""

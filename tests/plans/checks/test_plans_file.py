@@ -46,3 +46,16 @@ def test_the_dataset_beside_the_file_is_used_unless_another_is_named(tmp_path: P
     }
     (tmp_path / "dataset.json").write_text(json.dumps(described))
     assert "P009" in {finding.rule for finding in check_plans_file(path)}
+
+
+def test_what_only_the_types_refuse_has_its_place_too(tmp_path: Path) -> None:
+    path = tmp_path / "nnUNetResEncUNetMPlans.json"
+    content = document(**{"bs.2": {"inherits_from": "3d_fullres", "batch_size": 2.0}})
+    path.write_text(json.dumps(content))
+    [finding] = check_plans_file(path)
+    assert (finding.rule, finding.configuration, finding.key, finding.message) == (
+        SCHEMA_RULE,
+        "bs.2",
+        "batch_size",
+        "must be an integer, not 2.0.",
+    )

@@ -236,3 +236,24 @@ def test_a_batch_beyond_the_own_planner_s_limit_names_that_planner() -> None:
     assert message.endswith("83% of the voxels of 10 cases. ExperimentPlanner stops at 5%.")
     content = of_planner("ExperimentPlanner", 4) | {PROVENANCE: {"batch_cap": 1}}
     assert "P201" not in findings(content, cases(10))
+
+
+def test_each_value_with_which_a_configuration_does_not_resolve_is_a_key() -> None:
+    content = document(x={"inherits_from": "3d_fullres", "batch_size": 0, "spacing": [1, -1, 1]})
+    content["configurations"]["x"]["patch_size"] = [0, 64, 64]
+    found = [each for each in Plans.from_dict(content).validate_rules() if each.rule == "P001"]
+    assert [(finding.key, finding.configuration) for finding in found] == [
+        ("batch_size", "x"),
+        ("patch_size[0]", "x"),
+        ("spacing", "x"),
+    ]
+    assert found[0].message == "must be at least 1, not 0."
+
+
+def test_a_slip_in_inherits_from_is_named_and_not_all_that_is_missing() -> None:
+    content = document(x={"inherit_from": "3d_fullres", "batch_size": 2})
+    message = findings(content)["P001"]
+    assert message.startswith("is missing, and so are 15 values, such as data_identifier, ")
+    assert message.endswith(
+        'Write it in place of inherit_from, as in "inherits_from": "3d_fullres".'
+    )

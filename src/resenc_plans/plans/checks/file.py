@@ -1,5 +1,6 @@
 """Whether the file is what nnU-Net expects: keys, names, stages, transposes."""
 
+import re
 from difflib import get_close_matches
 
 from resenc_plans.files import fault_of_part
@@ -11,12 +12,18 @@ from resenc_plans.plans.nnunet_planners import NNUNET_PLANNERS
 
 FILE_KEYS = {*PlansDocument.model_fields, OLD_INTENSITIES, PROVENANCE, "$schema"}
 CONFIGURATION_KEYS = {*Configuration.model_fields, *OLD_KEYS}
+_KEY_FIRST = re.compile(r"(?P<place>(?P<key>\w+)[^ ]*) (?P<what>.+)", re.DOTALL)
+"""A fault of one value: `patch_size[0] must be at least 1, not 0`."""
 
 
 def resolves(context: CheckContext) -> Violations:
     """Inheritance leads to a complete configuration of possible values."""
     for name, reason in context.unresolved.items():
-        yield name, "", reason
+        faults = [_KEY_FIRST.fullmatch(fault) for fault in reason.removesuffix(".").split("; ")]
+        if all(fault and fault["key"] in CONFIGURATION_KEYS for fault in faults):
+            yield from ((name, fault["place"], f"{fault['what']}.") for fault in faults if fault)
+        else:
+            yield name, "", reason
 
 
 def transposes(context: CheckContext) -> Violations:
