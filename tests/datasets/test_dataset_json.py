@@ -91,7 +91,7 @@ def test_the_constructor_refuses_in_our_words_and_keeps_what_it_is_given() -> No
     ("changes", "key", "reason"),
     [
         ({"channel_names": None}, "channel_names", "missing"),
-        ({"channel_names": {}}, "channel_names", "at least 1"),
+        ({"channel_names": {}}, "channel_names", "1 or more"),
         ({"channel_names": ["T1"]}, "channel_names", "an object"),
         ({"labels": None}, "labels", "missing"),
         ({"labels": {"background": 0, "organ": 1.5}}, "labels.organ", "integer"),
@@ -102,7 +102,7 @@ def test_the_constructor_refuses_in_our_words_and_keeps_what_it_is_given() -> No
         ({"file_ending": ""}, "file_ending", "must not be empty"),
         ({"numTraining": "many"}, "numTraining", "integer"),
         ({"regions_class_order": 3}, "regions_class_order", "a list"),
-        ({"dataset": {"a": {"images": [], "label": "a"}}}, "dataset.a.images", "at least 1"),
+        ({"dataset": {"a": {"images": [], "label": "a"}}}, "dataset.a.images", "1 or more"),
     ],
 )
 def test_a_fault_names_file_key_and_reason(

@@ -41,8 +41,8 @@ _SENTENCES = {
     "greater_than_equal": "must be at least {ge}, not {value}",
     "less_than": "must be less than {lt}, not {value}",
     "less_than_equal": "must be at most {le}, not {value}",
-    "too_long": "must be of length {max_length} at most, not {actual_length}",
-    "too_short": "must be of length {min_length} at least, not {actual_length}",
+    "too_long": "must have no more entries than {max_length}, not {actual_length}",
+    "too_short": "must have {min_length} or more entries, not {actual_length}",
 }
 
 
