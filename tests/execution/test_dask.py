@@ -3,7 +3,9 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,19 @@ import pytest
 from resenc_plans import Dataset, Plans
 from resenc_plans.errors import WorkerStartError
 from resenc_plans.execution.dask import dask_executor
-from resenc_plans.preprocessing import Preprocessor
+from resenc_plans.preprocessing import PreprocessingProgress, Preprocessor
+from resenc_plans.preprocessing.normalize import NORMALIZATIONS
 from resenc_plans.preprocessing.store.case_store import CaseStore
 from resenc_plans.preprocessing.store.check import check_store
-from tests.preprocessing.datasets import files_of
+from tests.preprocessing.datasets import (
+    files_of,
+    image_file,
+    make_dataset,
+    plan,
+    volume,
+    wait_in,
+    write_image,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -60,6 +71,32 @@ def test_both_datasets_are_stored_though_a_worker_dies(
     if name == "Dataset501_BrainMR":
         preprocessor.run(dataset, tmp_path / "local", workers=1)
         assert files_of(tmp_path / "dask") == files_of(tmp_path / "local")
+
+
+def test_a_worker_whose_client_was_stopped_writes_nothing_more(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schemes: Any = NORMALIZATIONS
+    monkeypatch.setitem(schemes, "Wait", partial(wait_in, tmp_path))
+    dataset = make_dataset(tmp_path, cases=2)
+    write_image(volume(10)[0] + 1000, image_file(dataset.folder, 1))
+    plans = plan(normalization_schemes=["Wait"])
+    store = tmp_path / "store"
+
+    def stop(_: PreprocessingProgress) -> None:
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+
+    with dask_executor(cluster.scheduler_address) as executor, pytest.raises(KeyboardInterrupt):
+        Preprocessor(plans.resolve("3d_fullres")).run(dataset, store, executor, on_progress=stop)
+    (tmp_path / "go").touch()
+    with dask_executor(cluster.scheduler_address) as executor:
+        client: Any = executor
+        for worker in cluster.workers.values():  # of one thread each
+            client._client.submit(os.getpid, workers=[worker.worker_address], pure=False).result()
+
+    assert list(CaseStore(store)) == ["case_0"]
 
 
 def test_no_answer_is_told() -> None:

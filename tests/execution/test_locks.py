@@ -229,4 +229,7 @@ def test_others_see_whether_a_lock_is_held_and_its_holder_alive(
         assert not watch.is_held(), "there was no sign of life"
         os.utime(path, (1, 1))
         assert watch.is_held()
+        watch.expect_held()
     assert not watch.is_held()
+    with pytest.raises(LockedError, match="has ended, or has lost its lock"):
+        watch.expect_held()

@@ -146,6 +146,20 @@ class LockWatch:
                 self._sign, self._seen = sign, time.monotonic()
         return time.monotonic() - self._seen < SECONDS_UNTIL_STALE
 
+    def expect_held(self) -> None:
+        """Refuse to go on where the lock is no longer held.
+
+        Raises
+        ------
+        LockedError
+            It is not: its holder has ended, or has lost it.
+        """
+        if not self.is_held():
+            raise LockedError(
+                f"{self._held.path}: the run that this is for has ended, or has lost its lock. "
+                "Nothing more is written."
+            )
+
 
 @contextmanager
 def lock(path: Path, folder: Path) -> Iterator[HeldLock]:

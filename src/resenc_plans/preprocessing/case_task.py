@@ -8,6 +8,7 @@ from resenc_plans.datasets.dataset import Case
 from resenc_plans.datasets.finding import Finding
 from resenc_plans.datasets.images.images import Image, check_finite, read_channels, read_label
 from resenc_plans.errors import DatasetError, FileError
+from resenc_plans.execution.locks import HeldLock, LockWatch
 from resenc_plans.preprocessing.case import Recipe, preprocess_in_place
 from resenc_plans.preprocessing.store.case_store import write_case
 from resenc_plans.preprocessing.store.manifest import FileRecord, ManifestEntry
@@ -23,6 +24,8 @@ class CaseTask:
     recipe_digest: str
     folder: Path
     """The store; absolute, as are the paths of the case."""
+    run: HeldLock | None = None
+    """The lock of the run that the case is for: once that has ended, nothing more is stored."""
 
     @property
     def inputs(self) -> tuple[Path, ...]:
@@ -48,9 +51,12 @@ def store_case(task: CaseTask) -> StoredCaseFiles:
     DatasetError
         The case is damaged or does not fit the plans.
     FileError
-        It cannot be written.
+        It cannot be written, or the run that it is for has ended.
     """
     case = task.case
+    watch = None if task.run is None else LockWatch(task.run)
+    if watch is not None:
+        watch.expect_held()
     try:
         inputs = tuple(FileRecord.of(path) for path in task.inputs)
     except FileError as error:
@@ -65,7 +71,7 @@ def store_case(task: CaseTask) -> StoredCaseFiles:
     del image
     stored = preprocess_in_place(images, labels, properties, task.recipe)
     del images, labels
-    written = write_case(task.folder, case.name, stored, task.recipe.patch_size)
+    written = write_case(task.folder, case.name, stored, task.recipe.patch_size, run=watch)
     entry = ManifestEntry(
         case=case.name,
         recipe=task.recipe_digest,

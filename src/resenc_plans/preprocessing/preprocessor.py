@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -183,8 +183,10 @@ class Preprocessor:
             The folder cannot be written to, another run is writing to it, or a case has a name that
             no file can have.
         """
-        tasks = self._tasks(dataset, Path(output_folder).absolute())
-        with raise_on_termination(), open_for_writing(output_folder) as folder:
+        folder = Path(output_folder).absolute()
+        tasks = self._tasks(dataset, folder)
+        with raise_on_termination(), open_for_writing(folder) as run:
+            tasks = [replace(task, run=run) for task in tasks]
             manifest = Manifest(folder)
             fresh, pending = _sort_out(tasks, manifest.read(), folder, force)
             manifest.write(fresh)

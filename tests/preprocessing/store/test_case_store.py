@@ -13,7 +13,8 @@ import blosc2
 import numpy as np
 import pytest
 
-from resenc_plans.errors import FileError, PreprocessingError
+from resenc_plans.errors import FileError, LockedError, PreprocessingError
+from resenc_plans.execution.locks import LockWatch, lock
 from resenc_plans.preprocessing.store.case_store import CaseStore, write_case
 from tests.preprocessing.store.cases import PATCH, case
 
@@ -39,6 +40,17 @@ def test_a_patch_is_read_from_its_blocks_only(tmp_path: Path) -> None:
     in_file = blosc2.open(str(tmp_path / "case_1.b2nd"), mode="r")
     assert tuple(in_file.blocks) == (1, 16, 16, 16)
     np.testing.assert_array_equal(image[:, 3:19, 8:9, 60:], stored.image[:, 3:19, 8:9, 60:])
+
+
+def test_nothing_is_stored_for_a_run_that_has_ended(tmp_path: Path) -> None:
+    with lock(tmp_path / "lock", tmp_path) as held:
+        watch = LockWatch(held)
+        write_case(tmp_path, "case_1", case(), PATCH, run=watch)
+
+    with pytest.raises(LockedError, match="has ended"):
+        write_case(tmp_path, "case_2", case(), PATCH, run=watch)
+
+    assert list(CaseStore(tmp_path)) == ["case_1"]
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 9, 10), (3, 70, 300, 200)], ids=["one chunk", "many"])

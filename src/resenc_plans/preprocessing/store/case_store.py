@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from resenc_plans.errors import FileError, PreprocessingError, first_line, shown
+from resenc_plans.execution.locks import LockWatch
 from resenc_plans.execution.unfinished import unfinished_folder
 from resenc_plans.files import check_regular, make_folder, move, open_regular, part_of_path, writing
 from resenc_plans.preprocessing.case import StoredCase
@@ -283,6 +284,8 @@ def write_case(
     name: str,
     case: StoredCase,
     patch_size: Sequence[int],
+    *,
+    run: LockWatch | None = None,
 ) -> tuple[Path, ...]:
     """Store a case; its three files appear whole, the image last, or not at all.
 
@@ -296,12 +299,14 @@ def write_case(
         What is stored.
     patch_size
         Voxels (z, y, x) or (y, x) that training reads at once; blocks and chunks follow from it.
+    run
+        Of the run that the case is for: once that has ended, no file appears.
 
     Raises
     ------
     FileError
-        The disk is full, there is no permission to write, or no file can have such a name.
-        Existing files are unchanged.
+        The disk is full, there is no permission to write, the run has ended, or no file can have
+        such a name. Existing files are unchanged.
     """
     folder = Path(folder)
     final = {suffix: case_file(folder, name, suffix) for suffix in SUFFIXES}
@@ -309,6 +314,8 @@ def write_case(
     token = secrets.token_hex(4)
     staged = {suffix: staging / part_of_path(token, "case", ending=suffix) for suffix in SUFFIXES}
     try:
+        if run is not None:
+            run.expect_held()
         make_folder(staging)
         with writing(final[IMAGE], staged[IMAGE]):
             _write_blosc2(staged[IMAGE], case.image, patch_size, IMAGE_PACKINGS)
@@ -316,6 +323,8 @@ def write_case(
             _write_blosc2(staged[LABELS], case.labels, patch_size, LABEL_PACKINGS)
         with writing(final[PROPERTIES]):
             staged[PROPERTIES].write_bytes(dump_pickle(case.properties))
+        if run is not None:
+            run.expect_held()
         with writing(final[IMAGE]):
             return _publish(staged, final)
     finally:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from resenc_plans.errors import FileError
 from resenc_plans.execution.changes import note_change
-from resenc_plans.execution.locks import lock
+from resenc_plans.execution.locks import HeldLock, lock
 from resenc_plans.files import inside, make_folder, part_of_path
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.preprocessing.store.case_store import OWN_FOLDER, STAGING, SUFFIXES, case_file
@@ -30,8 +30,10 @@ def store_folder(preprocessed: Path, config: ResolvedConfiguration) -> Path:
 
 
 @contextmanager
-def open_for_writing(folder: str | os.PathLike[str]) -> Iterator[Path]:
+def open_for_writing(folder: Path) -> Iterator[HeldLock]:
     """Create the store if needed, keep other runs out, and remove what a killed run left.
+
+    The lock is for those that work for this run; `folder` is absolute.
 
     Raises
     ------
@@ -41,16 +43,15 @@ def open_for_writing(folder: str | os.PathLike[str]) -> Iterator[Path]:
         The folder cannot be created or written to, or what belongs into it lies elsewhere, behind
         a symbolic link.
     """
-    folder = Path(folder).absolute()
     for path in (OWN_FOLDER, f"{OWN_FOLDER}/{STAGING}", f"{OWN_FOLDER}/{MANIFEST}"):
         inside(folder, folder / path)
     make_folder(folder / OWN_FOLDER)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise FileError(f"{folder}: no permission to write to it.")
-    with lock(folder / OWN_FOLDER / _LOCK, folder):
+    with lock(folder / OWN_FOLDER / _LOCK, folder) as run:
         _clear_staging(folder)
         try:
-            yield folder
+            yield run
         finally:
             _clear_staging(folder)
 
