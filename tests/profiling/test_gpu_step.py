@@ -67,8 +67,8 @@ def test_the_step_is_that_of_a_training(
 
     evaluate = TrainingStep.evaluate
 
-    def evaluating(self: TrainingStep, batch: Batch) -> Outcome:
-        outcome = evaluate(self, batch)
+    def evaluating(self: TrainingStep, batch: Batch, *, stops: bool) -> Outcome:
+        outcome = evaluate(self, batch, stops=stops)
         images.append(batch.images)
         outputs.append(len(outcome.logits))
         return outcome

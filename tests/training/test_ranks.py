@@ -73,12 +73,15 @@ def samples(name: str) -> tuple[list[Tensor], list[Tensor]]:
     return logits, targets
 
 
-def gradients(name: str, ranks: Ranks, chosen: slice) -> tuple[float, list[Tensor]]:
+def gradients(name: str, ranks: Ranks, chosen: slice) -> tuple[float, list[Tensor], float]:
     logits, targets = samples(name)
     mine = [scale[chosen].requires_grad_() for scale in logits]
-    loss = DeepSupervision(losses(ranks)[name], WEIGHTS)(mine, [t[chosen] for t in targets])
-    loss.backward()
-    return loss.item(), [scale.grad for scale in mine if scale.grad is not None]
+    supervise = DeepSupervision(losses(ranks)[name], WEIGHTS, ranks)
+    loss = supervise(mine, [t[chosen] for t in targets], stops=ranks.rank == 1)
+    loss.own.backward()
+    assert loss.stopping == (ranks.world > 1)
+    found = [scale.grad for scale in mine if scale.grad is not None]
+    return loss.own.item(), found, loss.mean.item()
 
 
 def one_rank(rank: int, folder: str) -> None:
@@ -118,8 +121,11 @@ def by_rank(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 def test_an_uneven_split_has_the_gradient_of_the_whole_batch(
     by_rank: list[dict[str, Any]], name: str
 ) -> None:
-    value, alone = gradients(name, ALONE, slice(None))
-    assert sum(found[name][0] for found in by_rank) / WORLD == pytest.approx(value, abs=1e-5)
+    value, alone, mean = gradients(name, ALONE, slice(None))
+    assert mean == value
+    mean = sum(found[name][0] for found in by_rank) / WORLD
+    assert mean == pytest.approx(value, abs=1e-5)
+    assert [found[name][2] for found in by_rank] == pytest.approx([mean] * WORLD, abs=1e-6)
     for scale, gradient in enumerate(alone):
         together = torch.cat([found[name][1][scale] for found in by_rank]) / WORLD
         assert torch.allclose(together, gradient, atol=1e-6), scale
@@ -169,7 +175,8 @@ def one_sick_rank(rank: int, folder: str, preprocessed: str) -> None:
             trainer.fit()
         except TrainingError as raised:
             error = str(raised)
-        ends[is_read_late] = error, len(trainer.epoch_losses), reductions.count(3)
+        of_steps = sum(size > 1 for size in reductions)
+        ends[is_read_late] = error, len(trainer.epoch_losses), of_steps
         reductions.clear()
 
     def stop(progress: Progress) -> None:
@@ -190,7 +197,7 @@ def one_sick_rank(rank: int, folder: str, preprocessed: str) -> None:
     for is_compiled in (False, True):
         step = TrainingStep.of(
             torch.nn.Conv2d(1, 1, 1),
-            DiceCrossEntropy(True),
+            DiceCrossEntropy(True, ranks=ranks),
             TrainingSettings(compile=is_compiled, precision="fp32"),
             ranks,
             dim=2,
@@ -212,7 +219,6 @@ def test_a_loss_that_is_no_number_on_one_rank_ends_all_and_takes_one_reduction_a
             assert "5 batches in a row" in error
             assert "Cases: r1." in error
             assert losses == 4
-            # stop, bad loss and loss in one; counts of own besides
             assert reductions == 5 + is_read_late
         reason = "SIGTERM was received" if rank == 0 else OTHER_RANK_STOPS
         assert ends["stopped"] == (reason, 5, 5)  # the fourth was told to stop, and one ran already
@@ -239,16 +245,17 @@ def one_compiled_rank(rank: int, folder: str, backend: str) -> None:
     for is_compiled in (False, True):
         torch.manual_seed(0)
         settings = TrainingSettings(compile=is_compiled, precision="fp32")
-        network, loss = build_network(config, 1, 2), DiceCrossEntropy(False)
+        network, loss = build_network(config, 1, 2), DiceCrossEntropy(False, ranks=ranks)
         step = TrainingStep.of(network, loss, settings, ranks, dim=3)
         step.lowest_weight = 0.0 if is_compiled else 1e-6
         random = torch.Generator().manual_seed(rank)
         for _ in range(3):
             images = torch.randn((1, 1, *config.patch_size), generator=random)
-            step(Batch(images, (images > 0).to(torch.int8), ()), ranks)
+            step(Batch(images, (images > 0).to(torch.int8), ()))
         step.eval()
         with torch.no_grad():
-            loss_after = float(step.evaluate(Batch(images, (images > 0).to(torch.int8), ())).loss)
+            outcome = step.evaluate(Batch(images, (images > 0).to(torch.int8), ()))
+            loss_after = outcome.loss.own.item()
         found[is_compiled] = network.state_dict(), loss_after
         if is_compiled:
             assert isinstance(step.forward, nn.Module)

@@ -28,6 +28,7 @@ from resenc_plans.training.losses import (
     region_sums,
 )
 from resenc_plans.training.ranks import ALONE, Ranks
+from resenc_plans.training.reading import Reading
 from resenc_plans.training.step import LaunchedStep, TrainingStep, at_size, image_type
 from tests.networks.configurations import configuration, residual, unet_arguments
 
@@ -300,12 +301,19 @@ class Event:
 
 
 def test_a_gpu_is_idle_from_the_end_of_a_step_to_the_next_one() -> None:
-    reading = ALONE.begin_reading(torch.zeros(2), torch.zeros(3))
+    reading = Reading.begin([torch.zeros(())] * 4)
     first, second, third = (
-        LaunchedStep(reading, 1, (), [Event(began), Event(ended)])
+        LaunchedStep(reading, (), [Event(began), Event(ended)])
         for began, ended in ((0, 80), (100, 180), (180, 260))
     )
     assert first.idle_since(None) == math.inf
     assert second.idle_since(first) == pytest.approx(0.02)
     assert third.idle_since(second) == 0
-    assert second.idle_since(LaunchedStep(reading, 1, ())) == math.inf
+    assert second.idle_since(LaunchedStep(reading, ())) == math.inf
+
+
+def test_a_loss_for_other_ranks_is_refused() -> None:
+    ranks = Ranks(0, 2, CPU)
+    network, settings = torch.nn.Conv3d(1, 2, 1), TrainingSettings(precision="fp32")
+    with pytest.raises(TrainingError, match="The loss is for 1 process, but 2 train"):
+        TrainingStep.of(network, DiceCrossEntropy(True), settings, ranks, dim=3)

@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,9 @@ from resenc_plans.training.batches.source import Batch, Batches
 from resenc_plans.training.checkpointing import load_pretrained
 from resenc_plans.training.defaults import default_batches, default_run_folder
 from resenc_plans.training.history import Progress
-from resenc_plans.training.ranks import ALONE, Ranks, Reading
+from resenc_plans.training.losses import BegunLoss, EndedLoss
+from resenc_plans.training.ranks import ALONE, Ranks
+from resenc_plans.training.reading import Reading
 from resenc_plans.training.step import TrainingStep
 from resenc_plans.training.trainer import Trainer
 from resenc_plans.workflows.held_out import validate_held_out
@@ -209,23 +211,23 @@ def test_a_run_goes_on_on_the_cpu_if_no_device_has_its_new_augmentation(
         assert again.settings.augment_on == "cpu"
 
 
-@pytest.mark.parametrize("reading", [2, 4], ids=["training", "validation"])
+@pytest.mark.parametrize("batch", [2, 4], ids=["training", "validation"])
 def test_a_signal_that_reaches_another_rank_first_is_named(
     config: ResolvedConfiguration,
     dataset: Dataset,
-    reading: int,
+    batch: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    begin_reading, readings = Ranks.begin_reading, count(1)
+    end, ended = BegunLoss.end, count(1)
 
-    def with_another_that_stops(self: Ranks, own: torch.Tensor, shared: torch.Tensor) -> Reading:
-        if next(readings) == reading:
-            shared = shared.clone()
-            shared[0] += 1
+    def with_another_that_stops(self: BegunLoss, ranks: Ranks, *, stops: bool) -> EndedLoss:
+        loss = end(self, ranks, stops=stops)
+        if next(ended) == batch:
+            loss = replace(loss, stopping=loss.stopping + 1)
             os.kill(os.getpid(), signal.SIGINT)
-        return begin_reading(self, own, shared)
+        return loss
 
-    monkeypatch.setattr(Ranks, "begin_reading", with_another_that_stops)
+    monkeypatch.setattr(BegunLoss, "end", with_another_that_stops)
     stopped = Trainer(config, dataset, 0, SHORT).fit()
     assert not stopped.is_complete
     assert stopped.reason == "SIGINT was received"
@@ -571,9 +573,9 @@ def test_what_a_step_found_is_read_while_the_next_one_runs_and_no_bit_changes(
     order: list[str] = []
 
     def noting(what: str, method: Any) -> Any:
-        def noted(*arguments: Any) -> Any:
+        def noted(*arguments: Any, **options: Any) -> Any:
             order.append(what)
-            return method(*arguments)
+            return method(*arguments, **options)
 
         return noted
 
@@ -605,8 +607,9 @@ def test_what_a_step_found_is_read_while_the_next_one_runs_and_no_bit_changes(
                 batch: Batch,
                 trainer: Trainer = trainer,
                 batches: Any = batches,
+                **options: bool,
             ) -> Any:
-                loss, norm = batches(batch)
+                loss, norm = batches(batch, **options)
                 if trainer._batches_done() in (2, 6):
                     for weight in trainer.network.parameters():
                         assert weight.grad is not None

@@ -191,7 +191,6 @@ def trace_network(
         network=network,
         loss=loss,
         optimizer=default_optimizer(settings, foreach=True)(network.parameters()),
-        device=torch.device("cpu"),
         gradient_clip=settings.gradient_clip,
         autocast=nullcontext,
         scale_weights=settings.scale_weights or scale_weights,

@@ -5,11 +5,14 @@ denominator, with the background, and with the focal loss they are MONAI's `Dice
 `DiceFocalLoss`, with minus the Dice instead of 1 minus it. Each of the two may stand alone, and
 the cross-entropy may be that of the worst voxels, as in `TopKLoss`. Means are taken over the global
 batch: each rank divides its sums by the counts of all ranks, so that the average of the ranks'
-gradients is the gradient of one process that had the whole batch.
+gradients is the gradient of one process that had the whole batch. Several ranks exchange all that
+one step needs of one another at once: a loss is begun, and ended when their sums are known.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -75,8 +78,39 @@ def _sums(
     return torch.stack([overlap, size, present])
 
 
+def known_labels(target: Tensor, ignore_label: int | None) -> tuple[Tensor, Tensor | None]:
+    """A target as int64, with 0 for ignored voxels, and the mask of those that count."""
+    target = target.long()
+    if ignore_label is None:
+        return target, None
+    mask = target != ignore_label
+    return torch.where(mask, target, 0), mask
+
+
+def known_regions(target: Tensor, *, has_ignored: bool) -> tuple[Tensor, Tensor | None]:
+    """The regions of a target as bool, and the mask of voxels that its last channel leaves."""
+    if not has_ignored:
+        return target.bool(), None
+    return target[:, :-1].bool(), ~target[:, -1:].bool()
+
+
+class LossOverRanks(ABC):
+    """A loss whose means are taken over the batch of all ranks together."""
+
+    ranks: Ranks
+    """Those that it is for."""
+
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
+        """What this rank adds: the average over ranks is the loss."""
+        return self.begin(logits, target).end(self.ranks).own
+
+    @abstractmethod
+    def begin(self, logits: Tensor, target: Tensor) -> "BegunLoss":
+        """What precedes the reduction over ranks."""
+
+
 @dataclass(frozen=True)
-class DiceCrossEntropy:
+class DiceCrossEntropy(LossOverRanks):
     """Of exclusive labels; the target is (b, 1, *size), background 0.
 
     With `batch_dice` the batch counts as one image. Voxels with `ignore_label` do not count.
@@ -93,19 +127,9 @@ class DiceCrossEntropy:
     smooth: float = SMOOTH
     worst_share: float = 1.0
 
-    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The sum of both, Dice of the foreground negative."""
-        return self.begin(logits, target).end(self.ranks)
-
     def begin(self, logits: Tensor, target: Tensor) -> "BegunLoss":
         """What precedes the reduction over ranks."""
-        target = target.long()
-        mask = None
-        if self.ignore_label is not None:
-            mask = target != self.ignore_label
-            known = torch.where(mask, target, 0)
-        else:
-            known = target
+        known, mask = known_labels(target, self.ignore_label)
         mean = MeanOverRanks(self.ranks, self.batch_size)
         dice = soft_dice(
             self.sums(logits, known, mask), mean, batch_dice=self.batch_dice, smooth=self.smooth
@@ -115,7 +139,7 @@ class DiceCrossEntropy:
 
 
 @dataclass(frozen=True)
-class CrossEntropy:
+class CrossEntropy(LossOverRanks):
     """Of exclusive labels; target, `ignore_label` and `batch_size` are as in `DiceCrossEntropy`.
 
     With a `worst_share` below 1 the mean is over that share of the voxels of a rank, those where it
@@ -127,10 +151,6 @@ class CrossEntropy:
     batch_size: int | None = None
     worst_share: float = 1.0
     label_smoothing: float = 0.0
-
-    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The mean."""
-        return self.begin(logits, target).end(self.ranks)
 
     def begin(self, logits: Tensor, target: Tensor) -> "BegunLoss":
         """What precedes the reduction over ranks."""
@@ -153,7 +173,7 @@ class CrossEntropy:
 
 
 @dataclass(frozen=True)
-class Dice:
+class Dice(LossOverRanks):
     """The Dice alone, of labels or regions; targets are as for the other two losses.
 
     `ignore_label`, `batch_size` and `sums` are as in `DiceFocal` and `DiceCrossEntropy`.
@@ -167,28 +187,18 @@ class Dice:
     sums: DiceSums = label_sums
     smooth: float = SMOOTH
 
-    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Minus the mean."""
-        return self.begin(logits, target).end(self.ranks)
-
     def begin(self, logits: Tensor, target: Tensor) -> "BegunLoss":
         """What precedes the reduction over ranks."""
-        mask = None
         if self.regions:
-            if self.ignore_label is not None:
-                mask, target = ~target[:, -1:].bool(), target[:, :-1]
-            target = target.bool()
+            known, mask = known_regions(target, has_ignored=self.ignore_label is not None)
         else:
-            target = target.long()
-            if self.ignore_label is not None:
-                mask = target != self.ignore_label
-                target = torch.where(mask, target, 0)
-        mean, sums = MeanOverRanks(self.ranks, self.batch_size), self.sums(logits, target, mask)
+            known, mask = known_labels(target, self.ignore_label)
+        mean, sums = MeanOverRanks(self.ranks, self.batch_size), self.sums(logits, known, mask)
         return -soft_dice(sums, mean, batch_dice=self.batch_dice, smooth=self.smooth)
 
 
 @dataclass(frozen=True)
-class DiceBinaryCrossEntropy:
+class DiceBinaryCrossEntropy(LossOverRanks):
     """Of regions that may overlap; the target is (b, regions, *size).
 
     With `has_ignored` its last channel marks voxels that do not count; as in nnU-Net the
@@ -203,30 +213,23 @@ class DiceBinaryCrossEntropy:
     sums: DiceSums = region_sums
     smooth: float = SMOOTH
 
-    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The sum of both, Dice negative."""
-        return self.begin(logits, target).end(self.ranks)
-
     def begin(self, logits: Tensor, target: Tensor) -> "BegunLoss":
         """What precedes the reduction over ranks."""
-        mask = None
-        if self.has_ignored:
-            mask = ~target[:, -1:].bool()
-            target = target[:, :-1]
+        known, mask = known_regions(target, has_ignored=self.has_ignored)
         mean = MeanOverRanks(self.ranks, self.batch_size)
-        sums = self.sums(logits, target.bool(), mask)
+        sums = self.sums(logits, known, mask)
         dice = soft_dice(sums, mean, batch_dice=self.batch_dice, smooth=self.smooth)
         entropy = binary_cross_entropy_with_logits(
             logits,
-            target.to(logits.dtype),
+            known.to(logits.dtype),
             weight=None if mask is None else mask.to(logits.dtype),
             reduction="sum",
         )
-        return mean.begin(entropy, target, mask) - dice
+        return mean.begin(entropy, known, mask) - dice
 
 
 @dataclass(frozen=True)
-class DiceFocal:
+class DiceFocal(LossOverRanks):
     """Dice with the focal loss of each class against the rest (Lin et al. 2017).
 
     Targets are as for the other two losses: labels, or with `regions` those, their last channel
@@ -243,24 +246,15 @@ class DiceFocal:
     ranks: Ranks = ALONE
     batch_size: int | None = None
 
-    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The sum of both, Dice negative."""
-        return self.begin(logits, target).end(self.ranks)
-
     def begin(self, logits: Tensor, target: Tensor) -> "BegunLoss":
         """What precedes the reduction over ranks."""
-        mask = None
         if self.regions:
-            if self.ignore_label is not None:
-                mask, target = ~target[:, -1:].bool(), target[:, :-1]
-            truth, probabilities = target.bool(), logits.sigmoid()
+            truth, mask = known_regions(target, has_ignored=self.ignore_label is not None)
+            probabilities = logits.sigmoid()
         else:
-            target = target.long()
-            if self.ignore_label is not None:
-                mask = target != self.ignore_label
-                target = torch.where(mask, target, 0)
+            known, mask = known_labels(target, self.ignore_label)
             first = 0 if self.background else 1
-            truth = _one_hot(target, logits)[:, first:]
+            truth = _one_hot(known, logits)[:, first:]
             probabilities, logits = logits.softmax(1)[:, first:], logits[:, first:]
         mean = MeanOverRanks(self.ranks, self.batch_size)
         sums = _sums(probabilities, truth, mask, squared=self.squared)
@@ -275,24 +269,75 @@ class DiceFocal:
 class BegunLoss:
     """A number that awaits sums over all ranks."""
 
+    own: tuple[Tensor, ...]
+    """What this rank adds to it; the number is linear in these."""
     parts: tuple[Tensor, ...]
-    """What is to be summed."""
-    finish: Callable[[Sequence[Tensor]], Tensor]
-    """From these sums to the number."""
+    """What is to be summed over all ranks."""
+    finish: Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
+    """From `own` and the sums of `parts` to the number."""
 
     def __sub__(self, other: "BegunLoss") -> "BegunLoss":
-        own = len(self.parts)
-        return BegunLoss(
-            (*self.parts, *other.parts),
-            lambda totals: self.finish(totals[:own]) - other.finish(totals[own:]),
-        )
+        return BegunLoss.weighted([self, other], [1, -1])
 
     def __neg__(self) -> "BegunLoss":
-        return BegunLoss(self.parts, lambda totals: -self.finish(totals))
+        return BegunLoss.weighted([self], [-1])
 
-    def end(self, ranks: Ranks) -> Tensor:
-        """The number, after a reduction for each part."""
-        return self.finish([ranks.sum(part) for part in self.parts])
+    @classmethod
+    def of_a_rank(cls, loss: Tensor) -> "BegunLoss":
+        """Of a loss that needs nothing of other ranks."""
+        return cls((loss,), (), lambda own, _: own[0])
+
+    @classmethod
+    def weighted(cls, losses: Sequence["BegunLoss"], weights: Sequence[float]) -> "BegunLoss":
+        """The weighted sum."""
+
+        def finish(own: Sequence[Tensor], totals: Sequence[Tensor]) -> Tensor:
+            owns, sums = iter(own), iter(totals)
+            finished = [
+                weight
+                * loss.finish(
+                    list(islice(owns, len(loss.own))), list(islice(sums, len(loss.parts)))
+                )
+                for weight, loss in zip(weights, losses, strict=True)
+            ]
+            return torch.stack(finished).sum()
+
+        return cls(
+            tuple(one for loss in losses for one in loss.own),
+            tuple(part for loss in losses for part in loss.parts),
+            finish,
+        )
+
+    def end(self, ranks: Ranks, *, stops: bool = False) -> "EndedLoss":
+        """The number, after one reduction, which also tells others whether this rank is to stop."""
+        if ranks.world == 1:
+            loss = self.finish(self.own, self.parts)
+            return EndedLoss(loss, loss.detach(), torch.full_like(loss.detach(), stops))
+        flag = torch.full((), stops, device=ranks.device)
+        packed = (*self.parts, *(one.detach() for one in self.own), flag)
+        # In double precision counts of voxels are exact.
+        summed = ranks.sum(torch.cat([part.flatten().double() for part in packed]))
+        pieces = torch.split(summed, [part.numel() for part in packed])
+        totals = [
+            piece.view(part.shape).to(part.dtype)
+            for piece, part in zip(pieces[: len(self.parts)], self.parts, strict=True)
+        ]
+        with torch.no_grad():
+            mean = [piece.view(()) / ranks.world for piece in pieces[len(self.parts) : -1]]
+            mean_loss = self.finish(mean, totals)
+        return EndedLoss(self.finish(self.own, totals), mean_loss, pieces[-1].detach().view(()))
+
+
+@dataclass(frozen=True)
+class EndedLoss:
+    """A loss that all ranks know. Scalars on the device."""
+
+    own: Tensor
+    """What this rank adds, through which gradients flow; the average over ranks is `mean`."""
+    mean: Tensor
+    """Not finite if what any rank adds is not."""
+    stopping: Tensor
+    """How many ranks are to stop."""
 
 
 @dataclass(frozen=True)
@@ -305,23 +350,26 @@ class MeanOverRanks:
 
     def begin(self, total: Tensor, entries: Tensor, mask: Tensor | None = None) -> BegunLoss:
         """Of a sum over all entries (b, ...) of this rank, or over the voxels of a mask."""
-        if mask is None:
-            return BegunLoss((), lambda _: self.of(total, entries))
-        return BegunLoss((mask.sum(),), lambda totals: self._over(total, totals[0]))
-
-    def of(self, total: Tensor, entries: Tensor) -> Tensor:
-        """Of a sum over all entries (b, ...) of this rank."""
-        if self.batch_size is None or self.ranks.world == 1:
-            [everywhere] = self.ranks.total([entries.numel()])
-        else:
+        if mask is not None:
+            return self._over(total, mask.sum())
+        if self.ranks.world == 1:
+            everywhere = entries.numel()
+        elif self.batch_size is not None:
             everywhere = entries.numel() // len(entries) * self.batch_size
-        return total * (self.ranks.world / everywhere)
+        else:
+            return self._over(total, torch.full((), entries.numel(), device=total.device))
+        return BegunLoss.of_a_rank(total * (self.ranks.world / everywhere))
 
-    def _over(self, total: Tensor, everywhere: Tensor) -> Tensor:
-        """Of a sum over so many voxels of all ranks; 0 if there are none. Nothing waits for it."""
-        wide = torch.float32 if everywhere.device.type == "mps" else torch.float64
-        factor = torch.where(everywhere > 0, self.ranks.world / everywhere.to(wide), 0).float()
-        return (total.float() * factor).to(total.dtype)
+    def _over(self, total: Tensor, count: Tensor) -> BegunLoss:
+        """Of a sum over so many voxels of this rank; 0 if none has any. Nothing waits for it."""
+        wide = torch.float32 if count.device.type == "mps" else torch.float64
+
+        def finish(own: Sequence[Tensor], totals: Sequence[Tensor]) -> Tensor:
+            [everywhere], [summed] = totals, own
+            factor = torch.where(everywhere > 0, self.ranks.world / everywhere.to(wide), 0).float()
+            return (summed.float() * factor).to(summed.dtype)
+
+        return BegunLoss((total,), (count,), finish)
 
 
 def soft_dice(
@@ -332,57 +380,44 @@ def soft_dice(
     `smooth` is added to both sides of each fraction.
     """
 
-    def finish(totals: Sequence[Tensor]) -> Tensor:
-        overlap, size, present = totals[0] if batch_dice else sums
-        dice = (2 * overlap + smooth) / (present + size + smooth).clip(1e-8)
-        return dice.mean() if batch_dice else mean.of(dice.sum(), dice)
+    def dice(overlap: Tensor, size: Tensor, present: Tensor) -> Tensor:
+        return (2 * overlap + smooth) / (present + size + smooth).clip(1e-8)
 
-    parts = (torch.stack([part.sum(0) for part in sums]),) if batch_dice else ()
-    return BegunLoss(parts, finish)
+    if not batch_dice:
+        of_samples = dice(*sums)
+        return mean.begin(of_samples.sum(), of_samples)
+    of_batch = torch.stack([part.sum(0) for part in sums])
+    return BegunLoss((), (of_batch,), lambda _, totals: dice(*totals[0]).mean())
 
 
 @dataclass(frozen=True)
 class DeepSupervision:
     """A loss over several scales, highest resolution first; scales of weight 0 are left out.
 
-    What the scales need of other ranks is summed at once, for losses that can be begun.
+    What all scales need of other ranks is summed at once. A loss that is no `LossOverRanks` is
+    taken for that of this rank alone.
     """
 
     loss: Loss
     weights: tuple[float, ...]
+    ranks: Ranks = ALONE
 
-    def __call__(self, logits: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
-        """The weighted sum."""
-        scales = [
-            (weight, scale, target)
+    def __call__(
+        self, logits: Sequence[Tensor], targets: Sequence[Tensor], *, stops: bool = False
+    ) -> EndedLoss:
+        """The weighted sum; `stops` is whether this rank is to stop."""
+        begun = [
+            self._begin(scale, target)
             for weight, scale, target in zip(self.weights, logits, targets, strict=True)
             if weight
         ]
-        begin = getattr(self.loss, "begin", None)
-        ranks: Ranks = getattr(self.loss, "ranks", ALONE)
-        if begin is None or ranks.world == 1:
-            losses = [self.loss(scale, target) for _, scale, target in scales]
-        else:
-            losses = _ended([begin(scale, target) for _, scale, target in scales], ranks)
-        weighted = [weight * loss for (weight, _, _), loss in zip(scales, losses, strict=True)]
-        return torch.stack(weighted).sum()
+        weights = [weight for weight in self.weights if weight]
+        return BegunLoss.weighted(begun, weights).end(self.ranks, stops=stops)
 
-
-def _ended(begun: Sequence[BegunLoss], ranks: Ranks) -> list[Tensor]:
-    """The losses, after one reduction for all."""
-    parts = [part for loss in begun for part in loss.parts]
-    if parts:
-        # In double precision counts of voxels are exact.
-        packed = ranks.sum(torch.cat([part.flatten().double() for part in parts]))
-        pieces = torch.split(packed, [part.numel() for part in parts])
-        parts = [
-            piece.view(part.shape).to(part.dtype) for piece, part in zip(pieces, parts, strict=True)
-        ]
-    losses = []
-    for loss in begun:
-        losses.append(loss.finish(parts[: len(loss.parts)]))
-        parts = parts[len(loss.parts) :]
-    return losses
+    def _begin(self, logits: Tensor, target: Tensor) -> BegunLoss:
+        if isinstance(self.loss, LossOverRanks):
+            return self.loss.begin(logits, target)
+        return BegunLoss.of_a_rank(self.loss(logits, target))
 
 
 def no_loss(logits: Tensor) -> Tensor:

@@ -45,25 +45,6 @@ class Ranks:
         total: Tensor = _Sum.apply(tensor, self.world)  # type: ignore[no-untyped-call]
         return total
 
-    def read(self, own: Tensor, shared: Tensor) -> tuple[list[float], list[float]]:
-        """Numbers of this rank, and sums over all ranks of others: one reduction, one wait.
-
-        Both are tensors of one axis on the device.
-        """
-        return self.begin_reading(own, shared).numbers()
-
-    def begin_reading(self, own: Tensor, shared: Tensor) -> "Reading":
-        """Begin to `read`; nothing waits for the device before the numbers are asked for."""
-        if self.world > 1:
-            shared = shared.to(torch.float64)
-            dist.all_reduce(shared)
-        packed, copied = torch.cat([own.to(shared.dtype), shared]), None
-        if packed.device.type == "cuda":
-            host = torch.empty(packed.shape, dtype=packed.dtype, pin_memory=True)
-            packed = host.copy_(packed, non_blocking=True)
-            copied = torch.cuda.current_stream(own.device).record_event()
-        return Reading(packed, len(own), copied)
-
     def total(self, values: Sequence[float]) -> list[float]:
         """Sums over all ranks, of plain numbers."""
         if self.world == 1:
@@ -108,24 +89,6 @@ class Ranks:
         """Make a GPU the current one of this process, which gives the process a context there."""
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Numbers on their way from the device."""
-
-    packed: Tensor
-    own: int
-    """How many of them are of this rank alone, the first ones."""
-    copied: Any = None
-    """The event on CUDA after which the host has them."""
-
-    def numbers(self) -> tuple[list[float], list[float]]:
-        """Those of this rank, and the sums over all ranks."""
-        if self.copied is not None:
-            self.copied.synchronize()
-        numbers = self.packed.tolist()
-        return numbers[: self.own], numbers[self.own :]
 
 
 class HostGroup:

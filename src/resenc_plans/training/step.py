@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, Self
 
@@ -30,10 +30,13 @@ from resenc_plans.training.conditional_steps import can_decide, step_if
 from resenc_plans.training.losses import (
     LOWEST_WEIGHT_OF_RANKS,
     DeepSupervision,
+    EndedLoss,
     Loss,
+    LossOverRanks,
     no_loss,
 )
-from resenc_plans.training.ranks import ALONE, Ranks, Reading
+from resenc_plans.training.ranks import ALONE, Ranks
+from resenc_plans.training.reading import Reading
 from resenc_plans.words import counted
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -176,7 +179,7 @@ def at_size(target: Tensor, size: Sequence[int]) -> Tensor:
 class Outcome:
     """What the network makes of a batch: the loss with gradients, and both sides of each scale."""
 
-    loss: Tensor
+    loss: EndedLoss
     logits: Sequence[Tensor]
     targets: Sequence[Tensor]
 
@@ -191,10 +194,8 @@ class StepReport:
     """Of all gradients, before they were clipped."""
     is_stopped: bool
     """Whether any rank is to stop."""
-    is_bad_somewhere: bool
-    """Whether any rank's loss is not finite."""
     mean_loss: float
-    """Over all ranks."""
+    """Over all ranks; not finite if that of any is not."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,6 @@ class LaunchedStep:
     """A step that the device has been given."""
 
     reading: Reading
-    world: int
     cases: tuple[str, ...]
     """Those of its batch."""
     marks: list[Any] = field(default_factory=list)
@@ -220,9 +220,8 @@ class LaunchedStep:
     @cached_property
     def report(self) -> StepReport:
         """What it has found; waits until that is known."""
-        (loss, norm), (stopped, bad, loss_sum) = self.reading.numbers()
-        mean = loss if self.world == 1 else loss_sum / self.world
-        return StepReport(loss, norm, stopped > 0, bad > 0, mean)
+        loss, norm, stopping, mean = self.reading.numbers()
+        return StepReport(loss, norm, stopping > 0, mean)
 
 
 @dataclass
@@ -237,12 +236,12 @@ class TrainingStep:
         That of one scale.
     optimizer
         It changes the parameters.
-    device
-        The batches are moved to it.
     gradient_clip
         The largest norm of all gradients together; None leaves them as they are.
     autocast
         Makes the context of forward pass and loss.
+    ranks
+        The device, to which the batches are moved, and who else trains on the same global batch.
     scaler
         Scales the loss, for gradients in float16.
     forward
@@ -266,9 +265,9 @@ class TrainingStep:
     network: nn.Module
     loss: Loss
     optimizer: Optimizer
-    device: torch.device
     gradient_clip: float | None
     autocast: Callable[[], AbstractContextManager[object]]
+    ranks: Ranks = ALONE
     scaler: torch.amp.GradScaler | None = None
     forward: Forward | None = None
     make_forward: Callable[[nn.Module], Forward] | None = None
@@ -301,8 +300,14 @@ class TrainingStep:
         DeviceError
             The device cannot train in this precision, or this network over several ranks.
         TrainingError
-            The network has no blocks for activation checkpointing.
+            The network has no blocks for activation checkpointing, or the loss is for another
+            number of ranks.
         """
+        if isinstance(loss, LossOverRanks) and loss.ranks.world != ranks.world:
+            raise TrainingError(
+                f"The loss is for {counted(loss.ranks.world, 'process', 'processes')}, but "
+                f"{ranks.world} train. Make it with the ranks of the training."
+            )
         device = ranks.device
         precision = training_precision(settings, device)
         configure_cudnn(device, allow_tf32=settings.allow_tf32)
@@ -334,7 +339,7 @@ class TrainingStep:
             network=network,
             loss=loss,
             optimizer=(optimizer or default_optimizer(settings))(network.parameters()),
-            device=device,
+            ranks=ranks,
             gradient_clip=settings.gradient_clip,
             autocast=partial(autocast_to, precision, device),
             scaler=torch.amp.GradScaler("cuda") if precision is torch.float16 else None,
@@ -359,26 +364,30 @@ class TrainingStep:
         self.forward, self.make_forward = self.make_forward(self.network), None
         self._running.train(self.network.training)
 
-    def __call__(self, batch: Batch, ranks: Ranks = ALONE, *, stops: bool = False) -> StepReport:
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.ranks.device
+
+    def __call__(self, batch: Batch, *, stops: bool = False) -> StepReport:
         """Train on a batch, which all ranks do at once; `stops` is whether this one is to stop.
 
         Gradients that are not finite change nothing.
         """
-        return self.launch(batch, ranks, stops=stops).report
+        return self.launch(batch, stops=stops).report
 
-    def launch(self, batch: Batch, ranks: Ranks = ALONE, *, stops: bool = False) -> "LaunchedStep":
+    def launch(self, batch: Batch, *, stops: bool = False) -> LaunchedStep:
         """As calling the step, which tells what it found when it is asked.
 
         A step that `is_read_late` leaves the device to decide whether the gradients are finite, if
         the optimizer allows that (see `can_decide`); then nothing waits for the device.
         """
         began = _mark(self.device)
-        loss, norm = (part.detach().view(1) for part in self.gradients(batch))
-        flags = torch.stack([torch.full_like(loss, stops), (~loss.isfinite()).to(loss.dtype), loss])
-        reading = ranks.begin_reading(torch.cat([loss, norm]), flags.view(3))
-        launched = LaunchedStep(reading, ranks.world, tuple(batch.cases))
+        loss, norm = self.gradients(batch, stops=stops)
+        reading = Reading.begin([loss.own, norm, loss.stopping, loss.mean])
+        launched = LaunchedStep(reading, tuple(batch.cases))
         if self.is_read_late and can_decide(self.optimizer):
-            step_if(self.optimizer, norm[0].isfinite())
+            step_if(self.optimizer, norm.isfinite())
         # Read before the optimizer's step, during which a GPU may be given the next batch: each
         # read waits until the GPU has done all that it was given.
         elif math.isfinite(launched.report.norm):
@@ -388,19 +397,22 @@ class TrainingStep:
         launched.marks.extend(began + _mark(self.device))
         return launched
 
-    def gradients(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Forward and backward pass: as calling the step, without a step of the optimizer."""
+    def gradients(self, batch: Batch, *, stops: bool = False) -> tuple[EndedLoss, Tensor]:
+        """As calling the step, without one of the optimizer: the loss, and the gradients' norm."""
         self.optimizer.zero_grad()
-        loss = self.evaluate(batch).loss
+        loss = self.evaluate(batch, stops=stops).loss
         scaler = self.scaler
-        (scaler.scale(loss) if scaler else loss).backward()  # type: ignore[no-untyped-call]
+        (scaler.scale(loss.own) if scaler else loss.own).backward()  # type: ignore[no-untyped-call]
         if scaler:
             scaler.unscale_(self.optimizer)
         clip = math.inf if self.gradient_clip is None else self.gradient_clip
         return loss, clip_grad_norm_(self.network.parameters(), clip)
 
-    def evaluate(self, batch: Batch) -> Outcome:
-        """The loss of a batch, with logits and targets of each scale."""
+    def evaluate(self, batch: Batch, *, stops: bool = False) -> Outcome:
+        """The loss of a batch, with logits and targets of each scale.
+
+        All ranks do this at once; `stops` is whether this one is to stop.
+        """
         self.to_device()
         images = batch.images.to(self.device, non_blocking=True, memory_format=self.memory_format)
         target = batch.target.to(self.device, non_blocking=True)
@@ -408,9 +420,11 @@ class TrainingStep:
             output = (self.network if self.forward is None else self.forward)(images)
             logits = [output] if isinstance(output, Tensor) else list(output)
             targets = [at_size(target, scale.shape[2:]) for scale in logits]
-            loss = DeepSupervision(self.loss, self.weights_of(len(logits)))(logits, targets)
+            supervise = DeepSupervision(self.loss, self.weights_of(len(logits)), self.ranks)
+            loss = supervise(logits, targets, stops=stops)
             if self.is_cut:
-                loss = loss + torch.stack([no_loss(scale) for scale in logits]).sum()
+                nothing = torch.stack([no_loss(scale) for scale in logits]).sum()
+                loss = replace(loss, own=loss.own + nothing)
         return Outcome(loss, logits, targets)
 
     def weights_of(self, outputs: int) -> tuple[float, ...]:
@@ -499,7 +513,7 @@ class BadBatches:
             whose loss was not finite, if there are any.
         """
         report, cases = launched.report, launched.cases
-        is_bad = report.is_bad_somewhere
+        is_bad = not math.isfinite(report.mean_loss)
         if not is_bad and (math.isfinite(report.norm) or _is_overflow(scaler)):
             self._cases = []
             return

@@ -86,6 +86,7 @@ from resenc_plans.training.meter import Meter
 from resenc_plans.training.own_parts import run_record
 from resenc_plans.training.pseudo_dice import count_overlap, dice_of
 from resenc_plans.training.ranks import OTHER_RANK_STOPS, Ranks, alone
+from resenc_plans.training.reading import Reading
 from resenc_plans.training.records import Records
 from resenc_plans.training.step import (
     BadBatches,
@@ -525,7 +526,7 @@ class Trainer:
             batch = next(batches)
             waits.append(time.perf_counter() - requested)
             stops = stop.reason is not None
-            self._launched.append(self.step.launch(batch, self.ranks, stops=stops))
+            self._launched.append(self.step.launch(batch, stops=stops))
             self.iteration += 1
             # All ranks count the same steps at the same time, since they may have to exchange
             # names of cases then, and end after the same batch.
@@ -560,16 +561,15 @@ class Trainer:
             for number in range(1, self.settings.validation_iterations + 1):
                 self._seed_step("validation", self._validations_done() + number - 1)
                 batch = next(batches)
-                outcome = self.step.evaluate(batch)
+                outcome = self.step.evaluate(batch, stops=stop.reason is not None)
                 logits, target = outcome.logits[0].float(), outcome.targets[0]
                 voxels = count_overlap(logits, target, self.run.dataset.labels)
                 overlap = voxels if overlap is None else overlap + voxels
-                loss = outcome.loss.detach().view(1)
-                stops = torch.full_like(loss, stop.reason is not None)
-                [own_loss], [stopped] = self.ranks.read(loss, stops)
+                reading = Reading.begin([outcome.loss.own, outcome.loss.stopping])
+                own_loss, stopping = reading.numbers()
                 losses.append(own_loss)
-                self._tell(losses[-1], validated=number)
-                if stopped:
+                self._tell(own_loss, validated=number)
+                if stopping:
                     return stop.reason or OTHER_RANK_STOPS
         assert overlap is not None
         counts = torch.cat([overlap.tp, overlap.fp, overlap.fn]).tolist()
