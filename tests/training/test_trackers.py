@@ -3,8 +3,9 @@
 import json
 import os
 import sys
-import time
+import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
@@ -88,16 +89,43 @@ class Dead:
         pass
 
 
+class DiesAtTheEnd(Dead):
+    """A tracker whose server is gone when the training ends."""
+
+    def log(self, epoch: int, values: Mapping[str, float]) -> None:
+        pass
+
+    def close(self) -> None:
+        raise ConnectionError("the server has gone")
+
+
+class Exits(DiesAtTheEnd):
+    """A tracker whose library ends its process."""
+
+    def log(self, epoch: int, values: Mapping[str, float]) -> None:
+        sys.exit(f"cannot log {len(values)} figures of epoch {epoch}")
+
+
 def test_a_dead_server_is_logged_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
     def refused() -> Tracker:
         raise OSError("refused")
 
-    for make, reason in ((Dead, "no route to host for 2 figures of epoch 0"), (refused, "refused")):
+    for make, reason in (
+        (Dead, "no route to host for 2 figures of epoch 0"),
+        (DiesAtTheEnd, "the server has gone"),
+        (Exits, "cannot log 2 figures of epoch 0"),
+        (refused, "refused"),
+    ):
+        caplog.clear()
         tracker = InBackground("the tracker", make)
         tracker.log(0, FIGURES)
         tracker.close()
         tracker.log(1, FIGURES)
-        assert f"the tracker gets no more figures: {reason}. The run goes on" in caplog.text
+        [record] = caplog.records
+        assert record.message == (
+            f"the tracker gets no more figures: {reason}. The run goes on; the fold's folder has "
+            "them."
+        )
 
 
 def test_a_password_in_the_address_of_a_server_is_not_logged(
@@ -141,20 +169,41 @@ def test_trackers_that_begin_at_once_keep_the_identifiers_of_each_other(
     assert json.loads((tmp_path / TRACKING_JSON).read_text()).keys() == {"mlflow", "wandb"}
 
 
-def test_a_server_that_hangs_is_left(caplog: pytest.LogCaptureFixture) -> None:
+class Hanging(DiesAtTheEnd):
+    """A tracker of which one part hangs until a test is over, and then fails."""
+
+    def __init__(self, part: str, answered: Event) -> None:
+        self._hangs, self._answered = part, answered
+        self._wait("make")
+
+    def _wait(self, part: str) -> None:
+        if part == self._hangs:
+            self._answered.wait(60)
+            raise TimeoutError
+
+    def log(self, epoch: int, values: Mapping[str, float]) -> None:
+        del epoch, values
+        self._wait("log")
+
+    def close(self) -> None:
+        self._wait("close")
+
+
+@pytest.mark.parametrize("part", ["make", "log", "close"])
+def test_a_server_that_hangs_is_left_which_is_said_once(
+    part: str, caplog: pytest.LogCaptureFixture
+) -> None:
     answered = Event()
-
-    def hanging() -> Tracker:
-        answered.wait(20)
-        return Dead()
-
-    begun = time.monotonic()
-    tracker = InBackground("the tracker", hanging, patience=0.05)
+    tracker = InBackground("a server", partial(Hanging, part, answered), patience=0.05)
     tracker.log(0, FIGURES)
     tracker.close()
+    assert not answered.is_set()
     answered.set()
-    assert time.monotonic() - begun < 15
-    assert "the tracker has not taken all figures within 0.05 s" in caplog.text
+    for thread in threading.enumerate():
+        if thread.name == "a server":
+            thread.join(60)
+    [record] = caplog.records
+    assert "a server has not taken all figures within 0.05 s and is left" in record.message
 
 
 def test_wandb_gets_what_nnunets_variables_say(
@@ -220,6 +269,18 @@ def test_mlflow_gets_figures_and_settings(monkeypatch: pytest.MonkeyPatch, tmp_p
         [("training_loss", 1), ("dice/a_b", 1)],
         [("final_val/class__1_ 2__dice", 0)],
     ]
+
+
+def test_tensorboard_on_a_full_disk_is_logged_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = MagicMock()
+    writer = module.SummaryWriter.return_value
+    writer.add_scalar.side_effect = writer.close.side_effect = OSError("the disk is full")
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    logged(("tensorboard",), tmp_path)
+    [record] = caplog.records
+    assert "TensorBoard gets no more figures: the disk is full. The run goes on" in record.message
 
 
 def test_tensorboard_writes_a_file(tmp_path: Path) -> None:

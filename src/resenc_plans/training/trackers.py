@@ -1,7 +1,8 @@
 """Trackers: where the figures of a training can be watched, beside the files in its folder.
 
-TensorBoard writes files. Weights & Biases and MLflow may talk to a server, which may be slow or
-dead: each works in a thread of its own, and what it raises is logged and no more.
+TensorBoard writes files, on a disk that may be full. Weights & Biases and MLflow may talk to a
+server, which may be slow or dead. Each works in a thread of its own, and what it raises is logged
+and no more.
 """
 
 import logging
@@ -10,6 +11,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from operator import methodcaller
 from pathlib import Path
 from queue import SimpleQueue
@@ -75,7 +77,7 @@ class InBackground:
     ) -> None:
         self.name, self._make, self._patience = name, make, patience
         self._entries: SimpleQueue[Callable[[Tracker], None] | None] = SimpleQueue()
-        self._is_dead = False
+        self._is_dead = self._is_left = False
         self._thread = Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
@@ -96,6 +98,7 @@ class InBackground:
         self._entries.put(None)
         self._thread.join(self._patience)
         if self._thread.is_alive():
+            self._is_left = True
             logger.warning(
                 "%s has not taken all figures within %g s and is left. The fold's folder has them.",
                 self.name,
@@ -108,14 +111,16 @@ class InBackground:
             while (entry := self._entries.get()) is not None:
                 entry(tracker)
             tracker.close()
-        except Exception as error:
+        except BaseException as error:  # a library that exits would end the thread silently
             self._is_dead = True
+            logger.debug("%s failed.", self.name, exc_info=error)
+            if self._is_left:
+                return
             logger.warning(
                 "%s gets no more figures: %s. The run goes on; the fold's folder has them.",
                 self.name,
                 _shown(str(error).strip().partition("\n")[0].rstrip(".")) or type(error).__name__,
             )
-            logger.debug("%s failed.", self.name, exc_info=error)
 
 
 def chosen_trackers(settings: TrainingSettings) -> tuple[str, ...]:
@@ -154,14 +159,8 @@ def open_trackers(
     facts
         What it trains and how, for servers that keep this.
     """
-    return tuple(_opened(name, folder, title, facts) for name in names)
-
-
-def _opened(name: str, folder: Path, title: str, facts: Mapping[str, Any]) -> Tracker:
-    if name == "tensorboard":
-        return TensorBoard(folder)
-    kind = _TRACKERS[name]
-    return InBackground(kind.title, lambda: kind(folder, title, facts))
+    kinds = [_TRACKERS[name] for name in names]
+    return tuple(InBackground(kind.title, partial(kind, folder, title, facts)) for kind in kinds)
 
 
 def _switched(variable: str) -> bool:
@@ -188,7 +187,8 @@ class TensorBoard:
 
     title = "TensorBoard"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, title: str, facts: Mapping[str, Any]) -> None:
+        del title, facts  # the folder says both
         self._writer = self.require().SummaryWriter(str(folder))
 
     @classmethod
