@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable, Iterator
+from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from resenc_plans.errors import PlansError, ResencPlansError
 from resenc_plans.networks.build import build_network
 from resenc_plans.plans.architectures import architecture_kind
 from resenc_plans.plans.plans import Plans
+from resenc_plans.plans.unet import UNet
 from resenc_plans.runs.checkpoint import load_checkpoint, load_weights, save_checkpoint
-from tests.networks.configurations import unet_arguments
+from tests.networks.configurations import configuration, unet_arguments
 
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = Path(__file__).parent / "compare_networks.py"
@@ -214,3 +216,62 @@ states = (found["optimizer_state"]["state"][0]["momentum_buffer"] for found in (
 assert torch.equal(*states)
 """
     peer(code, tmp_path / "again.pth", source)
+
+
+KERNELS = """
+import json, sys
+import torch
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+
+def runs(architecture):
+    network = get_network_from_plans(
+        architecture["network_class_name"], architecture["arch_kwargs"],
+        architecture["_kw_requires_import"], 1, 2, deep_supervision=False,
+    )
+    try:
+        return network(torch.zeros(1, 1, 32, 32)).shape[2:] == (32, 32)
+    except RuntimeError:
+        return False
+
+print(json.dumps([runs(each) for each in json.load(open(sys.argv[1]))]))
+"""
+
+
+def test_even_kernels_are_refused_where_nnunets_network_does_not_run(
+    peer: Peer, tmp_path: Path
+) -> None:
+    imports = ["conv_op", "norm_op", "dropout_op", "nonlin"]
+    asked = []
+    for kernels, strides, count in product(
+        ([3, 3, 3], [2, 3, 3], [3, 4, 3], [3, 3, 2], [3, 3, [2, 3]]),
+        ([1, 2, 2], [1, 2, [1, 2]], [1, 1, 3]),
+        (1, 2),
+    ):
+        arguments = unet_arguments(2, 3, kernel_sizes=kernels, strides=strides)
+        bottlenecks = {"block": f"{BLOCKS}.BottleneckD", "bottleneck_channels": 4}
+        blocks = {"n_blocks_per_stage": count}
+        plain = arguments | {"n_conv_per_stage": count}
+        asked += [
+            architecture("PlainConvUNet", plain, imports),
+            architecture("ResidualEncoderUNet", arguments | blocks, imports),
+            architecture(
+                "ResidualEncoderUNet", arguments | blocks | bottlenecks, [*imports, "block"]
+            ),
+        ]
+    (tmp_path / "asked.json").write_text(json.dumps(asked))
+    theirs = json.loads(peer(KERNELS, tmp_path / "asked.json").splitlines()[-1])
+    ours = [is_blueprint(each) for each in asked]
+    assert ours == theirs
+    assert 0 < sum(ours) < len(ours)
+    kept = [each for each, runs in zip(asked, ours, strict=True) if runs]
+    results = in_peer(peer, tmp_path, compared=[case(each, scaled=False) for each in kept])
+    assert all(result["difference"] < 1e-5 for result in results["compared"])
+
+
+def is_blueprint(architecture: dict[str, Any]) -> bool:
+    name = architecture["network_class_name"]
+    try:
+        UNet.of(configuration(name, architecture["arch_kwargs"], (32, 32)))
+    except PlansError:
+        return False
+    return True

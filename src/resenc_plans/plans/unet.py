@@ -148,7 +148,7 @@ class UNet:
         residual = isinstance(arguments, ResidualEncoderUNetArguments)
         extra: Mapping[str, Any] = arguments.model_extra or {}
         stem = extra.get("stem_channels")
-        return cls(
+        unet = cls(
             kind="residual" if residual else "plain",
             strides=per_stage_and_axis("strides", arguments.strides, stages, dim),
             kernel_sizes=per_stage_and_axis("kernel_sizes", arguments.kernel_sizes, stages, dim),
@@ -161,6 +161,8 @@ class UNet:
             stem_channels=None if stem is None else per_stage("stem_channels", stem, 1)[0],
             residual_blocks=_residual_blocks(extra, stages),
         )
+        unet._refuse_shrinking_kernels()
+        return unet
 
     @property
     def dim(self) -> int:
@@ -190,6 +192,28 @@ class UNet:
         """The patch sizes that the network takes."""
         is_instance = "InstanceNorm" in (self.operators.norm_op or "")
         return PatchRule(self.divisor, 2 if is_instance else 1)
+
+    def _refuse_shrinking_kernels(self) -> None:
+        """Refuse even kernel sizes, but where a stride leaves the voxel out that they lose.
+
+        With (k - 1) // 2 zeros around its input, a convolution of an even size and a stride of 1
+        returns one voxel less than it takes, so that skip connections do not fit. The decoder uses
+        the kernels of all stages but the lowest.
+        """
+        convolutions = self.blocks[-1]
+        if self.kind == "residual" and self.residual_blocks.bottleneck_channels is None:
+            convolutions *= 2
+        for stage, (kernel, stride) in enumerate(
+            zip(self.kernel_sizes, self.strides, strict=True), 1
+        ):
+            for size, step in zip(kernel, stride, strict=True):
+                is_kept = stage == self.n_stages and convolutions == 1 and step > 1
+                if size % 2 == 0 and not is_kept:
+                    raise ConfigurationError(
+                        f"kernel_sizes[{stage - 1}] is {list(kernel)}: a convolution of an even "
+                        "size loses a voxel, so that nothing fits to its skip connection. Use odd "
+                        "sizes, such as 3."
+                    )
 
     def shapes(self, patch_size: Sequence[int]) -> Sizes:
         """Voxels per axis of each encoder stage's feature maps, for a patch of `patch_size`.
