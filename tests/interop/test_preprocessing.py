@@ -19,12 +19,20 @@ from scipy.ndimage import gaussian_filter
 from resenc_plans import Dataset, Plans
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.images.images import read_image, read_label
+from resenc_plans.datasets.images.readers import READERS
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.planning.resampling import Resampling, resampling_document
+from resenc_plans.plans.nnunet_parts import (
+    LABEL_MANAGERS,
+    NORMALIZATIONS,
+    PREPROCESSORS,
+    RESAMPLING_ARGUMENTS,
+)
 from resenc_plans.preprocessing import Preprocessor, resample_image, resample_labels
 from resenc_plans.preprocessing.case import StoredCase
 from resenc_plans.preprocessing.class_locations import sample_class_locations
 from resenc_plans.preprocessing.ground_truth import copy_ground_truth
+from resenc_plans.preprocessing.resampling.functions import RESAMPLING_FAMILIES
 from resenc_plans.preprocessing.resampling.labels import LabelRule
 from resenc_plans.preprocessing.store.case_store import CaseStore, write_case
 from resenc_plans.preprocessing.store.layout import store_layout
@@ -484,3 +492,50 @@ def test_nnunet_trains_on_what_we_stored(
     assert np.isfinite(float(loss[1]))
     assert (results / "fold_0" / "checkpoint_final.pth").is_file()
     assert (results / "fold_0" / "validation" / "summary.json").is_file()
+
+
+PARTS = """
+import inspect, json, sys
+import nnunetv2
+from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
+from nnunetv2.preprocessing.resampling.utils import recursive_find_resampling_fn_by_name
+from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
+
+where = {
+    "preprocessors": "preprocessing", "normalizations": "preprocessing",
+    "managers": "utilities.label_handling", "readers": "imageio",
+}
+names = json.loads(sys.argv[1])
+found = {
+    kind: [recursive_find_python_class(
+        f"{nnunetv2.__path__[0]}/{folder.replace('.', '/')}", name, f"nnunetv2.{folder}"
+    ) is not None for name in names[kind]]
+    for kind, folder in where.items()
+}
+found["arguments"] = {
+    name: list(inspect.signature(recursive_find_resampling_fn_by_name(name)).parameters)
+    for name in names["functions"]
+}
+print(json.dumps(found))
+"""
+
+
+def test_the_parts_that_plans_may_name_are_nnunets(peer: Callable[..., str]) -> None:
+    names = {
+        "preprocessors": PREPROCESSORS,
+        "normalizations": NORMALIZATIONS,
+        "managers": LABEL_MANAGERS,
+        "readers": sorted(READERS),
+        "functions": list(RESAMPLING_ARGUMENTS),
+    }
+    found = json.loads(peer(PARTS, json.dumps(names)).splitlines()[-1])
+    theirs = found.pop("arguments")
+    assert all(all(known) for known in found.values())
+    of_calls = {"data", "new_shape", "current_spacing", "new_spacing"}
+    for function, arguments in RESAMPLING_ARGUMENTS.items():
+        assert set(arguments) == set(theirs[function]) - of_calls - _IGNORED.get(function, set())
+    assert RESAMPLING_FAMILIES.keys() == RESAMPLING_ARGUMENTS.keys()
+
+
+_IGNORED = {"resample_torch_simple": {"mode"}}
+"""nnU-Net cannot call this function from plans at all: it takes no spacings."""

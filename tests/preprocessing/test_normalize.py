@@ -85,7 +85,7 @@ def test_no_normalization_changes_nothing() -> None:
 
 def test_users_register_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resenc_plans.preprocessing.normalize.NORMALIZATIONS", dict(NORMALIZATIONS))
-    with pytest.raises(ConfigurationError, match="none of CTNormalization"):
+    with pytest.raises(ConfigurationError, match="none of nnU-Net's: CTNormalization"):
         find_normalization("Halved")
 
     register_normalization("Halved", unchanged)

@@ -380,11 +380,29 @@ class TestTrouble:
     ) -> None:
         for changes, reason in (
             ({"normalization_schemes": ["Mine"]}, "register_normalization"),
-            ({"resampling_fn_data": "mine"}, "resampling_fn_data is 'mine'"),
-            ({"resampling_fn_seg_kwargs": {"odd": 3}}, "has 'odd': 3"),
+            ({"normalization_schemes": ["Mine"]}, "json: 3d_fullres: normalization_schemes"),
+            ({"preprocessor_name": "Mine"}, "json: 3d_fullres: preprocessor_name is 'Mine'"),
+            ({"resampling_fn_data": "mine"}, "json: 3d_fullres: resampling_fn_data is 'mine'"),
+            ({"resampling_fn_seg_kwargs": {"odd": 3}}, "resampling_fn_seg_kwargs.odd is no"),
+            ({"resampling_fn_seg_kwargs": {"order": 1}}, "is_seg is missing"),
         ):
             with pytest.raises(ConfigurationError, match=reason):
                 run(dataset, store, threads, plan(**changes))
+
+    def test_a_slip_in_the_reader_is_named_and_stored_cases_stay(
+        self, dataset: Dataset, store: Path, threads: Any
+    ) -> None:
+        run(dataset, store, threads)
+        stored = sorted(store.iterdir())
+        for key, slip, nearest in (
+            ("image_reader_writer", "SimpelITKIO", "SimpleITKIO"),
+            ("label_manager", "LabelManger", "LabelManager"),
+        ):
+            slipped = Plans.from_dict(plan().to_dict() | {key: slip})
+            reason = f"plans: {key} is '{slip}' .did you mean {nearest}"
+            with pytest.raises(ConfigurationError, match=reason):
+                run(dataset, store, threads, slipped)
+        assert sorted(store.iterdir()) == stored
 
     def test_a_dataset_without_cases_is_refused(
         self, tmp_path: Path, store: Path, threads: Any

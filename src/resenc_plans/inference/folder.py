@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from resenc_plans.datasets.images.readers import READERS
 from resenc_plans.datasets.images.segmentation_files import (
     is_whole,
     npz_of,
@@ -35,6 +34,7 @@ from resenc_plans.inference.input_cases import (
 )
 from resenc_plans.inference.predictor import DEFAULT_SETTINGS, Predictor
 from resenc_plans.inference.settings import PredictionSettings
+from resenc_plans.plans.nnunet_parts import reader_of
 from resenc_plans.reprs import card, listed
 from resenc_plans.runs.prediction_record import save_prediction_record
 from resenc_plans.runs.trained_model import Fold
@@ -127,8 +127,7 @@ def predict_folder(
         raise FileError(f"{target}: is the folder of the images. Name another output.")
     paths = {case: segmentation_file(target, case.name, ending) for case in chosen}
     _write_run_files(predictor, source, target, part=part, previous=previous)
-    reader = model.plan.document.image_reader_writer
-    reader = reader if reader in READERS else None
+    reader = reader_of(model.plan.header)
     report = on_progress or (lambda _: None)
     problems: dict[str, CaseProblem | None] = {}
     finished: set[str] = set()

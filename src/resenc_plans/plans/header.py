@@ -27,6 +27,7 @@ class PlansHeader:
     """`plans_name`, or the file's stem where the file does not say."""
     dataset_name: str | None
     image_reader_writer: str | None
+    label_manager: str | None
     transpose_forward: tuple[int, ...]
     """Order of the image's axes in the plans; (0, 1, 2) where the file does not say."""
     original_median_shape_after_transp: tuple[int | float, ...] | None

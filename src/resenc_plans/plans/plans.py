@@ -502,6 +502,7 @@ def _header(
         name=view.plans_name or Path(source).stem,
         dataset_name=view.dataset_name,
         image_reader_writer=view.image_reader_writer,
+        label_manager=view.label_manager,
         transpose_forward=view.transpose_forward or (0, 1, 2),
         original_median_shape_after_transp=view.original_median_shape_after_transp,
         intensities=None if intensities is None else FrozenDict(intensities),

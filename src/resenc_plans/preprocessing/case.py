@@ -18,6 +18,7 @@ from resenc_plans.errors import (
     expect_type,
 )
 from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.nnunet_parts import refuse_other_parts
 from resenc_plans.preprocessing.class_locations import (
     ClassKey,
     classes_to_locate,
@@ -88,8 +89,10 @@ class Recipe:
         Raises
         ------
         ConfigurationError
-            A normalisation or resampling is unknown, or the plans lack what it needs.
+            The preprocessor, the label manager, a normalisation or a resampling is unknown, or
+            the plans lack what it needs.
         """
+        refuse_other_parts(config)
         known = None
         if labels is not None:
             ignored = () if labels.ignore_label is None else (labels.ignore_label,)
@@ -207,19 +210,21 @@ def preprocess_in_place(
 def _channel_recipes(config: ResolvedConfiguration) -> tuple[ChannelRecipe, ...]:
     schemes, masks = config.normalization_schemes, config.use_mask_for_norm
     if len(schemes) != len(masks):
-        raise ConfigurationError(
-            f"{config.name}: normalization_schemes has {counted(len(schemes), 'channel')}, "
+        raise config.error(
+            f"normalization_schemes has {counted(len(schemes), 'channel')}, "
             f"use_mask_for_norm {len(masks)}."
         )
     try:
         intensities = config.plans.intensity_properties
     except PlansError:
         intensities = ()
+    try:
+        functions = [find_normalization(scheme) for scheme in schemes]
+    except ConfigurationError as error:
+        raise config.error(str(error)) from None
     return tuple(
-        ChannelRecipe(
-            find_normalization(scheme), mask, intensities[c] if c < len(intensities) else None
-        )
-        for c, (scheme, mask) in enumerate(zip(schemes, masks, strict=True))
+        ChannelRecipe(normalize, mask, intensities[c] if c < len(intensities) else None)
+        for c, (normalize, mask) in enumerate(zip(functions, masks, strict=True))
     )
 
 

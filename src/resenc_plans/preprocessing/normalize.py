@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from resenc_plans.datasets.fingerprint import IntensityProperties
 from resenc_plans.errors import ConfigurationError, DatasetError, PreprocessingError
+from resenc_plans.plans.nnunet_parts import name_fault
 
 FloatArray = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -133,9 +134,10 @@ def find_normalization(name: str) -> Normalization:
     ConfigurationError
         There is none.
     """
-    if name not in NORMALIZATIONS:
+    fault = name_fault(name, NORMALIZATIONS)
+    if fault is not None:
         raise ConfigurationError(
-            f"normalization_schemes names {name!r}, which is none of {', '.join(NORMALIZATIONS)}. "
+            f"normalization_schemes {fault} "
             "Register it with resenc_plans.preprocessing.register_normalization."
         )
     return NORMALIZATIONS[name]

@@ -29,6 +29,7 @@ from resenc_plans.execution.processes import LocalWorkers
 from resenc_plans.execution.signals import raise_on_termination
 from resenc_plans.files import part_of_path
 from resenc_plans.plans.configuration import ResolvedConfiguration, expect_resolved
+from resenc_plans.plans.nnunet_parts import reader_of
 from resenc_plans.plans.plans import Plans
 from resenc_plans.preprocessing.case import Recipe, StoredCase, preprocess_case
 from resenc_plans.preprocessing.case_task import CaseTask, store_case
@@ -247,7 +248,7 @@ class Preprocessor:
                 f"{counted(len(recipe.channels), 'channel')}, but {dataset.json.source} names "
                 f"{len(dataset.channels)}. Are these the plans of another dataset?"
             )
-        reader = plans.image_reader_writer or dataset.reader_name
+        reader = reader_of(plans) or dataset.reader_name
         digest = recipe_digest(self.config, dataset.json, self.label_rule)
         return [CaseTask(_absolute(case), reader, recipe, digest, folder) for case in dataset.cases]
 

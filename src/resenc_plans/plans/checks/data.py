@@ -1,11 +1,21 @@
 """Whether configurations, preprocessed data and dataset.json belong together."""
 
-from difflib import get_close_matches
+from collections.abc import Iterable
 
+from resenc_plans.datasets.images.readers import READERS
 from resenc_plans.plans.checks.context import CheckContext, Violations
 from resenc_plans.plans.configuration import PREPROCESSING_KEYS, PROVENANCE, dataset_share
 from resenc_plans.plans.inheritance import INHERITS_FROM, inherit
 from resenc_plans.plans.legacy import INTENSITIES, modernize
+from resenc_plans.plans.nnunet_parts import (
+    LABEL_MANAGERS,
+    NORMALIZATIONS,
+    PREPROCESSORS,
+    PURPOSES,
+    RESAMPLING_ARGUMENTS,
+    argument_faults,
+    name_fault,
+)
 from resenc_plans.plans.nnunet_planners import NNUNET_PLANNERS
 from resenc_plans.plans.topology import MIN_BATCH_SIZE
 from resenc_plans.words import counted
@@ -13,14 +23,6 @@ from resenc_plans.words import counted
 _CAPPED = NNUNET_PLANNERS["resenc"]
 """The residual-encoder planner whose batch stops at a share of the dataset."""
 _BATCH_CAPS = {planner.class_name: planner.batch_cap for planner in NNUNET_PLANNERS.values()}
-
-NORMALIZATIONS = (
-    "CTNormalization",
-    "NoNormalization",
-    "RescaleTo01Normalization",
-    "RGBTo01Normalization",
-    "ZScoreNormalization",
-)
 
 
 def identifier_of_parent(context: CheckContext) -> Violations:
@@ -84,14 +86,30 @@ def channels(context: CheckContext) -> Violations:
             )
 
 
-def normalizations(context: CheckContext) -> Violations:
-    """nnU-Net finds a normalisation by its class name, and fails when there is none."""
+def parts(context: CheckContext) -> Violations:
+    """nnU-Net finds readers, preprocessors and what they do by name, and fails when none has it."""
+    named: list[tuple[str | None, str, str | None, Iterable[str]]] = [
+        (None, "image_reader_writer", context.document.get("image_reader_writer"), READERS),
+        (None, "label_manager", context.document.get("label_manager"), LABEL_MANAGERS),
+    ]
     for name, config in context.resolved.items():
+        named.append((name, "preprocessor_name", config.preprocessor_name, PREPROCESSORS))
         for scheme in dict.fromkeys(config.normalization_schemes):
-            if scheme not in NORMALIZATIONS:
-                close = get_close_matches(scheme, NORMALIZATIONS, n=1)
-                hint = f" Did you mean {close[0]}?" if close else ""
-                yield name, "normalization_schemes", f"{scheme} is not one of nnU-Net's.{hint}"
+            named.append((name, "normalization_schemes", scheme, NORMALIZATIONS))
+        for purpose in PURPOSES:
+            key = f"resampling_fn_{purpose}"
+            named.append((name, key, getattr(config, key), RESAMPLING_ARGUMENTS))
+    for configuration, key, part, known in named:
+        fault = None if part is None else name_fault(part, known)
+        if fault is not None:
+            yield configuration, key, f"{fault} Nothing is preprocessed or predicted with it."
+
+
+def resampling_arguments(context: CheckContext) -> Violations:
+    """Resampling functions take the arguments that the plans give them."""
+    for name, config in context.resolved.items():
+        for purpose in PURPOSES:
+            yield from ((name, key, fault) for key, fault in argument_faults(config, purpose))
 
 
 def intensities(context: CheckContext) -> Violations:

@@ -36,6 +36,7 @@ RULES: tuple[Rule, ...] = (
     Rule("P012", "error", "a network has a decoder", network.single_stage),
     Rule("P013", "error", "names can name files and folders", file.names_of_paths),
     Rule("P014", "error", "the network can be built and takes the patch", network.buildable),
+    Rule("P015", "error", "resampling functions take their arguments", data.resampling_arguments),
     Rule("P101", "warning", "an unknown key is close to a known one", file.unknown_keys),
     Rule("P102", "warning", "the bottleneck keeps 4 voxels", network.bottleneck_edge),
     Rule("P103", "warning", "a batch has at least 2 samples", data.small_batch),
@@ -44,7 +45,7 @@ RULES: tuple[Rule, ...] = (
     Rule("P106", "warning", "a preset's plans name stands for its target", file.preset_target),
     Rule("P107", "warning", "the fingerprint is the one planned from", data.stale_fingerprint),
     Rule("P108", "warning", "an architecture has no other keys", network.architecture_keys),
-    Rule("P109", "warning", "normalisations are ones that nnU-Net has", data.normalizations),
+    Rule("P109", "warning", "readers and preprocessors are nnU-Net's", data.parts),
     Rule(
         "P110", "warning", "the patch is at most twice the median image", network.patch_within_image
     ),

@@ -7,14 +7,10 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from resenc_plans.errors import ConfigurationError
 from resenc_plans.plans.configuration import ResamplingSettings, ResolvedConfiguration
+from resenc_plans.plans.nnunet_parts import Purpose, argument_faults, name_fault
 from resenc_plans.preprocessing.resampling.labels import DEFAULT_RULE, LabelRule
-from resenc_plans.preprocessing.resampling.resample import (
-    ANISOTROPY_THRESHOLD,
-    resample_image,
-    resample_labels,
-)
+from resenc_plans.preprocessing.resampling.resample import resample_image, resample_labels
 from resenc_plans.preprocessing.resampling.with_torch import (
     resample_image_with_torch,
     resample_labels_with_torch,
@@ -77,15 +73,6 @@ RESAMPLING_FAMILIES: dict[str, ResamplingFamily] = {
 }
 """The functions by the names that plans files use."""
 
-WITHOUT_EFFECT: Mapping[str, tuple[Any, ...] | None] = {
-    "is_seg": None,
-    "num_threads": None,
-    "device": None,
-    "memefficient_seg_resampling": None,
-    "separate_z_anisotropy_threshold": (ANISOTROPY_THRESHOLD,),
-}
-"""Settings that change nothing here: with any value, or with these."""
-
 
 def computes_with_torch(resample: Resample) -> bool:
     """Whether a function of `image_resampling` or `label_resampling` computes with tensors."""
@@ -106,9 +93,8 @@ def image_resampling(config: ResolvedConfiguration) -> Resample:
     ConfigurationError
         The function or one of its settings is unknown.
     """
-    key = f"{config.name}: resampling_fn_data"
-    family = _family(config.resampling_fn_data, key)
-    return partial(family.image, **_arguments(family, config.resampling_fn_data_kwargs, key))
+    family = _family(config, "data")
+    return partial(family.image, **_arguments(family, config.resampling_fn_data_kwargs))
 
 
 def label_resampling(config: ResolvedConfiguration, rule: LabelRule = DEFAULT_RULE) -> Resample:
@@ -119,10 +105,9 @@ def label_resampling(config: ResolvedConfiguration, rule: LabelRule = DEFAULT_RU
     ConfigurationError
         The function or one of its settings is unknown.
     """
-    key = f"{config.name}: resampling_fn_seg"
     settings = config.resampling_fn_seg_kwargs
-    family = _family(config.resampling_fn_seg, key)
-    arguments = _arguments(family, settings, key)
+    family = _family(config, "seg")
+    arguments = _arguments(family, settings)
     if family.labels is resample_labels:
         arguments["rule"] = rule
     elif family.labels is resample_labels_with_torch:
@@ -140,28 +125,25 @@ def probability_resampling(config: ResolvedConfiguration) -> partial[Array]:
     ConfigurationError
         The function or one of its settings is unknown.
     """
-    key = f"{config.name}: resampling_fn_probabilities"
-    family = _family(config.resampling_fn_probabilities, key)
-    settings = config.resampling_fn_probabilities_kwargs
-    return partial(family.image, **_arguments(family, settings, key))
+    family = _family(config, "probabilities")
+    return partial(family.image, **_arguments(family, config.resampling_fn_probabilities_kwargs))
 
 
-def _family(name: str, key: str) -> ResamplingFamily:
-    if name not in RESAMPLING_FAMILIES:
-        raise ConfigurationError(
-            f"{key} is {name!r}, which is none of {', '.join(RESAMPLING_FAMILIES)}."
-        )
+def _family(config: ResolvedConfiguration, purpose: Purpose) -> ResamplingFamily:
+    key = f"resampling_fn_{purpose}"
+    name = getattr(config, key)
+    fault = name_fault(name, RESAMPLING_FAMILIES)
+    if fault is not None:
+        raise config.error(f"{key} {fault}")
+    for argument, fault in argument_faults(config, purpose):
+        raise config.error(f"{argument} {fault}")
     return RESAMPLING_FAMILIES[name]
 
 
-def _arguments(family: ResamplingFamily, settings: ResamplingSettings, key: str) -> dict[str, Any]:
-    arguments = dict(family.defaults)
-    for name, value in settings.model_dump(exclude_unset=True).items():
-        if name in family.settings:
-            arguments[family.settings[name]] = value
-        elif name not in WITHOUT_EFFECT or value not in (WITHOUT_EFFECT[name] or (value,)):
-            raise ConfigurationError(
-                f"{key}_kwargs has {name!r}: {value!r}, which this function does not know. "
-                f"It takes {', '.join(family.settings) or 'none'}."
-            )
-    return arguments
+def _arguments(family: ResamplingFamily, settings: ResamplingSettings) -> dict[str, Any]:
+    """What the settings say; those that have no translation change nothing here."""
+    values = settings.model_dump(exclude_unset=True)
+    own = {
+        family.settings[name]: value for name, value in values.items() if name in family.settings
+    }
+    return {**family.defaults, **own}

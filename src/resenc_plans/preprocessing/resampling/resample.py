@@ -16,14 +16,12 @@ import numpy.typing as npt
 
 from resenc_plans.errors import PreprocessingError
 from resenc_plans.execution.threads import plane_threads
+from resenc_plans.plans.nnunet_parts import ANISOTROPY_THRESHOLD
 from resenc_plans.preprocessing.resampling.images import resample_planes, resample_volume
 from resenc_plans.preprocessing.resampling.images import scratch_bytes as scratch_bytes
 from resenc_plans.preprocessing.resampling.labels import DEFAULT_RULE, resample_labels_along
 from resenc_plans.preprocessing.resampling.labels import LabelRule as LabelRule
 from resenc_plans.preprocessing.resampling.spline import FloatArray
-
-ANISOTROPY_THRESHOLD = 3
-"""A largest spacing of more than this many times the smallest makes an axis a coarse one."""
 
 Image = npt.NDArray[np.floating]
 LabelMap = npt.NDArray[np.generic]
