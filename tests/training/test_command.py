@@ -50,6 +50,22 @@ def ends(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return int(end.value.code or 0)
 
 
+def test_a_dry_run_tells_what_the_checks_find(
+    config: ResolvedConfiguration,
+    command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = config.plans.path
+    assert path is not None
+    document = json.loads(path.read_text())
+    document["configurations"]["tiny"]["patchsize"] = [16, 16, 16]
+    path.write_text(json.dumps(document))
+    assert ends(monkeypatch, *command, "1", "--dry-run") == 0
+    error = " ".join(capsys.readouterr().err.split())
+    assert "tiny: patchsize is unknown, so it has no effect. Did you mean patch_size?" in error
+
+
 def test_a_dry_run_refuses_other_settings_as_the_run_does(
     config: ResolvedConfiguration,
     dataset: Dataset,

@@ -7,7 +7,7 @@ import pytest
 
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.demo import write_phantom
-from resenc_plans.errors import PlanningError, TrainingError, UsageError
+from resenc_plans.errors import ConfigurationError, PlanningError, TrainingError, UsageError
 from resenc_plans.planning.settings import PlanningSettings
 from resenc_plans.plans.architectures import RESIDUAL_ENCODER_UNET
 from resenc_plans.plans.configuration import ResolvedConfiguration
@@ -104,6 +104,40 @@ def test_a_fold_resumes_and_notes_say_where_it_starts(
     assert third.startswith("The earlier run of ")
     with pytest.raises(TrainingError, match=r"fold_0: is trained\. .*`overwrite=`.*replaced"):
         train_fold(config, dataset, settings=SHORT, device="cpu")
+
+
+def test_findings_of_the_plans_are_told_at_the_start(
+    dataset: Dataset, prepared: PreparedDataset
+) -> None:
+    tiny(prepared.plans)
+    document = prepared.plans.to_dict()
+    document["configurations"]["tiny"]["batchsize"] = 4
+    document["configurations"]["3d_fullres"]["patchsize"] = [8, 8, 8]
+    slipped = Plans.from_dict(document, path=prepared.plans.path)
+    notes: list[str] = []
+    train_fold(
+        slipped.resolve("tiny"),
+        dataset,
+        settings=SHORT,
+        device="cpu",
+        validation=False,
+        on_note=notes.append,
+    )
+    assert [note for note in notes if "[P101]" in note] == [
+        f"{prepared.plans.path}: tiny: batchsize is unknown, so it has no effect. Did you mean "
+        "batch_size? [P101]"
+    ]
+
+
+def test_plans_that_could_not_predict_the_held_out_cases_are_refused_before_the_training(
+    dataset: Dataset, prepared: PreparedDataset
+) -> None:
+    tiny(prepared.plans)
+    slipped = Plans.from_dict(
+        prepared.plans.to_dict() | {"image_reader_writer": "SimpelITKIO"}, path=prepared.plans.path
+    )
+    with pytest.raises(ConfigurationError, match=r"'SimpelITKIO' \(did you mean SimpleITKIO"):
+        train_fold(slipped.resolve("tiny"), dataset, settings=SHORT, device="cpu")
 
 
 def test_arguments_that_contradict_each_other_are_refused(

@@ -73,6 +73,7 @@ def print_preview(
     from resenc_plans.files import check_regular
     from resenc_plans.networks.check import check_network
     from resenc_plans.networks.device import find_device
+    from resenc_plans.plans.checks.chosen import findings_of
     from resenc_plans.plans.configuration import input_channels
     from resenc_plans.runs.beginning import refuse_other_settings
     from resenc_plans.runs.folds import stored_fold
@@ -109,6 +110,8 @@ def print_preview(
         refuse_other_settings(folder, record, cases)
     check_stored_cases(store, cases.all, config, dataset)
     previous_predictions(config, dataset, cases.all, name)
+    for finding in findings_of(config, dataset):
+        note(f"{config.plans.source}: {finding.line}")
     for text in cases.notes:
         note(text)
     print_task(config, fold, cases, settings)

@@ -41,6 +41,16 @@ class Finding:
         """The message, which ends with one full stop, question mark or the rule in brackets."""
         return self.message if self.message.endswith((".", "?", "]")) else f"{self.message}."
 
+    @property
+    def line(self) -> str:
+        """In plans: configuration, key, message and rule.
+
+        >>> Finding("P103", "warning", "is 1.", "3d_fullres", "batch_size").line
+        '3d_fullres: batch_size is 1. [P103]'
+        """
+        name = f"{self.configuration}: " if self.configuration else ""
+        return f"{name}{f'{self.key} ' if self.key else ''}{self.message} [{self.rule}]"
+
     def __repr__(self) -> str:
         place = (self.configuration, self.key, self.case, self.path)
         what = " ".join(str(part) for part in place if part)

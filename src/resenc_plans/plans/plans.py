@@ -259,12 +259,10 @@ class Plans:
         for finding in edited.new_findings(
             self, name, self._dataset(), check_network=check_network
         ):
-            place = f"{name}: {finding.key}" if finding.key else f"{name}:"
-            text = f"{place} {finding.message} [{finding.rule}]"
             if finding.severity == "error":
-                raise ConfigurationError(f"{self.source}: {text}")
+                raise ConfigurationError(f"{self.source}: {finding.line}")
             if finding.severity == "warning":
-                logger.warning("%s", text)
+                logger.warning("%s", finding.line)
         self._become(edited)
         return self
 

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resenc_plans.datasets.dataset import Dataset
-from resenc_plans.datasets.images.readers import READERS
 from resenc_plans.errors import DatasetError, FileError
 from resenc_plans.evaluation.evaluate import Evaluation
 from resenc_plans.evaluation.summary import Summary
 from resenc_plans.evaluation.validation import validate_fold
 from resenc_plans.execution.cases import CaseProblem
 from resenc_plans.folders import FINAL_CHECKPOINT, GROUND_TRUTH
+from resenc_plans.inference.export.case import ExportRecipe
+from resenc_plans.inference.network_input import input_recipe
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.plans.configuration import ResolvedConfiguration
+from resenc_plans.plans.nnunet_parts import reader_of
 from resenc_plans.runs.folds import held_out_cases
 from resenc_plans.runs.run_folder import RunFolder
 from resenc_plans.runs.stages import open_prediction, previous_predictions
@@ -41,6 +43,19 @@ class HeldOutValidation:
 
     evaluation: Evaluation
     next_stages: tuple[NextStage, ...]
+
+
+def refuse_unpredictable(config: ResolvedConfiguration, dataset: Dataset) -> None:
+    """Refuse, before a training begins, plans with which its result could not be predicted.
+
+    Raises
+    ------
+    ConfigurationError
+        The reader, the preprocessor or a part of it is unknown.
+    """
+    reader_of(config.plans)
+    input_recipe(config)
+    ExportRecipe.of(config, dataset.labels)
 
 
 def validate_held_out(
@@ -109,7 +124,7 @@ def validate_held_out(
     references = references_of(config.plans.folder, dataset)
     if on_cases is not None:
         on_cases(cases)
-    reader = config.plans.image_reader_writer
+    reader = reader_of(config.plans)
     with folder.locked():
         stored = _stored_predictor(config, folder, settings, previous, network)
         predictor, stages = stored.predictor, stored.next_stages
@@ -119,7 +134,7 @@ def validate_held_out(
             cases,
             references,
             stored if ranks.world == 1 else SharedPredictor(stored, ranks),
-            reader=reader if reader in READERS else None,
+            reader=reader,
             probabilities=probabilities,
         )
         ValidationRecord(

@@ -18,6 +18,7 @@ from resenc_plans.errors import (
 )
 from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.networks.device import failures_named, is_out_of_memory, release_memory
+from resenc_plans.plans.checks.chosen import findings_of
 from resenc_plans.plans.configuration import (
     ResolvedConfiguration,
     expect_resolved,
@@ -34,7 +35,11 @@ from resenc_plans.training.history import Progress, TrainingResult
 from resenc_plans.training.own_parts import OwnParts, model_name
 from resenc_plans.training.ranks import Ranks, device_of_rank, joined_ranks
 from resenc_plans.training.trainer import Trainer
-from resenc_plans.workflows.held_out import HeldOutValidation, validate_together
+from resenc_plans.workflows.held_out import (
+    HeldOutValidation,
+    refuse_unpredictable,
+    validate_together,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -171,6 +176,8 @@ def train_fold(
     name = model_name(name, settings, parts)
     if not (resume or overwrite):
         refuse_to_replace(run_folder or default_run_folder(config, dataset, fold, name))
+    if validation:
+        refuse_unpredictable(config, dataset)
     joining = joined_ranks(device_of_rank(device)) if ranks is None else nullcontext(ranks)
     with joining as ranks:
         with _explained(config, dataset, ranks, settings):
@@ -191,7 +198,7 @@ def train_fold(
             )
             if on_begin is not None and ranks.is_first:
                 on_begin(trainer)
-            notes = tuple(_load(trainer, resume=resume, pretrained=pretrained))
+            notes = tuple(_load(trainer, config, dataset, resume=resume, pretrained=pretrained))
             if ranks.is_first:
                 for text in notes:
                     on_note(text)
@@ -227,8 +234,17 @@ def prediction_settings(
     )
 
 
-def _load(trainer: Trainer, *, resume: bool, pretrained: Path | None) -> Iterator[str]:
+def _load(
+    trainer: Trainer,
+    config: ResolvedConfiguration,
+    dataset: Dataset,
+    *,
+    resume: bool,
+    pretrained: Path | None,
+) -> Iterator[str]:
     """Load what the training starts from; yields what a person should know of it."""
+    for finding in findings_of(config, dataset):
+        yield f"{config.plans.source}: {finding.line}"
     if trainer.outputs_note:
         yield trainer.outputs_note
     has_checkpoint, ranks = bool(trainer.folder.checkpoints()), trainer.ranks

@@ -176,6 +176,7 @@ def train(
     from resenc_plans.runs.beginning import refuse_to_replace
     from resenc_plans.training.defaults import default_run_folder
     from resenc_plans.training.own_parts import model_name
+    from resenc_plans.workflows.held_out import refuse_unpredictable
 
     scope = find_scope(dataset)
     plan = find_plans(plans, dataset)
@@ -204,6 +205,8 @@ def train(
         raise UsageError("--probabilities and --no-validation contradict each other.")
     refuse_one_gpu_for_several(gpus, device)
     data = scope.dataset()
+    if validation:
+        refuse_unpredictable(config, data)
     if is_first():
         note_results_beside_plans(plan)
     if not (resume or overwrite):
