@@ -86,6 +86,53 @@ def test_a_dry_run_refuses_other_settings_as_the_run_does(
     assert ends(monkeypatch, *command, "1", "--dry-run") == 0
 
 
+def test_a_dry_run_says_where_a_run_resumes_and_what_it_cannot_change(
+    config: ResolvedConfiguration,
+    dataset: Dataset,
+    command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    resume = [*command, "0", "--no-validation", "--resume"]
+    assert ends(monkeypatch, *resume, "--dry-run") == 0
+    assert "has no checkpoint yet: training begins at the start." in capsys.readouterr().out
+    Trainer(config, dataset, 0, ONCE, device="cpu").fit()
+    longer = [*resume, "--epochs", "3"]
+    assert ends(monkeypatch, *longer, "--dry-run") == 0
+    assert "checkpoint_final.pth with epoch 2 of 3." in capsys.readouterr().out
+    for changed, what in (
+        (("--iterations", "2"), "Resume with iterations 1, or begin anew (--overwrite)."),
+        (("--precision", "bf16"), "change it knowingly (--allow-differences)."),
+    ):
+        messages = []
+        for option in ((), ("--dry-run",)):
+            assert ends(monkeypatch, *longer, *changed, *option) == 2
+            said = " ".join(capsys.readouterr().err.split())
+            messages.append(said.partition("Error: ")[2])
+        assert messages[0].endswith(what)
+        assert messages[0] == messages[1]
+
+
+def test_a_run_that_was_complete_already_is_not_said_to_be_trained(
+    config: ResolvedConfiguration,
+    dataset: Dataset,
+    command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Trainer(config, dataset, 0, ONCE, device="cpu").fit()
+    resume = [*command, "0", "--no-validation", "--resume"]
+    assert ends(monkeypatch, *resume) == 0
+    done = capsys.readouterr()
+    assert "Complete already, with 1 epoch: " in done.out
+    assert "Trained" not in done.out
+    assert "is complete with 1 epoch: nothing is left to train." in " ".join(done.err.split())
+    assert ends(monkeypatch, *resume, "--epochs", "2") == 0
+    done = capsys.readouterr()
+    assert "Trained 2 epochs: " in done.out
+    assert "checkpoint_final.pth with epoch 2 of 2." in " ".join(done.err.split())
+
+
 def test_the_trainer_is_gone_before_the_command_validates(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

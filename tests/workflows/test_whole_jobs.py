@@ -100,7 +100,7 @@ def test_a_fold_resumes_and_notes_say_where_it_starts(
         )
     first, second, third = notes
     assert "has no checkpoint yet" in first
-    assert second.startswith("Resuming from ")
+    assert second.endswith("is complete with 1 epoch: nothing is left to train.")
     assert third.startswith("The earlier run of ")
     with pytest.raises(TrainingError, match=r"fold_0: is trained\. .*`overwrite=`.*replaced"):
         train_fold(config, dataset, settings=SHORT, device="cpu")

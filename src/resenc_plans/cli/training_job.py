@@ -164,7 +164,9 @@ def _train(job: TrainingJob, ranks: "Ranks") -> ExitCode:
     if not result.is_complete:
         note(f"Stopped, since {result.reason}. Continue with --resume from {result.checkpoint}.")
         return ExitCode.STOPPED
-    say(f"Trained {counted(settings.epochs, 'epoch')}: {result.checkpoint}")
+    is_complete_already = trained.resumed_after >= settings.epochs
+    state = "Complete already, with" if is_complete_already else "Trained"
+    say(f"{state} {counted(len(result.epochs), 'epoch')}: {result.checkpoint}")
     return _validate(job, config, dataset, trained.folder, ranks) if is_validated else ExitCode.DONE
 
 

@@ -59,11 +59,12 @@ def print_preview(
     device: str | None,
     name: str | None,
     pretrained: Path | None,
+    resume: bool,
     allow_differences: bool,
     allow_import: tuple[str, ...],
     allow_missing_cases: bool,
 ) -> None:
-    """Print what would be trained.
+    """Print what would be trained, and where a training that is resumed goes on.
 
     Other settings than those of the model's other folds, a network that cannot be built or does not
     take its patch, and missing or damaged data are errors as in training.
@@ -75,12 +76,18 @@ def print_preview(
     from resenc_plans.networks.device import find_device
     from resenc_plans.plans.checks.chosen import findings_of
     from resenc_plans.plans.configuration import input_channels
-    from resenc_plans.runs.beginning import refuse_other_settings
+    from resenc_plans.runs.beginning import changes_on_the_way, refuse_other_settings
     from resenc_plans.runs.folds import stored_fold
     from resenc_plans.runs.stages import previous_predictions
     from resenc_plans.runs.stored_cases import (
         check_stored_cases,
         open_store,
+    )
+    from resenc_plans.training.checkpointing import (
+        RunIdentity,
+        check_resumable,
+        resuming,
+        without_checkpoint,
     )
     from resenc_plans.training.defaults import batch_workers, default_run_folder
     from resenc_plans.training.own_parts import run_record
@@ -110,6 +117,16 @@ def print_preview(
         refuse_other_settings(folder, record, cases)
     check_stored_cases(store, cases.all, config, dataset)
     previous_predictions(config, dataset, cases.all, name)
+    done, resumed = 0, None
+    checkpoint = folder.resumable() if resume else None
+    if checkpoint is not None:
+        run = RunIdentity(config, dataset, fold, settings)
+        done, iteration = check_resumable(checkpoint, run)
+        allowed = allow_differences or done >= settings.epochs
+        changes_on_the_way(folder, record, cases, allow_differences=allowed)
+        resumed = resuming(checkpoint, done, iteration, settings.epochs)
+    elif resume:
+        resumed = without_checkpoint(folder.path)
     for finding in findings_of(config, dataset):
         note(f"{config.plans.source}: {finding.line}")
     for text in cases.notes:
@@ -127,8 +144,11 @@ def print_preview(
     except ResencPlansError as error:
         say(f"Cost: not estimated. {error}")
     else:
-        _print_cost(cost, settings.epochs * settings.iterations / _STANDARD_ITERATIONS)
+        left = max(0, settings.epochs - done)
+        _print_cost(cost, left * settings.iterations / _STANDARD_ITERATIONS)
     say(f"Results: {folder.path}")
+    if resumed is not None:
+        say(resumed)
 
 
 def _print_cost(cost: "Cost | TraceCost", share: float) -> None:

@@ -33,6 +33,7 @@ from resenc_plans.runs.run_record import changes
 from resenc_plans.training.batches.patch_geometry import mirroring_axes
 from resenc_plans.training.history import Epoch, from_logging, to_logging
 from resenc_plans.training.step import TrainingStep
+from resenc_plans.words import counted
 
 _MOMENTA = {"momentum_buffer", "exp_avg", "exp_avg_sq"}
 """What optimizers keep of each weight, in its shape."""
@@ -147,6 +148,39 @@ def load_state(path: Path, run: RunIdentity, step: TrainingStep) -> TrainingStat
         raise ModelError(f"{path}: its curves are incomplete ({error}).") from None
 
 
+def check_resumable(path: Path, run: RunIdentity) -> tuple[int, int]:
+    """Check that a run can resume from a checkpoint, whose weights are not read.
+
+    Returns the epochs that are done, and the batches of the next one that are.
+
+    Raises
+    ------
+    ModelError
+        The checkpoint is damaged.
+    TrainingError
+        It belongs to another run, see `check_origin`.
+    """
+    checkpoint = load_checkpoint(path, mapped=True)
+    check_origin(path, checkpoint, run)
+    try:
+        return checkpoint.current_epoch, int(_own_state(checkpoint, path).get("iteration", 0))
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{path}: its state of training is damaged ({error}).") from None
+
+
+def resuming(path: Path, epochs_done: int, iteration: int, epochs: int) -> str:
+    """Where a run of `epochs` resumes from a checkpoint, as a sentence for people."""
+    if epochs_done >= epochs:
+        return f"{path} is complete with {counted(epochs_done, 'epoch')}: nothing is left to train."
+    batch = f", batch {iteration + 1}" if iteration else ""
+    return f"Resuming from {path} with epoch {epochs_done + 1} of {epochs}{batch}."
+
+
+def without_checkpoint(folder: Path) -> str:
+    """What happens where a run is to resume and its folder has no checkpoint, as a sentence."""
+    return f"{folder} has no checkpoint yet: training begins at the start."
+
+
 def load_pretrained(network: nn.Module, path: Path, network_class_name: str) -> tuple[str, ...]:
     """Put a checkpoint's weights into a network; returns the names of heads that were not changed.
 
@@ -211,8 +245,8 @@ def check_origin(path: Path, checkpoint: Checkpoint, run: RunIdentity) -> None:
     for key in ("iterations", "seed"):
         if key in before and before[key] != now[key]:
             raise TrainingError(
-                f"{path}: was trained with {key} {before[key]}, not {now[key]}. A run resumes with "
-                "the settings that it began with."
+                f"{path}: was trained with {key} {before[key]}, not {now[key]}, and resumes with "
+                f"no other. Resume with {key} {before[key]}, or begin anew (`overwrite=`)."
             )
 
 

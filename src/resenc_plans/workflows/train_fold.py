@@ -29,7 +29,11 @@ from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.reprs import card
 from resenc_plans.runs.beginning import refuse_to_replace
 from resenc_plans.runs.run_folder import RunFolder
-from resenc_plans.training.checkpointing import load_pretrained
+from resenc_plans.training.checkpointing import (
+    load_pretrained,
+    resuming,
+    without_checkpoint,
+)
 from resenc_plans.training.defaults import default_run_folder, where_to_augment
 from resenc_plans.training.history import Progress, TrainingResult
 from resenc_plans.training.own_parts import OwnParts, model_name
@@ -55,6 +59,8 @@ class TrainedFold:
     training: TrainingResult
     validation: HeldOutValidation | None
     """None where it was omitted or the run was stopped, and in all processes but the first."""
+    resumed_after: int = 0
+    """Epochs that earlier runs had trained: where they are all, nothing was trained."""
 
     def __repr__(self) -> str:
         training, summary = self.training, self.validation and self.validation.evaluation.summary
@@ -202,6 +208,7 @@ def train_fold(
             if ranks.is_first:
                 for text in notes:
                     on_note(text)
+            resumed_after = len(trainer.epochs)
             result = trainer.fit()
         folder, settings, trained_on = trainer.folder, trainer.settings, trainer.device
         del trainer  # the network, gradients and momenta leave the device to the validation
@@ -219,7 +226,7 @@ def train_fold(
                 probabilities=probabilities,
                 allow_missing_cases=allow_missing_cases,
             )
-    return TrainedFold(folder, result, validated)
+    return TrainedFold(folder, result, validated, resumed_after)
 
 
 def prediction_settings(
@@ -256,9 +263,11 @@ def _load(
                 "checkpoint there. All machines have to share the folder of results."
             )
         if not has_checkpoint:
-            yield f"{trainer.folder.path} has no checkpoint yet: training begins at the start."
+            yield without_checkpoint(trainer.folder.path)
         else:
-            yield f"Resuming from {trainer.resume()}."
+            path = trainer.resume()
+            done, epochs = len(trainer.epochs), trainer.settings.epochs
+            yield resuming(path, done, trainer.iteration, epochs)
     elif has_checkpoint:
         yield f"The earlier run of {trainer.folder.path} moves to {trainer.folder.replaced}."
     if pretrained is not None:

@@ -227,6 +227,7 @@ def train(
             device=device,
             name=name,
             pretrained=pretrained,
+            resume=resume,
             allow_differences=allow_differences,
             allow_import=tuple(allow_import or ()),
             allow_missing_cases=allow_missing_cases,
