@@ -209,7 +209,7 @@ def test_parts_split_a_folder(
         (("-d", "7", "-c", "3d_lowres"), "madePlans__tested"),
         (("-d", "7"), "several models fit"),
         (("-d", "7", "-c", "tested", "-f", "4"), "fold_4"),
-        (("-d", "7", "-c", "tested", "-f", ","), "names no fold"),
+        (("-d", "7", "-c", "tested", "-f", ","), "folds are numbers, such as 0,1,2, or all"),
         (("-d", "7", "-c", "tested", "--part", "one"), "--part"),
         (("-d", "7", "-c", "tested", "--part", "0/2"), "choose 1/2 to 2/2"),
         (("-d", "7", "-c", "tested", "--part", "1/0"), "at least one part"),

@@ -41,3 +41,11 @@ def test_values_are_not_taken_for_options(run: Callable[..., Done]) -> None:
     assert "No such option" not in run("derive", "--set", "--a=1").err
     assert "No such option" not in run("show", "--", "--x").err
     assert run("show", "-h").code == 0
+
+
+def test_values_that_follow_a_repeatable_option_repeat_it(run: Callable[..., Done]) -> None:
+    """As nnU-Net writes them; with arguments of its own, a command cannot tell them apart."""
+    several = run("predict", "-i", "a", "-o", "b", "-m", "c", "-f", "0", "x", "--compile")
+    assert several.code == 2
+    assert "-f 'x': folds are numbers, such as 0,1,2, or all." in " ".join(several.err.split())
+    assert "-f 'y'" in run("select", "-d", "4", "-c", "2d", "3d_fullres", "-f", "0", "y").err

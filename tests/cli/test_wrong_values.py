@@ -14,7 +14,7 @@ _OF_PARSERS = ("Input should be", "Value error", "Invalid value")
     [
         (
             "presets --hours x",
-            "--hours must be a number, not 'x'. Help: Its training time in hours",
+            "--hours must be a number, not 'x'. Help: Its training time on an A100",
         ),
         (
             "presets --format jsn",
@@ -50,7 +50,7 @@ def test_several_datasets_are_answered_with_a_loop(value: str, run: Callable[...
 
 
 def test_what_follows_a_dataset_is_no_second_one(run: Callable[..., Done]) -> None:
-    assert "at a time" not in run("preprocess", "-d", "4", "501").err
+    assert "at a time" not in run("cost", "-d", "4", "501").err
     assert "at a time" not in run("create", "-d", "4").err
     assert "-d 4,501: one dataset at a time" in run("preprocess", "-d", "4,501", "2d").err
     assert "'4,501': these are 2, and one at a time" in run("train", "4,501", "2d", "0").err

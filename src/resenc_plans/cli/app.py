@@ -49,8 +49,8 @@ app = typer.Typer(
     cls=AnsweringGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    rich_markup_mode=None,
 )
 
 
@@ -84,7 +84,7 @@ def resenc_plans(
 ) -> None:
     """Plans for nnU-Net's residual-encoder presets: make, derive, check and compare them.
 
-    Options stand before the command: resenc-plans --log-file log.txt predict ...
+    Options stand before the command. Example: resenc-plans --log-file log.txt predict ...
     """
     from resenc_plans.cli.logs import configure_logging
 

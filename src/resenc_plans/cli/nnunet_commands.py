@@ -24,10 +24,10 @@ _THREADS: Row = ("-np", "one number for reading and writing")
 _DEVICE: Row = ("-device", "default: a GPU if there is one")
 _MEMORY: Row = (None, "results that do not fit on the device are collected in memory unasked")
 _BY_OPTION: Row = ("-d", "an option; by id or name in the results folder")
-_FOLDS: Row = ("-f", "in one word: `0,1,2`; default: all that are trained")
-_MANY: Row = ("-c", "repeated: `-c 2d -c 3d_fullres`; default: all that are trained")
-_MANY_PLANS: Row = ("-p", "repeated; default: all that are trained")
-_MANY_TRAINERS: Row = ("-tr", "repeated; default: all that are trained")
+_FOLDS: Row = ("-f", "also in one word, `0,1,2`; default: all that are trained")
+_MANY: Row = ("-c", "default: all that are trained")
+_MANY_PLANS: Row = ("-p", "default: all that are trained")
+_MANY_TRAINERS: Row = ("-tr", "default: all that are trained")
 
 
 def _same(*names: str) -> dict[str, Row]:
@@ -54,7 +54,7 @@ class NnunetCommand:
 
 _PREDICTION: dict[str, Row] = {
     **_same("-i", "-o"),
-    "-f": ("-f", "in one word or apart: `0,1,2`; default: all that are trained"),
+    "-f": _FOLDS,
     **_same("-step_size", "--disable_tta"),
     "--verbose": VERBOSE,
     **_same("--save_probabilities", "--continue_prediction"),
@@ -214,8 +214,7 @@ NNUNET_COMMANDS: tuple[NnunetCommand, ...] = (
     NnunetCommand(
         "ensemble",
         "ensemble",
-        {"-i": ("-i", "repeated, or as arguments"), "-o": ("-o", ""), "-np": _WORKERS}
-        | _same("--save_npz"),
+        {"-i": ("-i", "or as arguments"), "-o": ("-o", ""), "-np": _WORKERS} | _same("--save_npz"),
     ),
     NnunetCommand(
         "evaluate_folder",
@@ -267,7 +266,7 @@ NNUNET_COMMANDS: tuple[NnunetCommand, ...] = (
             "-tr": _MANY_TRAINERS,
             "-p": _MANY_PLANS,
             "-f": _FOLDS,
-            "-chk": ("-chk", "repeated"),
+            "-chk": ("-chk", ""),
             "--not_strict": (None, "without effect in nnU-Net too; what is missing is an error"),
             "--exp_cv_preds": ("--exp_cv_preds", ""),
         },

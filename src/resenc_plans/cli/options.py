@@ -32,6 +32,21 @@ def reference_option(help: str) -> Any:
     return typer.Option("-r", "--reference", metavar="REFERENCES", help=help, show_default=False)
 
 
+def output_option(metavar: str, help: str) -> Any:
+    """The option that names the file or folder to write; `help` says what goes there."""
+    return typer.Option("-o", "--output", metavar=metavar, help=help, show_default=False)
+
+
+def format_option(metavar: str, help: str) -> Any:
+    """The option that chooses how a result is printed."""
+    return typer.Option("--format", metavar=metavar, help=help)
+
+
+def dask_option(help: str) -> Any:
+    """The option that names the scheduler of a Dask cluster; `help` says what its workers do."""
+    return typer.Option("--dask", metavar="ADDRESS", help=help, show_default=False)
+
+
 DatasetOption = Annotated[
     str | None,
     typer.Option(
@@ -53,11 +68,19 @@ PlansOption = Annotated[
         show_default=False,
     ),
 ]
-OutputOption = Annotated[
-    Path | None,
-    typer.Option("-o", "--output", help="Where to write.", show_default=False),
+PlansOutputOption = Annotated[
+    Path | None, output_option("FILE", "Plans file to write. Default: the one that was read.")
 ]
-RequiredOutputOption = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        "-device",
+        metavar="cpu|cuda|mps",
+        help="Where to compute; cuda:1 is the second GPU. Default: a GPU if there is one.",
+        show_default=False,
+    ),
+]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Print what would be written, write nothing.")
 ]
@@ -67,6 +90,7 @@ WorkersOption = Annotated[
     typer.Option(
         "--workers",
         "-np",
+        metavar="N",
         min=1,
         help="Cases to work on at a time. Default: as many as CPUs and memory allow.",
         show_default=False,
@@ -89,7 +113,7 @@ ReferencesOption = Annotated[
         "of its preprocessed folder."
     ),
 ]
-FormatOption = Annotated[Format, typer.Option("--format", help="A table for people, or JSON.")]
+FormatOption = Annotated[Format, format_option("table|json", "A table for people, or JSON.")]
 PredictionsArgument = Annotated[
     Path, typer.Argument(metavar="PREDICTIONS", help="Folder of segmentations.", show_default=False)
 ]
@@ -121,7 +145,8 @@ TrainedPlansOption = Annotated[
     typer.Option(
         "-p",
         "--plans",
-        help="Name of the plans. Repeatable. Default: all that are trained.",
+        metavar="PLANS",
+        help="Plans by name. Repeatable. Default: all that are trained.",
         show_default=False,
     ),
 ]
@@ -130,7 +155,8 @@ TrainedConfigurationsOption = Annotated[
     typer.Option(
         "-c",
         "--configuration",
-        help="Name of a configuration. Repeatable. Default: all that are trained.",
+        metavar="CONFIGURATION",
+        help="Configuration by name. Repeatable. Default: all that are trained.",
         show_default=False,
     ),
 ]
@@ -139,7 +165,8 @@ TrainersOption = Annotated[
     typer.Option(
         "-tr",
         "--trainer",
-        help="Name of a trainer. Repeatable. Default: all that are trained.",
+        metavar="TRAINER",
+        help="Trainer by name. Repeatable. Default: all that are trained.",
         show_default=False,
     ),
 ]
@@ -149,7 +176,7 @@ FoldsOption = Annotated[
         "-f",
         "--folds",
         metavar="FOLDS",
-        help="Folds such as 0,1,2 or all. Default: those that all of the models have.",
+        help="Folds, such as 0,1,2 or all. Default: those that all of the models have.",
         show_default=False,
     ),
 ]

@@ -4,13 +4,14 @@ The arguments are looked through before they are parsed: the parser would read `
 `-p lans_name`, and go on with other plans.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from resenc_plans.cli.help import PlainHelp
 from resenc_plans.cli.wrong_values import in_our_words, refuse_several_datasets
 from resenc_plans.errors import UsageError
 
@@ -20,7 +21,7 @@ _SLIP = 0.85
 """Similarity from which `-plan` is taken for a slip, not for the option -p with a value."""
 
 
-class AnsweringCommand(TyperCommand):
+class AnsweringCommand(PlainHelp, TyperCommand):
     """A command that answers unknown options with its own."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -29,6 +30,8 @@ class AnsweringCommand(TyperCommand):
         refuse_unknown(name, args, _arity(parameters))
         has_arguments = any(not one.opts[0].startswith("-") for one in parameters)
         refuse_several_datasets(name, args, takes_more=has_arguments)
+        if not has_arguments:
+            args = repeated(args, {opt for one in parameters if one.multiple for opt in one.opts})
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
@@ -39,7 +42,7 @@ class AnsweringCommand(TyperCommand):
             raise in_our_words(error, name) from error
 
 
-class AnsweringGroup(TyperGroup):
+class AnsweringGroup(PlainHelp, TyperGroup):
     """A group that answers the names of nnU-Net's commands with its own."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -79,6 +82,29 @@ def refuse_unknown(command: str, arguments: Sequence[str], arity: dict[str, int]
                 next(rest, None)
         elif _is_option(name) and not _is_glued(command, name, arity):
             raise UsageError(_answer(command, name, arity))
+
+
+def repeated(arguments: Sequence[str], options: Container[str]) -> list[str]:
+    """Arguments with a repeatable option before each of its values, of which nnU-Net lists several.
+
+    >>> repeated(["-f", "0", "1", "-o", "out"], {"-f"})
+    ['-f', '0', '-f', '1', '-o', 'out']
+    """
+    result: list[str] = []
+    current, is_value = None, False
+    for index, argument in enumerate(arguments):
+        if argument == "--":
+            return [*result, *arguments[index:]]
+        if is_value:
+            is_value = False
+        elif argument.startswith("-"):
+            name, equals, _ = argument.partition("=")
+            current = name if name in options else None
+            is_value = current is not None and not equals
+        elif current is not None:
+            result.append(current)
+        result.append(argument)
+    return result
 
 
 def _is_option(name: str) -> bool:

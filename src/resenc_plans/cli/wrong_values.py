@@ -56,9 +56,10 @@ def refuse_several_datasets(command: str, arguments: Sequence[str], *, takes_mor
             continue
         rest = arguments[index + 1 :]
         values = [value] if equals else list(takewhile(lambda one: not one.startswith("-"), rest))
-        named = " ".join(values[:1] if takes_more else values)
-        datasets = datasets_of(named)
-        if len(datasets) > 1:
+        for named in (" ".join(values[:1]), "" if takes_more else " ".join(values)):
+            datasets = datasets_of(named)
+            if not datasets:
+                continue
             loop = f"for dataset in {' '.join(datasets)}; do resenc-plans {command} {name}"
             raise UsageError(
                 f"{name} {named}: one dataset at a time is taken. For several, use the "

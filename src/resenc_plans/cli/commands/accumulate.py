@@ -7,10 +7,10 @@ import typer
 
 from resenc_plans.cli.options import (
     FoldsOption,
-    OutputOption,
     ReferencesOption,
     ResultsOption,
     WorkersOption,
+    output_option,
     parse_folds,
 )
 from resenc_plans.cli.render import say
@@ -33,7 +33,8 @@ def accumulate(
         typer.Option(
             "-c",
             "--configuration",
-            help="Default: the only one that is trained.",
+            metavar="CONFIGURATION",
+            help="Configuration by name. Default: the only one that is trained.",
             show_default=False,
         ),
     ] = None,
@@ -42,18 +43,30 @@ def accumulate(
         typer.Option(
             "-p",
             "--plans",
-            help="Name of the plans. Default: the only ones that are trained.",
+            metavar="PLANS",
+            help="Plans by name. Default: the only ones that are trained.",
             show_default=False,
         ),
     ] = None,
     trainer: Annotated[
         str | None,
         typer.Option(
-            "-tr", "--trainer", help="Default: nnUNetTrainer, or the only one.", show_default=False
+            "-tr",
+            "--trainer",
+            metavar="TRAINER",
+            help="Trainer by name. Default: nnUNetTrainer, or the only one.",
+            show_default=False,
         ),
     ] = None,
     folds: FoldsOption = None,
-    output: OutputOption = None,
+    output: Annotated[
+        Path | None,
+        output_option(
+            "FOLDER",
+            "New folder for the segmentations and their summary.json. Default: "
+            "crossval_results_folds_… in the model's folder.",
+        ),
+    ] = None,
     references: ReferencesOption = None,
     workers: WorkersOption = None,
     results: ResultsOption = None,

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 def baselines(
     name: Annotated[
-        str | None, typer.Argument(help="Such as mednext-l-k3.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="BASELINE",
+            help="One of them, such as mednext-l-k3. Default: all.",
+            show_default=False,
+        ),
     ] = None,
     format: FormatOption = Format.TABLE,
 ) -> None:

@@ -11,6 +11,7 @@ from resenc_plans.cli.options import (
     Format,
     FormatOption,
     OverwriteOption,
+    output_option,
     parse_folds,
     parse_names,
     reference_option,
@@ -37,7 +38,7 @@ def compare(
     results: Annotated[
         list[str],
         typer.Argument(
-            metavar="RESULT...",
+            metavar="RESULT",
             help="A summary.json, or a folder: of a model, a fold, or predictions. NAME=PATH names "
             "it.",
             show_default=False,
@@ -97,34 +98,37 @@ def compare(
     missing: Annotated[
         _Missing,
         typer.Option(
+            metavar="omit|worst",
             help="Cases that a method lacks: leave them out of all methods, or count them as 0.",
         ),
     ] = _Missing.OMIT,
     undefined: Annotated[
         _Undefined,
         typer.Option(
+            metavar="omit|perfect",
             help="Scores of labels that neither segmentation has: leave them out, or count them "
             "as 1.",
         ),
     ] = _Undefined.OMIT,
-    level: Annotated[float, typer.Option(help="Of intervals.")] = 0.95,
-    draws: Annotated[int, typer.Option(help="Of the bootstrap.")] = 10_000,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 12345,
+    level: Annotated[
+        float, typer.Option(metavar="SHARE", help="Confidence level of the intervals.")
+    ] = 0.95,
+    draws: Annotated[
+        int, typer.Option(metavar="N", help="Number of draws of the bootstrap.")
+    ] = 10_000,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the draws.")] = 12345,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FOLDER",
-            help="Write report.html, report.md, table.tex, cases.csv and results.json there.",
-            show_default=False,
+        output_option(
+            "FOLDER",
+            "Folder for the report: report.html, report.md, table.tex, cases.csv, results.json.",
         ),
     ] = None,
     images: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="With -o: the folder of the images, CASE_0000, to draw the worst cases on.",
+            help="With -o: folder of the images, CASE_0000, to draw the worst cases on.",
             show_default=False,
         ),
     ] = None,

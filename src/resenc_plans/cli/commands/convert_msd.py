@@ -26,6 +26,7 @@ def convert_msd(
         typer.Option(
             "--id",
             "-overwrite_id",
+            metavar="N",
             min=1,
             max=999,
             help="The new dataset's number. Default: the task's.",

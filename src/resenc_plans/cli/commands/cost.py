@@ -38,13 +38,18 @@ def cost(
     context: typer.Context,
     configurations: Annotated[
         list[str] | None,
-        typer.Argument(help="Configurations. Default: all.", show_default=False),
+        typer.Argument(
+            metavar="CONFIGURATION",
+            help="Configurations by name, one or several. Default: all.",
+            show_default=False,
+        ),
     ] = None,
     plans: PlansOption = None,
     dataset: DatasetOption = None,
     input_channels: Annotated[
         int | None,
         typer.Option(
+            metavar="N",
             help="Channels of the network's input. Default: from dataset.json beside the plans.",
             show_default=False,
         ),
@@ -52,6 +57,7 @@ def cost(
     heads: Annotated[
         int | None,
         typer.Option(
+            metavar="N",
             help="Labels with the background, or regions. Default: from dataset.json.",
             show_default=False,
         ),
@@ -64,7 +70,7 @@ def cost(
             show_default=False,
         ),
     ] = None,
-    gpus: Annotated[int, typer.Option(min=1, help="GPUs that share the batch.")] = 1,
+    gpus: Annotated[int, typer.Option(metavar="N", min=1, help="GPUs that share the batch.")] = 1,
     measure: Annotated[
         bool,
         typer.Option(

@@ -11,10 +11,10 @@ import typer
 from resenc_plans.cli.options import (
     DatasetOption,
     DryRunOption,
-    OutputOption,
     OverwriteOption,
     WorkersOption,
     option_names,
+    output_option,
     parse_gigabytes,
     parse_numbers,
     with_options,
@@ -42,6 +42,7 @@ def create(
         typer.Option(
             "--preset",
             "-pl",
+            metavar="PRESET",
             help="M, L, XL, resenc, default or another that `resenc-plans presets` lists, or the "
             "name of a planner of nnU-Net. Default: L, or M scaled to --gpu-memory.",
             show_default=False,
@@ -62,7 +63,7 @@ def create(
             "--gpu-memory",
             "-gpu_memory_target",
             metavar="GB",
-            help="GPU memory target, as nnU-Net counts it.",
+            help="GPU memory target, as nnU-Net counts it. Default: the preset's.",
             show_default=False,
         ),
     ] = None,
@@ -81,6 +82,7 @@ def create(
         typer.Option(
             "--name",
             "-overwrite_plans_name",
+            metavar="NAME",
             help="Name of the plans; needed with a target that is not the preset's.",
             show_default=False,
         ),
@@ -96,14 +98,16 @@ def create(
     patch_size: Annotated[
         str | None,
         typer.Option(
-            metavar="Z,Y,X",
+            metavar="ZxYxX",
             help="Patch of a baseline's 3d_fullres in voxels, the coarsest axis first.",
             show_default=False,
         ),
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(help="Batch of a baseline's 3d_fullres.", show_default=False),
+        typer.Option(
+            metavar="N", help="Batch size of a baseline's 3d_fullres.", show_default=False
+        ),
     ] = None,
     transpose: Annotated[
         bool,
@@ -112,6 +116,7 @@ def create(
     batch_cap: Annotated[
         float | None,
         typer.Option(
+            metavar="SHARE",
             help="Share of the dataset's voxels that one batch may cover, such as 0.05.",
             show_default=False,
         ),
@@ -144,7 +149,13 @@ def create(
         ),
     ] = True,
     workers: WorkersOption = None,
-    output: OutputOption = None,
+    output: Annotated[
+        Path | None,
+        output_option(
+            "FILE|FOLDER",
+            "Plans file to write, or the folder for it. Default: where nnU-Net looks for it.",
+        ),
+    ] = None,
     overwrite: OverwriteOption = False,
     dry_run: DryRunOption = False,
 ) -> None:

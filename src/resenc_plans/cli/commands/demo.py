@@ -11,9 +11,14 @@ from resenc_plans.words import counted
 
 def demo(
     folder: Annotated[
-        Path, typer.Argument(help="A new folder, such as Dataset900_Phantom.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="FOLDER",
+            help="A new folder, such as Dataset900_Phantom.",
+            show_default=False,
+        ),
     ],
-    cases: Annotated[int, typer.Option(min=1, help="Number of cases.")] = 8,
+    cases: Annotated[int, typer.Option(metavar="N", min=1, help="Number of cases.")] = 8,
 ) -> None:
     """Write a small made-up dataset, to try every command without data of your own.
 

@@ -8,9 +8,9 @@ from resenc_plans.cli.options import (
     AllowImportOption,
     DatasetOption,
     DryRunOption,
-    OutputOption,
     OverwriteOption,
     PlansOption,
+    PlansOutputOption,
     parse_numbers,
 )
 from resenc_plans.cli.plans_table import print_configurations
@@ -41,11 +41,17 @@ _NOT_KEYS = (
 
 def derive(
     batch_size: Annotated[
-        int | None, typer.Option(help="The new batch size, over all GPUs.", show_default=False)
+        int | None,
+        typer.Option(metavar="N", help="The new batch size, over all GPUs.", show_default=False),
     ] = None,
     gpus: Annotated[
         int | None,
-        typer.Option(min=1, help="Multiply the parent's batch size by this.", show_default=False),
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Multiply the parent's batch size by this.",
+            show_default=False,
+        ),
     ] = None,
     patch_size: Annotated[
         str | None,
@@ -73,19 +79,23 @@ def derive(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Any value, as JSON; the key may be dotted. Can be repeated.",
+            help="Any value, as JSON; the key may be dotted. Repeatable.",
             show_default=False,
         ),
     ] = None,
     from_: Annotated[
         str | None,
         typer.Option(
-            "--from", help="The parent. Default: 3d_fullres, else 2d.", show_default=False
+            "--from",
+            metavar="CONFIGURATION",
+            help="The parent. Default: 3d_fullres, else 2d.",
+            show_default=False,
         ),
     ] = None,
     name: Annotated[
         str | None,
         typer.Option(
+            metavar="NAME",
             help="The new configuration's name. Default: the parent's with what is new.",
             show_default=False,
         ),
@@ -93,7 +103,7 @@ def derive(
     plans: PlansOption = None,
     dataset: DatasetOption = None,
     allow_import: AllowImportOption = None,
-    output: OutputOption = None,
+    output: PlansOutputOption = None,
     overwrite: OverwriteOption = False,
     dry_run: DryRunOption = False,
 ) -> None:

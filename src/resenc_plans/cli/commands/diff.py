@@ -14,8 +14,14 @@ from resenc_plans.execution.exit_codes import ExitCode
 
 
 def diff(
-    before: Annotated[str, typer.Argument(show_default=False, help="Plans by name or path.")],
-    after: Annotated[str, typer.Argument(show_default=False, help="Plans by name or path.")],
+    before: Annotated[
+        str,
+        typer.Argument(metavar="BEFORE", help="Plans by name or path.", show_default=False),
+    ],
+    after: Annotated[
+        str,
+        typer.Argument(metavar="AFTER", help="Plans by name or path.", show_default=False),
+    ],
     dataset: DatasetOption = None,
     raw: Annotated[
         bool, typer.Option("--raw", help="Compare as written, without inheritance.")

@@ -12,7 +12,7 @@ def download_model(
     url: Annotated[
         str,
         typer.Argument(
-            metavar="URL", help="Of an archive, or the path of one.", show_default=False
+            metavar="URL", help="URL of an archive, or the path of one.", show_default=False
         ),
     ],
     sha256: Annotated[

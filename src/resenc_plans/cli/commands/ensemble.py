@@ -5,7 +5,10 @@ from typing import Annotated
 
 import typer
 
-from resenc_plans.cli.options import RequiredOutputOption, WorkersOption
+from resenc_plans.cli.options import (
+    WorkersOption,
+    output_option,
+)
 from resenc_plans.cli.progress import case_progress
 from resenc_plans.cli.render import end_with, say
 from resenc_plans.errors import UsageError
@@ -13,14 +16,24 @@ from resenc_plans.words import counted
 
 
 def ensemble(
-    output: RequiredOutputOption,
+    output: Annotated[Path, output_option("FOLDER", "Folder for the averaged segmentations.")],
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="FOLDER...", help="Folders of probabilities.", show_default=False),
+        typer.Argument(
+            metavar="FOLDER",
+            help="Folders of probabilities, two or more.",
+            show_default=False,
+        ),
     ] = None,
     inputs: Annotated[
         list[Path] | None,
-        typer.Option("-i", "--input", help="The same, spelled as in nnU-Net.", show_default=False),
+        typer.Option(
+            "-i",
+            "--input",
+            metavar="FOLDER",
+            help="The same, as nnU-Net writes it. Repeatable.",
+            show_default=False,
+        ),
     ] = None,
     probabilities: Annotated[
         bool,

@@ -10,9 +10,9 @@ from resenc_plans.cli.options import (
     EvaluatedDatasetOption,
     Format,
     FormatOption,
-    OutputOption,
     PredictionsArgument,
     WorkersOption,
+    output_option,
     parse_labels,
     parse_names,
     reference_option,
@@ -52,7 +52,8 @@ def evaluate(
         typer.Option(
             "-il",
             "--ignore-label",
-            help="With -l: voxels of the reference to omit.",
+            metavar="LABEL",
+            help="With -l: the label whose voxels of the reference to omit.",
             show_default=False,
         ),
     ] = None,
@@ -86,7 +87,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Picture of the distribution per label, to be drawn (.png, .pdf, .svg).",
+            help="File for a picture of the distribution per label (.png, .pdf, .svg).",
             show_default=False,
         ),
     ] = None,
@@ -102,12 +103,15 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="With --overlay: the folder of the images, CASE_0000.",
+            help="With --overlay: folder of the images, CASE_0000, to draw on.",
             show_default=False,
         ),
     ] = None,
     workers: WorkersOption = None,
-    output: OutputOption = None,
+    output: Annotated[
+        Path | None,
+        output_option("FILE", "File for the summary. Default: summary.json in PREDICTIONS."),
+    ] = None,
     format: FormatOption = Format.TABLE,
 ) -> None:
     """Dice, IoU and voxel counts per case and label, as nnU-Net's summary.json has them.

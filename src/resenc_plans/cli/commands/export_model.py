@@ -13,6 +13,7 @@ from resenc_plans.cli.options import (
     TrainedDatasetOption,
     TrainedPlansOption,
     TrainersOption,
+    output_option,
     parse_folds,
     required_dataset,
 )
@@ -23,7 +24,7 @@ from resenc_plans.words import counted
 def export_model(
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="ZIP", help="The archive.", show_default=False),
+        output_option("ZIP", "Archive to write."),
     ],
     dataset: TrainedDatasetOption = None,
     plans: TrainedPlansOption = None,
@@ -33,7 +34,11 @@ def export_model(
     checkpoints: Annotated[
         list[str] | None,
         typer.Option(
-            "-chk", "--checkpoint", help="Default: checkpoint_final.pth.", show_default=False
+            "-chk",
+            "--checkpoint",
+            metavar="FILE",
+            help="Checkpoint in each fold's folder. Repeatable. Default: checkpoint_final.pth.",
+            show_default=False,
         ),
     ] = None,
     model_folders: Annotated[
@@ -41,6 +46,7 @@ def export_model(
         typer.Option(
             "-m",
             "--model",
+            metavar="FOLDER",
             help="Folder of a model, instead of -d -p -c. Repeatable.",
             show_default=False,
         ),

@@ -3,13 +3,14 @@
 import shlex
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 from resenc_plans.cli.options import (
     DatasetOption,
-    OutputOption,
     OverwriteOption,
     WorkersOption,
+    output_option,
 )
 from resenc_plans.cli.progress import case_progress
 from resenc_plans.cli.render import note, print_commands, say
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
 def fingerprint(
     dataset: DatasetOption = None,
     workers: WorkersOption = None,
-    output: OutputOption = None,
+    output: Annotated[
+        Path | None,
+        output_option(
+            "FILE", "Fingerprint to write. Default: dataset_fingerprint.json where nnU-Net looks."
+        ),
+    ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Extract the dataset's fingerprint: shapes, spacings, intensities, as nnU-Net does.

@@ -10,7 +10,14 @@ from resenc_plans.cli.render import say
 
 
 def import_model(
-    archive: Annotated[Path, typer.Argument(metavar="ZIP", show_default=False)],
+    archive: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ZIP",
+            help="Archive that export-model or nnU-Net wrote.",
+            show_default=False,
+        ),
+    ],
     overwrite: OverwriteOption = False,
     max_size: Annotated[
         float, typer.Option(metavar="GIB", help="Maximum size when unpacked.")

@@ -51,6 +51,7 @@ def move_plans(
         typer.Option(
             "-tp",
             "--name",
+            metavar="NAME",
             help="The new name, with folders of preprocessed cases of their own. Default: the old.",
             show_default=False,
         ),

@@ -7,9 +7,9 @@ import typer
 
 from resenc_plans.cli.options import (
     EvaluatedDatasetOption,
-    OutputOption,
     PredictionsArgument,
     WorkersOption,
+    output_option,
     reference_option,
 )
 from resenc_plans.cli.progress import case_progress
@@ -39,7 +39,12 @@ def postprocess(
     ] = None,
     dataset: EvaluatedDatasetOption = None,
     workers: WorkersOption = None,
-    output: OutputOption = None,
+    output: Annotated[
+        Path | None,
+        output_option(
+            "FOLDER", "Folder for the results. Default, with -r: PREDICTIONS/postprocessed."
+        ),
+    ] = None,
 ) -> None:
     """Keep only the largest component of all labels, or of single ones, where that helps.
 

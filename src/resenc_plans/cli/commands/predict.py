@@ -8,7 +8,10 @@ import typer
 
 from resenc_plans.cli.options import (
     AllowImportOption,
-    RequiredOutputOption,
+    DeviceOption,
+    dask_option,
+    output_option,
+    parse_folds,
     refuse_one_gpu_for_several,
 )
 from resenc_plans.cli.progress import case_progress, prediction_progress
@@ -22,56 +25,86 @@ if TYPE_CHECKING:
 
 
 def predict(
-    inputs: Annotated[Path, typer.Option("-i", "--input", help="Folder of images.")],
-    output: RequiredOutputOption,
+    inputs: Annotated[
+        Path,
+        typer.Option(
+            "-i", "--input", metavar="FOLDER", help="Folder of images.", show_default=False
+        ),
+    ],
+    output: Annotated[Path, output_option("FOLDER", "Folder for the segmentations.")],
     model: Annotated[
         Path | None,
-        typer.Option("-m", "--model", help="Folder of the trained model.", show_default=False),
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="FOLDER",
+            help="Folder of the trained model, instead of -d, -c, -p and -tr.",
+            show_default=False,
+        ),
     ] = None,
     dataset: Annotated[
         str | None,
         typer.Option(
             "-d",
             "--dataset",
-            help="Instead of -m: the dataset by id or name, in nnUNet_results.",
+            metavar="DATASET",
+            help="Dataset by id or name in nnUNet_results, instead of -m.",
             show_default=False,
         ),
     ] = None,
     configuration: Annotated[
-        str | None, typer.Option("-c", "--configuration", help="With -d.", show_default=False)
+        str | None,
+        typer.Option(
+            "-c",
+            "--configuration",
+            metavar="CONFIGURATION",
+            help="With -d: configuration by name. Default: the only one that is trained.",
+            show_default=False,
+        ),
     ] = None,
     plans: Annotated[
-        str | None, typer.Option("-p", "--plans", help="With -d.", show_default=False)
+        str | None,
+        typer.Option(
+            "-p",
+            "--plans",
+            metavar="PLANS",
+            help="With -d: plans by name. Default: the only ones that are trained.",
+            show_default=False,
+        ),
     ] = None,
     trainer: Annotated[
-        str | None, typer.Option("-tr", "--trainer", help="With -d.", show_default=False)
+        str | None,
+        typer.Option(
+            "-tr",
+            "--trainer",
+            metavar="TRAINER",
+            help="With -d: trainer by name. Default: nnUNetTrainer, or the only one.",
+            show_default=False,
+        ),
     ] = None,
     folds: Annotated[
         list[str] | None,
         typer.Option(
             "-f",
             "--folds",
-            metavar="FOLD...",
-            help="Folds to average: 0 1 2, or all. Default: all trained folds.",
+            metavar="FOLDS",
+            help="Folds to average, such as 0,1,2 or all. Default: all that are trained.",
             show_default=False,
         ),
     ] = None,
-    more_folds: Annotated[
-        list[str] | None, typer.Argument(hidden=True, metavar="FOLD...", show_default=False)
-    ] = None,
     checkpoint: Annotated[
-        str, typer.Option("--checkpoint", "-chk", help="File in each fold's folder.")
-    ] = "checkpoint_final.pth",
-    device: Annotated[
-        str | None,
+        str,
         typer.Option(
-            "--device", "-device", help="cpu or cuda.", show_default="a GPU if there is one"
+            "--checkpoint", "-chk", metavar="FILE", help="Checkpoint in each fold's folder."
         ),
-    ] = None,
+    ] = "checkpoint_final.pth",
+    device: DeviceOption = None,
     precision: Annotated[
         str | None,
         typer.Option(
-            help="fp32, fp16 or bf16.", show_default="fp16 on a GPU; on a CPU the fastest"
+            metavar="fp16|bf16|fp32",
+            help="Precision of the network. Default: fp16 on a GPU, on a CPU the fastest.",
+            show_default=False,
         ),
     ] = None,
     no_mirroring: Annotated[
@@ -79,7 +112,13 @@ def predict(
         typer.Option("--no-mirroring", "--disable_tta", help="Do not average over mirrored axes."),
     ] = False,
     step_size: Annotated[
-        float, typer.Option("--step-size", "-step_size", help="Distance of tiles in patches.")
+        float,
+        typer.Option(
+            "--step-size",
+            "-step_size",
+            metavar="SHARE",
+            help="Distance between tiles, as a share of the patch.",
+        ),
     ] = 0.5,
     probabilities: Annotated[
         bool,
@@ -95,6 +134,7 @@ def predict(
         typer.Option(
             "--previous",
             "-prev_stage_predictions",
+            metavar="FOLDER",
             help="For a cascade's second stage: folder of the first stage's segmentations.",
             show_default=False,
         ),
@@ -109,19 +149,22 @@ def predict(
     workers: Annotated[
         int,
         typer.Option(
-            "--workers", "-np", min=1, help="Threads that read cases, and as many that write."
+            "--workers",
+            "-np",
+            metavar="N",
+            min=1,
+            help="Threads that read cases, and as many that write.",
         ),
     ] = 1,
     gpus: Annotated[
-        int, typer.Option("--gpus", min=1, help="GPUs of this machine that share the cases.")
+        int,
+        typer.Option(
+            "--gpus", metavar="N", min=1, help="GPUs of this machine that share the cases."
+        ),
     ] = 1,
     dask: Annotated[
         str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Scheduler of a Dask cluster (extra dask) whose workers share the cases.",
-            show_default=False,
-        ),
+        dask_option("Scheduler of a Dask cluster whose workers share the cases (extra dask)."),
     ] = None,
     overlay: Annotated[
         Path | None,
@@ -137,7 +180,7 @@ def predict(
 
     The model was trained by nnU-Net 2 or by train. Exit code 1 if a case failed, 75 if the run was
     stopped; --continue does the rest.
-    Example: resenc-plans predict -i imagesTs -o predicted -d 4 -c 3d_fullres -f 0 1 2
+    Example: resenc-plans predict -i imagesTs -o predicted -d 4 -c 3d_fullres -f 0,1,2
     """
     from resenc_plans.inference.folder import PredictionJob, predict_folder
     from resenc_plans.inference.predictor import Predictor
@@ -146,10 +189,7 @@ def predict(
     if model is not None and (dataset or configuration or plans or trainer):
         raise UsageError("-m names the model's folder; omit -d, -c, -p and -tr.")
     folder = model if model is not None else _find_model(dataset, configuration, plans, trainer)
-    fold_text = ",".join([*(folds or []), *(more_folds or [])])
-    fold_names = tuple(fold_text.replace(",", " ").split()) or None
-    if fold_text and fold_names is None:
-        raise UsageError("-f names no fold. Give 0,1,2 or all, or omit it.")
+    fold_names = parse_folds(folds) or None
     if overlay is not None and overlay.exists() and not overlay.is_dir():
         raise FileError(f"{overlay}: is a file. --overlay names a folder for the pictures.")
     settings = PredictionSettings(

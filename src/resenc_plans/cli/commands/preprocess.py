@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resenc_plans.cli.options import DatasetOption, PlansOption, WorkersOption
+from resenc_plans.cli.options import (
+    DatasetOption,
+    PlansOption,
+    WorkersOption,
+    dask_option,
+)
 from resenc_plans.cli.progress import case_progress
 from resenc_plans.cli.render import end_with, note, say
 from resenc_plans.cli.stopping import resumable
@@ -32,21 +37,15 @@ def preprocess(
         typer.Option(
             "-c",
             "--configuration",
-            metavar="CONFIGURATION...",
-            help="One or several; by default all that have data of their own.",
+            metavar="CONFIGURATION",
+            help="Configuration by name. Repeatable. Default: all that have data of their own.",
             show_default=False,
         ),
-    ] = None,
-    more_configurations: Annotated[
-        list[str] | None,
-        typer.Argument(hidden=True, metavar="CONFIGURATION...", show_default=False),
     ] = None,
     workers: WorkersOption = None,
     dask: Annotated[
         str | None,
-        typer.Option(
-            metavar="ADDRESS", help="Scheduler of a Dask cluster (extra dask).", show_default=False
-        ),
+        dask_option("Scheduler of a Dask cluster whose workers share the cases (extra dask)."),
     ] = None,
     force: Annotated[
         bool,
@@ -65,7 +64,7 @@ def preprocess(
     from resenc_plans.cli.scope import find_plans, find_scope
 
     scope = find_scope(dataset)
-    names = [*(configurations or []), *(more_configurations or [])]
+    names = configurations or []
     problems = preprocess_cases(
         scope,
         scope.dataset(),

@@ -27,7 +27,9 @@ def presets(
     ] = None,
     hours: Annotated[
         float | None,
-        typer.Option(help="Its training time in hours on an A100 40 GB.", show_default=False),
+        typer.Option(
+            metavar="HOURS", help="Its training time on an A100 40 GB.", show_default=False
+        ),
     ] = None,
     format: FormatOption = Format.TABLE,
 ) -> None:

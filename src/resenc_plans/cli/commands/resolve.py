@@ -9,7 +9,14 @@ from resenc_plans.cli.render import print_json
 
 
 def resolve(
-    configuration: Annotated[str, typer.Argument(show_default=False)],
+    configuration: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONFIGURATION",
+            help="Configuration by name, such as 3d_fullres.",
+            show_default=False,
+        ),
+    ],
     plans: PlansOption = None,
     dataset: DatasetOption = None,
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from resenc_plans.cli.options import output_option
 from resenc_plans.cli.render import print_json
 from resenc_plans.errors import UsageError
 
@@ -14,15 +15,14 @@ def schema(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="plans, dataset, fingerprint, results or study. Default: all, with --output.",
+            metavar="plans|dataset|fingerprint|results|study",
+            help="The schema. Default: all, with -o.",
             show_default=False,
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o", "--output", help="Write NAME.schema.json into this folder.", show_default=False
-        ),
+        output_option("FOLDER", "Folder for NAME.schema.json. Default: it is printed."),
     ] = None,
 ) -> None:
     """Print a JSON Schema (2020-12), or write one or all of them into a folder.

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
 
 def show(
-    configuration: Annotated[str | None, typer.Argument(show_default=False)] = None,
+    configuration: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="CONFIGURATION",
+            help="Configuration by name. Default: an overview of all.",
+            show_default=False,
+        ),
+    ] = None,
     plans: PlansOption = None,
     dataset: DatasetOption = None,
     network: Annotated[
@@ -28,7 +35,9 @@ def show(
     plot: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Draw the network into an .svg or .png.", show_default=False
+            metavar="FILE",
+            help="File for a picture of the network (.svg or .png).",
+            show_default=False,
         ),
     ] = None,
     allow_import: AllowImportOption = None,

@@ -6,10 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resenc_plans.cli.options import AllowImportOption, Format, FormatOption, OverwriteOption
+from resenc_plans.cli.options import (
+    AllowImportOption,
+    DeviceOption,
+    Format,
+    FormatOption,
+    OverwriteOption,
+    dask_option,
+    output_option,
+)
 from resenc_plans.cli.render import note, print_commands, print_json, print_table, say
 from resenc_plans.cli.stopping import resumable
-from resenc_plans.cli.unknown_options import AnsweringCommand
+from resenc_plans.cli.unknown_options import AnsweringCommand, AnsweringGroup
 from resenc_plans.errors import UsageError
 from resenc_plans.execution.exit_codes import ExitCode
 from resenc_plans.words import counted
@@ -19,6 +27,7 @@ if TYPE_CHECKING:
 
 study = typer.Typer(
     name="study",
+    cls=AnsweringGroup,
     no_args_is_help=True,
     help="Compare methods over datasets, folds and seeds, from a study.json to a report.",
 )
@@ -26,14 +35,6 @@ study = typer.Typer(
 StudyArgument = Annotated[
     Path,
     typer.Argument(metavar="STUDY", help="A study.json, or its folder.", show_default=False),
-]
-DeviceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--device",
-        help="cpu, cuda or mps. Default: a GPU if there is one.",
-        show_default=False,
-    ),
 ]
 RedoOption = Annotated[
     bool,
@@ -74,16 +75,12 @@ def run(
     path: StudyArgument,
     device: DeviceOption = None,
     at_once: Annotated[
-        int, typer.Option("--at-once", min=1, help="Trainings at the same time.")
+        int,
+        typer.Option("--at-once", metavar="N", min=1, help="Trainings at the same time."),
     ] = 1,
     dask: Annotated[
         str | None,
-        typer.Option(
-            "--dask",
-            metavar="ADDRESS",
-            help="Train on the workers of this Dask scheduler.",
-            show_default=False,
-        ),
+        dask_option("Scheduler of a Dask cluster on whose workers to train (extra dask)."),
     ] = None,
     slurm: Annotated[
         bool,
@@ -183,12 +180,9 @@ def report(
     path: StudyArgument,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FOLDER",
-            help="Default: report beside the study's file, which is replaced.",
-            show_default=False,
+        output_option(
+            "FOLDER",
+            "Folder for the report. Default: report beside the study's file, which is replaced.",
         ),
     ] = None,
     overwrite: OverwriteOption = False,
@@ -211,7 +205,7 @@ def verify(
         typer.Option(
             "--report",
             metavar="FOLDER",
-            help="Default: report beside the study's file.",
+            help="Folder of the report. Default: report beside the study's file.",
             show_default=False,
         ),
     ] = None,
@@ -238,7 +232,10 @@ def verify(
 def job(
     path: StudyArgument,
     name: Annotated[
-        str, typer.Argument(metavar="JOB", help="As status names it.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="JOB", help="The job, as `study status` names it.", show_default=False
+        ),
     ],
     device: DeviceOption = None,
     redo: RedoOption = False,

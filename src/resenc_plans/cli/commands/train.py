@@ -8,6 +8,7 @@ import typer
 
 from resenc_plans.cli.options import (
     AllowImportOption,
+    DeviceOption,
     PlansOption,
     option_names,
     refuse_one_gpu_for_several,
@@ -35,55 +36,95 @@ _OPTIONS = {"max_minutes": "--max-time", "augment_on": "--augmentation"}
 
 def train(
     context: typer.Context,
-    dataset: Annotated[str, typer.Argument(help="Dataset by id, name or path.")],
-    configuration: Annotated[str, typer.Argument(help="Such as 3d_fullres.")],
-    fold: Annotated[str, typer.Argument(help="Number of the fold, or all.")],
+    dataset: Annotated[
+        str,
+        typer.Argument(metavar="DATASET", help="Dataset by id, name or path.", show_default=False),
+    ],
+    configuration: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONFIGURATION",
+            help="Configuration by name, such as 3d_fullres.",
+            show_default=False,
+        ),
+    ],
+    fold: Annotated[
+        str, typer.Argument(metavar="FOLD", help="Number of the fold, or all.", show_default=False)
+    ],
     plans: PlansOption = None,
     gpus: Annotated[
-        int, typer.Option("--gpus", "-num_gpus", min=1, help="Processes that share the batch.")
-    ] = 1,
-    device: Annotated[
-        str | None,
+        int,
         typer.Option(
-            "--device",
-            "-device",
-            help="cpu, cuda or mps. Default: a GPU if there is one.",
+            "--gpus",
+            "-num_gpus",
+            metavar="N",
+            min=1,
+            help="GPUs of this machine that share the batch.",
+        ),
+    ] = 1,
+    device: DeviceOption = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Settings of the training, as JSON; options override them.",
             show_default=False,
         ),
     ] = None,
-    settings: Annotated[
-        Path | None,
-        typer.Option(help="Settings of the training, as JSON.", show_default=False),
-    ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Instead of 1000.", show_default=False)
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Number of epochs. Default: 1000.", show_default=False
+        ),
     ] = None,
     iterations: Annotated[
         int | None,
-        typer.Option(min=1, help="Per epoch, instead of 250.", show_default=False),
+        typer.Option(
+            metavar="N", min=1, help="Batches per epoch. Default: 250.", show_default=False
+        ),
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="fp16, bf16, fp32 or auto.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="fp16|bf16|fp32|auto",
+            help="Precision of the network. Default: auto, fp16 on CUDA, else "
+            "bf16 where the CPU supports it.",
+            show_default=False,
+        ),
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=0, help="Processes that load data, per GPU.", show_default=False),
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Processes that make batches, per GPU; 0: none. Default: as many as CPUs allow.",
+            show_default=False,
+        ),
     ] = None,
     augment_on: Annotated[
         str | None,
         typer.Option(
             "--augmentation",
-            help="Where to augment: cpu, device, or auto, which takes a GPU that has few CPUs.",
+            metavar="cpu|device|auto",
+            help="Where to augment. Default: auto, on a GPU that has few CPUs, else on the CPU.",
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, show_default=False)] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Seed of the initial weights, patches and augmentation. Default: 0.",
+            show_default=False,
+        ),
+    ] = None,
     max_time: Annotated[
         float | None,
         typer.Option(
             "--max-time",
             metavar="MINUTES",
-            help="Time after which to end with a checkpoint.",
+            help="Time after which to end with a checkpoint. Default: none.",
             show_default=False,
         ),
     ] = None,
@@ -92,6 +133,7 @@ def train(
         typer.Option(
             "--trainer",
             "-tr",
+            metavar="TRAINER",
             help="A trainer of nnU-Net, such as nnUNetTrainer_100epochs, whose settings hold "
             "where nothing else is said.",
             show_default=False,
@@ -100,8 +142,9 @@ def train(
     name: Annotated[
         str | None,
         typer.Option(
-            help="Of the method: the first part of the name of the model's folder, instead of "
-            "the trainer's.",
+            metavar="NAME",
+            help="Name of the method, with which the model's folder begins. Default: the "
+            "trainer's.",
             show_default=False,
         ),
     ] = None,
@@ -135,7 +178,8 @@ def train(
         typer.Option(
             "--pretrained",
             "-pretrained_weights",
-            help="Start from the weights of this checkpoint.",
+            metavar="FILE",
+            help="Checkpoint from whose weights to start.",
             show_default=False,
         ),
     ] = None,

@@ -5,9 +5,9 @@ import typer
 from resenc_plans.cli.options import (
     DatasetOption,
     DryRunOption,
-    OutputOption,
     OverwriteOption,
     PlansOption,
+    PlansOutputOption,
 )
 from resenc_plans.cli.render import note, say
 from resenc_plans.execution.exit_codes import ExitCode
@@ -16,7 +16,7 @@ from resenc_plans.execution.exit_codes import ExitCode
 def upgrade(
     plans: PlansOption = None,
     dataset: DatasetOption = None,
-    output: OutputOption = None,
+    output: PlansOutputOption = None,
     overwrite: OverwriteOption = False,
     dry_run: DryRunOption = False,
 ) -> None:

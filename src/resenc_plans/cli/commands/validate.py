@@ -10,6 +10,7 @@ from resenc_plans.cli.options import (
     DatasetOption,
     PlansOption,
     ReviewFormat,
+    format_option,
     option_names,
     with_options,
 )
@@ -27,6 +28,7 @@ def validate(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
+            metavar="FILE",
             help="JSON files: plans, dataset.json, fingerprint, splits, summary.json, settings. "
             "Default: the plans in the current folder, else the dataset's.",
             show_default=False,
@@ -36,7 +38,10 @@ def validate(
     dataset: DatasetOption = None,
     allow_import: AllowImportOption = None,
     format: Annotated[
-        ReviewFormat, typer.Option("--format", help="Table, JSON, or SARIF for code review.")
+        ReviewFormat,
+        format_option(
+            "table|json|sarif", "A table for people, JSON, or SARIF for tools of code review."
+        ),
     ] = ReviewFormat.TABLE,
 ) -> None:
     """Check plans: the JSON Schema first, then the rules beyond it; and nnU-Net's other JSON files.
