@@ -49,6 +49,20 @@ def test_every_label_is_outlined_in_its_colour(
     assert near(picture, COLOURS[2]).sum() == 0
 
 
+def test_the_label_around_another_does_not_show_in_the_gaps_of_its_reference(
+    image: np.ndarray, tmp_path: Path
+) -> None:
+    reference = np.ones(image.shape, np.uint8)
+    reference[4:8, 6:14, 7:17] = 2
+    path = tmp_path / "case.png"
+    draw_overlay(image, np.zeros_like(reference), (3, 1, 1), path, reference=reference)
+    panel = pixels(path)[:, :400]
+    rows, columns = np.nonzero(near(panel, COLOURS[1])[:-80])
+    around = panel[rows.min() - 3 : rows.max() + 4, columns.min() - 3 : columns.max() + 4]
+    assert near(around, COLOURS[1]).sum() > 100
+    assert near(around, COLOURS[0]).sum() == 0
+
+
 @pytest.mark.parametrize("axes", [(1,), (2,), (0, 1, 2)])
 def test_an_image_stored_the_other_way_round_gives_the_same_picture(
     image: np.ndarray, labels: np.ndarray, tmp_path: Path, axes: tuple[int, ...]

@@ -131,7 +131,7 @@ def draw_overlay(
             cmap="gray", vmin=low, vmax=high, interpolation="bilinear",
             extent=(0, extent[0], extent[1], 0),
         )  # fmt: skip
-        for array, style, width in ((reference, "dashed", 0.9), (labels, "solid", 1.3)):
+        for array, style, width in ((reference, "dashed", 1.1), (labels, "solid", 1.3)):
             if array is not None:
                 section = array.take(place, plane.across)
                 _outline(panel, section, extent, colours, style=style, width=width)
@@ -275,16 +275,22 @@ def _outline(
     style: str,
     width: float,
 ) -> None:
-    """The border of every label, half way between voxel centres, in mm."""
+    """The border of every label, half way between voxel centres, in mm.
+
+    Gaps of dashed borders are black: a label around this one would else show its colour in them.
+    """
     padded = np.pad(plane, 1)
     steps = extent[0] / plane.shape[1], extent[1] / plane.shape[0]
     x = (np.arange(padded.shape[1]) - 0.5) * steps[0]
     y = (np.arange(padded.shape[0]) - 0.5) * steps[1]
     for value in np.unique(plane):
-        if value != 0:
+        if value == 0:
+            continue
+        gaps = [("black", "solid")] if style == "dashed" else []
+        for colour, line in (*gaps, (colours[int(value)], style)):
             panel.contour(
                 x, y, padded == value, levels=[0.5],
-                colors=[colours[int(value)]], linewidths=width, linestyles=style,
+                colors=[colour], linewidths=width, linestyles=line,
             )  # fmt: skip
     panel.set_xlim(0, extent[0])
     panel.set_ylim(extent[1], 0)
