@@ -14,20 +14,17 @@ from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import torch
 from torch import nn
 
 from resenc_plans.datasets.dataset import Dataset, expect_dataset
 from resenc_plans.errors import (
-    ConfigurationError,
-    FileError,
-    ResencPlansError,
     TrainingError,
     expect_type,
 )
 from resenc_plans.execution.signals import StopRequest
-from resenc_plans.execution.unfinished import remove_unfinished
 from resenc_plans.folders import (
     BEST_CHECKPOINT,
     FINAL_CHECKPOINT,
@@ -35,7 +32,6 @@ from resenc_plans.folders import (
     TRAINER_NAME,
 )
 from resenc_plans.networks.build import build_network
-from resenc_plans.networks.check import find_outputs
 from resenc_plans.networks.cudnn import slow_convolutions
 from resenc_plans.plans.architectures import OtherArchitecture
 from resenc_plans.plans.configuration import (
@@ -43,17 +39,14 @@ from resenc_plans.plans.configuration import (
     expect_resolved,
     input_channels,
 )
-from resenc_plans.plans.known_networks import is_known, resolutions_of
-from resenc_plans.plans.nnunet_trainers import is_benchmark
+from resenc_plans.plans.known_networks import resolutions_of
 from resenc_plans.plans.trained_configuration import trained_configuration
 from resenc_plans.plans.training_settings import TrainingSettings
-from resenc_plans.reprs import card, numbers
+from resenc_plans.reprs import card
 from resenc_plans.runs.beginning import (
-    changes_on_the_way,
-    refuse_if_gone_on,
     refuse_other_settings,
-    refuse_to_replace,
 )
+from resenc_plans.runs.checkpoint import Checkpoint
 from resenc_plans.runs.folds import FoldCases, stored_fold
 from resenc_plans.runs.run_folder import Checkpoints, RunFolder
 from resenc_plans.runs.run_record import RunRecord
@@ -63,8 +56,6 @@ from resenc_plans.training.batches.generators import seed_step
 from resenc_plans.training.batches.noise import NoiseBatches
 from resenc_plans.training.batches.shared_memory import batches_ahead
 from resenc_plans.training.batches.source import Augmentation, Batch, Batches, Purpose, Sampler
-from resenc_plans.training.benchmark import write_benchmark
-from resenc_plans.training.checkpoint_writer import CheckpointWriter
 from resenc_plans.training.checkpointing import (
     RunIdentity,
     TrainingState,
@@ -82,12 +73,12 @@ from resenc_plans.training.defaults import (
 )
 from resenc_plans.training.history import Epoch, Progress, TrainingResult, smoothed
 from resenc_plans.training.losses import Loss
-from resenc_plans.training.meter import Meter
+from resenc_plans.training.outputs import check_outputs
 from resenc_plans.training.own_parts import run_record
 from resenc_plans.training.pseudo_dice import count_overlap, dice_of
 from resenc_plans.training.ranks import OTHER_RANK_STOPS, Ranks, alone
 from resenc_plans.training.reading import Reading
-from resenc_plans.training.records import Records
+from resenc_plans.training.run_files import RunFiles
 from resenc_plans.training.step import (
     BadBatches,
     LaunchedStep,
@@ -98,7 +89,6 @@ from resenc_plans.training.step import (
     training_precision,
 )
 from resenc_plans.training.trackers import chosen_trackers
-from resenc_plans.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -273,7 +263,13 @@ class Trainer:
             has_unused_parameters=is_own or isinstance(config.architecture, OtherArchitecture),
             optimizer=optimizer,
         )
-        self.outputs_note = self._check_outputs(is_own=is_own)
+        self.outputs_note = check_outputs(
+            self.step,
+            config,
+            dataset.labels,
+            deep_supervision=settings.deep_supervision,
+            is_own=is_own,
+        )
         """At which sizes the network was found to have outputs, where nothing is known of it."""
         if self.outputs_note:
             logger.info(self.outputs_note)
@@ -306,13 +302,10 @@ class Trainer:
         """Which returns if the checkpoint of the best epoch is not written."""
         self._launched: deque[LaunchedStep] = deque()
         """Steps that the device has been given, and of which nothing has been told yet."""
-        self._writer = CheckpointWriter()
-        self._being_written: str | None = None
-        self._resumes_own_folder = False
-        self._checkpoints_seen: Checkpoints = {}
+        self._seen: Checkpoints | None = None
+        """The checkpoints of the folder when one of them was loaded."""
         self._saved_as: Path | None = None
         """The checkpoint that holds the state, from which nothing was trained since."""
-        self._last_checkpoint = time.monotonic()
         self._waited = 0.0
         self._bad_batches = BadBatches(ranks)
 
@@ -327,37 +320,6 @@ class Trainer:
                 "epochs": f"{len(self.epochs)} of {self.settings.epochs} done",
                 "folder": self.folder.path,
             },
-        )
-
-    def _check_outputs(self, *, is_own: bool) -> str | None:
-        """Refuse weights that are not those of the network's outputs, before the first batch.
-
-        One forward pass without values finds the outputs of a network that nothing is known of;
-        where there are several, the result says so.
-        """
-        config, labels = self.run.config, self.run.dataset.labels
-        if not is_own and is_known(config.architecture):
-            supervised = self.settings.deep_supervision
-            self.step.weights_of(resolutions_of(config).outputs if supervised else 1)
-            return None
-        channels = input_channels(config, labels)
-        try:
-            outputs = find_outputs(self.network, config, channels, labels.num_heads)
-        except ConfigurationError as error:
-            if not is_own:
-                raise
-            logger.debug("The caller's network was not tried", exc_info=error)
-            return None
-        if outputs is None:
-            return None
-        weights = self.step.weights_of(len(outputs))
-        if len(outputs) == 1:
-            return None
-        sizes = ", ".join(map(numbers, outputs))
-        return (
-            f"The network returns {counted(len(outputs), 'output')} in training, of {sizes} voxels "
-            f"for a patch of {numbers(config.patch_size)}. Their losses weigh "
-            f"{', '.join(f'{weight:.3g}' for weight in weights)}."
         )
 
     @property
@@ -375,13 +337,13 @@ class Trainer:
         ModelError
             It is damaged.
         """
-        self._checkpoints_seen = self.folder.checkpoints()
+        seen = self.folder.checkpoints()
         path = checkpoint or self.folder.resumable()
         if path is None:
             raise TrainingError(f"{self.folder.path}: has no checkpoint to resume from.")
         state = load_state(path, self.run, self.step)
         self._saved_as = path.resolve()
-        self._resumes_own_folder = self._saved_as.parent == self.folder.path.resolve()
+        self._seen = seen if self._saved_as.parent == self.folder.path.resolve() else None
         self._augment_as_before(path.parent)
         self.epochs, self.best = state.epochs, state.best
         self.iteration, self.epoch_losses = state.iteration, state.epoch_losses
@@ -436,10 +398,17 @@ class Trainer:
             return self._fit()
 
     def _fit(self) -> TrainingResult:
-        records = self._begin()
+        files = RunFiles(self.folder, self.run, self.record, self.cases, self.ranks, self._note)
+        files.begin(
+            len(self.epochs),
+            self._facts(),
+            resumes=self._seen,
+            overwrite=self.overwrite,
+            allow_differences=self.allow_differences,
+        )
         is_resumed = bool(self.epochs) or self.iteration > 0
-        ending = nullcontext() if records is None else closing(records)
-        with ending, StopRequest(self.settings.max_minutes) as stop, closing(self._writer):
+        budget = self.settings.max_minutes
+        with closing(files), StopRequest(budget) as stop, files.writing():
             if len(self.epochs) < self.settings.epochs:
                 # Their processes start first: none is forked from one that uses a GPU.
                 training = self.training_batches.stream(self._batches_done())
@@ -447,69 +416,22 @@ class Trainer:
                 self.ranks.take_device()
                 self.step.to_device()
                 self._warn_of_slow_convolutions()
-            meter = Meter(self.folder, self.ranks, epochs_done=len(self.epochs), resumed=is_resumed)
+            files.measure(len(self.epochs), resumed=is_resumed)
             while len(self.epochs) < self.settings.epochs:
-                reason = self._train_epoch(training, stop)
-                self._finish_writing()
+                reason = self._train_epoch(training, stop, files)
+                self._settle(files)
                 validated = reason or self._validate(validation, stop)
                 if isinstance(validated, str):
-                    return self._end(validated, LATEST_CHECKPOINT, meter)
+                    return self._end(validated, files)
                 self._finish_epoch(validated)
-                if records is not None:
-                    self._record(records)
-                self._save_epoch()
-                self._record_cost(meter, is_end=False)
-            return self._end(None, FINAL_CHECKPOINT, meter)
+                files.add_epoch(self.epochs, self._waited)
+                self._save_epoch(files)
+                files.add_cost(len(self.epochs))
+            return self._end(None, files)
 
-    def _begin(self) -> Records | None:
-        """Make room for the run, and open its records, in the first process."""
-        is_trained = len(self.epochs) >= self.settings.epochs
-        changes: tuple[str, ...] = ()
-        self.ranks.wait()  # until the first one has the lock
-        if self._resumes_own_folder:
-            refuse_if_gone_on(self.folder, self._checkpoints_seen)
-            allowed = self.allow_differences or is_trained
-            changes = changes_on_the_way(
-                self.folder, self.record, self.cases, allow_differences=allowed
-            )
-        elif not self.overwrite:
-            refuse_to_replace(self.folder)
-        self.ranks.wait()
-        if not self.ranks.is_first:
-            return None
-        self._log_changes(changes, is_trained=is_trained)
-        before = RunRecord.load(self.folder.path) if self._resumes_own_folder else None
-        if not self._resumes_own_folder:
-            self.folder.move_aside()
-        elif is_trained:
-            remove_unfinished(self.folder.path, sole=True)
-            if before is not None and before.flat_settings["epochs"] != len(self.epochs):
-                before.with_epochs(len(self.epochs)).save(self.folder.path)
-            return None
-        else:
-            self.folder.reopen()
-        records = self._open_records()
-        if not is_trained:
-            record = self.record
-            if before is not None:
-                record = record.after(before, len(self.epochs), changes)
-            record.save(self.folder.path)
-            if self.cases is not None:
-                self.cases.save(self.folder.path)
-        return records
-
-    def _log_changes(self, changes: tuple[str, ...], *, is_trained: bool) -> None:
-        for text in self.cases.notes if self.cases is not None else ():
-            logger.warning("%s", text)
-        if changes:
-            logger.warning(
-                "%s: has been trained otherwise so far: %s.%s",
-                self.folder.path,
-                "; ".join(changes),
-                " Its records stay, since no epoch follows." if is_trained else "",
-            )
-
-    def _train_epoch(self, batches: Iterator[Batch], stop: StopRequest) -> str | None:
+    def _train_epoch(
+        self, batches: Iterator[Batch], stop: StopRequest, files: RunFiles
+    ) -> str | None:
         """The rest of the current epoch; why it was left, None where it is done."""
         self._saved_as = None
         self.step.train()
@@ -539,8 +461,8 @@ class Trainer:
                 self._count(launched)
                 if is_last:
                     end, is_stopped = self.iteration, True
-            if not is_stopped:
-                self._save_now_and_then()
+            if not is_stopped and files.is_checkpoint_due:
+                self._save(LATEST_CHECKPOINT, files)
         return (stop.reason or OTHER_RANK_STOPS) if is_stopped else None
 
     def _count(self, launched: LaunchedStep) -> None:
@@ -593,15 +515,15 @@ class Trainer:
         self.epochs += (epoch,)
         self.iteration, self.epoch_losses = 0, ()
 
-    def _save_epoch(self) -> None:
+    def _save_epoch(self, files: RunFiles) -> None:
         epoch = self.epochs[-1]
         is_best = self.best is None or math.isnan(self.best) or epoch.smoothed_dice > self.best
         if is_best:
             self._best_before, self.best = self.best, epoch.smoothed_dice
-            self._save(BEST_CHECKPOINT)
+            self._save(BEST_CHECKPOINT, files)
         is_last = len(self.epochs) == self.settings.epochs
         if not is_last and len(self.epochs) % self.settings.checkpoint_epochs == 0:
-            self._save(LATEST_CHECKPOINT)
+            self._save(LATEST_CHECKPOINT, files)
         self._tell(epoch.training_loss, finished=epoch)
 
     def _batches_done(self) -> int:
@@ -615,55 +537,29 @@ class Trainer:
             self.settings.seed, purpose, number, rank=self.ranks.rank, device=self.step.device
         )
 
-    def _save_now_and_then(self) -> None:
-        minutes = (time.monotonic() - self._last_checkpoint) / 60
-        if minutes >= self.settings.checkpoint_minutes:
-            self._save(LATEST_CHECKPOINT)
-
-    def _save(self, name: str) -> None:
+    def _save(self, name: str, files: RunFiles) -> None:
         """Begin to write a checkpoint, when the one before is written."""
-        self._finish_writing()
-        self._last_checkpoint = time.monotonic()
-        if self.ranks.is_first and self.settings.save_checkpoints:
-            worked = time.time() - self.epoch_begun if self.iteration else 0.0
-            state = TrainingState(
-                epochs=self.epochs,
-                best=self.best,
-                iteration=self.iteration,
-                epoch_losses=(
-                    *self.epoch_losses,
-                    *(launched.report.mean_loss for launched in self._launched),
-                ),
-                epoch_seconds=worked,
-            )
-            self._being_written = name
-            path = self.folder.checkpoint(name)
-            self._writer.write(path, checkpoint_of(state, self.run, self.step))
+        self._settle(files)
+        files.save(name, self._checkpoint)
 
-    def _finish_writing(self) -> None:
+    def _checkpoint(self) -> Checkpoint:
+        losses = (*self.epoch_losses, *(step.report.mean_loss for step in self._launched))
+        worked = time.time() - self.epoch_begun if self.iteration else 0.0
+        state = TrainingState(self.epochs, self.best, self.iteration, losses, worked)
+        return checkpoint_of(state, self.run, self.step)
+
+    def _settle(self, files: RunFiles) -> None:
         """Wait for the last checkpoint; if it could not be written, the old one stays."""
-        try:
-            self._writer.wait()
-        except ResencPlansError as error:
-            if self._being_written == BEST_CHECKPOINT:
-                self.best = self._best_before
-            self._note(f"{error} Training continues with the older checkpoint.")
+        if files.settle() == BEST_CHECKPOINT:
+            self.best = self._best_before
 
-    def _end(self, reason: str | None, checkpoint: str, meter: Meter) -> TrainingResult:
-        path = self.folder.checkpoint(checkpoint)
-        self._finish_writing()
+    def _end(self, reason: str | None, files: RunFiles) -> TrainingResult:
+        name = FINAL_CHECKPOINT if reason is None else LATEST_CHECKPOINT
+        path = self.folder.checkpoint(name)
+        self._settle(files)
         if self._saved_as != path.resolve():
-            self._save(checkpoint)
-            try:
-                self._writer.wait()
-            except ResencPlansError as error:
-                raise FileError(f"{error} Make room, then resume the training.") from error
-        if checkpoint == FINAL_CHECKPOINT and self.ranks.is_first:
-            self.folder.checkpoint(LATEST_CHECKPOINT).unlink(missing_ok=True)
-        self._record_cost(meter, is_end=True)
-        if reason is None and self.ranks.is_first and is_benchmark(self.settings.trainer):
-            write_benchmark(self.folder.path, self.epochs, self.device, processes=self.ranks.world)
-        self.ranks.wait()
+            self._save(name, files)
+        files.end(self.epochs, is_complete=reason is None)
         return TrainingResult(reason is None, reason, path, self.epochs)
 
     def _tell(
@@ -703,26 +599,9 @@ class Trainer:
             if text is not None:
                 self._note(text)
 
-    def _record(self, records: Records) -> None:
-        """Write the last epoch down; a log that cannot be written must not end the training.
-
-        This comes before the epoch's checkpoint: a run that is killed between the two trains the
-        epoch again and drops the line, whereas a line that is missing could not be restored.
-        """
-        try:
-            records.add(self.epochs, self._waited)
-        except (OSError, FileError) as error:
-            self._note(f"{self.folder.path}: the records lack an epoch. {error}")
-
-    def _record_cost(self, meter: Meter, *, is_end: bool) -> None:
-        """Write down what the run has taken; that this fails must not end the training either."""
-        try:
-            meter.record(epochs_done=len(self.epochs), is_end=is_end)
-        except (OSError, FileError) as error:
-            self._note(f"{self.folder.path}: what the training takes was not recorded. {error}")
-
-    def _open_records(self) -> Records:
-        facts = {
+    def _facts(self) -> dict[str, Any]:
+        """What debug.json says of the training."""
+        return {
             "device": self.device,
             "precision": self.precision or torch.float32,
             "compiled": is_compiled(self.settings, self.device),
@@ -731,4 +610,3 @@ class Trainer:
             "settings": self.settings.model_dump_json(),
             "network": type(self.network).__name__,
         }
-        return Records.open(self.folder, self.run, facts, epochs_done=len(self.epochs))
