@@ -1,17 +1,14 @@
 """nnU-Net's plain U-Net (Isensee et al. 2021)."""
 
-from collections.abc import Iterator
-
-from torch import Tensor, nn
+from torch import nn
 
 from resenc_plans.networks.unet.blocks import ConvStack
-from resenc_plans.networks.unet.decoder import UNetDecoder
-from resenc_plans.networks.unet.initialization import initialize
+from resenc_plans.networks.unet.encoder_decoder import Encoder, EncoderDecoder
 from resenc_plans.networks.unet.layers import LayerFactory
 from resenc_plans.plans.unet import UNet
 
 
-class PlainConvEncoder(nn.Module):
+class PlainConvEncoder(Encoder):
     """One stack of convolutions per resolution; returns every stage's result."""
 
     def __init__(self, unet: UNet, layers: LayerFactory, input_channels: int) -> None:
@@ -33,44 +30,11 @@ class PlainConvEncoder(nn.Module):
             )
         )
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """The results of all stages, highest resolution first."""
-        results = []
-        for stage in self.stages:
-            x = stage(x)
-            results.append(x)
-        return results
 
-
-class PlainConvUNet(nn.Module):
+class PlainConvUNet(EncoderDecoder):
     """nnU-Net's plain U-Net, as its original planner uses it.
 
     State dicts are interchangeable with `PlainConvUNet` of dynamic-network-architectures 0.4.4.
-    The parameters are those of `ResidualEncoderUNet`.
     """
 
-    def __init__(
-        self,
-        unet: UNet,
-        layers: LayerFactory,
-        input_channels: int,
-        output_heads: int,
-        *,
-        deep_supervision: bool = False,
-    ) -> None:
-        super().__init__()
-        self.encoder = PlainConvEncoder(unet, layers, input_channels)
-        self.decoder = UNetDecoder(
-            self.encoder, unet, layers, output_heads, deep_supervision=deep_supervision
-        )
-        initialize(self)
-
-    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        """Logits for images `x` of shape (batch, channels, *image), see `UNetDecoder.forward`."""
-        logits: Tensor | list[Tensor] = self.decoder(self.encoder(x))
-        return logits
-
-    def checkpointed_blocks(self) -> Iterator[nn.Module]:
-        """The stages of encoder and decoder, see `checkpoint_activations`."""
-        yield from self.encoder.stages
-        yield from self.decoder.stages
+    encoder_type = PlainConvEncoder
