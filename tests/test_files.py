@@ -243,6 +243,21 @@ def test_json_that_python_cannot_handle_is_an_error_in_words(
     assert len(str(error.value)) < 500
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"a": 1,\n\n"a": 2}', "the key 'a' occurs twice, at lines 1 and 3."),
+        ('{"a": {"b": [{"c": "a", "x": 1,\n"x": 2}]}}', "'x' of 'a.b' occurs twice, at lines 1"),
+        ('{"a": {"x": 1}, "b": [{"x": 1}, {"x": 2}],\n"c": {"a": "a:", "\\u0061": 1}}', "of 'c' "),
+        ('[{"a": {}, "a": {}}]', "the key 'a' occurs twice, at line 1. Remove one"),
+    ],
+)
+def test_a_key_that_occurs_twice_is_told_with_its_place(text: str, words: str) -> None:
+    with pytest.raises(FileError) as error:
+        parse_json(text, "plans.json")
+    assert words in str(error.value)
+
+
 def test_json_within_the_limits_is_read() -> None:
     assert parse_json("9" * 4300, "a") == int("9" * 4300)
     assert parse_json("[" * 64 + "]" * 64, "a")

@@ -284,11 +284,8 @@ def parse_json(text: str, source: str) -> Any:
             f"{source}: not valid JSON at line {error.lineno}, column {error.colno}: "
             f"{_in_words(error)}.{hint}"
         ) from None
-    except _DuplicateKeyError as error:
-        raise FileError(
-            f"{source}: the key {shown(error.args[0])} occurs twice in one object. Remove one of "
-            "them."
-        ) from None
+    except _DuplicateKeyError:
+        raise FileError(f"{source}: {_where_twice(text)} Remove one of them.") from None
     except ValueError:
         raise FileError(f"{source}: {_where_too_long(text)}") from None
     except RecursionError:
@@ -534,6 +531,39 @@ def _where_too_long(text: str) -> str:
     return f"the integer at line {line} has more than {digits} digits, so it is not read."
 
 
+def _where_twice(text: str) -> str:
+    """Which key of a JSON text occurs twice in one object, in words."""
+    place: list[str] = []
+    lines: list[dict[str, int]] = [{}]
+    key, line, before = "", 1, 0
+    for match in _TOKEN.finditer(text):
+        line += text.count("\n", before, match.start())
+        before = match.start()
+        if match["key"]:
+            key = json.loads(match["key"])
+            if key in lines[-1]:
+                at = sorted({lines[-1][key], line})
+                of = f" of {shown('.'.join(filter(None, place)))}" if any(place) else ""
+                where = f"lines {at[0]} and {at[1]}" if len(at) > 1 else f"line {line}"
+                return f"the key {shown(key)}{of} occurs twice, at {where}."
+            lines[-1][key] = line
+        elif match["begin"]:
+            place.append(key)
+            lines.append({})
+            key = ""
+        elif match["end"]:
+            place.pop()
+            lines.pop()
+            key = ""
+    return "a key occurs twice in one object."
+
+
+_TOKEN = re.compile(
+    r"""(?P<key>"(?:[^"\\]|\\.)*")(?=\s*:)|"(?:[^"\\]|\\.)*"|(?P<begin>[{\[])|(?P<end>[}\]])"""
+)
+"""A key, another text, or where an object or a list begins or ends."""
+
+
 def _levels(document: Any) -> int:
     """How deep lists and objects are nested, counted up to one more than is allowed."""
     containers = [document] if isinstance(document, _CONTAINERS) else []
@@ -555,7 +585,7 @@ def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise _DuplicateKeyError(key)
+                raise _DuplicateKeyError
             seen.add(key)
     return result
 
