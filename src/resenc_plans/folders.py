@@ -2,12 +2,12 @@
 
 import os
 import re
-from difflib import get_close_matches
 from pathlib import Path
 
 from resenc_plans.errors import DatasetError
 from resenc_plans.files import fault_of_part, inside, part_of_path, user_path
 from resenc_plans.reprs import listed
+from resenc_plans.words import suggestion
 
 RAW = "nnUNet_raw"
 PREPROCESSED = "nnUNet_preprocessed"
@@ -120,12 +120,10 @@ def find_dataset_folder(dataset: str, variable: str = RAW) -> Path:
         folders = [root / dataset] if is_name and (root / dataset).is_dir() else []
     if not folders:
         names = sorted(p.name for p in root.iterdir() if dataset_id(p.name))
-        close = get_close_matches(dataset, names, n=1)
-        hint = f" Did you mean {close[0]}?" if close else ""
         known = ", ".join(names[:10])
         raise DatasetError(
             f"Dataset {dataset!r}: not found in {root} ({variable}). "
-            f"There is: {known or 'none'}.{hint}"
+            f"There is: {known or 'none'}.{suggestion(dataset, names)}"
         )
     if len(folders) > 1:
         raise DatasetError(

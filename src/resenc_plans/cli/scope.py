@@ -2,7 +2,6 @@
 
 import shlex
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from resenc_plans.cli.render import note
@@ -19,6 +18,7 @@ from resenc_plans.folders import (
     find_any_dataset_folder,
 )
 from resenc_plans.plans.plans import Plans, plans_files
+from resenc_plans.words import suggestion
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,7 @@ def _no_such_file(path: Path) -> str:
     if path.is_dir():
         return f"{path}: is a folder, a plans file was expected."
     files = plans_files(path.parent) if path.parent.is_dir() else ()
-    close = get_close_matches(str(path), [str(file) for file in files], n=1)
-    hint = f" Did you mean {close[0]}?" if close else ""
-    return f"{path}: no such file.{hint}"
+    return f"{path}: no such file.{suggestion(str(path), map(str, files))}"
 
 
 def _file_of_name(plans: str, files: list[Path]) -> Path:
@@ -136,10 +134,9 @@ def _file_of_name(plans: str, files: list[Path]) -> Path:
         raise PlansError(f"Plans {plans!r}: there are several. Give the path: {paths}.")
     if not named:
         stems = [path.stem for path in files]
-        close = get_close_matches(plans, stems, n=1)
-        hint = f" Did you mean {close[0]}?" if close else ""
         raise PlansError(
-            f"Plans {plans!r}: not found. In scope: {', '.join(stems) or 'none'}.{hint}"
+            f"Plans {plans!r}: not found. In scope: {', '.join(stems) or 'none'}."
+            f"{suggestion(plans, stems)}"
         )
     return named[0]
 

@@ -1,10 +1,10 @@
 """How planned configurations resample: nnU-Net's functions and their settings, in words."""
 
-from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
 from resenc_plans.errors import PlanningError, expect_type
 from resenc_plans.planning.spacing import ANISOTROPY_THRESHOLD
+from resenc_plans.words import suggestion
 
 Resampling = Literal["spline", "torch", "torch-separate-z", "none"]
 """By splines, as nnU-Net's default; linearly with torch, all axes together or a coarse one apart;
@@ -36,10 +36,9 @@ def checked_resampling(resampling: object) -> Resampling:
     for known in RESAMPLINGS:
         if known == resampling:
             return known
-    close = get_close_matches(str(resampling).lower(), RESAMPLINGS, n=1)
-    hint = f" Did you mean {close[0]}?" if close else ""
     raise PlanningError(
-        f"There is no resampling {resampling!r}. It is one of {', '.join(RESAMPLINGS)}.{hint}"
+        f"There is no resampling {resampling!r}. It is one of {', '.join(RESAMPLINGS)}."
+        f"{suggestion(str(resampling), RESAMPLINGS)}"
     )
 
 

@@ -1,7 +1,6 @@
 """Where a document does not fit its types, or plans their JSON Schema: findings with the place."""
 
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -10,6 +9,7 @@ from resenc_plans.datasets.finding import Finding
 from resenc_plans.datasets.model_faults import fault_texts, location
 from resenc_plans.errors import shown
 from resenc_plans.plans.schema import schemas
+from resenc_plans.words import suggestion
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError as SchemaError
@@ -69,9 +69,7 @@ def _findings(fault: "SchemaError") -> Iterator[Finding]:
         instance: Any = nearest[0].instance
         known = schema.get("properties", {})
         for key in [key for key in instance if key not in known]:
-            close = get_close_matches(key, known, n=1)
-            hint = f" Did you mean {close[0]}?" if close else ""
-            yield _finding((*path, key), f"is unknown.{hint}")
+            yield _finding((*path, key), f"is unknown.{suggestion(key, known)}")
     else:
         yield _finding(path, f"{_in_words(nearest)}.")
 

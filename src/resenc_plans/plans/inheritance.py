@@ -5,10 +5,10 @@ keys replace the parent's, whole values, no merge inside them.
 """
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from resenc_plans.errors import InheritanceError
+from resenc_plans.words import suggestion
 
 INHERITS_FROM = "inherits_from"
 
@@ -74,8 +74,7 @@ def origins(configurations: Written, name: str) -> dict[str, str]:
 
 
 def _unknown(configurations: Written, name: Any, children: list[str]) -> str:
-    close = get_close_matches(str(name), configurations, n=1)
-    hint = f" Did you mean {close[0]}?" if close else ""
+    hint = suggestion(str(name), configurations)
     existing = ", ".join(configurations) or "none"
     if children:
         return (

@@ -4,7 +4,6 @@ import logging
 import os
 from collections.abc import Mapping
 from copy import deepcopy
-from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
@@ -37,6 +36,7 @@ from resenc_plans.plans.legacy import (
     upgrade_document,
 )
 from resenc_plans.reprs import card, numbers
+from resenc_plans.words import nearest
 
 if TYPE_CHECKING:
     from resenc_plans.plans.checks.context import CheckNetwork
@@ -382,8 +382,8 @@ class Plans:
         parent = next((other for other in others if other in self.configurations), None)
         if len(missing) < _MANY or INHERITS_FROM in written or parent is None:
             return None
-        slip = get_close_matches(INHERITS_FROM, written, n=1)
-        remedy = f"Write it in place of {slip[0]}" if slip else "Name the configuration with them"
+        slip = nearest(INHERITS_FROM, written)
+        remedy = f"Write it in place of {slip}" if slip else "Name the configuration with them"
         return (
             f"{INHERITS_FROM} is missing, and so are {len(missing)} values, such as "
             f'{", ".join(missing[:3])}. {remedy}, as in "{INHERITS_FROM}": "{parent}".'

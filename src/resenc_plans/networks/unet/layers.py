@@ -5,7 +5,6 @@ Names are looked up in a list; nothing is imported by name.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from resenc_plans.networks.imports import import_class, is_allowed
 from resenc_plans.plans.architectures import LAYER_NAMES
 from resenc_plans.plans.frozen import thaw
 from resenc_plans.plans.unet import Operators
+from resenc_plans.words import nearest
 
 OPERATORS: dict[str, dict[str, type[nn.Module]]] = {
     argument: {name: getattr(nn, layer) for name, layer in names.items()}
@@ -49,8 +49,8 @@ def find_operator(key: str, name: str, allow_import: Collection[str] = ()) -> ty
         if is_allowed(name, allow_import):
             return import_class(name, allow_import)
         ending = [other for other in known if other.endswith("." + name.rpartition(".")[2])]
-        close = ending or get_close_matches(name, known, n=1)
-        hint = f" Did you mean {close[0]}?" if close else ""
+        close = ending[0] if ending else nearest(name, known)
+        hint = f" Did you mean {close}?" if close else ""
         raise ConfigurationError(
             f"{key} is {name!r}, which is not a class that plans may name here, so it is not "
             f"imported.{hint} If you trust the file, allow its module (`allow_import=`)."

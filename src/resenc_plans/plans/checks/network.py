@@ -1,8 +1,7 @@
 """Whether the network fits the patch, and its lists each other."""
 
 import re
-from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
+from collections.abc import Iterator
 
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import ConfigurationError, DatasetError, NetworkError
@@ -18,7 +17,7 @@ from resenc_plans.plans.known_networks import check_patch, resolutions_of
 from resenc_plans.plans.topology import MIN_EDGE, padded
 from resenc_plans.plans.unet import UNet, length_problems, rare_arguments
 from resenc_plans.reprs import numbers
-from resenc_plans.words import counted
+from resenc_plans.words import counted, suggestion
 
 MAX_PADDING = 2
 """How much larger than the median image a patch may be before it is worth a warning."""
@@ -110,7 +109,11 @@ def architecture_keys(context: CheckContext) -> Violations:
     known = ("network_class_name", "arch_kwargs", "_kw_requires_import")
     for name, config in context.resolved.items():
         for key in config.architecture.model_extra or {}:
-            yield name, f"architecture.{key}", f"has no effect.{_suggestion(key, known)}"
+            yield (
+                name,
+                f"architecture.{key}",
+                f"has no effect.{suggestion(key, known, likeness=0.75)}",
+            )
 
 
 def buildable(context: CheckContext) -> Violations:
@@ -125,7 +128,7 @@ def buildable(context: CheckContext) -> Violations:
         known = (*type(arguments).model_fields, *sorted(rare))
         unknown = [key for key in arguments.model_extra or {} if key not in rare]
         for key in unknown:
-            hint = _suggestion(key, known)
+            hint = suggestion(key, known, likeness=0.75)
             yield name, f"{inside}.{key}", f"is not an argument of the network.{hint}"
         if unknown or _is_contradictory(arguments, config.dim):
             continue
@@ -209,11 +212,6 @@ def _is_contradictory(arguments: UNetArguments, dim: int) -> bool:
         or arguments.dim not in (None, dim)
         or any(length_problems(arguments, dim))
     )
-
-
-def _suggestion(key: str, known: Sequence[str]) -> str:
-    close = get_close_matches(key, known, n=1, cutoff=0.75)
-    return f" Did you mean {close[0]}?" if close else ""
 
 
 def _unets(context: CheckContext) -> Iterator[tuple[str, ResolvedConfiguration, UNetArguments]]:
