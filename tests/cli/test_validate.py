@@ -4,6 +4,7 @@ from pathlib import Path
 
 from resenc_plans import Plans
 from tests.cli.conftest import NAME, Done
+from tests.loaded_modules import modules_after
 from tests.plans.documents import document as plans_document
 
 
@@ -64,3 +65,12 @@ def test_other_files_are_checked_as_what_they_are(run: Callable[..., Done], here
     rows = {row["file"]: (row["rule"], row["key"]) for row in json.loads(done.out)}
     assert rows == {"dataset.json": ("S001", "channel_names"), "foreign.json": ("S002", "")}
     assert run("validate", "foreign.json").code == 0
+
+
+def test_a_network_that_nobody_knows_is_told_without_torch(here: Path) -> None:
+    content = plans_document()
+    architecture = content["configurations"]["3d_fullres"]["architecture"]
+    for name in ("ResidualEncoderUnet", "mylab.nets.Own"):
+        architecture["network_class_name"] = name
+        Plans.from_dict(content).save(here / f"{NAME}.json")
+        assert "torch" not in modules_after("validate", str(here / f"{NAME}.json"))

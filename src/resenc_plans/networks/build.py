@@ -1,7 +1,6 @@
 """`build_network`: from a resolved configuration to its network."""
 
 from collections.abc import Callable, Collection
-from difflib import get_close_matches
 from functools import partial
 from typing import cast
 
@@ -18,17 +17,14 @@ from resenc_plans.networks.baselines.stunet import STUNet
 from resenc_plans.networks.baselines.umamba import UMamba
 from resenc_plans.networks.imports import import_class, is_allowed
 from resenc_plans.networks.registry import (
-    ENTRY_POINTS,
-    architecture_names,
     find_builder,
     register_architecture,
+    unknown_network,
 )
 from resenc_plans.networks.unet.layers import OPERATORS, find_operator, layer_factory
 from resenc_plans.networks.unet.plain import PlainConvUNet
 from resenc_plans.networks.unet.residual import ResidualEncoderUNet
 from resenc_plans.plans.architectures import (
-    PLAIN_CONV_UNET,
-    RESIDUAL_ENCODER_UNET,
     PlainConvUNetArchitecture,
     ResidualEncoderUNetArchitecture,
     UNetArguments,
@@ -95,12 +91,7 @@ def build_network(
             deep_supervision=deep_supervision,
             allow_import=allow_import,
         )
-    raise config.error(
-        f"architecture.network_class_name {name!r} is not known, so it is not imported."
-        f"{_suggestion(name)} If you trust the file, allow its module (`allow_import=`), or "
-        f"register a builder under this name (register_architecture, or the entry point group "
-        f"{ENTRY_POINTS})."
-    )
+    raise unknown_network(config)
 
 
 def _build_baseline(
@@ -203,10 +194,3 @@ def _any_class(key: str, name: str, allow_import: Collection[str]) -> type[nn.Mo
     if key in OPERATORS:
         return find_operator(key, name, allow_import)
     return import_class(name, allow_import)
-
-
-def _suggestion(name: str) -> str:
-    known = (RESIDUAL_ENCODER_UNET, PLAIN_CONV_UNET, *architecture_names())
-    by_class = {other.rpartition(".")[2].lower(): other for other in reversed(known)}
-    close = get_close_matches(name.rpartition(".")[2].lower(), by_class, n=1, cutoff=0.8)
-    return f" Did you mean {by_class[close[0]]}?" if close else ""

@@ -5,15 +5,28 @@ by an entry point of the group `resenc_plans.architectures`: its name is the net
 its object the builder. An entry point is loaded only when a configuration names it.
 """
 
+from collections.abc import Collection
 from importlib.metadata import entry_points
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from torch import nn
-
-from resenc_plans.errors import NetworkError
-from resenc_plans.plans.architectures import architecture_kind
+from resenc_plans.errors import ConfigurationError, NetworkError
+from resenc_plans.networks.imports import is_allowed
+from resenc_plans.plans.architectures import (
+    PLAIN_CONV_UNET,
+    RESIDUAL_ENCODER_UNET,
+    architecture_kind,
+)
 from resenc_plans.plans.configuration import ResolvedConfiguration
-from resenc_plans.plans.known_networks import KnownNetwork, register_network
+from resenc_plans.plans.known_networks import (
+    KnownNetwork,
+    is_known,
+    known_names,
+    register_network,
+)
+from resenc_plans.words import nearest
+
+if TYPE_CHECKING:
+    from torch import nn
 
 ENTRY_POINTS = "resenc_plans.architectures"
 
@@ -33,7 +46,7 @@ class Builder(Protocol):
         output_heads: int,
         deep_supervision: bool,
         /,
-    ) -> nn.Module:
+    ) -> "nn.Module":
         """Build the network."""
 
 
@@ -80,6 +93,37 @@ def find_builder(name: str) -> Builder | None:
                     f"but cannot be loaded: {error}."
                 ) from None
     return _BUILDERS.get(name)
+
+
+def refuse_unknown(config: ResolvedConfiguration, allow_import: Collection[str]) -> None:
+    """Refuse a network that nobody can build, without importing anything to find out.
+
+    Raises
+    ------
+    ConfigurationError
+        As `unknown_network`.
+    """
+    name = config.architecture.network_class_name
+    if not (
+        is_known(config.architecture)
+        or name in architecture_names()
+        or is_allowed(name, allow_import)
+    ):
+        raise unknown_network(config)
+
+
+def unknown_network(config: ResolvedConfiguration) -> ConfigurationError:
+    """The error about a network that is neither registered nor in a module that is allowed."""
+    name = config.architecture.network_class_name
+    known = (*architecture_names(), *known_names(), PLAIN_CONV_UNET, RESIDUAL_ENCODER_UNET)
+    by_class = {other.rpartition(".")[2]: other for other in known}
+    close = nearest(name.rpartition(".")[2], by_class, likeness=0.8)
+    hint = f" Did you mean {by_class[close]}?" if close else ""
+    return config.error(
+        f"architecture.network_class_name {name!r} is not known, so it is not imported.{hint} If "
+        "you trust the file, allow its module (`allow_import=`), or register a builder under this "
+        f"name (register_architecture, or the entry point group {ENTRY_POINTS})."
+    )
 
 
 def architecture_names() -> tuple[str, ...]:

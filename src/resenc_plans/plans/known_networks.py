@@ -109,6 +109,11 @@ def register_network(class_name: str, network: KnownNetwork) -> None:
     _NETWORKS[_key(class_name)] = network
 
 
+def known_names() -> tuple[str, ...]:
+    """The classes of which something is known, without nnU-Net's U-Nets."""
+    return tuple(_NETWORKS)
+
+
 def find_network(class_name: str) -> KnownNetwork | None:
     """What is known of the networks of a class; None where nothing is."""
     return _NETWORKS.get(_key(class_name))
