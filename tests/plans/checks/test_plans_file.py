@@ -26,12 +26,14 @@ def test_faults_of_the_schema_come_before_those_of_the_rules(tmp_path: Path) -> 
 def test_a_file_that_cannot_be_read_and_a_bad_dataset_beside_it_are_findings(
     tmp_path: Path,
 ) -> None:
-    path = tmp_path / "nnUNetResEncUNetMPlans.json"
+    folder = tmp_path / "Dataset004_Hippocampus"
+    folder.mkdir()
+    path = folder / "nnUNetResEncUNetMPlans.json"
     (finding,) = check_plans_file(path)
     assert (finding.rule, finding.severity) == (UNREADABLE_RULE, "error")
     assert "no such file" in finding.message
     Plans.from_dict(document()).save(path)
-    (tmp_path / "dataset.json").write_text("{}")
+    (folder / "dataset.json").write_text("{}")
     (finding,) = check_plans_file(path)
     assert (finding.rule, finding.key) == (UNREADABLE_RULE, "dataset.json")
 

@@ -156,6 +156,20 @@ def test_the_file_s_name_should_be_the_plans_name(tmp_path: Path) -> None:
     assert [f.rule for f in found] == ["P104"]
 
 
+def test_the_file_lies_with_the_dataset_that_it_names(tmp_path: Path) -> None:
+    def found(folder: str, name: str = "nnUNetResEncUNetMPlans.json") -> list[str]:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        Plans.from_dict(document()).save(tmp_path / folder / name)
+        return [f.message for f in Plans.load(tmp_path / folder / name).validate_rules()]
+
+    assert found("Dataset004_Hippocampus") == found("elsewhere") == []
+    [message] = found("Dataset005_Other")
+    assert message.startswith("is Dataset004_Hippocampus, but the file is in Dataset005_Other: ")
+    (tmp_path / "elsewhere" / "dataset.json").touch()
+    assert len(found("elsewhere")) == 1
+    assert found("elsewhere", "plans.json") == []
+
+
 def test_channels_of_the_dataset_are_compared() -> None:
     dataset = DatasetJson.from_dict(
         {

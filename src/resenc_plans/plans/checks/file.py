@@ -1,14 +1,15 @@
 """Whether the file is what nnU-Net expects: keys, names, stages, transposes."""
 
 import re
-from difflib import get_close_matches
 
 from resenc_plans.files import fault_of_part
+from resenc_plans.folders import DATASET_JSON, PLANS_JSON, dataset_id
 from resenc_plans.plans.checks.context import CheckContext, Violations
 from resenc_plans.plans.configuration import PROVENANCE, Configuration, PlansDocument
 from resenc_plans.plans.inheritance import INHERITS_FROM
 from resenc_plans.plans.legacy import OLD_INTENSITIES, OLD_KEYS
 from resenc_plans.plans.nnunet_planners import NNUNET_PLANNERS
+from resenc_plans.words import nearest, suggestion
 
 FILE_KEYS = {*PlansDocument.model_fields, OLD_INTENSITIES, PROVENANCE, "$schema"}
 CONFIGURATION_KEYS = {*Configuration.model_fields, *OLD_KEYS}
@@ -84,9 +85,8 @@ def _leads_to(context: CheckContext, previous: str, name: str) -> bool:
 def unknown_keys(context: CheckContext) -> Violations:
     """A key that resembles a known one is probably a typing error."""
     for key in context.document.keys() - FILE_KEYS:
-        close = get_close_matches(key, FILE_KEYS, n=1, cutoff=0.75)
-        if close:
-            yield None, key, f"is unknown. Did you mean {close[0]}?"
+        if hint := suggestion(key, FILE_KEYS, likeness=0.75):
+            yield None, key, f"is unknown.{hint}"
     for name, values in context.document["configurations"].items():
         for key in values:
             if meant := meant_key(key):
@@ -101,9 +101,7 @@ def meant_key(key: str) -> str | None:
     """
     if key in CONFIGURATION_KEYS:
         return None
-    by_folded = {_folded(known): known for known in CONFIGURATION_KEYS}
-    close = get_close_matches(_folded(key), by_folded, n=1, cutoff=0.8)
-    return by_folded[close[0]] if close else None
+    return nearest(key, CONFIGURATION_KEYS, likeness=0.75)
 
 
 def extra_keys(context: CheckContext) -> Violations:
@@ -155,6 +153,22 @@ def name_of_file(context: CheckContext) -> Violations:
         )
 
 
+def dataset_of_folder(context: CheckContext) -> Violations:
+    """Results are stored under dataset_name, wherever the plans lie."""
+    name, path = context.document.get("dataset_name"), context.path
+    if name is None or path is None or path.name == PLANS_JSON:
+        return
+    folder = path.parent.resolve()
+    is_dataset = dataset_id(folder.name) is not None or (folder / DATASET_JSON).is_file()
+    if is_dataset and name not in (folder.name, path.absolute().parent.name):
+        yield (
+            None,
+            "dataset_name",
+            f"is {name}, but the file is in {folder.name}: results are stored under {name}, where "
+            f"those of {folder.name} are not looked for. Write {folder.name}.",
+        )
+
+
 def names_of_paths(context: CheckContext) -> Violations:
     """Files and folders are named after what plans and dataset.json say."""
     names: list[tuple[str | None, str, object]] = [
@@ -182,10 +196,6 @@ def missing_of_file(context: CheckContext) -> Violations:
     for key in ("dataset_name", "plans_name", "transpose_forward", "image_reader_writer"):
         if key not in context.document:
             yield None, key, "is missing; nnU-Net cannot train or predict with these plans."
-
-
-def _folded(key: str) -> str:
-    return key.lower().replace("_", "").replace("-", "")
 
 
 def preset_target(context: CheckContext) -> Violations:

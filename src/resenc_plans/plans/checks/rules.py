@@ -50,6 +50,7 @@ RULES: tuple[Rule, ...] = (
         "P110", "warning", "the patch is at most twice the median image", network.patch_within_image
     ),
     Rule("P111", "warning", "a batch is not larger than the dataset", data.batch_within_dataset),
+    Rule("P112", "warning", "the file is in its dataset's folder", file.dataset_of_folder),
     Rule("P201", "note", "a batch is no larger a share than planners take", data.large_batch),
     Rule("P202", "note", "every key is one that nnU-Net reads", file.extra_keys),
     Rule("P203", "note", "the format is the current one", file.old_format),
