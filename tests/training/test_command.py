@@ -14,6 +14,7 @@ from resenc_plans.cli import training_rank
 from resenc_plans.cli.app import main
 from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.errors import TrainingError
+from resenc_plans.execution.exit_codes import ExitCode
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.training import launch, ranks
@@ -150,6 +151,25 @@ def test_the_trainer_is_gone_before_the_command_validates(
     monkeypatch.setattr(held_out, "validate_held_out", validate)
     assert ends(monkeypatch, *command, "0") != 0
     assert "Error: Alive: [None]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_why_ranks_were_stopped_is_told_once(
+    is_told: bool,
+    command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def launched(_: int, __: str, path: str) -> launch.End:
+        if is_told:
+            monkeypatch.setattr(training_rank, "run_job", lambda _: ExitCode.STOPPED)
+            training_rank.main(Path(path))
+        return launch.End(ExitCode.STOPPED, "Stopped by SIGTERM.")
+
+    monkeypatch.setattr(launch, "launch", launched)
+    assert ends(monkeypatch, *command, "0", "--gpus", "2") == ExitCode.STOPPED
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.count("Stopped by SIGTERM. Continue with --resume.") == (not is_told)
 
 
 @pytest.mark.parametrize("starter", ["torchrun", "--gpus"])

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from resenc_plans.training.trainer import Trainer
 
 _RANK, _WORLD_SIZE = "RANK", "WORLD_SIZE"
+TOLD = "told"
+"""The file beside that of a job of several processes, once the first has told why it stopped."""
 
 
 @dataclass(frozen=True)

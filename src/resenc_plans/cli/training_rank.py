@@ -6,7 +6,7 @@ from pathlib import Path
 
 from resenc_plans.cli.ending import exit_code_of
 from resenc_plans.cli.logs import configure_logging
-from resenc_plans.cli.training_job import TrainingJob, rank_prefix, run_job
+from resenc_plans.cli.training_job import TOLD, TrainingJob, rank_prefix, run_job
 from resenc_plans.execution.exit_codes import ExitCode
 from resenc_plans.execution.parents import end_with_parent
 
@@ -17,7 +17,10 @@ def main(path: Path) -> ExitCode:
         job = TrainingJob.load(path)
         log_file = None if job.log_file is None else Path(job.log_file)
         configure_logging(verbose=job.verbose, log_file=log_file)
-        return run_job(job)
+        code = run_job(job)
+        if code is ExitCode.STOPPED:
+            path.with_name(TOLD).touch()
+        return code
     except KeyboardInterrupt:
         return ExitCode.STOPPED
 

@@ -28,6 +28,7 @@ class End:
     code: ExitCode
     """FAILED: one of them did."""
     reason: str | None = None
+    """A sentence; None where all is well."""
 
 
 def launch(processes: int, module: str, *arguments: str) -> End:
@@ -55,7 +56,7 @@ def launch(processes: int, module: str, *arguments: str) -> End:
         return end_of(error.failures)
     except SignalException as error:
         if error.sigval in STOP_SIGNALS:
-            return End(ExitCode.STOPPED)
+            return End(ExitCode.STOPPED, f"Stopped by {error.sigval.name}.")
         return End(ExitCode.FAILED, f"{error.sigval.name} was received.")
     return End(ExitCode.DONE)
 
@@ -67,7 +68,7 @@ def end_of(failures: Mapping[int, ProcessFailure]) -> End:
     """
     codes = {failure.exitcode for failure in failures.values()}
     if ExitCode.STOPPED in codes:
-        return End(ExitCode.STOPPED)
+        return End(ExitCode.STOPPED, "Stopped.")
     first = min((failure.timestamp for failure in failures.values()), default=0)
     causes = [
         f"rank {rank} (process {failure.pid}) {_what_happened(failure.exitcode)}"
@@ -76,7 +77,7 @@ def end_of(failures: Mapping[int, ProcessFailure]) -> End:
     ]
     if not causes:
         if codes == {-signal.SIGTERM}:
-            return End(ExitCode.STOPPED)
+            return End(ExitCode.STOPPED, "Stopped by SIGTERM.")
         return End(ExitCode.FAILED, "The processes lost one another, and all have ended.")
     text = ", ".join(causes)
     code = ExitCode.FAULT if ExitCode.FAULT in codes else ExitCode.FAILED

@@ -16,6 +16,7 @@ from resenc_plans.cli.options import (
 from resenc_plans.cli.render import note, print_table
 from resenc_plans.cli.stopping import resumable
 from resenc_plans.cli.training_job import (
+    TOLD,
     TrainingJob,
     is_first,
     run_job,
@@ -320,7 +321,11 @@ def _run_on_gpus(job: TrainingJob, gpus: int) -> ExitCode:
         path = Path(folder) / "job.json"
         job.save(path)
         end = launch(gpus, "resenc_plans.cli.training_rank", str(path))
-    if end.reason is not None:
+        is_told = path.with_name(TOLD).exists()
+    if end.code is ExitCode.STOPPED:
+        if not is_told:
+            note(f"{end.reason} Continue with --resume.")
+    elif end.reason is not None:
         note(f"Error: {end.reason} Continue with --resume.", style="bold red")
     return end.code
 
