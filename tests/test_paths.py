@@ -97,6 +97,9 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "__init__: self._archive.open(f'{key}.npy')": "an entry of an archive",
         "write_npz: archive.open(f'{key}.npy', 'w', force_zip64=True)": "an entry of an archive",
     },
+    "inference/folder.py": {
+        "predict_folder: task.output / f'.part_{number}_of_{parts}.lock'": "made of two numbers"
+    },
     "inference/input_cases.py": {"find_cases: folder / file": LISTED},
     "planning/moving.py": {"_spacing_findings: new / old": NUMBERS},
     "preprocessing/resampling/resample.py": {"resampled_shape: old / new": NUMBERS},

@@ -162,7 +162,8 @@ def test_failed_cases_are_listed_last_and_make_exit_code_1(
     assert done.code == 1
     assert "2 cases written" in done.out
     assert done.out.splitlines()[-1].startswith("broken\t")
-    again = run("predict", "-i", images, "-o", tmp_path / "out", "-m", model, "--continue")
+    same = ("-m", model, "--no-mirroring")
+    again = run("predict", "-i", images, "-o", tmp_path / "out", *same, "--continue")
     assert "0 cases written" in again.out
     assert "2 already existed" in again.out
 

@@ -1,8 +1,10 @@
 """Prediction of folders, against what nnU-Net 2.8.1 wrote with its own model."""
 
 import json
+import os
 import shutil
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,15 @@ import numpy as np
 import pytest
 
 from resenc_plans.datasets.images.images import read_image, read_label
-from resenc_plans.errors import FileError, PredictionError, WorkerError
+from resenc_plans.errors import FileError, LockedError, PredictionError, WorkerError
 from resenc_plans.execution.dask import dask_executor, worker_count
-from resenc_plans.inference.folder import PredictionJob, predict_folder, predict_on
+from resenc_plans.execution.locks import lock
+from resenc_plans.inference.folder import (
+    PredictionJob,
+    PredictionProgress,
+    predict_folder,
+    predict_on,
+)
 from resenc_plans.inference.predictor import Predictor
 from resenc_plans.inference.settings import PredictionSettings
 from tests.inference.images import noise, write_image
@@ -196,6 +204,86 @@ def test_the_folder_of_images_is_no_place_for_segmentations(
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileError, match="no files that end in"):
         predict_folder(predictor, tmp_path / "empty", tmp_path / "out")
+
+
+@pytest.fixture
+def other(predictor: Predictor) -> Predictor:
+    """The same model, used otherwise."""
+    return Predictor(predictor.model, in_fp32(step_size=1.0))
+
+
+def keeping(predictor: Predictor) -> Predictor:
+    settings = predictor.settings.model_copy(update={"skip_existing": True})
+    return Predictor(predictor.model, settings)
+
+
+def test_cases_that_were_predicted_otherwise_are_not_kept(
+    predictor: Predictor, other: Predictor, images: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    predict_folder(predictor, images, out)
+    with pytest.raises(PredictionError, match=r"step_size 0\.5.*`skip_existing=`.*another folder"):
+        predict_folder(keeping(other), images, out)
+    assert predict_folder(keeping(predictor), images, out).written == ()
+    assert len(predict_folder(other, images, out).written) == 3
+    assert predict_folder(keeping(other), images, out).written == ()
+
+
+def test_cases_of_a_former_prediction_are_not_kept_until_all_are_replaced(
+    predictor: Predictor, other: Predictor, images: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    predict_folder(predictor, images, out)
+    whole = (images / "one_0000.nii.gz").read_bytes()
+    (images / "one_0000.nii.gz").write_bytes(b"nothing")
+    assert predict_folder(other, images, out).written == ("three words.1", "two")
+    (images / "one_0000.nii.gz").write_bytes(whole)
+    for either in (predictor, other):
+        with pytest.raises(PredictionError, match="step_size"):
+            predict_folder(keeping(either), images, out)
+    assert len(predict_folder(other, images, out).written) == 3
+    assert predict_folder(keeping(other), images, out).written == ()
+
+
+def test_two_runs_do_not_predict_into_one_folder_at_once(
+    predictor: Predictor, other: Predictor, images: Path, tmp_path: Path
+) -> None:
+    out, refused = tmp_path / "out", list[str]()
+
+    def predict_too(_: PredictionProgress) -> None:
+        try:
+            predict_folder(other, images, out)
+        except LockedError as error:
+            refused.append(str(error))
+
+    predict_folder(predictor, images, out, on_progress=predict_too)
+    assert all(f"process {os.getpid()} on host" in text for text in refused)
+    assert refused
+    assert not list(out.glob(".*"))
+
+
+def test_a_worker_writes_no_case_when_its_run_has_ended(
+    predictor: Predictor, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    job = PredictionJob(predictor.model.folder, images, out, settings=CPU_IN_FP32)
+    predict = Predictor.predict_logits
+    with ExitStack() as going_on:
+        run = going_on.enter_context(lock(out / "lock", out))
+
+        def end_run(*arguments: Any) -> Any:
+            logits = predict(*arguments)
+            going_on.close()
+            return logits
+
+        monkeypatch.setattr(Predictor, "predict_logits", end_run)
+        report = job.run((1, 1), run)
+    assert report.written == ()
+    assert all("has ended" in problem.reason for problem in report.problems)
+    assert not list(out.glob("*.nii.gz"))
+    with pytest.raises(LockedError, match="has ended"):
+        job.run((1, 1), run)
 
 
 @pytest.mark.slow

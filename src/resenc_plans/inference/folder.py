@@ -20,6 +20,7 @@ from resenc_plans.datasets.images.segmentation_files import (
 from resenc_plans.errors import FileError, PredictionError, WorkerError, WorkerStartError
 from resenc_plans.execution.cases import CaseProblem, is_loss
 from resenc_plans.execution.changes import note_change
+from resenc_plans.execution.locks import HeldLock, LockWatch, lock
 from resenc_plans.execution.pipeline import Pipeline
 from resenc_plans.files import make_folder, write_json
 from resenc_plans.folders import DATASET_JSON, PLANS_JSON
@@ -36,7 +37,11 @@ from resenc_plans.inference.predictor import DEFAULT_SETTINGS, Predictor
 from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.plans.nnunet_parts import reader_of
 from resenc_plans.reprs import card, listed
-from resenc_plans.runs.prediction_record import save_prediction_record
+from resenc_plans.runs.prediction_record import (
+    CHECKPOINTS,
+    begin_prediction_record,
+    end_prediction_record,
+)
 from resenc_plans.runs.trained_model import Fold
 
 Preprocessed = tuple[npt.NDArray[np.float32], dict[str, Any]]
@@ -115,18 +120,71 @@ def predict_folder(
     ------
     FileError
         A folder is missing, empty or not writable.
+    LockedError
+        Another process predicts the same part into `output`.
     PredictionError
-        There is no such part, or `previous_stage` is missing, or the model takes none.
+        There is no such part, or `previous_stage` is missing, or the model takes none; or cases
+        that exist would be kept, and were predicted otherwise.
     """
+    task = _Task.of(predictor, Path(inputs), Path(output), part, previous_stage)
+    make_folder(task.output)
+    number, parts = part
+    with lock(task.output / f".part_{number}_of_{parts}.lock", task.output) as run:
+        return _predict(predictor, task, run, on_progress)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A part of a folder of images, checked before anything is written."""
+
+    inputs: Path
+    output: Path
+    cases: tuple[InputCase, ...]
+    """All of the folder."""
+    part: tuple[int, int]
+    previous: Path | None
+    ending: str
+
+    @classmethod
+    def of(
+        cls,
+        predictor: Predictor,
+        inputs: Path,
+        output: Path,
+        part: tuple[int, int],
+        previous_stage: str | os.PathLike[str] | None,
+    ) -> "_Task":
+        previous = _previous_folder(predictor, previous_stage)
+        ending = predictor.model.dataset.file_ending
+        cases = find_cases(inputs, ending)
+        part_of(cases, part)
+        if output.is_dir() and output.samefile(inputs):
+            raise FileError(f"{output}: is the folder of the images. Name another output.")
+        return cls(inputs, output, cases, part, previous, ending)
+
+    @property
+    def chosen(self) -> tuple[InputCase, ...]:
+        """The cases of the part."""
+        return part_of(self.cases, self.part)
+
+    def path_of(self, case: InputCase) -> Path:
+        """The segmentation of a case."""
+        return segmentation_file(self.output, case.name, self.ending)
+
+
+def _predict(
+    predictor: Predictor,
+    task: _Task,
+    run: HeldLock,
+    on_progress: Callable[[PredictionProgress], None] | None = None,
+) -> PredictionReport:
+    """Segment the cases of a part, unless the run that it is of ends."""
     model, settings = predictor.model, predictor.settings
-    ending = model.dataset.file_ending
-    source, target = Path(inputs), Path(output)
-    previous = _previous_folder(predictor, previous_stage)
-    chosen = part_of(find_cases(source, ending), part)
-    if target.is_dir() and target.samefile(source):
-        raise FileError(f"{target}: is the folder of the images. Name another output.")
-    paths = {case: segmentation_file(target, case.name, ending) for case in chosen}
-    _write_run_files(predictor, source, target, part=part, previous=previous)
+    chosen = task.chosen
+    paths = {case: task.path_of(case) for case in chosen}
+    watch = LockWatch(run)
+    watch.expect_held()
+    _write_run_files(predictor, task)
     reader = reader_of(model.plan.header)
     report = on_progress or (lambda _: None)
     problems: dict[str, CaseProblem | None] = {}
@@ -134,10 +192,11 @@ def predict_folder(
     remarks: list[str] = []
 
     def read(case: InputCase) -> Preprocessed:
+        watch.expect_held()
         image = read_case(case, model.dataset.channels, reader, remarks.append)
         stage = None
-        if previous is not None:
-            stage = read_previous(previous, case.name, ending, reader).array[0]
+        if task.previous is not None:
+            stage = read_previous(task.previous, case.name, task.ending, reader).array[0]
         return predictor.preprocess(image.array, image.properties, stage)
 
     def predict(case: InputCase, read: Preprocessed) -> Predicted:
@@ -150,11 +209,12 @@ def predict_folder(
         return predictor.predict_logits(image, on_tile).numpy(), properties
 
     def write(case: InputCase, predicted: Predicted) -> None:
-        if settings.probabilities:
-            write_probabilities(npz_of(paths[case]), *predicted, predictor.export_recipe)
         labels, properties = predicted
         if not predictor.exports_on_device:
             labels = export_case(*predicted, predictor.export_recipe)
+        watch.expect_held()
+        if settings.probabilities:
+            write_probabilities(npz_of(paths[case]), *predicted, predictor.export_recipe)
         write_segmentation(labels, paths[case], properties)
         finished.add(case.name)
 
@@ -169,6 +229,8 @@ def predict_folder(
         problems[case.name] = problem
         finished.add(case.name)
         report(PredictionProgress(case.name, len(finished), len(todo), 0, 0))
+    if task.part == (1, 1) and not any(problems.values()):
+        end_prediction_record(task.output)
     return PredictionReport(
         written=tuple(case.name for case in todo if problems[case.name] is None),
         skipped=tuple(case.name for case in chosen if case in done),
@@ -193,23 +255,27 @@ class PredictionJob:
     devices: tuple[str, ...] = ()
     """A device for each part, instead of that of the settings."""
 
-    def run(self, part: tuple[int, int]) -> PredictionReport:
-        """Predict part k of n, k from 1."""
+    def run(self, part: tuple[int, int], run: HeldLock) -> PredictionReport:
+        """Predict part k of n, k from 1; once `run` has ended, no more cases are written.
+
+        Raises
+        ------
+        LockedError
+            It has ended already.
+        """
         settings = self.settings
         if self.devices:
             device = self.devices[part[0] - 1]
             settings = settings.model_copy(update={"device": device})
-        return predict_folder(
-            Predictor.from_folder(self.model, self.folds, settings=settings),
-            self.inputs,
-            self.output,
-            previous_stage=self.previous_stage,
-            part=part,
-        )
+        predictor = Predictor.from_folder(self.model, self.folds, settings=settings)
+        task = _Task.of(predictor, self.inputs, self.output, part, self.previous_stage)
+        return _predict(predictor, task, run)
 
 
 def predict_on(executor: Executor, job: PredictionJob, parts: int) -> PredictionReport:
     """Predict a job in `parts` parts at a time, each of which loads the model once.
+
+    When this is interrupted, parts that a cluster works on write no more cases.
 
     Raises
     ------
@@ -218,7 +284,18 @@ def predict_on(executor: Executor, job: PredictionJob, parts: int) -> Prediction
     WorkerError
         A worker is gone, perhaps with cases of its part.
     """
-    futures = [executor.submit(job.run, (number, parts)) for number in range(1, parts + 1)]
+    make_folder(job.output)
+    with lock(job.output / ".parts.lock", job.output) as run:
+        report = _parts_predicted(executor, job, parts, run)
+        if not report.problems:
+            end_prediction_record(job.output)
+        return report
+
+
+def _parts_predicted(
+    executor: Executor, job: PredictionJob, parts: int, run: HeldLock
+) -> PredictionReport:
+    futures = [executor.submit(job.run, (number, parts), run) for number in range(1, parts + 1)]
     reports = []
     try:
         for future in as_completed(futures):
@@ -233,10 +310,11 @@ def predict_on(executor: Executor, job: PredictionJob, parts: int) -> Prediction
                 "predict again and keep them (`skip_existing=`)."
             ) from error
         raise
+    problems = [problem for report in reports for problem in report.problems]
     return PredictionReport(
         tuple(sorted(case for report in reports for case in report.written)),
         tuple(sorted(case for report in reports for case in report.skipped)),
-        tuple(problem for report in reports for problem in report.problems),
+        tuple(sorted(problems, key=attrgetter("case"))),
         tuple(sorted(remark for report in reports for remark in report.remarks)),
     )
 
@@ -262,28 +340,30 @@ def _previous_folder(predictor: Predictor, folder: str | os.PathLike[str] | None
     return Path(folder)
 
 
-def _write_run_files(
-    predictor: Predictor,
-    source: Path,
-    target: Path,
-    *,
-    part: tuple[int, int],
-    previous: Path | None,
-) -> None:
-    """Create the output folder, with the three files that nnU-Net puts into it."""
-    make_folder(target)
-    write_json(target / PLANS_JSON, predictor.model.plan.to_dict())
-    write_json(target / DATASET_JSON, predictor.model.dataset.to_dict())
-    save_prediction_record(
+def _write_run_files(predictor: Predictor, task: _Task) -> None:
+    """Write the three files that nnU-Net puts into the output folder."""
+    settings, target = predictor.settings, task.output
+    existing = {case for case in task.cases if task.path_of(case).exists()}
+    begin_prediction_record(
         target,
         {
-            "list_of_lists_or_source_folder": str(source),
+            "list_of_lists_or_source_folder": str(task.inputs),
             "output_folder_or_list_of_truncated_output_files": str(target),
-            "save_probabilities": predictor.settings.probabilities,
-            "overwrite": not predictor.settings.skip_existing,
-            "folder_with_segs_from_prev_stage": None if previous is None else str(previous),
-            "num_parts": part[1],
-            "part_id": part[0] - 1,
+            "save_probabilities": settings.probabilities,
+            "overwrite": not settings.skip_existing,
+            "folder_with_segs_from_prev_stage": (
+                None if task.previous is None else str(task.previous)
+            ),
+            "num_parts": task.part[1],
+            "part_id": task.part[0] - 1,
         },
-        predictor.model.weights,
+        {
+            CHECKPOINTS: [os.fspath(Path(path).absolute()) for path in predictor.model.weights],
+            "mirror_axes": list(predictor.mirror_axes),
+            "step_size": settings.step_size,
+        },
+        has_cases=bool(existing),
+        keeps_cases=settings.skip_existing and not existing.isdisjoint(task.chosen),
     )
+    write_json(target / PLANS_JSON, predictor.model.plan.to_dict())
+    write_json(target / DATASET_JSON, predictor.model.dataset.to_dict())
