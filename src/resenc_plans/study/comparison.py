@@ -42,6 +42,10 @@ class ComparisonSettings:
     missing: Missing = "omit"
     undefined: Undefined = "omit"
 
+    def tie_of(self, metric: Metric) -> float:
+        """The difference of a case up to which a metric's scores are ties, in its unit."""
+        return self.tie if self.tie is not None and metric.is_share else metric.tie
+
 
 @dataclass(frozen=True, kw_only=True)
 class MethodScore:

@@ -108,7 +108,7 @@ class PairedComparison:
 
     def _pair(self, differences: Floats, **parts: object) -> PairScore:
         metric, settings = self._scores.metric, self._settings
-        tie = settings.tie if settings.tie is not None and metric.is_share else metric.tie
+        tie = settings.tie_of(metric)
         gains = metric.sign * differences[~np.isnan(differences)]
         alpha = (1 - settings.level) / len(self._pairs)
         return PairScore(

@@ -143,7 +143,8 @@ def _names(config: ResolvedConfiguration, dataset: Dataset, fold: int | str) -> 
 
 
 def _title(names: Mapping[str, Any]) -> str:
-    return ", ".join(str(names[key]) for key in ("dataset", "plans", "configuration", "fold"))
+    which = ", ".join(str(names[key]) for key in ("dataset", "plans", "configuration"))
+    return f"{which}, fold {names['fold']}"
 
 
 def _class_names(dataset: Dataset) -> tuple[str, ...]:

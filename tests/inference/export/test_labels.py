@@ -246,3 +246,17 @@ def test_what_are_no_logits_is_refused(
 ) -> None:
     with pytest.raises(PredictionError, match=reason):
         export_labels(np.zeros(shape, dtype), (2, 2, 2), **SPACINGS, **options)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"shape": (2, 2, -1)}, "positive numbers of voxels"),
+        ({"spacing": (1.0, 1.0)}, "^spacing .*three positive voxel sizes"),
+        ({"new_spacing": (1.0, 1.0, 0.0)}, "^new_spacing .*three positive voxel sizes"),
+    ],
+)
+def test_a_grid_that_is_none_is_refused(changed: dict[str, Any], reason: str) -> None:
+    options: dict[str, Any] = {"shape": (2, 2, 2), **SPACINGS, **changed}
+    with pytest.raises(PredictionError, match=reason):
+        export_labels(np.zeros((3, 2, 2, 2), np.float32), **options)

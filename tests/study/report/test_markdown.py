@@ -22,3 +22,15 @@ def test_the_report_says_how_and_what_it_cannot_show(tmp_path: Path) -> None:
     assert "200 draws of cases" in text
     assert "not about seeds" in text
     assert "C202" in text
+
+
+def test_the_report_says_how_to_read_its_tables(tmp_path: Path) -> None:
+    text = markdown_report(made_comparison(tmp_path / "a", tie=0.02, metrics=("Dice", "IoU")))
+    assert "by Dice and IoU." in text
+    assert "differences up to 0.02 of Dice and 0.02 of IoU are ties" in text
+    assert "detectable: the smallest difference of means that so many cases show" in text
+    assert "Name a margin" in text
+    assert "first is:" not in text
+    text = markdown_report(made_comparison(tmp_path / "b", margin=0.02))
+    assert "first is: the verdict" in text
+    assert "The margin of 0.02 was chosen, not found." in text

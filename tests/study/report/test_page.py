@@ -47,6 +47,8 @@ def test_the_page_is_well_formed_small_and_loads_nothing(tmp_path: Path) -> None
     parser.feed(page)
     assert parser.open == []
     assert all(name in parser.text for name in NAMES)
+    assert "How to read the tables" in parser.text
+    assert ", red in their plot: " in parser.text
     assert len(page) < 3_000_000
     assert not re.search(r"(src|href)=\"(?!#|data:)|url\(|@import|<script", page)
 

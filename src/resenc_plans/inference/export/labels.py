@@ -58,6 +58,8 @@ def export_labels(
     """
     regions = None if regions is None else tuple(regions)
     max_label = logits.shape[0] - 1 if regions is None else max(regions, default=0)
+    if any(size < 1 for size in shape):
+        raise PredictionError(f"shape {tuple(shape)}: positive numbers of voxels are needed.")
     labels = np.empty(tuple(shape), np.uint8 if max_label < 256 else np.uint16)
     export_labels_into(
         labels,
@@ -89,6 +91,12 @@ def export_labels_into(
         raise PredictionError(
             f"Logits of type {logits.dtype}: float16, float32 or float64 is needed."
         )
+    for name, sizes in (("spacing", spacing), ("new_spacing", new_spacing)):
+        if len(sizes) != 3 or not all(0 < size < float("inf") for size in sizes):
+            raise PredictionError(
+                f"{name} {tuple(sizes)}: three positive voxel sizes are needed, in the order of "
+                "the axes."
+            )
     if regions is not None and len(regions) != logits.shape[0]:
         raise PredictionError(
             f"{counted(logits.shape[0], 'head')}, but {counted(len(regions), 'region')}: one label "

@@ -12,7 +12,7 @@ from resenc_plans.study.report.tables import (
     rank_table,
     tables_of,
 )
-from resenc_plans.study.report.text import CITATIONS, limits, methods_paragraph
+from resenc_plans.study.report.text import CITATIONS, limits, methods_paragraph, reading
 
 
 def markdown_report(
@@ -40,7 +40,9 @@ def _lines(comparison: Comparison, title: str, sections: Sequence[Section]) -> I
             yield from _table(budget_table(dataset))
     if comparison.mean_ranks:
         yield from _table(rank_table(comparison))
-    yield from ("## Methods", "", methods_paragraph(comparison), "")
+    yield from ("## How to read the tables", "")
+    yield from (f"- {sentence}" for sentence in reading(comparison))
+    yield from ("", "## Methods", "", methods_paragraph(comparison), "")
     yield from ("## What this comparison cannot show", "")
     yield from (f"- {sentence}" for sentence in limits(comparison))
     yield from ("", "## References", "", *(f"- {citation}" for citation in CITATIONS))

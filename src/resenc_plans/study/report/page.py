@@ -28,7 +28,7 @@ from resenc_plans.study.report.tables import (
     rank_table,
     tables_of,
 )
-from resenc_plans.study.report.text import CITATIONS, limits, methods_paragraph
+from resenc_plans.study.report.text import CITATIONS, limits, methods_paragraph, reading
 
 MAX_SCATTERS = 6
 """Pairs whose cases are drawn by the first metric: those of the best methods."""
@@ -132,6 +132,9 @@ def _body(comparison: Comparison, overlays: Mapping[str, Mapping[str, str]]) -> 
         yield from _budgets(dataset)
     if comparison.mean_ranks:
         yield _table(rank_table(comparison))
+    yield "<h2>How to read the tables</h2><ul>"
+    yield from (f"<li>{escape(sentence)}</li>" for sentence in reading(comparison))
+    yield "</ul>"
     yield "<h2>Methods</h2><p>To be pasted into a paper:</p>"
     yield f"<blockquote>{escape(methods_paragraph(comparison))}</blockquote>"
     yield "<h2>What this comparison cannot show</h2><ul>"
@@ -219,7 +222,7 @@ def _worst(metric: MetricComparison, first: int, second: int, overlays: Mapping[
         for case in worst_cases(metric, first, second)
     ]
     methods = " and ".join(escape(metric.scores.methods[one]) for one in (first, second))
-    return f"<p>Worst cases of {methods}: {', '.join(names)}.</p>"
+    return f"<p>Worst cases of {methods}, red in their plot: {', '.join(names)}.</p>"
 
 
 def _budgets(dataset: DatasetComparison) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """The paragraphs of a report: how methods were compared, what that cannot show, who to cite."""
 
+from collections.abc import Sequence
+
 from resenc_plans.study.comparison import Comparison, DatasetComparison
 from resenc_plans.words import counted
 
@@ -23,7 +25,7 @@ def methods_paragraph(comparison: Comparison) -> str:
     """How the methods were compared, to be pasted into a paper."""
     settings, first = comparison.settings, comparison.datasets[0]
     level = f"{100 * settings.level:g}%"
-    metrics = ", ".join(metric.metric.title for metric in first.metrics)
+    metrics = _and([metric.metric.title for metric in first.metrics])
     unit = "cases" if first.patients is None else "patients"
     sentences = [
         f"We compared {len(first.methods)} methods on {_sizes(comparison)} by {metrics}. "
@@ -56,16 +58,49 @@ def methods_paragraph(comparison: Comparison) -> str:
     return " ".join(sentences)
 
 
+def reading(comparison: Comparison) -> list[str]:
+    """What the columns of the tables are, as sentences."""
+    settings = comparison.settings
+    level = f"{100 * settings.level:g}%"
+    unit = "cases" if comparison.datasets[0].patients is None else "patients"
+    ties = [
+        f"{settings.tie_of(one.metric):g}{f' {one.metric.unit}' if one.metric.unit else ''} of "
+        f"{one.metric.title}"
+        for one in comparison.datasets[0].metrics
+    ]
+    sentences = [
+        f"interval: the {level} bootstrap interval of the mean, or of the difference.",
+        f"rank: by the mean; ranks: its {level} interval over the draws; P(first): the share of "
+        "draws in which the method is first.",
+        "difference: of the means, the first method minus the second. p is of the single pair, "
+        "p (Holm) is adjusted over all pairs.",
+        "wins/ties/losses: cases in which the first method is better, equal or worse; differences "
+        f"up to {_and(ties)} are ties.",
+        f"detectable: the smallest difference of means that so many {unit} show with a chance of "
+        "80%.",
+    ]
+    if settings.margin is not None:
+        sentences.append(
+            f"first is: the verdict on the first method by its interval and the margin of "
+            f"{settings.margin:g}: equivalent, not inferior, superior, inferior, or open."
+        )
+    return sentences
+
+
 def limits(comparison: Comparison) -> list[str]:
     """What the comparison cannot show, as sentences."""
-    first = comparison.datasets[0]
+    settings, first = comparison.settings, comparison.datasets[0]
     sentences = [
         "How much another training of the same method would differ: intervals are about the choice "
         "of cases, not about seeds.",
         "Whether the order holds for other datasets, scanners or hospitals: only cases like these "
         "were drawn.",
-        "Whether a difference matters to patients. Name a margin that does, to learn which methods "
-        "are equivalent.",
+        "Whether a difference matters to patients. "
+        + (
+            "Name a margin that does, to learn which methods are equivalent."
+            if settings.margin is None
+            else f"The margin of {settings.margin:g} was chosen, not found."
+        ),
         "Whether a method was tuned on these cases: choices that were made by looking at them make "
         "its scores too good.",
     ]
@@ -80,6 +115,10 @@ def limits(comparison: Comparison) -> list[str]:
             "cases, which draws of held-out cases do not see."
         )
     return sentences
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def _sizes(comparison: Comparison) -> str:
