@@ -116,3 +116,14 @@ def test_surfaces_are_measured_on_demand(run: Run, predicted: Path) -> None:
     assert "NSD at 2 mm" in done.out
     assert f"Wrote {predicted / 'pred' / 'surface.json'}." in done.out
     assert json.loads((predicted / "pred" / "surface.json").read_text())["tolerance_mm"] == 2
+
+
+def test_chosen_metrics_have_units_as_surfaces_have(run: Run, predicted: Path) -> None:
+    pytest.importorskip("monai")
+    folders = ("evaluate", predicted / "pred", "-r", predicted / "labelsTr")
+    done = run(*folders, "--metrics", "HD95,NSD,clDice", "--surface", "--tolerance", "2")
+    lines = [line.split("\t") for line in done.out.splitlines()]
+    assert ["label", "HD95 [mm]", "ASSD [mm]", "NSD at 2 mm", "undefined"] in lines
+    heading = lines.index(["label", "HD95 [mm]", "NSD at 2 mm", "clDice"])
+    figures = lines[heading + 1][1:]
+    assert [len(figure.partition(".")[2]) for figure in figures] == [2, 4, 4]

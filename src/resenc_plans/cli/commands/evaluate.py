@@ -19,10 +19,13 @@ from resenc_plans.cli.options import (
 )
 from resenc_plans.cli.progress import case_progress
 from resenc_plans.cli.render import note, print_json, print_table, say
+from resenc_plans.evaluation.known_metrics import KNOWN_METRICS
 from resenc_plans.execution.exit_codes import ExitCode
 from resenc_plans.words import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
     from resenc_plans.evaluation.evaluate import Evaluation
     from resenc_plans.evaluation.summary import Summary
     from resenc_plans.evaluation.surface import SurfaceSummary
@@ -154,12 +157,13 @@ def _print_tables(evaluation: "Evaluation") -> None:
     if evaluation.surfaces is not None:
         _print_surfaces(evaluation.surfaces, evaluation.task)
     if evaluation.chosen is not None:
-        means = [evaluation.chosen.mean(region) for region in evaluation.task.regions]
+        chosen = evaluation.chosen
+        means = [chosen.mean(region) for region in evaluation.task.regions]
         rows = [
-            (evaluation.task.describe(region), *(f"{value:.4g}" for value in mean.values()))
+            (evaluation.task.describe(region), *_figures(mean))
             for region, mean in zip(evaluation.task.regions, means, strict=True)
         ]
-        print_table(("label", *evaluation.chosen.names), rows)
+        print_table(("label", *_columns(chosen.names, chosen.tolerance)), rows)
 
 
 def _print_summary(summary: "Summary", task: "EvaluationTask") -> None:
@@ -192,16 +196,24 @@ def _print_summary(summary: "Summary", task: "EvaluationTask") -> None:
 
 
 def _print_surfaces(surfaces: "SurfaceSummary", task: "EvaluationTask") -> None:
+    means = [surfaces.mean(region) for region in task.regions]
     rows = [
-        (
-            task.describe(region),
-            *(f"{value:.4g}" for value in surfaces.mean(region).values()),
-            str(surfaces.undefined(region)),
-        )
-        for region in task.regions
+        (task.describe(region), *_figures(mean), str(surfaces.undefined(region)))
+        for region, mean in zip(task.regions, means, strict=True)
     ]
-    nsd = f"NSD at {surfaces.tolerance:g} mm"
-    print_table(("label", "HD95 [mm]", "ASSD [mm]", nsd, "undefined"), rows)
+    print_table(("label", *_columns(means[0], surfaces.tolerance), "undefined"), rows)
+
+
+def _columns(metrics: "Iterable[str]", tolerance: float) -> "Iterator[str]":
+    """The names of metrics with their units."""
+    for name in metrics:
+        unit = KNOWN_METRICS[name].unit
+        yield f"NSD at {tolerance:g} mm" if name == "NSD" else f"{name} [{unit}]" if unit else name
+
+
+def _figures(means: "Mapping[str, float]") -> "Iterator[str]":
+    for name, value in means.items():
+        yield f"{value:.{4 if KNOWN_METRICS[name].is_share else 2}f}"
 
 
 def _report_problems(evaluation: "Evaluation", partial: bool) -> None:
