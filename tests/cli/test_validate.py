@@ -67,6 +67,23 @@ def test_other_files_are_checked_as_what_they_are(run: Callable[..., Done], here
     assert run("validate", "foreign.json").code == 0
 
 
+def test_arguments_that_a_layer_does_not_take_are_found(
+    run: Callable[..., Done], here: Path
+) -> None:
+    for key, values, fault in (
+        ("nonlin_kwargs", {"inplce": True}, "unexpected keyword argument 'inplce'"),
+        ("norm_op_kwargs", {"eps": "small"}, "eps"),
+    ):
+        content = plans_document()
+        content["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"][key] = values
+        Plans.from_dict(content).save(here / f"{NAME}.json")
+        done = run("validate", "--format", "json")
+        assert done.code == 1
+        [finding] = json.loads(done.out)
+        assert finding["rule"] == "P014"
+        assert fault in finding["message"], finding
+
+
 def test_a_network_that_nobody_knows_is_told_without_torch(here: Path) -> None:
     content = plans_document()
     architecture = content["configurations"]["3d_fullres"]["architecture"]

@@ -16,11 +16,22 @@ from resenc_plans.plans.configuration import ResolvedConfiguration, input_channe
 from resenc_plans.plans.known_networks import check_patch, resolutions_of
 from resenc_plans.plans.topology import MIN_EDGE, padded
 from resenc_plans.plans.unet import UNet, length_problems, rare_arguments
-from resenc_plans.reprs import numbers
+from resenc_plans.reprs import listed, numbers
 from resenc_plans.words import counted, suggestion
 
 MAX_PADDING = 2
 """How much larger than the median image a patch may be before it is worth a warning."""
+
+
+_OF_NORMS = ("affine", "eps", "momentum", "track_running_stats")
+_USUAL_ARGUMENTS = {
+    "InstanceNorm": _OF_NORMS,
+    "BatchNorm": _OF_NORMS,
+    "Dropout": ("p", "inplace"),
+    "LeakyReLU": ("negative_slope", "inplace"),
+    "ReLU": ("inplace",),
+}
+"""Arguments that layers take with any value from 0 to 1, false and true included."""
 
 
 def patch_divisible(context: CheckContext) -> Violations:
@@ -116,6 +127,25 @@ def architecture_keys(context: CheckContext) -> Violations:
             )
 
 
+def imported_classes(context: CheckContext) -> Violations:
+    """nnU-Net imports what `_kw_requires_import` names, and nothing else."""
+    for name, config in context.resolved.items():
+        architecture, key = config.architecture, "architecture._kw_requires_import"
+        written = config.to_dict()["architecture"].get("arch_kwargs", {})
+        imported = architecture.kw_requires_import
+        texts = [] if isinstance(architecture, OtherArchitecture) else [*LAYERS, "block"]
+        missing = [key for key in texts if written.get(key) and key not in imported]
+        absent = [key for key in imported if key not in written]
+        if missing:
+            yield name, key, f"lacks {listed(missing)}, so that nnU-Net cannot build the network."
+        if absent:
+            yield (
+                name,
+                key,
+                f"has {listed(absent)}, no argument here, so that nnU-Net cannot build the network.",
+            )
+
+
 def buildable(context: CheckContext) -> Violations:
     """The network can be built, and takes the patch; torch is needed for foreign classes only."""
     for name, config in context.resolved.items():
@@ -132,7 +162,7 @@ def buildable(context: CheckContext) -> Violations:
             yield name, f"{inside}.{key}", f"is not an argument of the network.{hint}"
         if unknown or _is_contradictory(arguments, config.dim):
             continue
-        if foreign_layers(arguments):
+        if foreign_layers(arguments) or _has_rare_layers(arguments):
             yield from _foreign(context, config)
             continue
         try:
@@ -178,6 +208,22 @@ def foreign_layers(arguments: UNetArguments) -> tuple[str, ...]:
     return tuple(
         layer for argument, layer in named.items() if layer and layer not in LAYER_NAMES[argument]
     )
+
+
+def _has_rare_layers(arguments: UNetArguments) -> bool:
+    """Whether layers have arguments of which only building them shows that they take them."""
+    for argument in ("norm_op", "dropout_op", "nonlin"):
+        layer, values = getattr(arguments, argument), getattr(arguments, f"{argument}_kwargs")
+        if layer is None or not values:
+            continue
+        usual = _USUAL_ARGUMENTS.get(re.sub(r"[123]d$", "", layer.rpartition(".")[2]), ())
+        if not all(key in usual and _is_share(value) for key, value in values.items()):
+            return True
+    return False
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
 
 
 def _foreign(context: CheckContext, config: ResolvedConfiguration) -> Violations:
