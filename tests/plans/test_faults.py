@@ -84,5 +84,12 @@ def test_what_is_missing_is_named() -> None:
     )
 
 
+def test_a_part_of_an_architecture_is_told_that_it_inherits_nothing() -> None:
+    child = {"inherits_from": "3d_fullres", "architecture": {"arch_kwargs": {"n_stages": 3}}}
+    [finding] = schema_faults(plans_document(x=child))
+    assert (finding.configuration, finding.key) == ("x", "architecture.network_class_name")
+    assert finding.message == "is missing. An architecture is inherited whole or not at all."
+
+
 def test_plans_without_fault_fit() -> None:
     assert not schema_faults(plans_document())

@@ -63,7 +63,9 @@ def _findings(fault: "SchemaError") -> Iterator[Finding]:
     nearest = list(_nearest(fault))
     path = tuple(nearest[0].absolute_path)
     if nearest[0].validator == "required":
-        yield _finding((*path, nearest[0].message.split("'")[1]), "is missing.")
+        inside = path[-1:] == ("architecture",)
+        hint = " An architecture is inherited whole or not at all." if inside else ""
+        yield _finding((*path, nearest[0].message.split("'")[1]), f"is missing.{hint}")
     elif nearest[0].validator == "additionalProperties":
         schema: Any = nearest[0].schema
         instance: Any = nearest[0].instance

@@ -186,6 +186,16 @@ _EARLIER = {
 """Keys of earlier files, and where their values are now."""
 
 
+NAMES_OF_NNUNET = {
+    "epochs": "num_epochs",
+    "iterations": "num_iterations_per_epoch",
+    "learning_rate": "initial_lr",
+    "optimizer.weight_decay": "weight_decay",
+    "deep_supervision": "enable_deep_supervision",
+}
+"""Settings that nnU-Net's trainer has under another name, which debug.json has too."""
+
+
 class TrainingSettings(_Settings):
     """How a training runs. Defaults are nnU-Net 2.8.1's.
 

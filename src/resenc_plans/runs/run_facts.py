@@ -12,20 +12,13 @@ from resenc_plans.errors import FileError, PlansError
 from resenc_plans.files import read_json
 from resenc_plans.folders import DATASET_JSON, SUMMARY_JSON
 from resenc_plans.plans.plans import Plans
+from resenc_plans.plans.training_settings import NAMES_OF_NNUNET
 from resenc_plans.runs.folds import FoldCases
 from resenc_plans.runs.model_folder import ModelFolder
 from resenc_plans.runs.run_folder import DEBUG_JSON, RunFolder
 from resenc_plans.runs.run_record import OwnCode, RunRecord
 from resenc_plans.runs.validation_record import ValidationRecord
 
-_OF_NNUNET = {
-    "epochs": "num_epochs",
-    "iterations": "num_iterations_per_epoch",
-    "learning_rate": "initial_lr",
-    "optimizer.weight_decay": "weight_decay",
-    "deep_supervision": "enable_deep_supervision",
-}
-"""Settings that nnU-Net writes into debug.json, and what it calls them there."""
 _LONGEST_SETTING = 200
 """Characters of a value in debug.json; Python's parser may crash on longer ones."""
 _MIRRORING_OF_NNUNET = "inference_allowed_mirroring_axes"
@@ -158,7 +151,7 @@ def _document(path: Path) -> dict[str, Any]:
 
 
 def _nnunet_settings(debug: Mapping[str, Any]) -> dict[str, Any]:
-    values = {key: _value(debug.get(name)) for key, name in _OF_NNUNET.items()}
+    values = {key: _value(debug.get(name)) for key, name in NAMES_OF_NNUNET.items()}
     return {key: value for key, value in values.items() if value is not None}
 
 

@@ -16,6 +16,9 @@ SWIN_UNETR = {
 }
 
 
+CHILD = {"inherits_from": "3d_fullres", "batch_size": 4}
+
+
 def findings(content: dict[str, Any], dataset: Any = None) -> dict[str, str]:
     """Rule id to message; one finding per rule is what these documents are made for."""
     return {f.rule: f.message for f in Plans.from_dict(content).validate_rules(dataset)}
@@ -28,6 +31,10 @@ def changed(**values: Any) -> dict[str, Any]:
         target = config if key in config else config["architecture"]["arch_kwargs"]
         target[key] = value
     return content
+
+
+def importing(*keys: str) -> dict[str, Any]:
+    return changed(architecture=CONFIGURATION["architecture"] | {"_kw_requires_import": [*keys]})
 
 
 def test_plans_that_nnunet_wrote_have_no_errors_and_no_warnings(shared: Path) -> None:
@@ -77,7 +84,7 @@ def test_a_patch_that_does_not_divide_names_axis_divisor_and_sizes() -> None:
         (
             document(iso={"inherits_from": "3d_fullres", "spacing": [2.0, 2.0, 2.0]}),
             "P007",
-            "spacing differ from 3d_fullres's",
+            "spacing differs from 3d_fullres's",
         ),
         (
             document(
@@ -129,6 +136,17 @@ def test_a_patch_that_does_not_divide_names_axis_divisor_and_sizes() -> None:
         (document() | {"label_manager": "Labels"}, "P109", "none of nnU-Net's: LabelManager."),
         (changed(resampling_fn_data_kwargs={"ordr": 1}), "P015", "did you mean order?"),
         (changed(kernel_sizes=[[3, 3, 3], [2, 2, 2], [3, 3, 3]]), "P014", "Use odd sizes"),
+        (document() | {"bs1": CHILD}, "P113", "is a configuration, and belongs directly"),
+        (document(a=CHILD | {"bs1": CHILD}), "P113", "is a configuration, and belongs directly"),
+        (document() | {"batch_size": 3}, "P113", "belongs to a configuration"),
+        (document(a=CHILD | {"plans_name": "x"}), "P113", "belongs to the file"),
+        (document(a=CHILD | {"num_epochs": 5}), "P113", "under training of a configuration, as ep"),
+        (document(a=CHILD | {"trainer": "x"}), "P113", "under training of a configuration"),
+        (document(a=CHILD | {"n_conv_per_stage": 1}), "P113", "under architecture.arch_kwargs"),
+        (document(a=CHILD | {"architecture.arch_kwargs.n_stages": 3}), "P113", "with dots"),
+        (document(a=CHILD | {"UNet_base_num_features": 48}), "P113", "beside architecture"),
+        (importing("conv_op", "norm_op"), "P114", "lacks nonlin, so that nnU-Net cannot"),
+        (importing("conv_op", "norm_op", "nonlin", "act"), "P114", "has act, no argument here"),
         ({"configurations": {}}, "P105", "nnU-Net cannot train"),
         (changed(batch_size=1), "P103", "is 1"),
         (document(old=OLD_CONFIGURATION), "P203", "upgrade"),
@@ -142,6 +160,11 @@ def test_a_patch_that_does_not_divide_names_axis_divisor_and_sizes() -> None:
 )
 def test_each_fault_is_found_by_its_rule(content: dict[str, Any], rule: str, words: str) -> None:
     assert words in findings(content)[rule]
+
+
+def test_a_key_in_the_wrong_place_is_one_finding() -> None:
+    for content in (document(a=CHILD | {"n_conv_per_stage": 1}), document() | {"patch_size": [1]}):
+        assert findings(content).keys() == {"P113"}
 
 
 def test_missing_keys_of_the_file_are_a_warning() -> None:
@@ -268,6 +291,8 @@ def test_each_value_with_which_a_configuration_does_not_resolve_is_a_key() -> No
         ("spacing", "x"),
     ]
     assert found[0].message == "must be at least 1, not 0."
+    slip = findings(document(x={"inherits_from": "3d_fulres"}))["P001"]
+    assert slip.endswith("Did you mean 3d_fullres?")
 
 
 def test_a_slip_in_inherits_from_is_named_and_not_all_that_is_missing() -> None:

@@ -1,6 +1,6 @@
 """Whether configurations, preprocessed data and dataset.json belong together."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from resenc_plans.datasets.images.readers import READERS
 from resenc_plans.plans.checks.context import CheckContext, Violations
@@ -39,7 +39,7 @@ def identifier_of_parent(context: CheckContext) -> Violations:
             yield (
                 name,
                 "data_identifier",
-                f"{', '.join(changed)} differ from {parent}'s, but its preprocessed data "
+                f"{_differ(changed)} from {parent}'s, but its preprocessed data "
                 f"({own['data_identifier']}) would be used. Give it a data_identifier of its own.",
             )
 
@@ -61,9 +61,13 @@ def shared_identifier(context: CheckContext) -> Violations:
             yield (
                 name,
                 "data_identifier",
-                f"{config.data_identifier} is {other}'s too, but {', '.join(differing)} differ: "
+                f"{config.data_identifier} is {other}'s too, but {_differ(differing)}: "
                 "one would train on the other's data.",
             )
+
+
+def _differ(keys: Sequence[str]) -> str:
+    return f"{', '.join(keys)} {'differs' if len(keys) == 1 else 'differ'}"
 
 
 def channels(context: CheckContext) -> Violations:

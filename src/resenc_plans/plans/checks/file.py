@@ -5,14 +5,11 @@ import re
 from resenc_plans.files import fault_of_part
 from resenc_plans.folders import DATASET_JSON, PLANS_JSON, dataset_id
 from resenc_plans.plans.checks.context import CheckContext, Violations
-from resenc_plans.plans.configuration import PROVENANCE, Configuration, PlansDocument
-from resenc_plans.plans.inheritance import INHERITS_FROM
+from resenc_plans.plans.checks.keys import CONFIGURATION_KEYS
+from resenc_plans.plans.inheritance import INHERITS_FROM, inherit
 from resenc_plans.plans.legacy import OLD_INTENSITIES, OLD_KEYS
 from resenc_plans.plans.nnunet_planners import NNUNET_PLANNERS
-from resenc_plans.words import nearest, suggestion
 
-FILE_KEYS = {*PlansDocument.model_fields, OLD_INTENSITIES, PROVENANCE, "$schema"}
-CONFIGURATION_KEYS = {*Configuration.model_fields, *OLD_KEYS}
 _KEY_FIRST = re.compile(r"(?P<place>(?P<key>\w+)[^ ]*) (?P<what>.+)", re.DOTALL)
 """A fault of one value: `patch_size[0] must be at least 1, not 0`."""
 
@@ -22,7 +19,9 @@ def resolves(context: CheckContext) -> Violations:
     for name, reason in context.unresolved.items():
         faults = [_KEY_FIRST.fullmatch(fault) for fault in reason.removesuffix(".").split("; ")]
         if all(fault and fault["key"] in CONFIGURATION_KEYS for fault in faults):
-            yield from ((name, fault["place"], f"{fault['what']}.") for fault in faults if fault)
+            for fault in filter(None, faults):
+                end = "" if fault["what"].endswith("?") else "."
+                yield name, fault["place"], f"{fault['what']}{end}"
         else:
             yield name, "", reason
 
@@ -82,55 +81,14 @@ def _leads_to(context: CheckContext, previous: str, name: str) -> bool:
     return False
 
 
-def unknown_keys(context: CheckContext) -> Violations:
-    """A key that resembles a known one is probably a typing error."""
-    for key in context.document.keys() - FILE_KEYS:
-        if hint := suggestion(key, FILE_KEYS, likeness=0.75):
-            yield None, key, f"is unknown.{hint}"
-    for name, values in context.document["configurations"].items():
-        for key in values:
-            if meant := meant_key(key):
-                yield name, key, f"is unknown, so it has no effect. Did you mean {meant}?"
-
-
-def meant_key(key: str) -> str | None:
-    """The key of a configuration that an unknown one is probably a typing error of.
-
-    >>> meant_key("batchsize"), meant_key("batch_size"), meant_key("colour")
-    ('batch_size', None, None)
-    """
-    if key in CONFIGURATION_KEYS:
-        return None
-    return nearest(key, CONFIGURATION_KEYS, likeness=0.75)
-
-
-def extra_keys(context: CheckContext) -> Violations:
-    """Keys that nnU-Net does not read have no effect there."""
-    suspicious = {(name, key) for name, key, _ in unknown_keys(context)}
-    for key in context.document:
-        if key not in FILE_KEYS and (None, key) not in suspicious:
-            yield None, key, "is not a key that nnU-Net reads; it is kept."
-    for name, values in context.document["configurations"].items():
-        for key in values:
-            if key not in CONFIGURATION_KEYS and (name, key) not in suspicious:
-                yield name, key, "is not a key that nnU-Net reads; it is kept."
-
-
 def old_format(context: CheckContext) -> Violations:
     """Older formats still work; upgrading makes them readable."""
     if OLD_INTENSITIES in context.document:
         yield None, OLD_INTENSITIES, "is an old name; upgrade the plans to rename it."
-    for name, values in context.document["configurations"].items():
-        old = [key for key in OLD_KEYS if key in values]
-        if not old:
-            continue
-        if "architecture" in values:
-            yield (
-                name,
-                old[0],
-                "and other keys of the old format have no effect beside architecture.",
-            )
-        else:
+    written = context.document["configurations"]
+    for name in context.resolved:
+        old = [key for key in OLD_KEYS if key in written[name]]
+        if old and "architecture" not in inherit(written, name):
             yield (
                 name,
                 old[0],

@@ -142,7 +142,7 @@ def imported_classes(context: CheckContext) -> Violations:
             yield (
                 name,
                 key,
-                f"has {listed(absent)}, no argument here, so that nnU-Net cannot build the network.",
+                f"has {listed(absent)}, no argument here, so nnU-Net cannot build the network.",
             )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from resenc_plans.datasets.finding import Finding, Severity, worst_first
-from resenc_plans.plans.checks import data, file, network
+from resenc_plans.plans.checks import data, file, keys, network
 from resenc_plans.plans.checks.context import CheckContext, Violations
 
 
@@ -37,7 +37,7 @@ RULES: tuple[Rule, ...] = (
     Rule("P013", "error", "names can name files and folders", file.names_of_paths),
     Rule("P014", "error", "the network can be built and takes the patch", network.buildable),
     Rule("P015", "error", "resampling functions take their arguments", data.resampling_arguments),
-    Rule("P101", "warning", "an unknown key is close to a known one", file.unknown_keys),
+    Rule("P101", "warning", "an unknown key is close to a known one", keys.unknown_keys),
     Rule("P102", "warning", "the bottleneck keeps 4 voxels", network.bottleneck_edge),
     Rule("P103", "warning", "a batch has at least 2 samples", data.small_batch),
     Rule("P104", "warning", "the file's name is its plans_name", file.name_of_file),
@@ -51,8 +51,10 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("P111", "warning", "a batch is not larger than the dataset", data.batch_within_dataset),
     Rule("P112", "warning", "the file is in its dataset's folder", file.dataset_of_folder),
+    Rule("P113", "warning", "every key has an effect where it stands", keys.misplaced_keys),
+    Rule("P114", "warning", "nnU-Net imports the layers that are named", network.imported_classes),
     Rule("P201", "note", "a batch is no larger a share than planners take", data.large_batch),
-    Rule("P202", "note", "every key is one that nnU-Net reads", file.extra_keys),
+    Rule("P202", "note", "every key is one that nnU-Net reads", keys.extra_keys),
     Rule("P203", "note", "the format is the current one", file.old_format),
 )
 

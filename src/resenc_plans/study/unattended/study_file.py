@@ -21,7 +21,7 @@ from resenc_plans.errors import PlanningError, ResencPlansError, StudyError, Usa
 from resenc_plans.evaluation.known_metrics import KNOWN_METRICS, find_metrics
 from resenc_plans.files import fault_of_part, read_json
 from resenc_plans.planning.presets import find_preset, presets
-from resenc_plans.plans.checks.file import meant_key
+from resenc_plans.plans.checks.keys import meant_key
 from resenc_plans.plans.schema import DIALECT
 from resenc_plans.plans.training_settings import TrainingSettings, in_words
 from resenc_plans.study.scores import Missing, Undefined
