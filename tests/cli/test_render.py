@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,3 +47,26 @@ def test_notes_stand_where_they_were_said_in_a_log() -> None:
         env={k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"},
     )
     assert done.stdout.split() == ["first", "second", "third"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
+def test_a_terminal_shows_brackets_and_wraps_names_before_it_is_too_narrow() -> None:
+    import pty
+
+    controller, terminal = pty.openpty()
+    code = (
+        "from resenc_plans.cli.render import print_table\n"
+        "name = 'a_method_with_quite_a_long_name - another_method_of_a_name'\n"
+        "print_table(['pair', 'HD95 [mm]'], [[name, '0.0012 to 0.0034']], 'HD95 [mm], differences',"
+        " fixed=2, names=1)"
+    )
+    environment = {**os.environ, "COLUMNS": "50", "TERM": "xterm", "NO_COLOR": "1"}
+    done = subprocess.Popen([sys.executable, "-c", code], stdout=terminal, env=environment)
+    os.close(terminal)
+    done.wait()
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", os.read(controller, 65536).decode()).splitlines()
+    os.close(controller)
+    assert "HD95 [mm], differences" in lines[0]
+    assert any(line.split() == ["pair", "HD95", "[mm]"] for line in lines)
+    assert any("0.0012 to 0.0034" in line for line in lines)
+    assert max(map(len, lines)) <= 50

@@ -46,7 +46,7 @@ def test_a_check_tells_what_is_wrong_and_what_it_takes(run: Run, tmp_path: Path)
     assert done.code == ExitCode.FAILED
     for text in ("S006", "S007 original on Dataset900_Phantom: is expected to take"):
         assert text in done.err
-    assert "1 held-out case can show differences of means from nan" in done.out
+    assert "1 held-out case can show no difference of means: at least two are needed." in done.out
     assert "GPU hours (estimated, for an A100)" in done.out
     document = json.loads(run("study", "check", path, "--format", "json").out)
     assert [one["method"] for one in document["methods"]] == ["resenc-m", "original"]
@@ -67,7 +67,7 @@ def test_messages_name_options_not_parameters(run: Run, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_status_report_verify_and_job_of_a_finished_study(run: Run, finished: Path) -> None:
     done = run("study", "status", finished)
-    assert "3 of 3 jobs are done; 0 hours left" in done.out
+    assert "3 of 3 jobs are done.\n" in done.out
     assert run("study", "verify", finished).out.startswith("Confirmed: ")
     assert run("study", "job", finished, JOB).code == ExitCode.DONE
     again = run("study", "report", finished, "-o", finished.parent / "again")

@@ -54,6 +54,13 @@ def test_a_held_out_case_that_was_trained_on_is_named(tmp_path: Path) -> None:
     ]
 
 
+def test_settings_are_told_as_settings_files_have_them(tmp_path: Path) -> None:
+    first = write_model(tmp_path, settings={"scale_weights": None})
+    second = write_model(tmp_path, OWN, settings={"scale_weights": (4 / 7, 2 / 7, 0.0)})
+    [difference] = compare_runs(first, second).differences
+    assert "scale_weights null and [0.571429, 0.285714, 0]" in str(difference)
+
+
 def test_every_rule_has_an_example_that_breaks_it() -> None:
     elsewhere = {"R013"}  # breaks R005 as well
     assert [rule.id for rule in RULES if rule.id not in elsewhere] == list(BREAKS)

@@ -142,7 +142,7 @@ BREAKS: dict[str, tuple[Callable[[Path], tuple[Path, Path]], dict[str, str], str
     "C009": (other_tolerances, {}, "a and b: NSD has a tolerance of 1 mm in one and 2 mm in the"),
     "C101": (an_undefined_score, {}, "Dice of label 1: 1 case is left out"),
     "C102": (few_cases, {}, "29 cases: the intervals of so few may be too narrow"),
-    "C103": (a_small_difference, {}, "a and b: differ by"),
+    "C103": (a_small_difference, {}, "; so few cases show only differences of 0.0"),
     "C104": (alike, {"a": "200h"}, "a: takes 3.0 times the hours of the nearest preset"),
     "C105": (alike, {"a": "9h", "b": "66h"}, "b: takes 7.3 times the hours of a"),
     "C201": (references_elsewhere, {}, "a, b: references cannot be opened"),

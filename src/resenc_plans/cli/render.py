@@ -43,10 +43,12 @@ def print_table(
     rows: Iterable[Sequence[Any]],
     title: str | None = None,
     fixed: int | None = None,
+    names: int = 0,
 ) -> None:
     """A table; in a pipe the columns are separated by tabs, and the title is a line `# title`.
 
-    The first `fixed` columns are never wrapped; without it, all but the last.
+    The first `fixed` columns are never wrapped; without it, all but the last. The first `names`
+    columns among them hold names, which are wrapped where the terminal is narrow.
     """
     if not sys.stdout.isatty():
         if title is not None:
@@ -56,25 +58,28 @@ def print_table(
         return
     from rich.box import SIMPLE_HEAD
     from rich.cells import cell_len
+    from rich.markup import escape
     from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    heading = None if title is None else escape(title)
+    table = Table(title=heading, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     fixed = len(columns) - 1 if fixed is None else fixed
-    rows = list(rows)
+    rows, breakable = list(rows), 0
     for position, column in enumerate(columns):
-        no_wrap = position < fixed
+        no_wrap = names <= position < fixed
         cells = [column, *(str(row[position]) for row in rows)]
         longest = max(cell_len(p) for c in cells for p in ([c] if no_wrap else c.split() or [""]))
         limit = longest if no_wrap else min(longest, MAX_WORD_LENGTH)
-        table.add_column(column, no_wrap=no_wrap, overflow="fold", min_width=limit)
+        breakable += longest - limit
+        table.add_column(escape(column), no_wrap=no_wrap, overflow="fold", min_width=limit)
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     screen = console()
     # Rich cuts what must not wrap; a table wider than the terminal is better than a wrong number.
     needed = Measurement.get(screen, screen.options.update(max_width=10_000), table).minimum
-    screen.width = max(screen.width, needed)
+    screen.width = max(screen.width, needed - breakable)
     screen.print(table)
 
 

@@ -4,6 +4,7 @@ Methods may differ: names, plans, networks, and what a method of its own does. W
 and measured with must not: epochs, cases, references, the way of predicting. A rule's id is stable.
 """
 
+import json
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -433,8 +434,17 @@ def _other_settings(
     for key in first:
         is_meant = (key.partition(".")[0] in in_plans) == planned and key not in _BUDGET
         if is_meant and key in second and not equal_values(first[key], second[key]):
-            text = f"{key} {first[key]} and {second[key]}"
+            text = f"{key} {_shown(first[key])} and {_shown(second[key])}"
             yield Contrast(fold, text, first[key], second[key])
+
+
+def _shown(value: object) -> str:
+    """A setting as a file of settings has it, with six digits."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_shown, value))}]"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _named_by_plans(facts: FoldFacts) -> set[str]:

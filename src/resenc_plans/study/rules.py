@@ -181,8 +181,8 @@ def _too_few_for_difference(compared: Compared) -> Iterator[str]:
     for pair in compared.metrics[0].pairs_of():
         if 0 < abs(pair.difference) < pair.detectable and not pair.p_holm < compared.alpha:
             yield (
-                f"{pair.first} and {pair.second}: differ by {abs(pair.difference):.4f}, and so few "
-                f"cases show differences from {pair.detectable:.4f} only"
+                f"{pair.first} and {pair.second}: differ by {abs(pair.difference):.4f}; so few "
+                f"cases show only differences of {pair.detectable:.4f} or more"
             )
 
 
@@ -248,10 +248,10 @@ def _trainings(compared: Compared) -> Iterator[str]:
             "would change is not part of any interval"
         )
         return
-    texts = ", ".join(f"{one.name} {one.trainings}" for one in compared.results)
+    texts = ", ".join(f"{one.trainings} of {one.name}" for one in compared.results)
     yield (
-        "the score of a case is the mean over trainings with other seeds, whose choice is not part "
-        f"of any interval: {texts}"
+        f"the score of a case is the mean over trainings with different seeds ({texts}), whose "
+        "choice is not part of any interval"
     )
 
 

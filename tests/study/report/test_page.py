@@ -106,3 +106,17 @@ def test_few_equal_and_missing_scores_are_drawn_too(tmp_path: Path, scores: np.n
     page = (tmp_path / "report" / "report.html").read_text()
     assert "nan" not in re.sub(r"<text.*?</text>|<title>.*?</title>", "", page)
     assert json.dumps(comparison.to_dict(), allow_nan=False)
+
+
+def test_a_metric_with_a_long_name_has_a_short_one_on_axes(tmp_path: Path) -> None:
+    sources = [write_summary(tmp_path / name, dice_like(12)) for name in ("near", "far")]
+    for path in sources:
+        figures = {f"case_{case}.nii.gz": {"1": {"HD95": 1.0 + case}} for case in range(12)}
+        document = {"tolerance_mm": 1.0, "metric_per_case": figures}
+        (path / "metrics.json").write_text(json.dumps(document))
+    page = report_page(compare(*sources, metrics=["HD95"], draws=200), {})
+    assert "<h3>95th percentile of the Hausdorff distance, HD95 [mm]</h3>" in page
+    titles = re.findall('<text class="title"[^>]*>([^<]*)</text>', page)
+    assert "difference of HD95 [mm]; right: first is worse" in titles
+    assert "<td>-</td>" in page
+    assert "- (-)" not in page

@@ -181,7 +181,8 @@ def _print_tables(comparison: "Comparison") -> None:
 
 
 def _print(table: "Table") -> None:
-    print_table(table.columns, table.rows, title=table.title)
+    columns = table.columns
+    print_table(columns, table.rows, title=table.title, fixed=len(columns), names=1)
 
 
 def _budgets(texts: list[str] | None) -> dict[str, str]:

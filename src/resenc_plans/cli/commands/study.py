@@ -1,5 +1,6 @@
 """The commands that run studies: study check, run, status, report, verify, job."""
 
+import math
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -172,7 +173,9 @@ def status(path: StudyArgument, format: FormatOption = Format.TABLE) -> None:
         ],
     )
     jobs = counted(len(found.jobs), "job is", "jobs are")
-    say(f"{found.count('done')} of {jobs} done; {found.time_left}, one after another.")
+    done = found.count("done")
+    left = f"; {found.time_left}, one after another" if done < len(found.jobs) else ""
+    say(f"{done} of {jobs} done{left}.")
 
 
 @study.command(cls=AnsweringCommand)
@@ -273,10 +276,14 @@ def _print_check(checked: "StudyCheck") -> None:
         say(f"All that is missing: {checked.gpu_hours:.3g} GPU hours (estimated, for an A100).")
     for one in checked.detectable:
         patients = f" of {counted(one.patients, 'patient')}" if one.patients != one.cases else ""
-        say(
-            f"{one.dataset}: {counted(one.cases, 'held-out case')}{patients} can show differences "
-            f"of means from {one.difference:.4f}, if differences of cases spread by {one.spread:g}."
-        )
+        which = f"{one.dataset}: {counted(one.cases, 'held-out case')}{patients}"
+        if math.isnan(one.difference):
+            say(f"{which} can show no difference of means: at least two are needed.")
+        else:
+            say(
+                f"{which} can show differences of means of {one.difference:.4f} or more, if "
+                f"differences of cases spread by {one.spread:g}."
+            )
 
 
 def _print_methods(checked: "StudyCheck") -> None:
@@ -295,6 +302,8 @@ def _print_methods(checked: "StudyCheck") -> None:
             for one in checked.methods
         ],
         title="What trainings take on an A100",
+        fixed=7,
+        names=2,
     )
 
 

@@ -40,7 +40,8 @@ class Axis:
         if self.is_log:
             decades = range(floor(log10(self.low)), ceil(log10(self.high)) + 1)
             values = [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
-            return [value for value in values if self.low <= value <= self.high]
+            shown = [value for value in values if self.low <= value <= self.high]
+            return shown if len(shown) > 1 else Axis(self.low, self.high, 0, 1).ticks()
         rough = (self.high - self.low) / 5
         decade = 10.0 ** floor(log10(rough))
         step = next(size * decade for size in (1, 2, 5, 10) if size * decade >= rough * 0.7)

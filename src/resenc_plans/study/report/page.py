@@ -26,6 +26,7 @@ from resenc_plans.study.report.tables import (
     label_pairs,
     metric_title,
     rank_table,
+    short_title,
     tables_of,
 )
 from resenc_plans.study.report.text import CITATIONS, limits, methods_paragraph, reading
@@ -242,7 +243,7 @@ def _budgets(dataset: DatasetComparison) -> Iterator[str]:
         ]  # fmt: skip
         if points and metric.metric.is_share:
             figures.append(
-                _figure(f"Against {what}", draw_budget(points, what, metric_title(metric)))
+                _figure(f"Against {what}", draw_budget(points, what, short_title(metric)))
             )
     yield "<h3>Budgets</h3>"
     yield f'<div class="plots">{"".join(figures)}</div>' + _table(budget_table(dataset))

@@ -15,7 +15,7 @@ from resenc_plans.study.report.drawing import (
     plot_names,
     shortened,
 )
-from resenc_plans.study.report.tables import interval, metric_title, number
+from resenc_plans.study.report.tables import interval, number, short_title
 from resenc_plans.study.statistics.bootstrap import Interval
 
 COLOURS = 8
@@ -72,7 +72,7 @@ def draw_differences(metric: MetricComparison, margin: float | None) -> str:
             )
         drawing.dot(axis(pair.difference), y, style, title, radius=4)
     better = "first is better" if metric.metric.is_share else "first is worse"
-    drawing.bottom_axis(axis, height, f"difference of {metric_title(metric)}; right: {better}")
+    drawing.bottom_axis(axis, height, f"difference of {short_title(metric)}; right: {better}")
     return drawing.svg()
 
 
@@ -128,7 +128,7 @@ def draw_labels(dataset: DatasetComparison, metric: MetricComparison) -> str:
                     axis(score.interval.low), y - 4, axis(score.interval.high), y - 4, style
                 )
             drawing.dot(axis(score.mean), y - 4, colour(number_), title)
-    drawing.bottom_axis(axis, y + 6, metric_title(metric))
+    drawing.bottom_axis(axis, y + 6, short_title(metric))
     drawing.height = y + 46
     return drawing.svg()
 
@@ -156,7 +156,7 @@ def draw_cases(metric: MetricComparison, first: int, second: int, links: Mapping
         style = "case worst" if case in worst else "case"
         title = f"{case}: {number(metric, one)} and {number(metric, other)}"
         drawing.dot(across(one), down(other), style, title, link=links.get(case, ""))
-    unit = metric_title(metric)
+    unit = short_title(metric)
     drawing.bottom_axis(
         across, down.start, f"{shortened(short[scores.methods[first]], 36)}, {unit}"
     )

@@ -6,6 +6,7 @@ from resenc_plans.study.comparison import (
     ALL_LABELS,
     Comparison,
     DatasetComparison,
+    MethodScore,
     MetricComparison,
 )
 from resenc_plans.study.statistics.bootstrap import Interval
@@ -35,10 +36,10 @@ class Section:
 
 def tables_of(dataset: DatasetComparison, metric: MetricComparison) -> tuple[Table, ...]:
     """The methods over all labels, the pairs, and the methods label by label."""
-    title = metric_title(metric)
+    title = short_title(metric)
     labels = tuple(dict.fromkeys(one.label for one in metric.methods))[1:]
     own = Table(
-        f"{title}, mean over labels",
+        f"{metric_title(metric)}, mean over labels",
         ("method", "cases", "mean", "interval", "median", "rank", "ranks", "P(first)"),
         tuple(
             (
@@ -66,7 +67,7 @@ def tables_of(dataset: DatasetComparison, metric: MetricComparison) -> tuple[Tab
                 (
                     method,
                     *(
-                        f"{number(metric, score.mean)} ({interval(metric, score.interval)})"
+                        _with_interval(metric, score)
                         for score in metric.methods
                         if score.method == method and score.label != ALL_LABELS
                     ),
@@ -82,7 +83,7 @@ def label_pairs(dataset: DatasetComparison, metric: MetricComparison) -> tuple[T
     labels = tuple(dict.fromkeys(one.label for one in metric.methods))[1:]
     return tuple(
         pairs_table(
-            metric, label, f"{metric_title(metric)} of {dataset.label_title(label)}, differences"
+            metric, label, f"{short_title(metric)} of {dataset.label_title(label)}, differences"
         )
         for label in labels
         if labels[1:]
@@ -148,15 +149,26 @@ def budget_table(dataset: DatasetComparison) -> Table:
 
 
 def metric_title(metric: MetricComparison) -> str:
-    """The metric with its unit."""
+    """The metric in words, with its short name, where that is another, and its unit."""
+    title, short = metric.metric.title, short_title(metric)
+    return short if title == metric.metric.key else f"{title}, {short}"
+
+
+def short_title(metric: MetricComparison) -> str:
+    """The short name of the metric, with its unit."""
     unit = metric.metric.unit
-    return f"{metric.metric.title} [{unit}]" if unit else metric.metric.title
+    return f"{metric.metric.key} [{unit}]" if unit else metric.metric.key
 
 
 def number(metric: MetricComparison, value: float, sign: str = "") -> str:
     """A figure of a metric, with a dash for none."""
     digits = 4 if metric.metric.is_share else 2
     return "-" if value != value else f"{value:{sign}.{digits}f}"
+
+
+def _with_interval(metric: MetricComparison, score: MethodScore) -> str:
+    ends = interval(metric, score.interval)
+    return number(metric, score.mean) + ("" if ends == "-" else f" ({ends})")
 
 
 def interval(metric: MetricComparison, ends: Interval, sign: str = "") -> str:

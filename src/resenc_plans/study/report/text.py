@@ -21,6 +21,9 @@ CITATIONS = (
 )
 
 
+_NO_DISTANCE = " or, of distances, since one of the two lacks it"
+
+
 def methods_paragraph(comparison: Comparison) -> str:
     """How the methods were compared, to be pasted into a paper."""
     settings, first = comparison.settings, comparison.datasets[0]
@@ -36,7 +39,9 @@ def methods_paragraph(comparison: Comparison) -> str:
             if settings.missing == "omit"
             else "cases that a method lacks counted as 0"
         )
-        + ", and scores that are not defined, since neither segmentation has the label, "
+        + ", and scores that are not defined, since neither segmentation has the label"
+        + ("" if all(one.metric.is_share for one in first.metrics) else _NO_DISTANCE)
+        + ", "
         + ("were omitted for all methods." if settings.undefined == "omit" else "counted as 1."),
         f"We report means with {level} percentile bootstrap intervals, expanded for small samples "
         f"(Hesterberg 2015), from {settings.draws:,} draws of {unit} with replacement.",
@@ -65,7 +70,7 @@ def reading(comparison: Comparison) -> list[str]:
     unit = "cases" if comparison.datasets[0].patients is None else "patients"
     ties = [
         f"{settings.tie_of(one.metric):g}{f' {one.metric.unit}' if one.metric.unit else ''} of "
-        f"{one.metric.title}"
+        f"{one.metric.key}"
         for one in comparison.datasets[0].metrics
     ]
     sentences = [
