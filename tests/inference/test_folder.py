@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 
 from resenc_plans.datasets.images.images import read_image, read_label
-from resenc_plans.errors import FileError, LockedError, PredictionError, WorkerError
+from resenc_plans.errors import (
+    ConfigurationError,
+    FileError,
+    LockedError,
+    PredictionError,
+    WorkerError,
+)
 from resenc_plans.execution.dask import dask_executor, worker_count
 from resenc_plans.execution.locks import lock
 from resenc_plans.inference.folder import (
@@ -118,6 +124,18 @@ def test_voxels_that_spoil_nnunets_labels_are_a_reason(
     [problem] = report.problems
     assert problem.case == "bad"
     assert f"bad_0000{ending}: has voxels that are infinite. Replace" in problem.reason
+
+
+def test_a_reader_that_nnunet_does_not_have_is_refused_before_anything_is_written(
+    images: Path, tmp_path: Path
+) -> None:
+    folder = write_model(tmp_path / "model")
+    document = json.loads((folder / "plans.json").read_text())
+    (folder / "plans.json").write_text(json.dumps(document | {"image_reader_writer": "NibabIO"}))
+    predictor = Predictor.from_folder(folder, settings=CPU)
+    with pytest.raises(ConfigurationError, match=r"'NibabIO' \(did you mean NibabelIO\?\)"):
+        predict_folder(predictor, images, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_files_hold_what_predict_returns_on_the_images_grid(

@@ -118,6 +118,8 @@ def predict_folder(
 
     Raises
     ------
+    ConfigurationError
+        The model's reader is none of nnU-Net's.
     FileError
         A folder is missing, empty or not writable.
     LockedError
@@ -144,6 +146,7 @@ class _Task:
     part: tuple[int, int]
     previous: Path | None
     ending: str
+    reader: str | None
 
     @classmethod
     def of(
@@ -156,11 +159,12 @@ class _Task:
     ) -> "_Task":
         previous = _previous_folder(predictor, previous_stage)
         ending = predictor.model.dataset.file_ending
+        reader = reader_of(predictor.model.plan.header)
         cases = find_cases(inputs, ending)
         part_of(cases, part)
         if output.is_dir() and output.samefile(inputs):
             raise FileError(f"{output}: is the folder of the images. Name another output.")
-        return cls(inputs, output, cases, part, previous, ending)
+        return cls(inputs, output, cases, part, previous, ending, reader)
 
     @property
     def chosen(self) -> tuple[InputCase, ...]:
@@ -185,7 +189,6 @@ def _predict(
     watch = LockWatch(run)
     watch.expect_held()
     _write_run_files(predictor, task)
-    reader = reader_of(model.plan.header)
     report = on_progress or (lambda _: None)
     problems: dict[str, CaseProblem | None] = {}
     finished: set[str] = set()
@@ -193,10 +196,10 @@ def _predict(
 
     def read(case: InputCase) -> Preprocessed:
         watch.expect_held()
-        image = read_case(case, model.dataset.channels, reader, remarks.append)
+        image = read_case(case, model.dataset.channels, task.reader, remarks.append)
         stage = None
         if task.previous is not None:
-            stage = read_previous(task.previous, case.name, task.ending, reader).array[0]
+            stage = read_previous(task.previous, case.name, task.ending, task.reader).array[0]
         return predictor.preprocess(image.array, image.properties, stage)
 
     def predict(case: InputCase, read: Preprocessed) -> Predicted:
