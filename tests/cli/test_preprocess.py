@@ -1,3 +1,4 @@
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -53,3 +54,14 @@ def test_segmentations_of_another_spacing_are_told_once(
     assert done.code == 0, done.err
     assert done.err.count("[spacing-mismatch]") == 1
     assert f"{len(files)} of {len(files)} cases" in done.err
+
+
+def test_what_the_checks_find_is_told_once(run: Callable[..., Done], raw: Path) -> None:
+    document = json.loads((raw / "Small.json").read_text())
+    document["configurations"]["3d_fullres"]["spacings"] = [1, 1, 1]
+    (raw / "Small.json").write_text(json.dumps(document | {"plans_nam": "x"}))
+    done = run("preprocess", "--workers", "1")
+    assert done.code == 0, done.err
+    error = " ".join(done.err.split())
+    assert error.count("Small.json: 3d_fullres: spacings is unknown, so it has no effect.") == 1
+    assert error.count("Small.json: plans_nam is unknown. Did you mean plans_name? [P101]") == 1

@@ -74,7 +74,7 @@ def print_preview(
     from resenc_plans.files import check_regular
     from resenc_plans.networks.check import check_network
     from resenc_plans.networks.device import find_device
-    from resenc_plans.plans.checks.chosen import findings_of
+    from resenc_plans.plans.checks.chosen import remarks_on
     from resenc_plans.plans.configuration import input_channels
     from resenc_plans.runs.beginning import changes_on_the_way, refuse_other_settings
     from resenc_plans.runs.folds import stored_fold
@@ -127,9 +127,7 @@ def print_preview(
         resumed = resuming(checkpoint, done, iteration, settings.epochs)
     elif resume:
         resumed = without_checkpoint(folder.path)
-    for finding in findings_of(config, dataset):
-        note(f"{config.plans.source}: {finding.line}")
-    for text in cases.notes:
+    for text in (*remarks_on(config, dataset), *cases.notes):
         note(text)
     print_task(config, fold, cases, settings)
     outputs = checked.outputs or ()

@@ -18,7 +18,7 @@ from resenc_plans.errors import (
 )
 from resenc_plans.inference.settings import PredictionSettings
 from resenc_plans.networks.device import failures_named, is_out_of_memory, release_memory
-from resenc_plans.plans.checks.chosen import findings_of
+from resenc_plans.plans.checks.chosen import remarks_on
 from resenc_plans.plans.configuration import (
     ResolvedConfiguration,
     expect_resolved,
@@ -250,8 +250,7 @@ def _load(
     pretrained: Path | None,
 ) -> Iterator[str]:
     """Load what the training starts from; yields what a person should know of it."""
-    for finding in findings_of(config, dataset):
-        yield f"{config.plans.source}: {finding.line}"
+    yield from remarks_on(config, dataset)
     if trainer.outputs_note:
         yield trainer.outputs_note
     has_checkpoint, ranks = bool(trainer.folder.checkpoints()), trainer.ranks

@@ -93,6 +93,7 @@ def preprocess_cases(
     from resenc_plans.execution.cases import CaseProblem
     from resenc_plans.files import inside
     from resenc_plans.folders import GROUND_TRUTH
+    from resenc_plans.plans.checks.chosen import remarks_on
     from resenc_plans.preprocessing.ground_truth import copy_ground_truth, outdated_copies
     from resenc_plans.preprocessing.preprocessor import with_own_data
     from resenc_plans.preprocessing.store.folder import store_folder
@@ -109,6 +110,8 @@ def preprocess_cases(
         for folder in folders.values():
             problems += _check(folder)
         return problems
+    for text in dict.fromkeys(text for config in folders for text in remarks_on(config, data)):
+        note(text)
     with resumable("Cases that are stored stay. Run the same command again for the others."):
         for config, folder in folders.items():
             problems += _preprocess(data, config, folder, workers=workers, dask=dask, force=force)
