@@ -20,8 +20,10 @@ PURPOSES: tuple[Purpose, ...] = ("data", "seg", "probabilities")
 
 PREPROCESSORS = ("DefaultPreprocessor",)
 LABEL_MANAGERS = ("LabelManager",)
+CT_NORMALIZATION = "CTNormalization"
+"""The one that uses the intensities of the dataset's foreground."""
 NORMALIZATIONS = (
-    "CTNormalization",
+    CT_NORMALIZATION,
     "NoNormalization",
     "RescaleTo01Normalization",
     "RGBTo01Normalization",

@@ -147,6 +147,14 @@ def test_a_patch_that_does_not_divide_names_axis_divisor_and_sizes() -> None:
         (document(a=CHILD | {"UNet_base_num_features": 48}), "P113", "beside architecture"),
         (importing("conv_op", "norm_op"), "P114", "lacks nonlin, so that nnU-Net cannot"),
         (importing("conv_op", "norm_op", "nonlin", "act"), "P114", "has act, no argument here"),
+        (document() | {"transpose_forward": [0, 1]}, "P005", "the axes 0, 1 and 2"),
+        (changed(strides=[2, 1, 2]), "P014", "is [2, 2, 2]: the output would be smaller"),
+        (
+            changed(normalization_schemes=["CTNormalization"])
+            | {"foreground_intensity_properties_per_channel": None},
+            "P010",
+            "which lacks channel 0",
+        ),
         ({"configurations": {}}, "P105", "nnU-Net cannot train"),
         (changed(batch_size=1), "P103", "is 1"),
         (document(old=OLD_CONFIGURATION), "P203", "upgrade"),

@@ -6,8 +6,9 @@ from resenc_plans.datasets.images.readers import READERS
 from resenc_plans.plans.checks.context import CheckContext, Violations
 from resenc_plans.plans.configuration import PREPROCESSING_KEYS, PROVENANCE, dataset_share
 from resenc_plans.plans.inheritance import INHERITS_FROM, inherit
-from resenc_plans.plans.legacy import INTENSITIES, modernize
+from resenc_plans.plans.legacy import INTENSITIES, OLD_INTENSITIES, modernize
 from resenc_plans.plans.nnunet_parts import (
+    CT_NORMALIZATION,
     LABEL_MANAGERS,
     NORMALIZATIONS,
     PREPROCESSORS,
@@ -18,6 +19,7 @@ from resenc_plans.plans.nnunet_parts import (
 )
 from resenc_plans.plans.nnunet_planners import NNUNET_PLANNERS
 from resenc_plans.plans.topology import MIN_BATCH_SIZE
+from resenc_plans.reprs import listed
 from resenc_plans.words import counted
 
 _CAPPED = NNUNET_PLANNERS["resenc"]
@@ -117,16 +119,31 @@ def resampling_arguments(context: CheckContext) -> Violations:
 
 
 def intensities(context: CheckContext) -> Violations:
-    """There are intensity properties for each channel of the dataset."""
-    properties = context.document.get(INTENSITIES)
-    if not isinstance(properties, dict) or not context.dataset:
+    """There are intensity properties for each channel of the dataset, and where they are used."""
+    document = context.document
+    properties = document.get(INTENSITIES, document.get(OLD_INTENSITIES))
+    known = 0 if properties is None else len(properties)
+    for name, config in context.resolved.items():
+        channels = [
+            channel
+            for channel, scheme in enumerate(config.normalization_schemes)
+            if scheme == CT_NORMALIZATION and channel >= known
+        ]
+        if channels:
+            yield (
+                name,
+                "normalization_schemes",
+                f"{CT_NORMALIZATION} needs {INTENSITIES} of the file, which lacks channel "
+                f"{listed(channels)}.",
+            )
+    if properties is None or not context.dataset:
         return
     count = len(context.dataset.channel_names)
-    if len(properties) != count:
+    if known != count:
         yield (
             None,
             INTENSITIES,
-            f"has {counted(len(properties), 'channel')}, dataset.json has {count}.",
+            f"has {counted(known, 'channel')}, dataset.json has {count}.",
         )
 
 

@@ -35,8 +35,8 @@ def transposes(context: CheckContext) -> Violations:
     if not isinstance(forward, list) or not isinstance(backward, list):
         yield None, "transpose_forward", "transpose_forward and transpose_backward belong together."
         return
-    if sorted(forward) != list(range(len(forward))):
-        yield None, "transpose_forward", f"{forward} is not an order of axes."
+    if sorted(forward) != [0, 1, 2]:
+        yield None, "transpose_forward", f"{forward} is not an order of the axes 0, 1 and 2."
     elif backward != [forward.index(axis) for axis in range(len(forward))]:
         inverse = [forward.index(axis) for axis in range(len(forward))]
         yield (

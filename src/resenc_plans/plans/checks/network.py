@@ -162,7 +162,7 @@ def buildable(context: CheckContext) -> Violations:
             yield name, f"{inside}.{key}", f"is not an argument of the network.{hint}"
         if unknown or _is_contradictory(arguments, config.dim):
             continue
-        if foreign_layers(arguments) or _has_rare_layers(arguments):
+        if foreign_layers(arguments):
             yield from _foreign(context, config)
             continue
         try:
@@ -175,6 +175,14 @@ def buildable(context: CheckContext) -> Violations:
         fault = rule.fault(config.patch_size)
         if fault is not None and rule.divides(config.patch_size):
             yield name, "patch_size", fault
+        elif max(unet.strides[0]) > 1:
+            yield (
+                name,
+                f"{inside}.strides[0]",
+                f"is {list(unet.strides[0])}: the output would be smaller than the patch. Use 1.",
+            )
+        elif fault is None and _has_rare_layers(arguments):
+            yield from _foreign(context, config)
 
 
 def patch_within_image(context: CheckContext) -> Violations:
