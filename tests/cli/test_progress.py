@@ -73,3 +73,12 @@ def test_every_case_moves_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
         show("two")
     assert "Reading" in terminal.getvalue()
     assert "2/2 cases" in terminal.getvalue()
+
+
+def test_a_label_with_brackets_is_no_style(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with case_progress("Checking 3d[/small]", 1) as on_case:
+        on_case("a")
+    assert "Checking 3d[/small]" in terminal.getvalue()

@@ -84,7 +84,7 @@ def case_progress(label: str, total: int) -> "Iterator[Callable[[str], None]]":
     from rich.table import Column
 
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.fields[pace]}", table_column=Column(no_wrap=True)),
         console=console(error=True),

@@ -214,7 +214,7 @@ def _common_cases(folders: Sequence[Path]) -> list[str]:
         names[folder] = {path.stem for path in folder.glob("*.npz")}
         if not names[folder]:
             raise FileError(
-                f"{folder}: has no probabilities (.npz files). Predict again and write them too."
+                f"{folder}: has no probabilities (.npz files). Predict again with `probabilities=`."
             )
     all_cases = set().union(*names.values())
     gaps = [

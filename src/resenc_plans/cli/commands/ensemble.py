@@ -21,7 +21,7 @@ def ensemble(
         list[Path] | None,
         typer.Argument(
             metavar="FOLDER",
-            help="Folders of probabilities, two or more.",
+            help="Folders of probabilities, one or several.",
             show_default=False,
         ),
     ] = None,
