@@ -205,16 +205,21 @@ def draw_budget(points: Sequence[BudgetPoint], budget: str, score: str) -> str:
             path.append((across(one.budget), path[-1][1]))
         path.append((across(one.budget), down(one.score)))
     drawing.polyline(path, "front")
+    whiskers: dict[str, list[tuple[float, float]]] = {one.name: [] for one in points}
     for one in points:
         x, y = across(one.budget), down(one.score)
         title = f"{one.name}: {one.score:.4g} at {one.budget:.3g} {budget}"
         if one.interval and not isnan(one.interval.low):
             low, high = map(down, _ends(one.interval))
             drawing.line(x, low, x, high, f"whisker {one.style}")
+            whiskers[one.name] = [(x, end) for end in np.arange(high, low + 8, 8).tolist()]
         drawing.dot(x, y, one.style, title, radius=4)
     boxes = [(across(one.budget), down(one.score)) for one in points]
     for one in front if len(points) > MAX_NAMED else points:
-        _name(drawing, shortened(names[one.name], 22), across(one.budget), down(one.score), boxes)
+        others = [spot for name, spots in whiskers.items() if name != one.name for spot in spots]
+        name, x, y = shortened(names[one.name], 22), across(one.budget), down(one.score)
+        if not _name(drawing, name, x, y, boxes, others):
+            _name(drawing, name, x, y, boxes)
     drawing.bottom_axis(across, 250, f"{budget}, logarithmic")
     drawing.left_axis(down, _LEFT, score)
     return drawing.svg()
@@ -230,11 +235,17 @@ def pareto_front(points: Sequence[BudgetPoint]) -> list[BudgetPoint]:
 
 
 def _name(
-    drawing: Drawing, name: str, x: float, y: float, taken: list[tuple[float, float]]
-) -> None:
+    drawing: Drawing,
+    name: str,
+    x: float,
+    y: float,
+    taken: list[tuple[float, float]],
+    avoided: Sequence[tuple[float, float]] = (),
+) -> bool:
     """Write a name beside its point, where it covers no other point or name; else nowhere.
 
-    `taken` are points that are covered already; those of the name are added.
+    `taken` are points that are covered already; those of the name are added. `avoided` are further
+    ones. Whether it was written.
     """
     width = 6.0 * len(name)
     for rise in (-7, 15, -20, 28):
@@ -244,11 +255,12 @@ def _name(
             if is_inside and not any(
                 abs(px - tx) < 0.25 * width / 2 + 4 and abs(py - ty) < 11
                 for px, py in covered
-                for tx, ty in taken
+                for tx, ty in (*taken, *avoided)
             ):
                 drawing.text(start, y + rise, name, "point")
                 taken += covered
-                return
+                return True
+    return False
 
 
 def _ends(interval_: Interval) -> tuple[float, float]:
