@@ -27,7 +27,7 @@ from resenc_plans.errors import (
 from resenc_plans.plans.architectures import RESIDUAL_ENCODER_UNET
 from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.plans import Plans
-from resenc_plans.plans.training_settings import TrainingSettings
+from resenc_plans.plans.training_settings import AdamW, TrainingSettings
 from resenc_plans.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from resenc_plans.runs.folds import FoldCases
 from resenc_plans.runs.run_folder import RunFolder
@@ -209,6 +209,36 @@ def test_a_run_goes_on_on_the_cpu_if_no_device_has_its_new_augmentation(
         assert isinstance(again.training_batches, PatchBatches)
         assert again.training_batches.augmenting is None
         assert again.settings.augment_on == "cpu"
+
+
+def test_a_fused_optimizer_resumes_from_momenta_of_another_memory_format(
+    config: ResolvedConfiguration, dataset: Dataset, tmp_path: Path
+) -> None:
+    stopped = SHORT.model_copy(update={"epochs": 1, "max_minutes": 1e-9})
+    trained: list[dict[str, Any]] = []
+    for more in ({}, {"channels_last": True, "fused_optimizer": True}):
+        run = RunFolder(tmp_path / f"resumed_{len(trained)}", 0)
+        Trainer(config, dataset, 0, stopped, run_folder=run).fit()
+        resumed = SHORT.model_copy(update={"epochs": 1, **more})
+        again = Trainer(config, dataset, 0, resumed, run_folder=run, allow_differences=True)
+        again.resume()
+        assert again.fit().is_complete
+        trained.append(again.network.state_dict())
+    for name, weight in trained[0].items():
+        torch.testing.assert_close(trained[1][name], weight, atol=1e-5, rtol=1e-4)
+
+
+def test_all_momenta_of_a_weight_are_loaded_in_its_memory_format(
+    config: ResolvedConfiguration, dataset: Dataset
+) -> None:
+    settings = SHORT.model_copy(update={"optimizer": AdamW(amsgrad=True)})
+    Trainer(config, dataset, 0, settings.model_copy(update={"max_minutes": 1e-9})).fit()
+    resumed = settings.model_copy(update={"channels_last": True})
+    again = Trainer(config, dataset, 0, resumed, allow_differences=True)
+    again.resume()
+    for weight, momenta in again.step.optimizer.state.items():
+        layouts = {value.stride() for value in momenta.values() if value.shape == weight.shape}
+        assert layouts == {weight.stride()}
 
 
 @pytest.mark.parametrize("batch", [2, 4], ids=["training", "validation"])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -35,7 +36,7 @@ from resenc_plans.training.history import Epoch, from_logging, to_logging
 from resenc_plans.training.step import TrainingStep
 from resenc_plans.words import counted
 
-_MOMENTA = {"momentum_buffer", "exp_avg", "exp_avg_sq"}
+_MOMENTA = {"momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"}
 """What optimizers keep of each weight, in its shape."""
 
 _DECISIVE = (
@@ -286,10 +287,15 @@ def _load_optimizer(optimizer: Optimizer, state: Mapping[str, Any], path: Path) 
         raise ModelError(f"{path}: the state of its optimizer is damaged ({error}).") from None
     for parameter, momenta in optimizer.state.items():
         for key in _MOMENTA & momenta.keys():
-            if momenta[key] is not None and getattr(momenta[key], "shape", None) != parameter.shape:
+            momentum = momenta[key]
+            if momentum is None:
+                continue
+            if getattr(momentum, "shape", None) != parameter.shape:
                 raise ModelError(
                     f"{path}: the state of its optimizer is damaged: {key} of a weight."
                 )
+            # In the weight's memory format: fused optimizers take both as they lie in memory.
+            momenta[key] = torch.empty_like(parameter).copy_(momentum)
 
 
 def _differences(checkpoint: Checkpoint, run: RunIdentity) -> list[str]:
