@@ -4,6 +4,7 @@ import sys
 import weakref
 from pathlib import Path
 from typing import Any, Never
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -269,3 +270,21 @@ def test_the_trainer_is_gone_before_the_validation(
         on_begin=lambda trainer: trainers.append(weakref.ref(trainer)),
     )
     assert alive == [None]
+
+
+def test_each_rank_validates_on_its_gpu_where_nothing_is_left_to_train(
+    config: ResolvedConfiguration, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = SHORT.model_copy(update={"precision": "fp32"})
+    assert Trainer(config, dataset, 0, settings, device="cpu").fit().is_complete
+    devices: list[str | None] = []
+
+    def validate(*arguments: Any, **_: object) -> None:
+        devices.append(arguments[3].device)
+
+    monkeypatch.setattr(train_fold_module, "validate_together", validate)
+    monkeypatch.setattr("resenc_plans.training.run_files.Meter", MagicMock())
+    pretend_gpus(monkeypatch, 2)
+    second = Ranks(0, 1, torch.device("cuda", 1))
+    train_fold(config, dataset, settings=settings, resume=True, ranks=second)
+    assert devices == ["cuda:1"]

@@ -219,7 +219,7 @@ def train_fold(
                 config,
                 dataset,
                 folder,
-                prediction_settings(settings, device, allow_import),
+                prediction_settings(settings, str(trained_on), allow_import),
                 ranks=ranks,
                 name=name,
                 network=parts.get("network"),
