@@ -110,6 +110,39 @@ def test_copies_are_made_into_the_same_memory_and_share_what_was_shared() -> Non
     assert torch.equal(again["a"], torch.ones(3))
 
 
+class PretendedEvent:
+    """The end of copies from the second GPU; tells who waits for it."""
+
+    device = torch.device("cuda", 1)
+
+    def __init__(self, told: list[object]) -> None:
+        self.told = told
+
+    def synchronize(self) -> None:
+        self.told.append(threading.current_thread().name)
+
+
+def test_copies_from_a_gpu_are_awaited_on_it_before_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, checkpoint = trained()
+    told: list[object] = []
+    writer = CheckpointWriter()
+    of = HostCopies.of
+
+    def from_gpu(copies: HostCopies, checkpoint: Checkpoint) -> Checkpoint:
+        copied = of(copies, checkpoint)
+        copies.event = PretendedEvent(told)
+        return copied
+
+    monkeypatch.setattr(HostCopies, "of", from_gpu)
+    monkeypatch.setattr(torch.cuda, "set_device", told.append)
+    monkeypatch.setattr(module, "save_checkpoint", lambda path, _: told.append(path))
+    writer.write(tmp_path / "a.pth", checkpoint)
+    writer.wait()
+    assert told == [torch.device("cuda", 1), "checkpoint", tmp_path / "a.pth"]
+
+
 @pytest.mark.parametrize("at", ["write", "wait", "close"])
 def test_what_prevents_a_checkpoint_is_told_at_the_next_wait_and_the_old_one_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, at: str

@@ -75,6 +75,7 @@ class CheckpointWriter:
     def _write(self, path: Path, checkpoint: Checkpoint, copied: Any = None) -> None:
         try:
             if copied is not None:
+                torch.cuda.set_device(copied.device)  # a thread begins with the first GPU
                 copied.synchronize()
             save_checkpoint(path, checkpoint)
         except BaseException as error:  # which the run is to see

@@ -123,14 +123,16 @@ def test_memory_of_a_gpu_is_not_used_again_before_who_uses_it_has_done(
 
     monkeypatch.setattr(torch.cuda, "Stream", lambda _: side)
     monkeypatch.setattr(torch.cuda, "stream", enter)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: entered.append(("on", device)))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: current)
     monkeypatch.setattr(Tensor, "to", copy)
     monkeypatch.setattr(
         Tensor, "record_stream", lambda tensor, stream: stream.told.append(("used by", id(tensor)))
     )
-    stream = prefetched(numbered([]), torch.device("cuda", 0))
+    gpu = torch.device("cuda", 1)
+    stream = prefetched(numbered([]), gpu)
     batch = next(stream)
     used = [("used by", id(tensor)) for tensor in (batch.images, batch.target)]
     assert current.told == [("waits for copy", 2), *used]
-    assert entered == [("prefetch", side)]
+    assert entered == [("on", gpu), ("prefetch", side)]
     stream.close()  # type: ignore[attr-defined]

@@ -39,6 +39,8 @@ def prefetched(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch
 
     def copy() -> None:
         try:
+            if is_cuda:
+                torch.cuda.set_device(device)  # a thread begins with the first GPU
             with on_side():
                 for batch in batches:
                     moved = replace(
