@@ -43,6 +43,15 @@ def test_a_case_of_another_spacing_is_stale(
         Trainer(changed(config, spacing=[9.0, 1.0, 1.0]), dataset, 0, settings)
 
 
+def test_a_case_that_another_reader_read_is_stale(
+    recorded: Path, config: ResolvedConfiguration, dataset: Dataset
+) -> None:
+    document = config.plans.to_dict() | {"image_reader_writer": "NibabelIOWithReorient"}
+    other = Plans.from_dict(document, path=config.plans.path).resolve("tiny")
+    with pytest.raises(PreprocessingError, match=r"6 of 6 cases .* before the reader, "):
+        Trainer(other, dataset, 0, TrainingSettings(workers=0))
+
+
 def test_a_dry_run_finds_it_too_and_writes_nothing(
     recorded: Path,
     config: ResolvedConfiguration,

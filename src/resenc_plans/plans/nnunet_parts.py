@@ -128,7 +128,9 @@ def argument_faults(config: ResolvedConfiguration, purpose: Purpose) -> Iterator
     is_seg = purpose == "seg"
     if "is_seg" in known and bool(values.get("is_seg")) is not is_seg:
         state = "is" if "is_seg" in values else "is missing, which stands for"
-        consequence = "labels would be interpolated" if is_seg else "values would be taken for labels"
+        consequence = (
+            "labels would be interpolated" if is_seg else "values would be taken for labels"
+        )
         yield (
             f"{inside}.is_seg",
             f"{state} {str(not is_seg).lower()}: {consequence}. Write {str(is_seg).lower()}.",

@@ -64,7 +64,7 @@ def _check_all(
     if stale:
         raise PreprocessingError(
             f"{store.folder}: {len(stale)} of {counted(len(cases), 'case was', 'cases were')} "
-            "preprocessed before the spacing, normalisation, resampling or labels of "
+            "preprocessed before the reader, axes, spacing, normalisation, resampling or labels of "
             f"{config.name} were changed ({', '.join(stale[:3])}{' …' if stale[3:] else ''}). "
             f"Preprocess {config.name} again."
         )
