@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resenc_plans.errors import DatasetError
+from resenc_plans.errors import DatasetError, UsageError
 from resenc_plans.files import make_folder, replace_folder, write_json, writing
 from resenc_plans.folders import DATASET_JSON
 
@@ -28,6 +28,8 @@ def write_phantom(folder: str | Path, cases: int = 8, seed: int = 0) -> Path:
 
     Raises
     ------
+    UsageError
+        There is to be no case.
     DatasetError
         The folder exists and is not empty.
     FileError
@@ -35,6 +37,8 @@ def write_phantom(folder: str | Path, cases: int = 8, seed: int = 0) -> Path:
     """
     import numpy as np
 
+    if cases < 1:
+        raise UsageError(f"`cases=` {cases}: at least one is needed.")
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise DatasetError(f"{folder}: is not empty. Choose a new folder for the phantom.")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resenc_plans.datasets.labels import Region
+from resenc_plans.errors import EvaluationError, expect_type
 
 METRICS = ("Dice", "FN", "FP", "IoU", "TN", "TP", "n_pred", "n_ref")
 """The metrics per case and label, in the order of nnU-Net's summary.json."""
@@ -81,7 +82,14 @@ def count_voxels(
 
     >>> count_voxels(np.array([0, 1, 1, 2]), np.array([0, 1, 2, 2]), [1, (1, 2)])
     (Counts(tp=1, fp=1, fn=0, tn=2), Counts(tp=3, fp=0, fn=0, tn=1))
+
+    Raises
+    ------
+    EvaluationError
+        The shapes differ.
     """
+    expect_type(regions, Sequence, "regions", "labels or tuples of labels, such as [1, (1, 2)]")
+    refuse_other_shape(prediction, reference)
     values = sorted({value for region in regions for value in _values(region)})
     if ignore_label is not None and ignore_label not in values:
         values.append(ignore_label)
@@ -89,6 +97,21 @@ def count_voxels(
     if ignore_label is not None:
         joint[values.index(ignore_label)] = 0
     return tuple(_counts(joint, [values.index(v) for v in _values(region)]) for region in regions)
+
+
+def refuse_other_shape(prediction: NDArray[Any], reference: NDArray[Any]) -> None:
+    """Refuse two label maps whose voxels do not correspond.
+
+    Raises
+    ------
+    EvaluationError
+        Their shapes differ.
+    """
+    if prediction.shape != reference.shape:
+        raise EvaluationError(
+            f"The prediction has the shape {prediction.shape}, the reference {reference.shape}: "
+            "their voxels do not correspond."
+        )
 
 
 def metrics_by_region(

@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resenc_plans.datasets.bounding_box import nonzero_box
+from resenc_plans.datasets.images.geometry import checked_spacing
 from resenc_plans.datasets.labels import Region
-from resenc_plans.errors import EvaluationError, UsageError
+from resenc_plans.errors import EvaluationError, UsageError, expect_type
+from resenc_plans.evaluation.metrics import refuse_other_shape
 from resenc_plans.evaluation.pairs import measure_pairs, without_ignored
 from resenc_plans.evaluation.task import EvaluationTask
 from resenc_plans.execution.cases import CaseProblem
@@ -121,8 +123,13 @@ def measure_surfaces(
     Raises
     ------
     EvaluationError
-        MONAI is not installed.
+        MONAI is not installed, or the shapes differ.
+    DatasetError
+        The spacing is not three lengths.
     """
+    expect_type(regions, Sequence, "regions", "labels or tuples of labels, such as [1, (1, 2)]")
+    refuse_other_shape(prediction, reference)
+    spacing = checked_spacing(spacing)
     prediction, reference = without_ignored(prediction, reference, ignore_label)
     return tuple(
         _compare(_mask(prediction, region), _mask(reference, region), spacing, tolerance)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.images.segmentation_files import segmentation_file, write_segmentation
 from resenc_plans.datasets.labels import Labels
-from resenc_plans.errors import FileError, PredictionError
+from resenc_plans.errors import FileError, PredictionError, UsageError
 from resenc_plans.execution.cases import CaseProblem, each_case, separate
 from resenc_plans.execution.cpus import usable_cpus
 from resenc_plans.files import make_folder, replace_file
@@ -82,6 +82,8 @@ def ensemble_folders(
     DatasetError
         The dataset.json is not usable.
     """
+    if isinstance(folders, str | os.PathLike):
+        raise UsageError(f"`folders=` is one folder. Give several, such as [{str(folders)!r}].")
     paths = [Path(folder) for folder in folders]
     cases = _common_cases(paths)
     source = paths[0] / DATASET_JSON

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Protocol
 
-from resenc_plans.errors import ConfigurationError, NetworkError
+from resenc_plans.errors import ConfigurationError, NetworkError, UsageError
 from resenc_plans.networks.imports import is_allowed
 from resenc_plans.plans.architectures import (
     PLAIN_CONV_UNET,
@@ -67,6 +67,11 @@ def register_architecture(
     NetworkError
         The name is that of one of nnU-Net's two U-Nets.
     """
+    if not callable(builder):
+        raise UsageError(
+            f"`builder=` is a {type(builder).__name__}. Give a function of configuration, input "
+            "channels, output heads and deep supervision that makes the network."
+        )
     if architecture_kind(name) != "other":
         raise NetworkError(f"{name!r} is nnU-Net's own network and cannot be replaced.")
     _BUILDERS[name] = builder

@@ -183,6 +183,7 @@ def register_preset(preset: Preset) -> None:
     PlanningError
         The key, the planner or the plans name is already taken.
     """
+    expect_type(preset, Preset, "preset", 'a preset, such as replace(find_preset("M"), key="S16")')
     for known in _PRESETS.values():
         taken = {known.key, known.planner, known.plans_name}
         if taken & {preset.key, preset.planner, preset.plans_name}:

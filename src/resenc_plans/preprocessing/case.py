@@ -1,6 +1,5 @@
 """One case, from the images' grid to the configuration's: the steps of preprocessing in order."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -9,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from resenc_plans.datasets.fingerprint import IntensityProperties
+from resenc_plans.datasets.images.geometry import checked_spacing
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import (
     ConfigurationError,
@@ -229,14 +229,7 @@ def _channel_recipes(config: ResolvedConfiguration) -> tuple[ChannelRecipe, ...]
 
 
 def _spacing(properties: Mapping[str, Any]) -> tuple[float, ...]:
-    spacing = properties.get("spacing")
-    try:
-        lengths = tuple(float(length) for length in spacing or ())
-    except (TypeError, ValueError):
-        lengths = ()
-    if len(lengths) != 3 or not all(0 < length < math.inf for length in lengths):
-        raise DatasetError(f"Spacing {spacing}: three lengths are needed, mm along z, y, x.")
-    return lengths
+    return checked_spacing(properties.get("spacing"))
 
 
 def _check(images: FloatArray, labels: Array | None, recipe: Recipe) -> None:

@@ -18,7 +18,7 @@ from resenc_plans.runs.model_folder import ModelFolder, is_model_folder
 
 
 def find_model(
-    dataset: str,
+    dataset: str | int,
     configuration: str | None = None,
     *,
     plans: str | None = None,
@@ -95,7 +95,7 @@ def find_models(
     return fitting
 
 
-def find_dataset_results(dataset: str, results: str | os.PathLike[str] | None = None) -> Path:
+def find_dataset_results(dataset: str | int, results: str | os.PathLike[str] | None = None) -> Path:
     """The folder of one dataset's results.
 
     `dataset` is its id or name in the results folder; the path of the raw or preprocessed dataset,
@@ -106,6 +106,7 @@ def find_dataset_results(dataset: str, results: str | os.PathLike[str] | None = 
     ModelError
         There is no such folder, several have the id, or no results folder is known.
     """
+    dataset = str(dataset)
     path = user_path(dataset)
     is_path = path.is_dir() and (len(path.parts) > 1 or results is None)
     if is_path and any(map(is_model_folder, path.iterdir())):

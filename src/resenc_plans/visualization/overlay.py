@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resenc_plans.datasets.dataset import case_of_file
+from resenc_plans.datasets.images.geometry import checked_spacing
 from resenc_plans.datasets.images.images import check_same_grid, read_image, read_label
 from resenc_plans.errors import DatasetError
 from resenc_plans.execution.cases import CaseProblem, each_case, separate
@@ -110,7 +111,7 @@ def draw_overlay(
             )
     orientation = ViewOrientation.of(direction)
     volume = np.nan_to_num(orientation.apply(image).astype(np.float32, copy=False))
-    size = orientation.spacing(spacing)
+    size = orientation.spacing(checked_spacing(spacing))
     labels = orientation.apply(labels)
     reference = None if reference is None else orientation.apply(reference)
     foreground = locate_foreground(labels)

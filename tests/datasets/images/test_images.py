@@ -15,7 +15,7 @@ from resenc_plans.datasets.images.images import (
     read_label,
     write_label,
 )
-from resenc_plans.errors import DatasetError
+from resenc_plans.errors import DatasetError, UsageError
 from tests.datasets.made import SPACING, image_array, label_array, truncate, write_image
 
 TILTED = (0.6, -0.8, 0.0, 0.8, 0.6, 0.0, 0.0, 0.0, 1.0)
@@ -201,6 +201,45 @@ def test_colour_voxels_in_a_volume_are_an_error(tmp_path: Path) -> None:
     SimpleITK.WriteImage(image, str(tmp_path / "a.nrrd"))
     with pytest.raises(DatasetError, match="3 values per voxel"):
         read_image([tmp_path / "a.nrrd"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "fault"),
+    [
+        (
+            np.zeros((1, 6, 9, 8), np.uint8),
+            r"\(1, 6, 9, 8\): a segmentation \(z, y, x",
+        ),
+        (np.zeros((9, 8), np.uint8), r"has the shape \(9, 8\)"),
+        (np.full((6, 9, 8), 0.5), "no labels: whole numbers from 0 to 65,535"),
+        (np.full((6, 9, 8), -1), "no labels"),
+        (np.full((6, 9, 8), 65_536), "no labels"),
+        (np.full((6, 9, 8), np.nan), "no labels"),
+    ],
+)
+def test_what_is_no_segmentation_is_not_written(
+    labels: NDArray[Any], fault: str, tmp_path: Path
+) -> None:
+    write_image(tmp_path / "a.nrrd", image_array(0))
+    properties = read_image([tmp_path / "a.nrrd"]).properties
+    with pytest.raises(UsageError, match=fault):
+        write_label(labels, tmp_path / "seg.nrrd", properties)
+    assert not (tmp_path / "seg.nrrd").exists()
+
+
+def test_whole_numbers_may_be_floats(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.nrrd", image_array(0))
+    labels = label_array(0).astype(np.float32)
+    write_label(labels, tmp_path / "b.nrrd", read_image([tmp_path / "a.nrrd"]).properties)
+    assert np.array_equal(read_label(tmp_path / "b.nrrd").array[0], labels)
+
+
+def test_several_planes_do_not_go_to_a_picture_of_one(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.nrrd", image_array(0))
+    properties = read_image([tmp_path / "a.nrrd"]).properties
+    for known in (properties, {"spacing": (999, 1, 1)}):
+        with pytest.raises(DatasetError, match=r"a\.png: .*(in part|one plane)"):
+            write_label(label_array(0), tmp_path / "a.png", known)
 
 
 def test_a_label_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ SimpleITK counts axes x, y, z and points to the patient's left, posterior, super
 affines point to right, anterior, superior (RAS).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -133,3 +134,20 @@ def orientation_code(geometry: Geometry) -> str:
         geometry.direction
     )
     return code
+
+
+def checked_spacing(spacing: object) -> tuple[float, ...]:
+    """Voxel sizes as floats.
+
+    Raises
+    ------
+    DatasetError
+        They are not three positive lengths.
+    """
+    try:
+        lengths = tuple(map(float, spacing))  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        lengths = ()
+    if len(lengths) != 3 or not all(0 < length < math.inf for length in lengths):
+        raise DatasetError(f"Spacing {spacing}: three lengths are needed, mm along z, y, x.")
+    return lengths

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from resenc_plans.datasets.bounds import MAX_SPACING, MIN_SPACING
 from resenc_plans.datasets.images import geometry, itk, nifti, plain_images, readers
-from resenc_plans.errors import DatasetError, FileError
+from resenc_plans.errors import DatasetError, FileError, UsageError, expect_type
 from resenc_plans.files import check_regular
 from resenc_plans.reprs import card, listed, numbers
 from resenc_plans.words import counted
@@ -21,6 +21,8 @@ from resenc_plans.words import counted
 Array = NDArray[Any]
 
 GIPL_HEADER_BYTES = 256
+_MAX_LABEL = 65_535
+"""Of the files that are written."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ def read_image(paths: Sequence[str | os.PathLike[str]], reader: str | None = Non
     DatasetError
         A file is unreadable, or shapes or spacings of the files differ.
     """
+    expect_type(paths, Sequence, "paths", "the files of the channels, such as [path]")
+    if isinstance(paths, str):
+        raise UsageError(f"`paths=` is a str. Give the files of the channels, such as [{paths!r}].")
     images = [read_file(path, reader) for path in paths]
     if not images:
         raise DatasetError("An image needs at least one file.")
@@ -135,6 +140,7 @@ def read_file(
     DatasetError
         The file is unreadable.
     """
+    expect_type(path, (str, os.PathLike), "path", "the path of a file")
     path = Path(path)
     try:
         check_regular(path)
@@ -177,12 +183,14 @@ def write_label(array: Array, path: str | os.PathLike[str], properties: Mapping[
 
     Raises
     ------
+    UsageError
+        The array has other axes, or values that are no labels.
     DatasetError
         The file cannot be written, its ending has no writer, or `properties` are not what a reader
         keeps, perhaps since they come from a damaged file.
     """
     path = Path(path)
-    labels = array.astype(np.uint8 if array.max(initial=0) < 255 else np.uint16, copy=False)
+    labels = _as_labels(array)
     if "sitk_stuff" not in properties and "nibabel_stuff" not in properties:
         try:
             spacing = [float(size) for size in properties["spacing"]]
@@ -201,6 +209,24 @@ def write_label(array: Array, path: str | os.PathLike[str], properties: Mapping[
             f"({_reason(error).rstrip('.')})."
         ) from None
     write_itk_image(image, path)
+
+
+def _as_labels(array: Array) -> Array:
+    if array.ndim != 3:
+        raise UsageError(
+            f"`array=` has the shape {array.shape}: a segmentation (z, y, x) is needed, such as "
+            "`read_label(path).array[0]`."
+        )
+    low, high = array.min(initial=0), array.max(initial=0)
+    is_label = 0 <= low <= high <= _MAX_LABEL
+    if is_label and array.dtype.kind == "f":
+        is_label = bool((array == np.rint(array)).all())
+    if not is_label:
+        raise UsageError(
+            f"`array=` has values that are no labels: whole numbers from 0 to {_MAX_LABEL:,} are "
+            "needed."
+        )
+    return array.astype(np.uint8 if high < 255 else np.uint16, copy=False)
 
 
 def _placed(labels: Array, place: geometry.Geometry, orientation: str | None) -> itk.ItkImage:
@@ -367,11 +393,13 @@ def _is_whole(path: Path, image: Any) -> bool:
         if path.name.lower().endswith(nifti.NIFTI_ENDINGS):
             nifti.scan(path)
             return True
-        itk.read_whole(path)
+        written = itk.read_whole(path)
     except (DatasetError, RuntimeError):
         return False
     # ITK reads truncated GIPL files without an error; their voxels are never compressed.
     voxels: int = itk.simpleitk().GetArrayViewFromImage(image).nbytes
+    if written.GetNumberOfPixels() != image.GetNumberOfPixels():
+        return False  # PNG and the like hold one plane
     return path.suffix.lower() != ".gipl" or path.stat().st_size == GIPL_HEADER_BYTES + voxels
 
 

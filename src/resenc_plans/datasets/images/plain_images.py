@@ -63,6 +63,9 @@ def write(labels: NDArray[Any], path: Path, spacing: Sequence[float]) -> None:
     DatasetError
         The file cannot be written.
     """
+    is_plane = path.suffix.lower() not in _TIFF_ENDINGS or tuple(spacing) == SPACING_2D
+    if is_plane and len(labels) != 1:
+        raise DatasetError(f"{path}: not written: such a file holds one plane, not {len(labels)}.")
     try:
         if path.suffix.lower() not in _TIFF_ENDINGS:
             from PIL import Image

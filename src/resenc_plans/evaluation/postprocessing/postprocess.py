@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from resenc_plans.datasets.images.images import read_label
 from resenc_plans.datasets.images.segmentation_files import write_segmentation
-from resenc_plans.errors import EvaluationError
+from resenc_plans.errors import EvaluationError, expect_type
 from resenc_plans.evaluation.metrics import metrics_by_region
 from resenc_plans.evaluation.postprocessing.components import keep_largest_component
 from resenc_plans.evaluation.summary import CaseMetrics, Summary
@@ -280,6 +280,7 @@ def apply_postprocessing(
     EvaluationError
         The folder does not exist or has no segmentation, or `output` is the folder itself.
     """
+    expect_type(postprocessing, Postprocessing, "postprocessing", "Postprocessing.load(path)")
     names = prediction_names(predictions, file_ending)
     folder = Path(output)
     _check_target(folder, predictions)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from resenc_plans.datasets.images.geometry import checked_spacing
 from resenc_plans.errors import PredictionError
 from resenc_plans.inference.export.borders import export_by_borders
 from resenc_plans.inference.export.interpolation import NNUNETS_DEFAULT, Interpolation, Logits
@@ -52,7 +53,10 @@ def export_labels(
     Raises
     ------
     PredictionError
-        The logits have another number of axes or type, or do not fit the regions.
+        The logits have another number of axes or type, or do not fit the regions, or `shape` is
+        none.
+    DatasetError
+        A spacing is not three lengths.
     ConfigurationError
         A function that `interpolation` names returns another shape.
     """
@@ -91,12 +95,8 @@ def export_labels_into(
         raise PredictionError(
             f"Logits of type {logits.dtype}: float16, float32 or float64 is needed."
         )
-    for name, sizes in (("spacing", spacing), ("new_spacing", new_spacing)):
-        if len(sizes) != 3 or not all(0 < size < float("inf") for size in sizes):
-            raise PredictionError(
-                f"{name} {tuple(sizes)}: three positive voxel sizes are needed, in the order of "
-                "the axes."
-            )
+    checked_spacing(spacing)
+    checked_spacing(new_spacing)
     if regions is not None and len(regions) != logits.shape[0]:
         raise PredictionError(
             f"{counted(logits.shape[0], 'head')}, but {counted(len(regions), 'region')}: one label "

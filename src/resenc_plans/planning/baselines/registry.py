@@ -22,6 +22,7 @@ def register_baseline(baseline: Baseline) -> None:
     PlanningError
         Its name or its plans' name is already taken.
     """
+    expect_type(baseline, Baseline, "baseline", "Baseline(...)")
     for known in baselines():
         if {known.name, known.plans_name} & {baseline.name, baseline.plans_name}:
             raise PlanningError(
