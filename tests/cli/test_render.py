@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from resenc_plans.cli.render import print_table
+from resenc_plans.cli.render import note, print_table, say
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
@@ -70,3 +70,11 @@ def test_a_terminal_shows_brackets_and_wraps_names_before_it_is_too_narrow() -> 
     assert any(line.split() == ["pair", "HD95", "[mm]"] for line in lines)
     assert any("0.0012 to 0.0034" in line for line in lines)
     assert max(map(len, lines)) <= 50
+
+
+def test_names_between_colons_are_no_emoji(capsys: pytest.CaptureFixture[str]) -> None:
+    say("Wrote scans:100:x.json.")
+    note("Lost [red]scans:100:x.json.")
+    done = capsys.readouterr()
+    assert done.out == "Wrote scans:100:x.json.\n"
+    assert done.err == "Lost [red]scans:100:x.json.\n"

@@ -66,6 +66,13 @@ def test_a_u_net_is_built_without_memory_and_its_outputs_are_known() -> None:
     assert alone.outputs == ((16, 16, 16),)
 
 
+def test_what_parts_share_is_counted_once() -> None:
+    """nnU-Net's decoder holds the encoder."""
+    checked = check_network(residual(), 1, 3)
+    assert [part.name for part in checked.parts] == ["encoder", "decoder"]
+    assert sum(part.parameters for part in checked.parts) == checked.parameters
+
+
 def test_a_network_of_hundreds_of_gigabytes_takes_none() -> None:
     features: dict[str, Any] = {"features_per_stage": [10_000, 20_000, 20_000]}
     assert check_network(residual(**features), 1, 2).parameters > 1e10

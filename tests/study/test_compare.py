@@ -150,7 +150,16 @@ def test_one_method_twice_and_a_metric_that_is_not_there_are_refused(three: list
 
 
 @pytest.mark.parametrize(
-    "options", [{"level": 95}, {"draws": 5}, {"margin": 0}, {"tie": -1.0}, {"patients": "("}]
+    "options",
+    [
+        {"level": 95},
+        {"draws": 5},
+        {"margin": 0},
+        {"margin": 2},
+        {"tie": -1.0},
+        {"tie": 1},
+        {"patients": "("},
+    ],
 )
 def test_arguments_out_of_range_are_refused(options: dict[str, object], three: list[Path]) -> None:
     with pytest.raises(UsageError, match=f"`{next(iter(options))}="):

@@ -35,7 +35,9 @@ def console(*, error: bool = False) -> "Console":
 
     stream = sys.stderr if error else sys.stdout
     width = None if stream.isatty() else 160
-    return Console(file=stream, highlight=False, soft_wrap=not stream.isatty(), width=width)
+    return Console(
+        file=stream, highlight=False, emoji=False, soft_wrap=not stream.isatty(), width=width
+    )
 
 
 def print_table(

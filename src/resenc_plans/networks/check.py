@@ -1,7 +1,7 @@
 """`check_network`: whether a configuration's network can be built and takes its patch."""
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -30,7 +30,10 @@ _NEEDS_VALUES = (
 
 @dataclass(frozen=True)
 class NetworkPart:
-    """A module directly below a network: its name, its class, and how many parameters it has."""
+    """A module directly below a network: its name, its class, and how many parameters it has.
+
+    What several have, as nnU-Net's decoders hold the encoder, counts for the first of them.
+    """
 
     name: str
     kind: str
@@ -92,10 +95,7 @@ def check_network(
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     network = without_memory(build, fake)
     parameters = _count(network)
-    parts = tuple(
-        NetworkPart(name, type(part).__name__, _count(part))
-        for name, part in network.named_children()
-    )
+    parts = tuple(_parts(network))
     outputs = find_outputs(network, config, input_channels, output_heads, fake=fake)
     return CheckedNetwork(parameters, outputs, parts)
 
@@ -135,6 +135,15 @@ def find_outputs(
     finally:
         network.train(was_training)
     return _sizes_of_outputs(config, outputs, output_heads)
+
+
+def _parts(network: nn.Module) -> Iterator[NetworkPart]:
+    seen: set[nn.Parameter] = set()
+    for name, part in network.named_children():
+        own = set(part.parameters()) - seen
+        seen |= own
+        count = sum(parameter.numel() for parameter in own)
+        yield NetworkPart(name, type(part).__name__, count)
 
 
 def _count(module: nn.Module) -> int:

@@ -200,10 +200,12 @@ def _check(
         raise UsageError(f"`level=` {level}: a share such as 0.95 is needed, from 0.5 to below 1.")
     if draws < MIN_DRAWS:
         raise UsageError(f"`draws=` {draws}: at least {MIN_DRAWS} are needed.")
-    if margin is not None and not 0 < margin < float("inf"):
-        raise UsageError(f"`margin=` {margin}: a positive number is needed, such as 0.01.")
-    if tie is not None and not 0 <= tie < float("inf"):
-        raise UsageError(f"`tie=` {tie}: a number of at least 0 is needed.")
+    if margin is not None and not 0 < margin < 1:
+        raise UsageError(
+            f"`margin=` {margin}: a share above 0 and below 1 is needed, such as 0.01."
+        )
+    if tie is not None and not 0 <= tie < 1:
+        raise UsageError(f"`tie=` {tie}: a share from 0 to below 1 is needed, such as 0.01.")
 
 
 def _refuse_twice(sources: Sequence[Source], results: Sequence[MethodResult]) -> None:

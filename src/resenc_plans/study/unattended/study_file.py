@@ -168,7 +168,7 @@ class StudyFile(_Part):
     """What methods are compared by."""
     primary: str | None = None
     """The metric that counts most. null: the first of `metrics`."""
-    margin: Positive | None = None
+    margin: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Differences of means of shares up to here do not matter."""
     missing: Missing = "omit"
     """Whether cases that a method lacks are left out, or count as 0."""
