@@ -151,6 +151,21 @@ def test_methods_that_would_overwrite_each_others_stored_cases_are_found(finishe
     )
 
 
+def test_slips_in_plans_of_ones_own_are_told(finished: Path) -> None:
+    plans = json.loads(
+        (finished.parent / "preprocessed" / NAME / "original.plans.json").read_text()
+    )
+    plans["configurations"]["3d_fullres_original"]["patchsize"] = [8, 8, 8]
+    (finished.parent / "own.json").write_text(json.dumps(plans))
+    own = {"plans": "own.json", "configuration": "3d_fullres_original"}
+    finished.write_text(json.dumps(json.loads(finished.read_text()) | methods(own=own)))
+    found = [one.message for one in Study.load(finished).check().findings if one.rule == "S104"]
+    [slip] = [message for message in found if "[P101]" in message]
+    assert slip.startswith(f"own on {NAME}: ")
+    assert "3d_fullres_original: patchsize is unknown" in slip
+    assert "Did you mean patch_size?" in slip
+
+
 def test_cases_that_are_in_no_split_and_splits_of_no_cases_are_found(finished: Path) -> None:
     path = finished.parent / "preprocessed" / NAME / "splits_final.json"
     splits = json.loads(path.read_text())

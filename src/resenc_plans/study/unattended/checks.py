@@ -6,12 +6,14 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from resenc_plans.datasets.dataset import Dataset
 from resenc_plans.datasets.finding import Finding, worst_first
 from resenc_plans.datasets.fingerprint import Fingerprint
 from resenc_plans.datasets.images.segmentation_files import segmentation_file
 from resenc_plans.errors import ResencPlansError, StudyError
 from resenc_plans.folders import FINGERPRINT_JSON
 from resenc_plans.networks.check import check_network
+from resenc_plans.plans.checks.chosen import remarks_on
 from resenc_plans.plans.configuration import (
     PREPROCESSING_KEYS,
     ResolvedConfiguration,
@@ -148,6 +150,7 @@ def check_study(study: OpenedStudy, allow_import: Sequence[str] = ()) -> StudyCh
             assert fingerprint is not None, "a method is trained"
             try:
                 planned.append(_planned(study, data, method, fingerprint, allow_import))
+                findings += _remarks(study, planned[-1], data.dataset)
             except ResencPlansError as error:
                 unplanned += 1
                 findings.append(
@@ -260,6 +263,13 @@ def _planned(
         cost=cost,
         hours=cost.hours(settings),
     )
+
+
+def _remarks(study: OpenedStudy, method: ExpectedMethod, dataset: Dataset) -> Iterator[Finding]:
+    """What the checks of plans have against a method's own plans file."""
+    if study.file.methods[method.method].plans is not None:
+        for remark in remarks_on(method.configuration, dataset):
+            yield Finding("S104", "warning", f"{method.method} on {method.dataset}: {remark}")
 
 
 def _refuse_other_source(
