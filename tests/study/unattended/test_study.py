@@ -57,6 +57,26 @@ def test_a_study_is_run_from_its_file_to_a_report_though_it_is_killed(finished: 
     ]
 
 
+def test_jobs_do_not_follow_a_study_that_is_edited_while_it_runs(finished: Path) -> None:
+    method = finished.parent / "runs" / NAME / "original"
+    for folder in (method, finished.parent / "state" / NAME / "original" / "seed_0"):
+        shutil.rmtree(folder)
+    document = json.loads(finished.read_text())
+
+    def edit(said: str) -> None:
+        if said == "1 training and evaluation to be done.":
+            document["methods"]["original"]["settings"] = {"learning_rate": 0.1}
+            finished.write_text(json.dumps(document))
+
+    ran = Study.load(finished).run(device="cpu", on_progress=edit)
+    assert list(ran.failed) == [
+        f"{kind} of {NAME}/original/seed_0/fold_0"
+        for kind in ("training", "prediction", "evaluation")
+    ]
+    assert all("have changed since this run began" in reason for reason in ran.failed.values())
+    assert not method.exists()
+
+
 def test_two_runs_of_one_study_exclude_each_other(finished: Path) -> None:
     with (
         lock(finished.parent / ".study.lock", finished.parent),

@@ -247,6 +247,10 @@ def job(
         int | None,
         typer.Option("--parent", hidden=True, help="The process with which this one ends."),
     ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option("--key", hidden=True, help="What decided the job when its run began."),
+    ] = None,
 ) -> None:
     """Do one job of a study in this process, as `study run` and its SLURM script do.
 
@@ -262,7 +266,7 @@ def job(
     opened = Study.load(path).opened
     options = JobOptions(device=device, allow_import=tuple(allow_import or ()), redo=redo)
     with resumable("The same command continues."):
-        code = do_job(opened, find_job(opened, name), options, on_piece=say)
+        code = do_job(opened, find_job(opened, name), options, on_piece=say, key=key)
     if code is not ExitCode.DONE:
         raise typer.Exit(code)
 

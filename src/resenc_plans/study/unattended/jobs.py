@@ -18,6 +18,8 @@ from resenc_plans.study.unattended.records import PieceRecord, digests_below
 
 logger = logging.getLogger(__name__)
 
+CHANGED = "the study's file or its data have changed since this run began; run the study again"
+
 
 @dataclass(frozen=True)
 class JobOptions:
@@ -36,19 +38,38 @@ def do_job(
     job: Job,
     options: JobOptions,
     on_piece: Callable[[str], object] = logger.info,
+    *,
+    key: str | None = None,
 ) -> ExitCode:
     """Do the pieces of a job that are not done; one that fails stops those that need it.
 
     The exit code is DONE, FAILED where a piece failed or cannot begin, or STOPPED where a training
     was asked to stop.
 
+    Parameters
+    ----------
+    study
+        The study, as it is now.
+    job
+        One of its jobs.
+    options
+        What this machine decides.
+    on_piece
+        Called with a sentence about each piece.
+    key
+        What decided the last piece when a run of the study was begun, where this is of one.
+
     Raises
     ------
+    StudyError
+        The study's file or its data have changed since the run was begun.
     LockedError
         Another process does the job.
     FileError
         A record cannot be written, as on a full disk.
     """
+    if key is not None and study.keys[job.pieces[-1]] != key:
+        raise StudyError(f"{job.name}: {CHANGED}.")
     make_folder(study.places.state_folder)
     code = ExitCode.DONE
     with lock(study.places.job_lock(job), study.places.root / "runs"):

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from resenc_plans.errors import StudyError
+from resenc_plans.errors import ResencPlansError, StudyError
 from resenc_plans.files import make_folder, part_of_path, read_json, user_path, write_json
 from resenc_plans.study.unattended.graph import Piece, StudyGraph
 from resenc_plans.study.unattended.keys import PieceKeys
@@ -96,6 +96,15 @@ class OpenedStudy:
         trainings = [piece for piece in self.graph.needs if piece.kind == "training"]
         reasons = {piece: why_old(self.state(piece)) for piece in trainings}
         return {piece: reason for piece, reason in reasons.items() if reason}
+
+    def changed_pieces(self) -> frozenset[Piece]:
+        """Pieces that the file and the data decide otherwise by now, or not any more."""
+        try:
+            now = OpenedStudy.open(self.path)
+            keys = {piece: now.keys[piece] for piece in now.graph.needs}
+        except ResencPlansError:
+            return frozenset(self.graph.needs)
+        return frozenset(piece for piece in self.graph.needs if keys.get(piece) != self.keys[piece])
 
     def state(self, piece: Piece) -> State:
         """How far a piece is."""

@@ -37,11 +37,20 @@ class JobCommand:
     log: Path
     run: HeldLock | None = None
     """Of a job on a cluster: what the run that it is of holds; it ends when that does."""
+    key: str | None = None
+    """What decides the job, see `do_job`."""
 
     @classmethod
-    def of(cls, study: Path, job: Job, options: JobOptions, places: StudyPlaces) -> "JobCommand":
+    def of(
+        cls,
+        study: Path,
+        job: Job,
+        options: JobOptions,
+        places: StudyPlaces,
+        key: str | None = None,
+    ) -> "JobCommand":
         """The command of a job of a study."""
-        return cls(study.absolute(), job, options, places.job_log(job))
+        return cls(study.absolute(), job, options, places.job_log(job), key=key)
 
     @property
     def arguments(self) -> list[str]:
@@ -52,6 +61,7 @@ class JobCommand:
             *(("--device", options.device) if options.device else ()),
             *(part for name in options.allow_import for part in ("--allow-import", name)),
             *(("--redo",) if options.redo else ()),
+            *(("--key", self.key) if self.key else ()),
         ]
 
     def start(self, gpu: str | None = None) -> "subprocess.Popen[bytes]":

@@ -13,7 +13,7 @@ from resenc_plans.execution.locks import lock
 from resenc_plans.reprs import card, listed
 from resenc_plans.study.unattended.checks import StudyCheck, check_study
 from resenc_plans.study.unattended.graph import Job
-from resenc_plans.study.unattended.jobs import JobOptions
+from resenc_plans.study.unattended.jobs import CHANGED, JobOptions
 from resenc_plans.study.unattended.opened import OpenedStudy
 from resenc_plans.study.unattended.processes import JobCommand, run_here, run_on
 from resenc_plans.study.unattended.records import PieceRecord
@@ -303,7 +303,10 @@ class Study:
             if jobs:
                 one, several = _KINDS_OF_JOBS[is_run]
                 on_progress(f"{counted(len(ready), one, several)} to be done.")
-            yield [JobCommand.of(study.path, job, options, study.places) for job in ready]
+            yield [
+                JobCommand.of(study.path, job, options, study.places, study.keys[job.pieces[-1]])
+                for job in ready
+            ]
 
     def _waits(self, job: Job) -> bool:
         """Whether the job needs a piece of another one, which failed."""
@@ -315,6 +318,7 @@ class Study:
 
     def _failures(self) -> Iterator[tuple[str, str]]:
         study = self.opened
+        changed = study.changed_pieces()
         for piece in study.graph.needs:
             state = study.state(piece)
             if state == "done":
@@ -324,6 +328,8 @@ class Study:
                 yield str(piece), record.reason
             elif state == "begun":
                 yield str(piece), "it was stopped, or its process died"
+            elif piece in changed:
+                yield str(piece), CHANGED
             else:
                 yield str(piece), "it waits for a piece that failed"
 
