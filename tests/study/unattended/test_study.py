@@ -77,6 +77,25 @@ def test_jobs_do_not_follow_a_study_that_is_edited_while_it_runs(finished: Path)
     assert not method.exists()
 
 
+def test_a_report_that_cannot_be_written_and_a_job_that_cannot_begin_are_failures(
+    finished: Path,
+) -> None:
+    (finished.parent / "report" / "notes.txt").write_text("somebody else's")
+    study = Study.load(finished)
+    ran = study.run(device="cpu")
+    assert list(ran.failed) == ["report"]
+    assert "notes.txt" in ran.failed["report"]
+    assert ran.report == ()
+    record = finished.parent / "state" / NAME / "original" / "seed_0" / "fold_0"
+    (record / "evaluation.json").unlink()
+    job = next(job for job in study.opened.graph.jobs if "original" in job.name)
+    with lock(study.opened.places.job_lock(job), finished.parent):
+        ran = study.run(device="cpu")
+    assert ran.failed[f"evaluation of {NAME}/original/seed_0/fold_0"] == (
+        f"its process did not begin it, see {study.opened.places.job_log(job)}"
+    )
+
+
 def test_two_runs_of_one_study_exclude_each_other(finished: Path) -> None:
     with (
         lock(finished.parent / ".study.lock", finished.parent),

@@ -139,7 +139,7 @@ def run(
         note(f"{piece}: {reason}", style="bold red")
     if done.report:
         say(f"Wrote {done.report[0].parent}.")
-    else:
+    elif done.why_no_report:
         note(done.why_no_report)
     if done.failed:
         raise typer.Exit(ExitCode.FAILED)

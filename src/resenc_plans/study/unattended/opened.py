@@ -51,14 +51,19 @@ class OpenedStudy:
 
     def other_file(self) -> Path | None:
         """The file of another study whose results lie in the folder, if there is one."""
+        named = self._owner()
+        if named is None or named == self.path.name:
+            return None
+        other = self.places.root / part_of_path(named, "file")
+        return other if other.is_file() else None  # else it has been renamed
+
+    def _owner(self) -> str | None:
+        """The file whose results lie in the folder, as recorded."""
         if not self.places.owner.is_file():
             return None
         document = read_json(self.places.owner)
         named = document.get("file") if isinstance(document, dict) else None
-        if not isinstance(named, str) or named == self.path.name:
-            return None
-        other = self.places.root / part_of_path(named, "file")
-        return other if other.is_file() else None  # else it has been renamed
+        return named if isinstance(named, str) else None
 
     def claim(self) -> None:
         """Make the folder this study's, where no other study's results lie in it.
@@ -73,8 +78,9 @@ class OpenedStudy:
         other = self.other_file()
         if other is not None:
             raise StudyError(f"{self.path}: {one_study_per_folder(other)}.")
-        make_folder(self.places.state_folder)
-        write_json(self.places.owner, {"file": self.path.name})
+        if self._owner() != self.path.name:
+            make_folder(self.places.state_folder)
+            write_json(self.places.owner, {"file": self.path.name})
 
     @cached_property
     def keys(self) -> PieceKeys:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from resenc_plans.errors import StudyError, UsageError
+from resenc_plans.errors import EvaluationError, FileError, StudyError, UsageError
 from resenc_plans.execution.dask import dask_executor
 from resenc_plans.execution.exit_codes import ExitCode
 from resenc_plans.execution.locks import lock
@@ -38,10 +38,11 @@ class StudyRun:
     """What `Study.run` has come to."""
 
     failed: dict[str, str]
-    """Why, by the pieces that failed or wait for one that did."""
+    """Why, by the pieces that failed or wait for one that did, and by `report`."""
     report: tuple[Path, ...]
     """The files of the report; empty where there is nothing to compare yet."""
     why_no_report: str = ""
+    """Where there is nothing to compare yet."""
 
     def __repr__(self) -> str:
         where = self.report[0].parent if self.report else self.why_no_report
@@ -176,10 +177,13 @@ class Study:
                 with dask_executor(dask) as executor:
                     run_on(executor, waves, study.places, ended, on_progress)
             failed = dict(self._failures())
+            report, why = tuple[Path, ...](), ""
             try:
-                report, why = self._write_report(), ""
+                report = self._write_report()
             except StudyError as error:
-                report, why = (), str(error)
+                why = str(error)
+            except (EvaluationError, FileError) as error:
+                failed["report"] = str(error)
         return StudyRun(failed, report, why)
 
     def report(
@@ -319,6 +323,9 @@ class Study:
     def _failures(self) -> Iterator[tuple[str, str]]:
         study = self.opened
         changed = study.changed_pieces()
+        logs = {
+            piece: study.places.job_log(job) for job in study.graph.jobs for piece in job.pieces
+        }
         for piece in study.graph.needs:
             state = study.state(piece)
             if state == "done":
@@ -327,9 +334,11 @@ class Study:
             if state == "failed" and record is not None and record.reason:
                 yield str(piece), record.reason
             elif state == "begun":
-                yield str(piece), "it was stopped, or its process died"
+                yield str(piece), f"it was stopped, or its process died, see {logs[piece]}"
             elif piece in changed:
                 yield str(piece), CHANGED
+            elif all(study.state(need) == "done" for need in study.graph.needs[piece]):
+                yield str(piece), f"its process did not begin it, see {logs[piece]}"
             else:
                 yield str(piece), "it waits for a piece that failed"
 
