@@ -169,6 +169,32 @@ def test_failed_cases_are_listed_last_and_make_exit_code_1(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems know no such names")
+def test_a_compiler_that_fails_is_told_with_the_option_that_does_without_it(
+    run: Callable[..., Done],
+    images: Path,
+    results: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class NoCompilerError(RuntimeError):
+        __module__ = "torch._inductor.exc"
+
+    def compiled(_: Any) -> Any:
+        def forward(_: Any) -> Any:
+            raise NoCompilerError("No working C++ compiler found.\nSet TORCHDYNAMO_VERBOSE=1")
+
+        return forward
+
+    monkeypatch.setattr("torch.compile", compiled)
+    model = results / "Dataset007_Made" / "nnUNetTrainer__madePlans__2d"
+    done = run("predict", "-i", images, "-o", tmp_path / "out", "-m", model, "--compile")
+    assert done.code == 1
+    expected = (
+        "torch.compile failed: No working C++ compiler found. Predict without it (--compile)."
+    )
+    assert expected in done.out
+
+
 def test_names_in_any_script_are_cases_and_those_in_no_encoding_are_named(
     run: Callable[..., Done], images: Path, results: Path, tmp_path: Path
 ) -> None:

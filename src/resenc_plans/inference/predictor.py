@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from resenc_plans.errors import UsageError, expect_type
+from resenc_plans.errors import PredictionError, UsageError, expect_type
 from resenc_plans.inference.export.case import ExportRecipe, export_case, uncropped
 from resenc_plans.inference.export.on_device import has_doubles, labels_within_memory
 from resenc_plans.inference.memory import MemoryUse, predict_within_memory
@@ -25,6 +26,7 @@ from resenc_plans.networks.device import (
     find_precision,
     is_out_of_memory,
     release_memory,
+    why_not_compiled,
 )
 from resenc_plans.reprs import card, listed
 from resenc_plans.runs.checkpoint import load_weights
@@ -140,7 +142,7 @@ class Predictor:
         DatasetError
             The image does not fit the model, or has voxels that are not finite.
         PredictionError
-            `previous` is missing, or the model takes none.
+            `previous` is missing, or the model takes none; or torch.compile failed.
         DeviceError
             There is not enough memory for one patch.
         UsageError
@@ -189,7 +191,7 @@ class Predictor:
         if not self.exports_on_device:
             logits = self.predict_logits(image, on_tile)
             return export_case(logits.numpy(), properties, self.export_recipe)
-        with failures_named(self.device, _AFTER_FAILURE):
+        with _faults_named(self.device):
             logits = self._mean_over_folds(image, on_tile)
             if logits.device == self.device:
                 labels = labels_within_memory(logits, properties, self.export_recipe)
@@ -209,10 +211,12 @@ class Predictor:
         ------
         DeviceError
             Not one patch fits into the device's memory, or the device has failed.
+        PredictionError
+            torch.compile failed.
         FileError
             The sums fit neither into the host's memory nor onto its disk.
         """
-        with failures_named(self.device, _AFTER_FAILURE):
+        with _faults_named(self.device):
             return self._mean_over_folds(image, on_tile, to_host=True).contiguous()
 
     def _mean_over_folds(
@@ -263,6 +267,21 @@ class Predictor:
             return logits.cpu() if to_host else logits
 
         return predict_within_memory(self.device, config.batch_size, predict)
+
+
+@contextmanager
+def _faults_named(device: torch.device) -> Iterator[None]:
+    """Raise faults of torch that a person can do something about as errors that say what."""
+    try:
+        with failures_named(device, _AFTER_FAILURE):
+            yield
+    except Exception as error:
+        reason = why_not_compiled(error)
+        if reason is None:
+            raise
+        raise PredictionError(
+            f"torch.compile failed: {reason}. Predict without it (`compile=`)."
+        ) from error
 
 
 def _lengths(spacing: object) -> list[float]:

@@ -25,6 +25,8 @@ PRECISIONS: dict[str, torch.dtype | None] = {
 _FAILURES = ("CUDA error", "HIP error", "CUDNN_STATUS_EXECUTION_FAILED")
 """In the messages of errors after which a process can compute nothing more on its GPU."""
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+_COMPILER = ("torch._dynamo", "torch._inductor")
+"""Where torch.compile's errors are defined."""
 _MEMORY_ERRORS = (
     *("out of memory", "DefaultCPUAllocator", "CUDNN_STATUS_ALLOC_FAILED"),
     *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_INTERNAL_ERROR", "unable to find an engine"),
@@ -138,6 +140,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and any(text in str(error) for text in _MEMORY_ERRORS)
     )
+
+
+def why_not_compiled(error: BaseException) -> str | None:
+    """Why torch.compile failed, without a full stop; None where that is not the error."""
+    if not type(error).__module__.startswith(_COMPILER):
+        return None
+    return first_line(error)
 
 
 @contextmanager

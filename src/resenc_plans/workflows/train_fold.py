@@ -17,7 +17,12 @@ from resenc_plans.errors import (
     expect_type,
 )
 from resenc_plans.inference.settings import PredictionSettings
-from resenc_plans.networks.device import failures_named, is_out_of_memory, release_memory
+from resenc_plans.networks.device import (
+    failures_named,
+    is_out_of_memory,
+    release_memory,
+    why_not_compiled,
+)
 from resenc_plans.plans.checks.chosen import remarks_on
 from resenc_plans.plans.configuration import (
     ResolvedConfiguration,
@@ -46,9 +51,6 @@ from resenc_plans.workflows.held_out import (
 )
 
 logger = logging.getLogger(__name__)
-
-_COMPILER = ("torch._dynamo", "torch._inductor")
-"""Where torch.compile's errors are defined."""
 
 
 @dataclass(frozen=True)
@@ -293,8 +295,8 @@ def _explained(
             if where_to_augment(settings, config, ranks.device) == "device":
                 text += " To augment on the CPU (`augment_on=`) takes less of it, too."
             raise DeviceError(text) from error
-        if type(error).__module__.startswith(_COMPILER):
-            reason = str(error).strip().partition("\n")[0].rstrip(".")
+        reason = why_not_compiled(error)
+        if reason is not None:
             raise TrainingError(
                 f'torch.compile failed: {reason}. {{"compile": false}} in the settings trains '
                 "without it."

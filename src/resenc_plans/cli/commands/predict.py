@@ -1,6 +1,7 @@
 """The command that segments images: predict."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,9 +11,11 @@ from resenc_plans.cli.options import (
     AllowImportOption,
     DeviceOption,
     dask_option,
+    option_names,
     output_option,
     parse_folds,
     refuse_one_gpu_for_several,
+    with_options,
 )
 from resenc_plans.cli.progress import case_progress, prediction_progress
 from resenc_plans.cli.render import end_with, note, say
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 
 def predict(
+    context: typer.Context,
     inputs: Annotated[
         Path,
         typer.Option(
@@ -126,7 +130,7 @@ def predict(
             "--probabilities", "--save_probabilities", help="Write probabilities (npz) too."
         ),
     ] = False,
-    compile_network: Annotated[
+    compile: Annotated[
         bool, typer.Option("--compile", help="Compile the network: pays for many cases on a GPU.")
     ] = False,
     previous_stage: Annotated[
@@ -198,7 +202,7 @@ def predict(
         precision=precision,
         mirroring=not no_mirroring,
         step_size=step_size,
-        compile=compile_network,
+        compile=compile,
         allow_import=tuple(allow_import or ()),
         probabilities=probabilities,
         skip_existing=skip_existing,
@@ -239,10 +243,10 @@ def predict(
                 )
     if overlay is not None:
         _draw_overlays(folder, inputs, output, overlay, [*report.written, *report.skipped])
-    _finish(report, output)
+    _finish(report, output, option_names(context.command.params))
 
 
-def _finish(report: "PredictionReport", output: Path) -> None:
+def _finish(report: "PredictionReport", output: Path, options: dict[str, str]) -> None:
     """Print the result of the cases; exit code 1 if one failed."""
     for remark in report.remarks:
         note(remark)
@@ -251,7 +255,7 @@ def _finish(report: "PredictionReport", output: Path) -> None:
         f"{counted(len(report.written), 'case')} written to {output}{existing}, "
         f"{len(report.problems)} failed."
     )
-    end_with(report.problems)
+    end_with([replace(one, reason=with_options(one.reason, options)) for one in report.problems])
 
 
 def _predict_on_cluster(address: str, job: "PredictionJob") -> "PredictionReport":
@@ -265,8 +269,6 @@ def _predict_on_cluster(address: str, job: "PredictionJob") -> "PredictionReport
 
 
 def _predict_on_gpus(gpus: int, job: "PredictionJob") -> "PredictionReport":
-    from dataclasses import replace
-
     from resenc_plans.execution.cpus import usable_cpus
     from resenc_plans.execution.processes import LocalWorkers
     from resenc_plans.inference.folder import predict_on
