@@ -351,6 +351,8 @@ def test_a_signal_to_all_processes_ends_a_run_with_a_checkpoint(
     assert process.returncode == 75, said
     assert f"{number.name} was received. Continue with --resume" in said
     assert said.count("Continue with --resume") == 1
+    assert "exitcode" not in said
+    assert "death signal" not in said
     assert "Traceback" not in said
 
 

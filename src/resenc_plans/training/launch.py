@@ -35,9 +35,11 @@ def launch(processes: int, module: str, *arguments: str) -> End:
     """Run `python -m <module> <arguments> <pid of this process>` in so many processes.
 
     By the pid, they can end when this process does (`end_with_parent`). When one of them fails, the
-    others are ended within seconds.
+    others are ended within seconds. The launcher logs nothing: that one was stopped is no error.
     """
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed.elastic"):  # each has a level of its own
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(_SECONDS_TO_STOP))
     config = LaunchConfig(
         min_nodes=1,
