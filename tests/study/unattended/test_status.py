@@ -16,6 +16,7 @@ def test_nothing_is_known_of_a_study_before_its_plans(tmp_path: Path) -> None:
     status = Study.load(write_study(tmp_path)).status()
     assert status.count("missing") == len(status.jobs) == 3
     assert status.hours_left is None
+    assert status.time_left.startswith("unknown hours left (`study check` estimates them")
 
 
 def _with_estimates(folder: Path) -> Study:

@@ -93,6 +93,9 @@ class StudyStatus:
     @property
     def _why_unknown(self) -> str:
         unknown = [one for one in self.jobs if one.hours_left is None and one.device]
+        is_planned = all(one.state == "done" for one in self.jobs if _training(one.job) is None)
+        if unknown and not is_planned and unknown[0].device == _ESTIMATED_DEVICE:
+            return " (`study check` estimates them; plans are not made yet)"
         return f" (no estimate exists for {unknown[0].device})" if unknown else ""
 
     def to_dict(self) -> dict[str, Any]:
