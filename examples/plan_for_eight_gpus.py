@@ -5,12 +5,13 @@ reasonable, and to multiply the batch size in a configuration that inherits the 
 """
 
 from pathlib import Path
+from tempfile import mkdtemp
 
 from resenc_plans import Dataset, Fingerprint, create_plans, write_phantom
 
 
 def main() -> None:
-    dataset = Dataset.load(write_phantom(Path("Dataset900_Phantom"), cases=3))
+    dataset = Dataset.load(write_phantom(Path(mkdtemp()) / "Dataset900_Phantom", cases=3))
     fingerprint = Fingerprint.extract(dataset)
     plan = create_plans(fingerprint, dataset, gpu_memory_gb=80, name="nnUNetResEncUNetPlans_80G")
     single = plan.resolve("3d_fullres")

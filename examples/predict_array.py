@@ -5,6 +5,7 @@ write. If you have a trained model, you need the last lines only.
 """
 
 from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from resenc_plans.runs.checkpoint import Checkpoint, save_checkpoint
 
 def write_untrained_model(dataset: Dataset) -> Path:
     """Write a model folder for this dataset, with initial weights."""
-    folder = Path("nnUNetTrainer__nnUNetResEncUNetMPlans__small")
+    folder = dataset.folder.parent / "nnUNetTrainer__nnUNetResEncUNetMPlans__small"
     (folder / "fold_0").mkdir(parents=True)
     plan = create_plans(Fingerprint.extract(dataset), dataset, preset="M")
     plan.derive("small", from_="3d_fullres", batch_size=2, patch_size=[16, 32, 32])
@@ -47,7 +48,7 @@ def write_untrained_model(dataset: Dataset) -> Path:
     return folder
 
 
-dataset = Dataset.load(write_phantom(Path("Dataset900_Phantom"), cases=3))
+dataset = Dataset.load(write_phantom(Path(mkdtemp()) / "Dataset900_Phantom", cases=3))
 model = write_untrained_model(dataset)
 
 image = read_image(dataset.cases[0].images)

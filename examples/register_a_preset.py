@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from tempfile import mkdtemp
 
 from resenc_plans import (
     Dataset,
@@ -24,7 +25,7 @@ def main() -> None:
             batch_cap=0.2,
         )
     )
-    dataset = Dataset.load(write_phantom(Path("Dataset900_Phantom"), cases=3))
+    dataset = Dataset.load(write_phantom(Path(mkdtemp()) / "Dataset900_Phantom", cases=3))
     plan = create_plans(Fingerprint.extract(dataset), dataset, preset="S16")
     print(plan.name, plan.resolve("3d_fullres").batch_size)
 

@@ -6,6 +6,7 @@ for real data use nnU-Net's settings, which are the defaults.
 
 from functools import partial
 from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 from torch import Tensor, nn
@@ -45,7 +46,7 @@ class PlainNetwork(nn.Sequential):
 
 
 def main() -> None:
-    dataset = Dataset.load(write_phantom(Path("Dataset900_Phantom"), cases=5))
+    dataset = Dataset.load(write_phantom(Path(mkdtemp()) / "Dataset900_Phantom", cases=5))
     plan = create_plans(Fingerprint.extract(dataset), dataset, preset="M")
     plan.derive("small", from_="3d_fullres", batch_size=2, patch_size=[16, 32, 32])
     plan.save(dataset.folder / f"{plan.name}.json")

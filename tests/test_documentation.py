@@ -31,6 +31,7 @@ def test_examples_run_as_they_are(path: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout
+    assert not any(tmp_path.iterdir()), "another example could not run in the same folder"
 
 
 def test_the_index_lists_every_page() -> None:
