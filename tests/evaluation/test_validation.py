@@ -90,7 +90,10 @@ def test_nothing_of_an_earlier_validation_stays_beside_a_new_one(
     validation = model / "fold_0" / "validation"
     validation.mkdir(parents=True)
     shutil.copy(dataset.folder / "dataset.json", model)
-    stale = ("a.npz", "a.pkl", "c.npz", "c.pkl", "summary.json", "validation.json")
+    stale = (
+        *("a.npz", "a.pkl", "c.npz", "c.pkl"),
+        *("summary.json", "validation.json", "metrics.json", "surface.json"),
+    )
     for name in stale:
         (validation / name).write_text("{}")
     predictor, references = kind(dataset.folder / "labelsTr"), dataset.folder / "labelsTr"

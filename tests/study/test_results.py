@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from resenc_plans.errors import EvaluationError, FileError
+from resenc_plans.evaluation.evaluate import evaluate
 from resenc_plans.runs.folds import FoldCases
 from resenc_plans.runs.model_folder import ModelFolder
 from resenc_plans.study.results import MethodResult, Source, read_results
@@ -30,6 +31,29 @@ def write_model(folder: Path, folds: dict[str, dict[str, list[float]]]) -> Path:
 
 
 FOLDS = {"0": {"a": [0.9, 0.8]}, "1": {"b": [0.7, 0.6]}}
+
+
+def test_metrics_of_other_segmentations_than_the_summarys_are_refused(tmp_path: Path) -> None:
+    references, predictions = tmp_path / "references", tmp_path / "predictions"
+    labels = np.zeros((4, 4, 4), np.uint8)
+    labels[1:3] = 1
+    for folder in (references, predictions):
+        write_labels(folder / "a.nii.gz", labels)
+    write_dataset_json(references / "dataset.json", {"background": 0, "front": 1}, None)
+    dataset = references / "dataset.json"
+    evaluate(predictions, references, dataset=dataset, metrics=["lesion_F1"])
+    evaluate(predictions, references, dataset=dataset)
+    [result] = read(predictions)
+    assert result.cases["a"].metrics[1]["lesion_F1"] == 1
+    labels[0] = 1
+    write_labels(predictions / "a.nii.gz", labels)
+    evaluate(predictions, references, dataset=dataset)
+    with pytest.raises(
+        EvaluationError, match=r"metrics\.json: was measured on other segmentations"
+    ):
+        read(predictions)
+    evaluate(predictions, references, dataset=dataset, metrics=["lesion_F1"])
+    assert len(read(predictions)) == 1
 
 
 def test_the_folds_of_a_model_are_read_as_one(tmp_path: Path) -> None:

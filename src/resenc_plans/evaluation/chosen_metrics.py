@@ -15,7 +15,12 @@ from resenc_plans.datasets.labels import Region
 from resenc_plans.errors import FileError, UsageError
 from resenc_plans.evaluation.known_metrics import find_metrics
 from resenc_plans.evaluation.pairs import measure_pairs, without_ignored
-from resenc_plans.evaluation.summary import region_of_key
+from resenc_plans.evaluation.summary import (
+    SUMMARY_DIGEST,
+    Summary,
+    digest_entry,
+    region_of_key,
+)
 from resenc_plans.evaluation.surface import (
     SURFACE_METRICS,
     check_surface_options,
@@ -39,6 +44,8 @@ class ChosenMetrics:
     """By file name and label or region."""
     problems: tuple[CaseProblem, ...] = ()
     """The cases that could not be measured, by file name."""
+    summary_digest: str | None = None
+    """That of the summary of the same segmentations, where it is known."""
 
     def mean(self, region: Region) -> dict[str, float]:
         """Means over the cases in which a metric is defined; NaN without any."""
@@ -75,10 +82,13 @@ class ChosenMetrics:
             ) from None
         rows = [figures for by_region in cases.values() for figures in by_region.values()]
         names = tuple(dict.fromkeys(name for row in rows for name in row))
-        return cls(names, tolerance, cases)
+        return cls(names, tolerance, cases, summary_digest=document.get(SUMMARY_DIGEST))
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], summary: Summary | None = None) -> None:
         """Write metrics.json, whole or not at all.
+
+        With the `summary` of the same segmentations, whoever reads both can tell whether they still
+        belong together.
 
         Raises
         ------
@@ -90,6 +100,7 @@ class ChosenMetrics:
             path,
             {
                 "tolerance_mm": self.tolerance,
+                **digest_entry(summary),
                 "mean": {str(region): self.mean(region) for region in regions},
                 "metric_per_case": {
                     name: {str(region): dict(figures) for region, figures in by_region.items()}

@@ -167,7 +167,7 @@ def evaluate(
                 predictions, references, task, tolerance=tolerance, on_case=on_case
             )
         written.append(summary_file.parent / SURFACE_JSON)
-        surfaces.save(written[-1])
+        surfaces.save(written[-1], evaluation.summary)
     chosen: ChosenMetrics | None = None
     if further:
         with progress("Measuring", len(names)) as on_case:
@@ -175,7 +175,7 @@ def evaluate(
                 predictions, references, task, further, tolerance=tolerance, on_case=on_case
             )
         written.append(summary_file.parent / METRICS_JSON)
-        chosen.save(written[-1])
+        chosen.save(written[-1], evaluation.summary)
     if plot is not None:
         _draw_distribution(evaluation.summary, task, plot)
         written.append(Path(plot))

@@ -1,5 +1,7 @@
 """nnU-Net's summary.json: the metrics of every case, their means, and the mean of the means."""
 
+import hashlib
+import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -20,6 +22,9 @@ from resenc_plans.words import counted
 
 MAX_COUNT = 2**63
 """Voxels of a label; no image has as many."""
+
+SUMMARY_DIGEST = "summary_digest"
+"""In metrics beside a summary.json: that of the summary of the same segmentations."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,18 @@ class Summary:
         """The mean of the labels' means without background; NaN if one of them is NaN."""
         foreground = [self.mean[region] for region in self.regions if region != 0]
         return {name: float(np.mean([metrics[name] for metrics in foreground])) for name in METRICS}
+
+    @cached_property
+    def digest(self) -> str:
+        """Tells these metrics of these cases from others, wherever the files of the cases lie."""
+        cases = {
+            case.name: {
+                str(region): {name: float(value) for name, value in metrics.items()}
+                for region, metrics in case.metrics.items()
+            }
+            for case in self.cases
+        }
+        return hashlib.sha256(json.dumps(cases, sort_keys=True).encode()).hexdigest()[:16]
 
     def case_rows(self) -> list[dict[str, Any]]:
         """A row per case and label or region, as `pandas.DataFrame` takes them.
@@ -208,3 +225,8 @@ def _mean(values: Sequence[float]) -> float:
     if all(math.isnan(value) for value in values):
         return float("nan")
     return float(np.nanmean(values))
+
+
+def digest_entry(summary: Summary | None) -> dict[str, str]:
+    """What metrics of the same segmentations say of their summary."""
+    return {} if summary is None else {SUMMARY_DIGEST: summary.digest}

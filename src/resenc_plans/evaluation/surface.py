@@ -21,6 +21,7 @@ from resenc_plans.datasets.labels import Region
 from resenc_plans.errors import EvaluationError, UsageError, expect_type
 from resenc_plans.evaluation.metrics import refuse_other_shape
 from resenc_plans.evaluation.pairs import measure_pairs, without_ignored
+from resenc_plans.evaluation.summary import Summary, digest_entry
 from resenc_plans.evaluation.task import EvaluationTask
 from resenc_plans.execution.cases import CaseProblem
 from resenc_plans.files import write_json
@@ -75,11 +76,16 @@ class SurfaceSummary:
             for metrics in self.cases.values()
         )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write surface.json, whole or not at all."""
+    def save(self, path: str | os.PathLike[str], summary: Summary | None = None) -> None:
+        """Write surface.json, whole or not at all.
+
+        With the `summary` of the same segmentations, whoever reads both can tell whether they still
+        belong together.
+        """
         regions = next(iter(self.cases.values()), {})
         document = {
             "tolerance_mm": self.tolerance,
+            **digest_entry(summary),
             "mean": {
                 str(region): self.mean(region) | {"undefined_cases": self.undefined(region)}
                 for region in regions

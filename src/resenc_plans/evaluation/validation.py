@@ -9,7 +9,9 @@ from typing import Protocol
 from resenc_plans.datasets.dataset_json import DatasetJson
 from resenc_plans.datasets.images.segmentation_files import npz_of, segmentation_file
 from resenc_plans.errors import EvaluationError
+from resenc_plans.evaluation.chosen_metrics import METRICS_JSON
 from resenc_plans.evaluation.evaluate import Evaluation, compare_folders
+from resenc_plans.evaluation.surface import SURFACE_JSON
 from resenc_plans.evaluation.task import EvaluationTask
 from resenc_plans.execution.cases import CaseProblem
 from resenc_plans.files import inside, make_folder
@@ -43,9 +45,9 @@ def validate_fold(
     """Predict held-out cases into `fold_X/validation`, and write summary.json there.
 
     This is nnU-Net's `perform_actual_validation`. What an earlier validation left of these cases is
-    removed first, probabilities and summary.json included. summary.json covers these cases only,
-    whatever else lies in the folder. A case that cannot be predicted or evaluated is among the
-    result's problems; if there are no others, there is no summary.
+    removed first, probabilities, summary.json and further metrics included. summary.json covers
+    these cases only, whatever else lies in the folder. A case that cannot be predicted or evaluated
+    is among the result's problems; if there are no others, there is no summary.
 
     Parameters
     ----------
@@ -81,7 +83,8 @@ def validate_fold(
     target = inside(Path(model_folder), RunFolder(Path(model_folder), fold).validation)
     files = [segmentation_file(target, case, dataset_json.file_ending) for case in cases]
     make_folder(target)
-    scores = target / SUMMARY_JSON, target / VALIDATION_JSON
+    records = SUMMARY_JSON, VALIDATION_JSON, SURFACE_JSON, METRICS_JSON
+    scores = [target / name for name in records]
     probabilities_of = [npz_of(file) for file in files]
     properties = [file.with_suffix(".pkl") for file in probabilities_of]
     for stale in (*scores, *files, *probabilities_of, *properties):

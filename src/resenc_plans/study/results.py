@@ -197,7 +197,7 @@ def _of_summaries(folder: Path, paths: Sequence[Path]) -> MethodResult:
     tolerances: set[float] = set()
     summaries = [Summary.load(path) for path in paths]
     for path, summary in zip(paths, summaries, strict=True):
-        further, used = _further_metrics(path)
+        further, used = _further_metrics(path, summary)
         tolerances |= used
         for case in summary.cases:
             if case.case in cases:
@@ -231,18 +231,29 @@ def _of_summaries(folder: Path, paths: Sequence[Path]) -> MethodResult:
 
 
 def _further_metrics(
-    summary: Path,
+    path: Path, summary: Summary
 ) -> tuple[Mapping[str, Mapping[Region, Mapping[str, float]]], set[float]]:
     """The metrics of surface.json and metrics.json beside a summary.json, by file name.
 
     And the tolerances of the normalised surface Dice; that of metrics.json counts where both have
     it.
+
+    Raises
+    ------
+    EvaluationError
+        They were measured on other segmentations than the summary.
     """
     cases: dict[str, dict[Region, Mapping[str, float]]] = {}
     tolerances: set[float] = set()
-    for path in (summary.with_name(SURFACE_JSON), summary.with_name(METRICS_JSON)):
-        if path.is_file():
-            chosen = ChosenMetrics.load(path)
+    for further in (path.with_name(SURFACE_JSON), path.with_name(METRICS_JSON)):
+        if further.is_file():
+            chosen = ChosenMetrics.load(further)
+            if chosen.summary_digest not in (None, summary.digest):
+                raise EvaluationError(
+                    f"{further}: was measured on other segmentations than those of {path.name} "
+                    "beside it. Measure again (`evaluate` with `--metrics` or `--surface`), or "
+                    "remove the file."
+                )
             if "NSD" in chosen.names:
                 tolerances = {chosen.tolerance}
             for case, by_region in chosen.cases.items():

@@ -13,6 +13,7 @@ from resenc_plans.evaluation.chosen_metrics import (
     measure_chosen,
 )
 from resenc_plans.evaluation.evaluate import evaluate
+from resenc_plans.evaluation.summary import Summary
 from resenc_plans.evaluation.task import find_task
 from resenc_plans.execution.cases import CaseProblem, together
 from resenc_plans.files import inside, make_folder
@@ -203,7 +204,7 @@ class Doing:
         task = find_task(folder.validation, references, dataset=self._folder / DATASET_JSON)
         chosen = measure_chosen(folder.validation, references, task, names, tolerance=TOLERANCE)
         _refuse_problems(chosen.problems)
-        chosen.save(scores)
+        chosen.save(scores, Summary.load(folder.validation / SUMMARY_JSON))
         return (scores,)
 
     def _evaluate_elsewhere(self, predictions: str) -> Iterable[Path]:
