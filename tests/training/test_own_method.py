@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from resenc_plans.cli.app import main
@@ -22,8 +23,10 @@ from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.runs.archive import export_model
 from resenc_plans.runs.checkpoint import load_checkpoint
 from resenc_plans.runs.run_folder import RunFolder
+from resenc_plans.training.ranks import Ranks
 from resenc_plans.training.trainer import Trainer
 from resenc_plans.workflows.train_fold import train_fold
+from tests.gpu import pretend_gpus
 
 pytestmark = pytest.mark.slow
 
@@ -300,6 +303,25 @@ def test_the_outputs_of_an_unknown_network_are_found_by_a_forward_pass_and_said(
         "The network returns 3 outputs in training, of 8x16x16, 8x16x8, 8x4x4 voxels for a patch "
         "of 8x16x16. Their losses weigh 0.667, 0.333, 0."
     ]
+
+
+def test_batch_normalisation_over_several_gpus_runs_where_the_outputs_are_found(
+    config: ResolvedConfiguration,
+    dataset: Dataset,
+    importable: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    pretend_gpus(monkeypatch, 2)
+    ranks = Ranks(0, 2, torch.device("cuda", 0))
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/a", rank=0, world_size=1)
+    try:
+        trainer = Trainer(
+            pyramid(config), dataset, 0, ONCE, allow_import=(importable,), ranks=ranks
+        )
+    finally:
+        dist.destroy_process_group()
+    assert "returns 3 outputs in training" in (trainer.outputs_note or "")
 
 
 def test_finding_the_outputs_of_a_network_changes_neither_it_nor_the_random_numbers(

@@ -100,7 +100,7 @@ def test_batch_normalisation_counts_over_all_ranks_or_is_refused() -> None:
     parameters = list(network.parameters())
     assert ALONE.synchronise_batch_norm(network) is network
     with pytest.raises(ResencPlansError, match="batch normalisation"):
-        Ranks(0, 2, torch.device("cpu")).synchronise_batch_norm(network)
+        Ranks(0, 2, torch.device("cpu")).refuse_batch_norm(network)
 
     common = Ranks(0, 2, torch.device("cuda", 0)).synchronise_batch_norm(network)
     assert [type(part) for part in common.children()] == [nn.Conv3d, nn.SyncBatchNorm]

@@ -61,22 +61,28 @@ class Ranks:
         dist.all_gather_object(of_ranks, list(names))
         return {name for of_rank in of_ranks for name in of_rank}
 
-    def synchronise_batch_norm(self, network: nn.Module) -> nn.Module:
-        """The network, with batch normalisation over all ranks if it has any, as in nnU-Net.
+    def refuse_batch_norm(self, network: nn.Module) -> None:
+        """Make sure that the ranks can train a network together.
 
         Raises
         ------
         DeviceError
-            There are several ranks on a CPU, where torch cannot synchronise statistics.
+            It has batch normalisation, and there are several ranks on a CPU, where torch cannot
+            synchronise statistics.
         """
-        layers = nn.modules.batchnorm._BatchNorm
-        if self.world == 1 or not any(isinstance(part, layers) for part in network.modules()):
-            return network
-        if self.device.type != "cuda":
+        if self.world > 1 and self.device.type != "cuda" and _has_batch_norm(network):
             raise DeviceError(
                 "The network has batch normalisation, whose statistics several processes share on "
                 "CUDA only. Train in one process, or with InstanceNorm."
             )
+
+    def synchronise_batch_norm(self, network: nn.Module) -> nn.Module:
+        """The network, with batch normalisation over all ranks if it has any, as in nnU-Net.
+
+        From then on it runs on CUDA only.
+        """
+        if self.world == 1 or not _has_batch_norm(network):
+            return network
         convert = nn.SyncBatchNorm.convert_sync_batchnorm
         synchronised: nn.Module = convert(network)  # type: ignore[no-untyped-call]
         return synchronised
@@ -89,6 +95,11 @@ class Ranks:
         """Make a GPU the current one of this process, which gives the process a context there."""
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
+
+
+def _has_batch_norm(network: nn.Module) -> bool:
+    layers = nn.modules.batchnorm._BatchNorm
+    return any(isinstance(part, layers) for part in network.modules())
 
 
 class HostGroup:

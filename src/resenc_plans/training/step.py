@@ -312,7 +312,7 @@ class TrainingStep:
         precision = training_precision(settings, device)
         configure_cudnn(device, allow_tf32=settings.allow_tf32)
         memory_format = _memory_format(dim, device, precision, wanted=settings.channels_last)
-        network = ranks.synchronise_batch_norm(network)
+        ranks.refuse_batch_norm(network)
         network.to(memory_format=memory_format)  # type: ignore[call-overload]
         if device.type == "cpu" and precision is torch.bfloat16:
             pad_shallow_maps(network)
@@ -325,6 +325,7 @@ class TrainingStep:
         is_cut = compiled and ranks.world > 1 and not settings.activation_checkpointing
 
         def make_forward(network: nn.Module) -> Forward:
+            network = ranks.synchronise_batch_norm(network)
             forward = torch.compile(network) if compiled and not is_cut else network
             if ranks.world > 1:
                 forward = DistributedDataParallel(
