@@ -91,6 +91,14 @@ PARTS: dict[str, tuple[Run, ...]] = {
 }
 """One factor at a time differs from the default."""
 
+CHECKS = {
+    "steps that the device decides on": "training/test_conditional_steps.py",
+    "streams, copies, ranks": "training/test_on_devices.py",
+    "augmentation": "training/batches/test_device_augmentation.py",
+    "labels of logits": "inference/export/test_on_device.py",
+}
+"""Files of tests that run on a GPU where there is one."""
+
 TEST_FOLDERS = (
     *("networks", "training", "inference", "profiling", "workflows", "runs", "preprocessing"),
     *("execution", "evaluation", "cost", "planning", "plans", "datasets", "cli", "visualization"),
@@ -245,30 +253,44 @@ def ended_in(process: "subprocess.Popen[bytes]", limit: float) -> str | None:
     return None
 
 
-def run_tests(options: argparse.Namespace, rows: Rows, deadline: Deadline) -> None:
-    """The suite, one row per folder: first without the slow tests, then those."""
+def run_tests(part: str, options: argparse.Namespace, rows: Rows, deadline: Deadline) -> None:
+    """The tests of a part, one row after the other."""
     if importlib.util.find_spec("pytest") is None:
-        rows.add("tests", "all", values={}, error="pytest is not installed", seconds=0)
+        rows.add(part, "all", values={}, error="pytest is not installed", seconds=0)
         return
+    selections = checks(options) if part == "checks" else suite(options)
+    for name, selection in selections:
+        if rows.has(part, name):
+            continue
+        if deadline.seconds < min(SECONDS_TO_BEGIN, 20 * options.minutes):
+            print(f"{part}, {name}: no time is left; repeat the command.", flush=True)
+            continue
+        begun = time.monotonic()
+        values, error = tests_of(selection, deadline.seconds)
+        rows.add(part, name, values=values, error=error, seconds=time.monotonic() - begun)
+
+
+def checks(options: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
+    """Names of the checks, and how pytest selects them: those on the GPU."""
+    for name, file in CHECKS.items():
+        if not options.only or name in options.only:
+            yield name, [str(ROOT / "tests" / file), "-k", "cpu" if options.toy else "cuda"]
+
+
+def suite(options: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
+    """The suite, folder by folder: first without the slow tests, then those."""
     choices = ("not slow and not interop", "slow and not interop")
     for markers in choices[:1] if options.toy else choices:
         for folder in options.tests or [ROOT / "tests" / name for name in TEST_FOLDERS]:
-            name = f"{Path(folder).name}, {markers}"
-            if rows.has("tests", name):
-                continue
-            if deadline.seconds < min(SECONDS_TO_BEGIN, 20 * options.minutes):
-                print(f"tests, {name}: no time is left; repeat the command.", flush=True)
-                continue
-            begun = time.monotonic()
-            values, error = test_folder(Path(folder), markers, deadline.seconds)
-            rows.add("tests", name, values=values, error=error, seconds=time.monotonic() - begun)
+            yield f"{Path(folder).name}, {markers}", [str(folder), "-m", markers]
 
 
-def test_folder(folder: Path, markers: str, limit: float) -> tuple[dict[str, Any], str | None]:
+def tests_of(selection: list[str], limit: float) -> tuple[dict[str, Any], str | None]:
+    """How many of the tests that pytest selects passed, or why that is not known."""
     with tempfile.TemporaryDirectory() as name:
         results = Path(name) / "results.xml"
         command = [
-            *(sys.executable, "-m", "pytest", str(folder), "-q", "-m", markers),
+            *(sys.executable, "-m", "pytest", *selection, "-q"),
             *("-p", "no:cacheprovider", f"--junitxml={results}"),
         ]
         if importlib.util.find_spec("xdist") is not None and (os.cpu_count() or 1) > 4:
@@ -306,7 +328,7 @@ def main() -> None:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     measure = commands.add_parser("measure", help="Measure parts, one after the other.")
-    measure.add_argument("parts", nargs="+", choices=[*PARTS, "tests"])
+    measure.add_argument("parts", nargs="+", choices=[*PARTS, "checks", "tests"])
     measure.add_argument("--output", type=Path, default=Path("first_hour"))
     measure.add_argument(
         "--earlier", type=Path, action="append", default=[], help="Folder of rows to leave out."
@@ -335,12 +357,12 @@ def measure_parts(options: argparse.Namespace) -> None:
     size = "toy" if options.toy else "full"
     options.data = options.data or Path(tempfile.gettempdir()) / f"first_hour_data_{size}"
     rows = Rows(options.output, options.earlier, toy=options.toy)
-    if options.parts != ["tests"]:
+    if not set(options.parts) <= {"checks", "tests"}:
         job = {"kind": "data", "data": str(options.data), "toy": options.toy}
         subprocess.run([sys.executable, str(RUNS), json.dumps(job)], check=True)
     for part in options.parts:
-        if part == "tests":
-            run_tests(options, rows, deadline)
+        if part in ("checks", "tests"):
+            run_tests(part, options, rows, deadline)
         else:
             run_all(part, options, rows, deadline)
 

@@ -89,6 +89,12 @@ _TRAINING: tuple[Column, ...] = (
     ("s to the first iteration", _number("first_iteration_s")),
     *_MEMORY,
 )
+_TESTS: tuple[Column, ...] = (
+    ("passed", _number("passed", "d")),
+    ("failed", _number("failed", "d")),
+    ("skipped", _number("skipped", "d")),
+    ("which failed", lambda values: ", ".join(values.get("names", [])) or "-"),
+)
 PARTS: dict[str, tuple[str, tuple[Column, ...]]] = {
     "presets": ("Presets on a KiTS-like dataset", _TRAINING),
     "factors": ("One factor at a time, preset M", _TRAINING),
@@ -129,15 +135,8 @@ PARTS: dict[str, tuple[str, tuple[Column, ...]]] = {
             ("time in changes of layout", _number("layout_share", ".1%")),
         ),
     ),
-    "tests": (
-        "Tests",
-        (
-            ("passed", _number("passed", "d")),
-            ("failed", _number("failed", "d")),
-            ("skipped", _number("skipped", "d")),
-            ("which failed", lambda values: ", ".join(values.get("names", [])) or "-"),
-        ),
-    ),
+    "checks": ("Checks on the device", _TESTS),
+    "tests": ("Tests", _TESTS),
 }
 
 

@@ -196,7 +196,6 @@ def measure_training(job: Job) -> dict[str, Any]:
     if memory_format is not None:
         trainer.step.memory_format = getattr(torch, memory_format)
         trainer.step.network.to(memory_format=getattr(torch, memory_format))  # type: ignore[call-overload]
-    reset_peaks()
     begun = time.perf_counter()
     with suppress(Enough):
         trainer.fit()
@@ -269,14 +268,6 @@ def measure_validation(trainer: Any) -> float:
     return min(times)
 
 
-def reset_peaks() -> None:
-    """Forget the memory that was taken so far."""
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-
-
 def peaks() -> dict[str, float | None]:
     """Peak memory in GiB: allocated, reserved, this process's on the card, all programs' there."""
     import torch
@@ -334,7 +325,6 @@ def measure_nnunet(job: Job) -> dict[str, Any]:
 
     trainer.train_step = timed
     trainer.num_iterations_per_epoch = 1_000_000
-    reset_peaks()
     begun = time.perf_counter()
     with suppress(Enough):
         trainer.run_training()

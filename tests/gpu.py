@@ -1,8 +1,17 @@
-"""A pretended GPU: PyTorch says that there is one, and its first kernel fails."""
+"""A real GPU where there is one, and a pretended one, whose first kernel fails."""
 
 import pytest
 import torch
 
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda:0",
+        id="cuda",
+        marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
+    ),
+]
+"""Where a test runs that is to run on a GPU too."""
 NO_KERNEL = "Torch not compiled with CUDA enabled"
 """What PyTorch for CPUs says when something is to be computed on a GPU."""
 

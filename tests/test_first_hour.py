@@ -13,8 +13,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "benchmarks" / "first_hour.py"
 AUGMENTED = "2 workers, augmented on device"
-ONLY = ("M", AUGMENTED, "nnU-Net", "resume", "labels", "profile")
-PARTS = ("presets", "factors", "nnunet", "resume", "labels", "memory", "profile", "tests")
+CHECKS = "steps that the device decides on"
+ONLY = ("M", AUGMENTED, "nnU-Net", "resume", "labels", "profile", CHECKS)
+PARTS = ("presets", "factors", "nnunet", "resume", "labels", "memory", "profile", "checks", "tests")
 
 pytestmark = pytest.mark.slow
 
@@ -101,6 +102,11 @@ def test_a_profile_names_the_slowest_operations(values: Callable[..., dict[str, 
     assert shares == sorted(shares, reverse=True)
     assert any("convolution" in kernel["name"] for kernel in row["kernels"])
     assert row["bytes_per_batch"] > 0
+
+
+def test_checks_run_on_the_device_alone(values: Callable[..., dict[str, Any]]) -> None:
+    row = values("checks", CHECKS)
+    assert (row["passed"], row["failed"], row["skipped"]) == (6, 0, 0)
 
 
 def test_tests_are_counted(values: Callable[..., dict[str, Any]]) -> None:

@@ -15,6 +15,7 @@ BEHAVIOUR_OF_SEVERAL_MODULES = {
     "training/test_final_validation.py",
     "training/test_missing_cases.py",
     "training/test_on_a_gpu.py",
+    "training/test_on_devices.py",
     "training/test_optimizers.py",
     "training/test_own_method.py",
     "training/test_processes.py",

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from resenc_plans.training.conditional_steps import can_decide, step_if
+from tests.gpu import DEVICES
 
 GOOD = [True, True, False, True, False, False, True, True]
 
@@ -31,15 +32,7 @@ OPTIMIZERS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize(
-    "device",
-    [
-        "cpu",
-        pytest.param(
-            "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-        ),
-    ],
-)
+@pytest.mark.parametrize("device", DEVICES)
 def test_a_step_that_the_device_decides_on_has_the_bits_of_one_that_the_host_decides_on(
     device: str, name: str
 ) -> None:

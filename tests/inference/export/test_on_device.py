@@ -15,6 +15,7 @@ from resenc_plans.inference.export.case import ExportRecipe, export_case, uncrop
 from resenc_plans.inference.export.interpolation import NNUNETS_DEFAULT, Interpolation
 from resenc_plans.inference.export.on_device import DeviceExport, labels_within_memory
 from resenc_plans.preprocessing.resampling.sampling import AxisSampling
+from tests.gpu import DEVICES
 from tests.inference.logits import (
     COARSE,
     ISOTROPIC,
@@ -144,12 +145,13 @@ def test_the_smallest_and_the_largest_halves_are_rounded_alike() -> None:
         assert_same(logits, (9, 8, 13))
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", list(SCENARIOS))
-def test_each_kind_that_nnunet_exports_is_exported_alike(name: str) -> None:
+def test_each_kind_that_nnunet_exports_is_exported_alike(name: str, device: str) -> None:
     made = SCENARIOS[name]
     logits = smooth_logits(3, made["shape"], made["dtype"])
     properties, recipe = made["properties"], recipe_of(made)
-    labels = labels_within_memory(torch.from_numpy(logits), properties, recipe)
+    labels = labels_within_memory(torch.from_numpy(logits).to(device), properties, recipe)
     if name == "cubic":
         assert labels is None  # which the host exports head by head
         return

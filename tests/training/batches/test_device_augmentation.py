@@ -21,6 +21,7 @@ from resenc_plans.training.batches.batches import PatchBatches
 from resenc_plans.training.batches.device_augmentation import DeviceAugmentation
 from resenc_plans.training.batches.drawn import NOISE
 from resenc_plans.training.batches.drawn_samples import DrawnSamples
+from tests.gpu import DEVICES
 from tests.training.batches.compare_augmentations import (
     KINDS,
     MAX_DIFFERENCE,
@@ -36,10 +37,11 @@ SAMPLES = int(os.environ.get("RESENC_PLANS_SAMPLES", "40"))
 """Of each kind; with 500 the test takes a minute."""
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", list(KINDS))
-def test_a_device_makes_the_samples_of_the_cpu(name: str) -> None:
+def test_a_device_makes_the_samples_of_the_cpu(name: str, device: str) -> None:
     kinds = set()
-    for one in compare(KINDS[name].source(), 4):
+    for one in compare(KINDS[name].source(), 4, device):
         assert one.on_device.cases == one.on_cpu.cases
         assert one.on_device.images.shape == one.on_cpu.images.shape
         assert one.on_device.target.dtype == one.on_cpu.target.dtype
