@@ -67,3 +67,14 @@ def test_what_cannot_be_compared_is_refused(
     done = run("compare", pair[0], *(part.format(**places) for part in arguments))
     assert done.code == 2
     assert message in done.err
+
+
+def test_findings_of_several_datasets_name_theirs(run: Run, tmp_path: Path) -> None:
+    paths = [
+        write_summary(tmp_path / dataset / name, dice_like(12, shift=shift))
+        for dataset in ("Dataset001_A", "Dataset002_B")
+        for name, shift in (("small", 0.0), ("large", 0.03))
+    ]
+    done = run("compare", *paths, "--draws", "200")
+    for name in ("Dataset001_A", "Dataset002_B"):
+        assert f"C102 {name}: 12 cases: the intervals of so few may be too narrow." in done.err

@@ -95,9 +95,31 @@ def test_predictions_without_a_summary_are_evaluated_and_nothing_is_written(tmp_
     assert not (tmp_path / "predictions" / "summary.json").exists()
 
 
-def test_names_that_are_alike_get_the_folders_above_them(tmp_path: Path) -> None:
-    paths = [write_summary(tmp_path / name / "test", {"a": [0.5, 0.5]}) for name in ("x", "y")]
-    assert [result.name for result in read(*paths)] == ["x/test", "y/test"]
+@pytest.mark.parametrize(
+    ("folders", "names"),
+    [
+        (("x/test", "y/test"), ["x", "y"]),
+        (("x/test/1", "y/test/1", "x/val/1"), ["x/test", "y/test", "val"]),
+        (("t__a__c/crossval_results_folds_0_1", "t__b__c/crossval_results_folds_0_1"), ["a", "b"]),
+        (("x/test", "y/other"), ["test", "other"]),
+    ],
+)
+def test_names_that_are_alike_are_the_folders_above_them_that_differ(
+    folders: tuple[str, ...], names: list[str], tmp_path: Path
+) -> None:
+    paths = [write_summary(tmp_path / folder, {"a": [0.5, 0.5]}) for folder in folders]
+    assert [result.name for result in read(*paths)] == names
+
+
+def test_of_collected_validations_it_is_known_that_they_were_held_out(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "D" / ARGUMENT, FOLDS)
+    for name, trained_on in (("0_1", ()), ("all", ("a",))):
+        folder = write_summary(model / f"crossval_results_folds_{name}", {"a": [0.5, 0.5]})
+        [result] = read(folder)
+        assert result.has_recorded_folds
+        assert result.trained_on == trained_on
+    [result] = read(write_summary(model / "predicted", {"a": [0.5, 0.5]}))
+    assert not result.has_recorded_folds
 
 
 def test_a_case_in_two_folds_is_refused(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ MODEL_JSON = "model.json"
 """Beside the folds of a model whose folder is not named after it, as in a study."""
 
 _FOLD = "fold_"
+_CROSS_VALIDATION = "crossval_results_folds_"
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class ModelFolder(os.PathLike[str]):
 
     def cross_validation(self, folds: Sequence[str]) -> Path:
         """The folder of the validation predictions of some folds, collected."""
-        return self.folder / part_of_path(f"crossval_results_folds_{'_'.join(folds)}", "folds")
+        return self.folder / part_of_path(f"{_CROSS_VALIDATION}{'_'.join(folds)}", "folds")
 
     def next_stage(self, configuration: str) -> Path:
         """The folder of the predictions that `configuration` takes as input, in a cascade."""
@@ -151,6 +152,17 @@ def fold_of_validation(path: Path) -> str | None:
     fold = path.absolute().parent.name
     is_validation = path.name == VALIDATION and fold.startswith(_FOLD)
     return fold.removeprefix(_FOLD) if is_validation else None
+
+
+def folds_of_cross_validation(path: Path) -> tuple[str, ...]:
+    """The folds whose validations a folder has collected; none where it is no such folder.
+
+    >>> folds_of_cross_validation(Path("A__B__C/crossval_results_folds_0_1"))
+    ('0', '1')
+    """
+    name = path.absolute().name
+    is_collected = name.startswith(_CROSS_VALIDATION)
+    return tuple(name.removeprefix(_CROSS_VALIDATION).split("_")) if is_collected else ()
 
 
 def is_model_folder(path: Path) -> bool:

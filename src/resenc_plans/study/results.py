@@ -325,13 +325,10 @@ def _why_nothing(path: Path) -> str:
 def _distinct_names(sources: Sequence[Source], results: Sequence[MethodResult]) -> list[str]:
     """Names as given, or those of folders; where these are alike, with the folders above them.
 
-    Of models, what all of them have in common is left out: `nnUNetTrainer__A__3d_fullres` beside
-    `nnUNetTrainer__B__3d_fullres` is A.
+    What all names have in common is left out: `nnUNetTrainer__A__3d_fullres` beside
+    `nnUNetTrainer__B__3d_fullres` is A, and `a/predicted` beside `b/predicted` is a.
     """
     names = [source.name or result.name for source, result in zip(sources, results, strict=True)]
-    pairs = zip(sources, results, strict=True)
-    if all(source.name is None and result.model for source, result in pairs):
-        names = _differing_parts(names)
     keys = [(result.dataset, name) for result, name in zip(results, names, strict=True)]
     paths = [source.path.resolve() for source in sources]
     for depth in range(2, 8):
@@ -342,7 +339,17 @@ def _distinct_names(sources: Sequence[Source], results: Sequence[MethodResult]) 
                 whole = path.parent if path.name == SUMMARY_JSON else path
                 names[index] = "/".join(whole.parts[-depth:])
         keys = [(result.dataset, name) for result, name in zip(results, names, strict=True)]
-    return names
+    if any(source.name is not None for source in sources):
+        return names
+    names = _without_shared_end(names)
+    return _differing_parts(names) if all(name.count("__") == 2 for name in names) else names
+
+
+def _without_shared_end(names: list[str]) -> list[str]:
+    parts = [name.split("/") for name in names]
+    while all(len(one) > 1 for one in parts) and len({one[-1] for one in parts}) == 1:
+        parts = [one[:-1] for one in parts]
+    return ["/".join(one) for one in parts]
 
 
 def _differing_parts(names: list[str]) -> list[str]:

@@ -96,8 +96,8 @@ def test_a_picture_of_a_worst_case_names_the_fold_of_its_prediction(tmp_path: Pa
     models = [tmp_path / f"{name}__p__c" for name in ("a", "b")]
     compare(*models, draws=100, output=tmp_path / "report", images=tmp_path / "images")
     assert {title.split(": ")[1] for title in _titles(tmp_path / "report")} <= {
-        "a__p__c, fold 2",
-        "b__p__c, fold 2",
+        "a, fold 2",
+        "b, fold 2",
     }
 
 

@@ -159,8 +159,10 @@ def compare(
     for path in comparison.written:
         (note if format is Format.JSON else say)(f"Wrote {path}.")
     for dataset in comparison.datasets:
+        place = f"{dataset.dataset}: " if comparison.datasets[1:] else ""
         for finding in dataset.findings:
-            note(f"{finding.rule} {finding.sentence}", style=SEVERITY_STYLES[finding.severity])
+            text = f"{finding.rule} {place}{finding.sentence}"
+            note(text, style=SEVERITY_STYLES[finding.severity])
 
 
 def _print_tables(comparison: "Comparison") -> None:
