@@ -263,6 +263,22 @@ def test_cases_of_a_former_prediction_are_not_kept_until_all_are_replaced(
     assert predict_folder(keeping(other), images, out).written == ()
 
 
+def test_a_summary_of_segmentations_that_are_replaced_is_removed_and_that_is_told(
+    predictor: Predictor, images: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    summary = out / "summary.json"
+    predict_folder(predictor, images, out)
+    summary.write_text("{}")
+    assert predict_folder(keeping(predictor), images, out).remarks == ()
+    (out / "one.nii.gz").unlink()
+    assert predict_folder(keeping(predictor), images, out).written == ("one",)
+    assert summary.is_file()
+    [remark] = predict_folder(predictor, images, out).remarks
+    assert remark == f"{summary}: is removed, since its segmentations are replaced."
+    assert not summary.exists()
+
+
 def test_two_runs_do_not_predict_into_one_folder_at_once(
     predictor: Predictor, other: Predictor, images: Path, tmp_path: Path
 ) -> None:

@@ -83,11 +83,10 @@ def validate_fold(
     target = inside(Path(model_folder), RunFolder(Path(model_folder), fold).validation)
     files = [segmentation_file(target, case, dataset_json.file_ending) for case in cases]
     make_folder(target)
-    records = SUMMARY_JSON, VALIDATION_JSON, SURFACE_JSON, METRICS_JSON
-    scores = [target / name for name in records]
+    scores = target / SUMMARY_JSON, target / SURFACE_JSON, target / METRICS_JSON
     probabilities_of = [npz_of(file) for file in files]
     properties = [file.with_suffix(".pkl") for file in probabilities_of]
-    for stale in (*scores, *files, *probabilities_of, *properties):
+    for stale in (target / VALIDATION_JSON, *scores, *files, *probabilities_of, *properties):
         stale.unlink(missing_ok=True)
     failed = predictor.predict_cases(cases, target, probabilities=probabilities)
     task = EvaluationTask.of_dataset(dataset_json)

@@ -22,8 +22,8 @@ from resenc_plans.execution.cases import CaseProblem, is_loss
 from resenc_plans.execution.changes import note_change
 from resenc_plans.execution.locks import HeldLock, LockWatch, lock
 from resenc_plans.execution.pipeline import Pipeline
-from resenc_plans.files import make_folder, write_json
-from resenc_plans.folders import DATASET_JSON, PLANS_JSON
+from resenc_plans.files import make_folder, write_json, writing
+from resenc_plans.folders import DATASET_JSON, PLANS_JSON, SUMMARY_JSON
 from resenc_plans.inference.export.case import export_case
 from resenc_plans.inference.export.probabilities import write_probabilities
 from resenc_plans.inference.input_cases import (
@@ -57,7 +57,7 @@ class PredictionReport:
     """Those that already existed."""
     problems: tuple[CaseProblem, ...]
     remarks: tuple[str, ...] = ()
-    """What a person should know of cases that were predicted nonetheless."""
+    """What a person should know of cases that were predicted nonetheless, and of other files."""
 
     def __repr__(self) -> str:
         return card(
@@ -227,6 +227,11 @@ def _predict(
         if settings.skip_existing and is_whole(paths[case], probabilities=settings.probabilities)
     }
     todo = [case for case in chosen if case not in done]
+    scores = task.output / SUMMARY_JSON
+    if scores.exists() and any(paths[case].exists() for case in todo):
+        with writing(scores):
+            scores.unlink(missing_ok=True)
+        remarks.append(f"{scores}: is removed, since its segmentations are replaced.")
     pipeline = Pipeline(read, predict, write, settings.workers, attrgetter("name"))
     for case, problem in pipeline.run(todo):
         problems[case.name] = problem
