@@ -1,5 +1,7 @@
 """Every place that takes a device, on a pretended GPU: all goes well up to the first kernel."""
 
+import json
+import subprocess
 import sys
 import weakref
 from pathlib import Path
@@ -288,3 +290,20 @@ def test_each_rank_validates_on_its_gpu_where_nothing_is_left_to_train(
     second = Ranks(0, 1, torch.device("cuda", 1))
     train_fold(config, dataset, settings=settings, resume=True, ranks=second)
     assert devices == ["cuda:1"]
+
+
+def test_steps_mix_neither_devices_nor_types() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.training.step_on_fake_gpu"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    ends = json.loads(done.stdout)
+    assert "FakeTensorDeviceMismatchError" in ends.pop("forgetful")
+    assert len(ends) == 34
+    of_settings = {"bf16": "bfloat16", "fp32": "float32"}
+    for name, types in ends.items():
+        of_ranks = "float64" if name.endswith("2 ranks") else "float32"
+        assert types == f"{of_settings.get(name, 'float16')}, {of_ranks}", name
