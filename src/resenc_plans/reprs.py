@@ -88,6 +88,15 @@ def listed(names: Iterable[object], limit: int = 6) -> str:
     return f"{text} and {len(names) - limit} more" if len(names) > limit else text
 
 
+def rounded(value: float, digits: int = 3) -> str:
+    """A figure to so many digits; large ones without an exponent.
+
+    >>> rounded(1234.5), rounded(0.0012345), rounded(136.2, 2)
+    ('1230', '0.00123', '140')
+    """
+    return f"{float(f'{value:.{digits}g}'):.15g}"
+
+
 def numbers(values: Iterable[float], separator: str = "x", digits: int = 5) -> str:
     """Sizes or spacings.
 

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from resenc_plans.cost.calibration import PUBLISHED
+from resenc_plans.cost.calibration import PUBLISHED, Range
 from resenc_plans.cost.estimate import ITERATIONS
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -58,3 +58,8 @@ def test_memory_and_the_bytes_that_fill_it_are_inverse() -> None:
     for is_alike in (True, False):
         peak = int(PUBLISHED.bytes_within(24, is_alike=is_alike))
         assert PUBLISHED.memory_gb(peak, peak, is_alike=is_alike).high == pytest.approx(24)
+
+
+def test_a_range_of_many_hours_is_written_without_an_exponent() -> None:
+    assert str(Range(116.4, 136.9, 1575.0)) == "140 (120-1600)"
+    assert str(Range(0.0012, 1.26, 10.4)) == "1.3 (0.0012-10)"

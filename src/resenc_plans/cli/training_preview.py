@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from resenc_plans.cli.render import note, say
 from resenc_plans.errors import ResencPlansError
-from resenc_plans.reprs import numbers
+from resenc_plans.reprs import numbers, rounded
 from resenc_plans.words import counted
 
 if TYPE_CHECKING:
@@ -160,7 +160,11 @@ def _print_cost(cost: "Cost | TraceCost", share: float) -> None:
             f"calibrated to {cost.calibration.name}."
         )
         hours = None if cost.hours is None else (cost.hours.low * share, cost.hours.high * share)
-        text = None if hours is None else f"{hours[0]:.2g} to {hours[1]:.2g} hours on that GPU."
+        text = (
+            None
+            if hours is None
+            else f"{rounded(hours[0], 2)} to {rounded(hours[1], 2)} hours on that GPU."
+        )
     else:
         say(
             f"Cost: {cost.expected_gpu_memory_gb:.1f} GB of GPU memory, at least "
@@ -168,7 +172,9 @@ def _print_cost(cost: "Cost | TraceCost", share: float) -> None:
             "takes."
         )
         expected = cost.expected_hours
-        text = None if expected is None else f"about {expected * share:.2g} hours on an A100."
+        text = (
+            None if expected is None else f"about {rounded(expected * share, 2)} hours on an A100."
+        )
     if text is None:
         text = "unknown; no measurements exist for several GPUs or for so small a step."
     say(f"Time: {text}")

@@ -6,6 +6,8 @@ line stands for them. `benchmarks/fit_calibration.py` fits the values here and p
 
 from dataclasses import dataclass
 
+from resenc_plans.reprs import rounded
+
 
 @dataclass(frozen=True)
 class Range:
@@ -14,6 +16,10 @@ class Range:
     low: float
     expected: float
     high: float
+
+    def __str__(self) -> str:
+        low, expected, high = (rounded(one, 2) for one in (self.low, self.expected, self.high))
+        return f"{expected} ({low}-{high})"
 
 
 @dataclass(frozen=True)

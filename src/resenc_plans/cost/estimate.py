@@ -10,7 +10,7 @@ from resenc_plans.cost.prediction_memory import InferenceCost, inference_cost
 from resenc_plans.cost.training_step import simulate_training_step
 from resenc_plans.errors import ConfigurationError
 from resenc_plans.plans.configuration import ResolvedConfiguration, expect_resolved
-from resenc_plans.reprs import card
+from resenc_plans.reprs import card, rounded
 
 ITERATIONS = 1000 * 250
 """Training steps of nnU-Net's standard schedule."""
@@ -75,8 +75,8 @@ class Cost:
             {
                 "parameters": f"{self.parameters:,}",
                 "GPU memory": f"{memory.expected:.1f} GB ({memory.low:.1f}-{memory.high:.1f})",
-                "arithmetic": f"{self.flops / 1e12:.3g} TFLOP per training step",
-                "hours": hours and f"{hours.expected:.2g} ({hours.low:.2g}-{hours.high:.2g})",
+                "arithmetic": f"{rounded(self.flops / 1e12)} TFLOP per training step",
+                "hours": hours and str(hours),
                 "prediction": f"{self.inference.device_bytes / 2**30:.2f} GiB on the GPU",
                 "calibration": self.calibration.name,
             },

@@ -38,6 +38,16 @@ def test_an_estimate_says_that_it_is_one_and_of_an_a100(tmp_path: Path) -> None:
     assert status.time_left in repr(status)
 
 
+def test_many_hours_are_written_without_an_exponent(tmp_path: Path) -> None:
+    study = Study.load(write_study(tmp_path))
+    cost = ExpectedCost(parameters=1, flops=1, gigabytes=1.0, seconds_per_step=3e6, is_bound=False)
+    for method in study.opened.file.methods:
+        path = study.opened.places.expected_cost(NAME, method)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cost.save(path)
+    assert study.status().time_left == "1670 hours left (estimated, for an A100)"
+
+
 def test_nothing_is_estimated_for_a_study_that_is_trained_on_a_cpu(tmp_path: Path) -> None:
     study = _with_estimates(tmp_path)
     training = next(piece for piece in study.opened.graph.needs if piece.kind == "training")

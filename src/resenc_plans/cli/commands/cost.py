@@ -20,7 +20,7 @@ from resenc_plans.cli.pricing import price
 from resenc_plans.cli.render import note, print_json, print_table, say
 from resenc_plans.errors import ResencPlansError, UsageError
 from resenc_plans.execution.exit_codes import ExitCode
-from resenc_plans.reprs import numbers
+from resenc_plans.reprs import numbers, rounded
 from resenc_plans.words import counted
 
 if TYPE_CHECKING:
@@ -250,18 +250,18 @@ def _explain_estimates(costs: "Sequence[Cost]") -> None:
 def _training_row(name: str, cost: "Cost | TraceCost", batch: int) -> Sequence[Any]:
     from resenc_plans.cost.estimate import Cost
 
-    parameters, arithmetic = f"{cost.parameters / 1e6:.1f} M", f"{cost.flops / 1e12:.3g}"
+    parameters, arithmetic = f"{cost.parameters / 1e6:.1f} M", rounded(cost.flops / 1e12)
     if not isinstance(cost, Cost):
         memory = f"{cost.expected_gpu_memory_gb:.1f} (at least {_gib(cost.peak_bytes)})"
-        hours = "-" if cost.expected_hours is None else f"{cost.expected_hours:.2g}"
+        hours = "-" if cost.expected_hours is None else rounded(cost.expected_hours, 2)
         return [name, parameters, batch, memory, hours, "-", arithmetic]
     return [
         name,
         parameters,
         batch,
         _memory(cost.gpu_memory_gb),
-        _hours(cost.hours) if cost.hours else "-",
-        f"{cost.relative_time:.2g}x" if cost.relative_time else "-",
+        str(cost.hours) if cost.hours else "-",
+        f"{rounded(cost.relative_time, 2)}x" if cost.relative_time else "-",
         arithmetic,
     ]
 
@@ -286,10 +286,6 @@ def _inference_row(name: str, one: "_Priced") -> Sequence[Any]:
 
 def _memory(memory: "Range") -> str:
     return f"{memory.expected:.1f} ({memory.low:.1f}-{memory.high:.1f})"
-
-
-def _hours(hours: "Range") -> str:
-    return f"{hours.expected:.2g} ({hours.low:.2g}-{hours.high:.2g})"
 
 
 def _gib(size: int) -> str:

@@ -56,7 +56,7 @@ def evaluate(
             "-il",
             "--ignore-label",
             metavar="LABEL",
-            help="With -l: the label whose voxels of the reference to omit.",
+            help="With -l: the label of the reference whose voxels are omitted.",
             show_default=False,
         ),
     ] = None,

@@ -10,6 +10,7 @@ from resenc_plans.cli.options import (
     parse_gigabytes,
 )
 from resenc_plans.cli.render import note, print_json, print_table, say
+from resenc_plans.reprs import rounded
 
 if TYPE_CHECKING:
     from resenc_plans.planning.published import BudgetMatch
@@ -106,7 +107,7 @@ def _print_published() -> None:
 def _print_matches(matches: "tuple[BudgetMatch, ...]") -> None:
     best = matches[0]
     reasons = [
-        f"{ratio:.2g} times the {what}"
+        f"{rounded(ratio, 2)} times the {what}"
         for ratio, what in ((best.vram_ratio, "GPU memory"), (best.hours_ratio, "hours"))
         if ratio
     ]

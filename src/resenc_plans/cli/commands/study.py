@@ -21,6 +21,7 @@ from resenc_plans.cli.stopping import resumable
 from resenc_plans.cli.unknown_options import AnsweringCommand, AnsweringGroup
 from resenc_plans.errors import UsageError
 from resenc_plans.execution.exit_codes import ExitCode
+from resenc_plans.reprs import rounded
 from resenc_plans.words import counted
 
 if TYPE_CHECKING:
@@ -277,7 +278,9 @@ def _print_check(checked: "StudyCheck") -> None:
     if checked.gpu_hours is None:
         say("All that is missing: unknown, since not every method can be planned.")
     else:
-        say(f"All that is missing: {checked.gpu_hours:.3g} GPU hours (estimated, for an A100).")
+        say(
+            f"All that is missing: {rounded(checked.gpu_hours)} GPU hours (estimated, for an A100)."
+        )
     for one in checked.detectable:
         patients = f" of {counted(one.patients, 'patient')}" if one.patients != one.cases else ""
         which = f"{one.dataset}: {counted(one.cases, 'held-out case')}{patients}"
@@ -300,7 +303,7 @@ def _print_methods(checked: "StudyCheck") -> None:
                 one.trainings,
                 one.missing,
                 _hours(one.hours, is_measured=False, is_bound=one.cost.is_bound),
-                f"{one.cost.gigabytes:.3g} (estimated)",
+                f"{rounded(one.cost.gigabytes)} (estimated)",
                 f"{one.cost.parameters:,}",
             ]
             for one in checked.methods
@@ -314,4 +317,4 @@ def _print_methods(checked: "StudyCheck") -> None:
 def _hours(value: float | None, *, is_measured: bool, is_bound: bool = False) -> str:
     if value is None:
         return "-"
-    return f"{'up to ' if is_bound else ''}{value:.3g}{'' if is_measured else ' (estimated)'}"
+    return f"{'up to ' if is_bound else ''}{rounded(value)}{'' if is_measured else ' (estimated)'}"

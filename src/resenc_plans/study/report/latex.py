@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from resenc_plans.reprs import rounded
 from resenc_plans.study.comparison import Comparison, DatasetComparison, MetricComparison
 
 _ESCAPED = {
@@ -75,7 +76,7 @@ def _is_among_best(metric: MetricComparison, method: str, alpha: float) -> bool:
 
 
 def _figure(value: float | None) -> str:
-    return "--" if value is None else f"{value:.3g}"
+    return "--" if value is None else rounded(value)
 
 
 def _row(cells: list[str]) -> str:

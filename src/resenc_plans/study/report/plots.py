@@ -6,6 +6,7 @@ from math import isnan
 
 import numpy as np
 
+from resenc_plans.reprs import rounded
 from resenc_plans.study.comparison import DatasetComparison, MetricComparison
 from resenc_plans.study.report.drawing import (
     WIDTH,
@@ -208,7 +209,7 @@ def draw_budget(points: Sequence[BudgetPoint], budget: str, score: str) -> str:
     whiskers: dict[str, list[tuple[float, float]]] = {one.name: [] for one in points}
     for one in points:
         x, y = across(one.budget), down(one.score)
-        title = f"{one.name}: {one.score:.4g} at {one.budget:.3g} {budget}"
+        title = f"{one.name}: {one.score:.4g} at {rounded(one.budget)} {budget}"
         if one.interval and not isnan(one.interval.low):
             low, high = map(down, _ends(one.interval))
             drawing.line(x, low, x, high, f"whisker {one.style}")

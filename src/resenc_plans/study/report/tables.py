@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from resenc_plans.reprs import rounded
 from resenc_plans.study.comparison import (
     ALL_LABELS,
     Comparison,
@@ -139,8 +140,8 @@ def budget_table(dataset: DatasetComparison) -> Table:
         tuple(
             (
                 name,
-                "-" if budget.hours is None else f"{budget.hours:.3g}",
-                "-" if budget.gigabytes is None else f"{budget.gigabytes:.3g}",
+                "-" if budget.hours is None else rounded(budget.hours),
+                "-" if budget.gigabytes is None else rounded(budget.gigabytes),
                 budget.source,
             )
             for name, budget in dataset.budgets.items()

@@ -22,7 +22,7 @@ from resenc_plans.plans.configuration import (
 from resenc_plans.plans.trained_configuration import (
     trained_configuration as configuration_of_trainer,
 )
-from resenc_plans.reprs import listed
+from resenc_plans.reprs import listed, rounded
 from resenc_plans.runs.comparability import compare_facts
 from resenc_plans.runs.model_folder import ModelFolder
 from resenc_plans.runs.run_facts import FoldFacts, ModelFacts
@@ -456,14 +456,15 @@ def _budget(study: OpenedStudy, methods: Sequence[ExpectedMethod]) -> Iterator[F
         yield Finding(
             "S006",
             "error",
-            f"the missing trainings are expected to take {hours:.3g} GPU hours (of an A100), and "
-            f"the budget is {limit.gpu_hours:g}",
+            f"the missing trainings are expected to take {rounded(hours)} GPU hours (of an A100), "
+            f"and the budget is {limit.gpu_hours:g}",
         )
     for one in methods:
         if limit.gigabytes is not None and one.cost.gigabytes > limit.gigabytes:
             yield Finding(
                 "S007",
                 "error",
-                f"{one.method} on {one.dataset}: is expected to take {one.cost.gigabytes:.3g} GB "
-                f"of GPU memory, and the budget is {limit.gigabytes:g}",
+                f"{one.method} on {one.dataset}: is expected to take "
+                f"{rounded(one.cost.gigabytes)} GB of GPU memory, and the budget is "
+                f"{limit.gigabytes:g}",
             )

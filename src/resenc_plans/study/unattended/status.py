@@ -9,7 +9,7 @@ from typing import Any
 from resenc_plans.errors import FileError
 from resenc_plans.files import MAX_JSON_BYTES, parse_json, read_bytes
 from resenc_plans.plans.training_settings import TrainingSettings
-from resenc_plans.reprs import card
+from resenc_plans.reprs import card, rounded
 from resenc_plans.runs.run_cost import COST_JSON, Session, load_cost
 from resenc_plans.runs.run_folder import METRICS
 from resenc_plans.study.unattended.costs import ExpectedCost
@@ -83,11 +83,11 @@ class StudyStatus:
         """
         if self.hours_left is None:
             return f"unknown hours left{self._why_unknown}"
-        text = f"{counted(self.hours_left, 'hour', form='.3g')} left"
+        text = f"{counted(float(rounded(self.hours_left)), 'hour', form='.15g')} left"
         estimated = self.estimated_hours_left
         if not estimated:
             return text
-        part = "" if estimated == self.hours_left else f"{estimated:.3g} of them "
+        part = "" if estimated == self.hours_left else f"{rounded(estimated)} of them "
         return f"{text} ({part}{ESTIMATED})"
 
     @property

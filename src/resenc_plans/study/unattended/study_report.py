@@ -8,6 +8,7 @@ from typing import Any
 
 from resenc_plans.evaluation.known_metrics import find_metrics
 from resenc_plans.files import finite, to_json_text
+from resenc_plans.reprs import rounded
 from resenc_plans.study.compare import compare_results
 from resenc_plans.study.comparison import Comparison, ComparisonSettings
 from resenc_plans.study.report.tables import Section, Table
@@ -251,7 +252,7 @@ def _cost_table(dataset: str, costs: Sequence[MethodCost]) -> Table:
                 _figure(one.reserved_gb),
                 _figure(one.energy_kwh),
                 "-" if one.expected is None else f"{one.expected.parameters:,}",
-                "-" if one.expected is None else f"{one.expected.flops / 1e12:.3g}",
+                "-" if one.expected is None else rounded(one.expected.flops / 1e12),
                 one.device or "-",
             )
             for one in costs
@@ -261,7 +262,7 @@ def _cost_table(dataset: str, costs: Sequence[MethodCost]) -> Table:
 
 def _gigabytes(cost: MethodCost) -> str:
     value, is_measured = cost.gigabytes
-    return "-" if value is None else f"{value:.3g}" + ("" if is_measured else " (estimated)")
+    return "-" if value is None else rounded(value) + ("" if is_measured else " (estimated)")
 
 
 def _hours(cost: MethodCost) -> str:
@@ -269,4 +270,4 @@ def _hours(cost: MethodCost) -> str:
 
 
 def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
+    return "-" if value is None else rounded(value)
