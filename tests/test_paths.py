@@ -67,6 +67,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "evaluation/postprocessing/postprocess.py": {
         "apply: Path(predictions) / name": LISTED,
         "apply: folder / name": "the name of a file of the input folder",
+        "apply_postprocessing: folder / name": "the name of a file of the input folder",
         "load: os.path.join(predictions, name)": LISTED,
         "load: os.path.join(references, name)": READ,
     },

@@ -33,6 +33,18 @@ def test_the_largest_mean_wins(
     assert load_pickle(tmp_path / "out" / "one.pkl") == PROPERTIES
 
 
+def test_a_summary_of_segmentations_that_are_replaced_is_removed_and_that_is_told(
+    folders: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    summary = tmp_path / "out" / "summary.json"
+    ensemble_folders(folders, tmp_path / "out")
+    assert caplog.text == ""
+    summary.write_text("{}")
+    ensemble_folders(folders, tmp_path / "out")
+    assert not summary.exists()
+    assert f"{summary}: is removed, since its segmentations are replaced." in caplog.text
+
+
 def test_regions_paint_where_their_mean_passes_one_half(tmp_path: Path) -> None:
     folders = [prediction(tmp_path / str(seed), seed, REGIONS) for seed in range(2)]
     ensemble_folders(folders, tmp_path / "out")

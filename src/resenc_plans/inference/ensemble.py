@@ -4,6 +4,7 @@ All files of a case are read together, head by head and some planes at a time; n
 the largest mean so far and the labels.
 """
 
+import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -16,7 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from resenc_plans.datasets.dataset_json import DatasetJson
-from resenc_plans.datasets.images.segmentation_files import segmentation_file, write_segmentation
+from resenc_plans.datasets.images.segmentation_files import (
+    remove_old_summary,
+    segmentation_file,
+    write_segmentation,
+)
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.errors import FileError, PredictionError, UsageError
 from resenc_plans.execution.cases import CaseProblem, each_case, separate
@@ -29,6 +34,8 @@ from resenc_plans.safe_pickle import dump_pickle, load_pickle
 
 FloatArray = npt.NDArray[np.float32]
 LabelMap = npt.NDArray[Any]
+
+logger = logging.getLogger(__name__)
 
 VALUES_AT_ONCE = 1 << 22
 """About so many values of each file are held at a time."""
@@ -94,6 +101,9 @@ def ensemble_folders(
     make_folder(output)
     if any(path.resolve() == output.resolve() for path in paths):
         raise FileError(f"{output}: is one of the folders to be averaged. Name another output.")
+    about_summary = remove_old_summary(output, targets.values())
+    if about_summary is not None:
+        logger.warning("%s", about_summary)
     with source.open("rb") as original, replace_file(output / DATASET_JSON) as copy:
         shutil.copyfileobj(original, copy)
 

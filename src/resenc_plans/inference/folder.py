@@ -14,6 +14,7 @@ import numpy.typing as npt
 from resenc_plans.datasets.images.segmentation_files import (
     is_whole,
     npz_of,
+    remove_old_summary,
     segmentation_file,
     write_segmentation,
 )
@@ -22,8 +23,8 @@ from resenc_plans.execution.cases import CaseProblem, is_loss
 from resenc_plans.execution.changes import note_change
 from resenc_plans.execution.locks import HeldLock, LockWatch, lock
 from resenc_plans.execution.pipeline import Pipeline
-from resenc_plans.files import make_folder, write_json, writing
-from resenc_plans.folders import DATASET_JSON, PLANS_JSON, SUMMARY_JSON
+from resenc_plans.files import make_folder, write_json
+from resenc_plans.folders import DATASET_JSON, PLANS_JSON
 from resenc_plans.inference.export.case import export_case
 from resenc_plans.inference.export.probabilities import write_probabilities
 from resenc_plans.inference.input_cases import (
@@ -227,11 +228,9 @@ def _predict(
         if settings.skip_existing and is_whole(paths[case], probabilities=settings.probabilities)
     }
     todo = [case for case in chosen if case not in done]
-    scores = task.output / SUMMARY_JSON
-    if scores.exists() and any(paths[case].exists() for case in todo):
-        with writing(scores):
-            scores.unlink(missing_ok=True)
-        remarks.append(f"{scores}: is removed, since its segmentations are replaced.")
+    about_summary = remove_old_summary(task.output, [paths[case] for case in todo])
+    if about_summary is not None:
+        remarks.append(about_summary)
     pipeline = Pipeline(read, predict, write, settings.workers, attrgetter("name"))
     for case, problem in pipeline.run(todo):
         problems[case.name] = problem

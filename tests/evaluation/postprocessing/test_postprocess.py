@@ -57,6 +57,19 @@ def test_what_is_stored_is_read_back_and_applied(folder: Path, name: str) -> Non
     assert done.properties == reference.properties
 
 
+def test_a_summary_of_segmentations_that_are_replaced_is_removed_and_that_is_told(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_dataset_json(folder / "dataset.json", {"background": 0, "liver": 1, "tumour": 2}, None)
+    for _ in range(2):
+        postprocess(folder / "pred", folder / "ref", output=folder / "out")
+        assert (folder / "out" / "summary.json").is_file()
+    assert caplog.text == ""
+    apply_postprocessing(Postprocessing(), folder / "pred", folder / "out")
+    assert not (folder / "out" / "summary.json").exists()
+    assert "summary.json: is removed, since its segmentations are replaced." in caplog.text
+
+
 def test_a_case_that_fails_is_named_and_leaves_no_file(folder: Path) -> None:
     (folder / "pred" / "bad.nii.gz").write_bytes(b"nothing")
     (problem,) = apply_postprocessing(Postprocessing(), folder / "pred", folder / "out")

@@ -1,7 +1,7 @@
 """A case's segmentation on disk: either complete or absent."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from resenc_plans.datasets.images.images import read_label, write_label
 from resenc_plans.errors import DatasetError
 from resenc_plans.execution.unfinished import unfinished_folder
 from resenc_plans.files import is_zip, move, part_of_path, writing
+from resenc_plans.folders import SUMMARY_JSON
 
 
 def segmentation_file(folder: Path, case: str, ending: str) -> Path:
@@ -22,6 +23,33 @@ def segmentation_file(folder: Path, case: str, ending: str) -> Path:
         Case and file ending together are not the name of a file.
     """
     return folder / part_of_path(case, "case", ending=ending)
+
+
+def remove_old_summary(folder: Path, written: Iterable[Path]) -> str | None:
+    """Remove a summary.json where segmentations that it describes will be replaced.
+
+    Parameters
+    ----------
+    folder
+        Holds the segmentations.
+    written
+        Those that will be written.
+
+    Returns
+    -------
+    A sentence about it; None where nothing is removed.
+
+    Raises
+    ------
+    FileError
+        It cannot be removed.
+    """
+    summary = folder / SUMMARY_JSON
+    if not summary.exists() or not any(path.exists() for path in written):
+        return None
+    with writing(summary):
+        summary.unlink(missing_ok=True)
+    return f"{summary}: is removed, since its segmentations are replaced."
 
 
 def write_segmentation(

@@ -1,5 +1,6 @@
 """Keep only the largest components of segmentations where that helps: determine it, apply it."""
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resenc_plans.datasets.images.images import read_label
-from resenc_plans.datasets.images.segmentation_files import write_segmentation
+from resenc_plans.datasets.images.segmentation_files import remove_old_summary, write_segmentation
 from resenc_plans.errors import EvaluationError, expect_type
 from resenc_plans.evaluation.metrics import metrics_by_region
 from resenc_plans.evaluation.postprocessing.components import keep_largest_component
@@ -20,7 +21,7 @@ from resenc_plans.evaluation.summary import CaseMetrics, Summary
 from resenc_plans.evaluation.task import EvaluationTask, find_task, prediction_names, read_pair
 from resenc_plans.execution.cases import CaseProblem, Progress, each_case, no_progress, separate
 from resenc_plans.execution.cpus import usable_cpus
-from resenc_plans.files import inside, make_folder, replace_file, write_json
+from resenc_plans.files import inside, make_folder, replace_file, write_json, writing
 from resenc_plans.folders import POSTPROCESSING_JSON, POSTPROCESSING_PKL, SUMMARY_JSON
 from resenc_plans.reprs import call, card, listed
 from resenc_plans.runs.postprocessing_files import (
@@ -29,6 +30,8 @@ from resenc_plans.runs.postprocessing_files import (
     pickle_of_steps,
     read_steps,
 )
+
+logger = logging.getLogger(__name__)
 
 POSTPROCESSED = "postprocessed"
 """The folder for the results, in the folder of predictions."""
@@ -169,13 +172,16 @@ def postprocess(
             predictions, references, task, workers=workers, on_case=on_case
         )
     determination.save(predictions)
+    summary = target / SUMMARY_JSON
+    with writing(summary):
+        summary.unlink(missing_ok=True)  # that of an earlier call
     problems = {problem.case: problem for problem in determination.problems}
     for problem in apply_postprocessing(
         determination.postprocessing, predictions, target,
         file_ending=task.file_ending, reader=task.reader, workers=workers,
     ):  # fmt: skip
         problems[problem.case] = problem
-    determination.after.moved_to(target).save(target / SUMMARY_JSON)
+    determination.after.moved_to(target).save(summary)
     written = Path(predictions) / POSTPROCESSING_JSON, target
     return replace(determination, problems=tuple(problems.values()), written=written)
 
@@ -285,6 +291,9 @@ def apply_postprocessing(
     folder = Path(output)
     _check_target(folder, predictions)
     make_folder(folder)
+    about_summary = remove_old_summary(folder, [folder / name for name in names])
+    if about_summary is not None:
+        logger.warning("%s", about_summary)
 
     def apply(name: str) -> None:
         image = read_label(Path(predictions) / name, reader)
