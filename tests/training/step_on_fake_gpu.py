@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from resenc_plans.datasets.labels import Labels
 from resenc_plans.networks.build import build_network
+from resenc_plans.plans.configuration import ResolvedConfiguration
 from resenc_plans.plans.training_settings import TrainingSettings
 from resenc_plans.training.batches.source import Batch
 from resenc_plans.training.defaults import default_loss
@@ -27,9 +28,10 @@ from resenc_plans.training.ranks import Ranks
 from resenc_plans.training.reading import Reading
 from resenc_plans.training.step import TrainingStep, image_type
 from tests.fake_gpu import FAKE_GPU, install_fake_gpu, put_on_fake_gpu
-from tests.networks.configurations import residual
+from tests.networks.configurations import configuration, residual
 
 CONFIG = residual(n_stages=3)
+COTR = configuration("resenc_plans.networks.baselines.cotr.CoTr", {}, (16, 16, 32))
 HEADS, IGNORED = 3, 3
 
 
@@ -41,6 +43,7 @@ class Way:
     regions: bool = False
     has_ignored: bool = False
     world: int = 1
+    config: ResolvedConfiguration = CONFIG
 
 
 FUSED_ADAMW = {"fused_optimizer": True, "optimizer": {"name": "AdamW"}}
@@ -51,6 +54,7 @@ WAYS = {
     "channels last": Way({"channels_last": True}),
     "fused AdamW": Way(FUSED_ADAMW),
     "AdamW": Way({"optimizer": {"name": "AdamW"}}),
+    "CoTr": Way(config=COTR),
     **{
         f"{loss}, {'regions' if regions else 'labels'}, {'' if ignored else 'none '}ignored, "
         f"{world} ranks": Way({"loss": {"name": loss}}, regions, ignored, world)
@@ -70,19 +74,19 @@ def forgetful(logits: Tensor, _: Tensor) -> Tensor:
 def train(way: Way, loss: Loss | None = None) -> str:
     """Steps on a batch from the host, of which the host does not know what they find."""
     settings = TrainingSettings.model_validate({"compile": False, **way.settings})
-    ranks = Ranks(0, way.world, FAKE_GPU)
-    network = build_network(CONFIG, 1, HEADS, deep_supervision=True)
+    ranks, config = Ranks(0, way.world, FAKE_GPU), way.config
+    network = build_network(config, 1, HEADS, deep_supervision=True)
     ignored = IGNORED if way.has_ignored else None
     with FakeTensorMode():
         put_on_fake_gpu(network)
         loss = loss or default_loss(
-            CONFIG, settings, ranks, regions=way.regions, ignore_label=ignored
+            config, settings, ranks, regions=way.regions, ignore_label=ignored
         )
-        step = TrainingStep.of(network, loss, settings, ranks, dim=CONFIG.dim)
+        step = TrainingStep.of(network, loss, settings, ranks, dim=config.dim)
         step.make_forward = None
         channels = HEADS + way.has_ignored if way.regions else 1
-        size = CONFIG.patch_size
-        images = torch.empty((2, 1, *size), dtype=image_type(CONFIG, settings, FAKE_GPU))
+        size = config.patch_size
+        images = torch.empty((2, 1, *size), dtype=image_type(config, settings, FAKE_GPU))
         target = torch.empty((2, channels, *size), dtype=torch.bool if way.regions else torch.int8)
         batch = Batch(images, target, ("fake",))
         step.train()

@@ -302,7 +302,7 @@ def test_steps_mix_neither_devices_nor_types() -> None:
     assert done.returncode == 0, done.stderr[-4000:]
     ends = json.loads(done.stdout)
     assert "FakeTensorDeviceMismatchError" in ends.pop("forgetful")
-    assert len(ends) == 34
+    assert len(ends) == 35
     of_settings = {"bf16": "bfloat16", "fp32": "float32"}
     for name, types in ends.items():
         of_ranks = "float64" if name.endswith("2 ranks") else "float32"

@@ -250,7 +250,7 @@ class DeformableAttention(nn.Module):
         parts = values.split([prod(size) for size in sizes], 1)
         attended = query.new_zeros(batch * heads, width // heads, tokens)
         for level, (part, size) in enumerate(zip(parts, sizes, strict=True)):
-            extent = places.new_tensor([size[axis] for axis in self.order])
+            extent = torch.stack([places.new_full((), size[axis]) for axis in self.order])
             grid = 2 * (places[:, None, None] + offsets[:, :, :, level] / extent) - 1
             grid = grid.transpose(1, 2).reshape(batch * heads, tokens, points, 1, 3)
             level_map = part.permute(0, 2, 3, 1).reshape(batch * heads, -1, *size)
@@ -334,8 +334,8 @@ def position_code(size: Size, width: int, device: torch.device) -> Tensor:
 def centres(size: Size, order: Size, device: torch.device) -> Tensor:
     """The centre of each voxel, from 0 to 1 along each axis, axes in `order`, (voxels, axes)."""
     axes = [(torch.arange(n, device=device) + 0.5) / n for n in size]
-    grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flatten(0, -2)
-    return grid[:, list(order)]
+    grid = torch.meshgrid(*axes, indexing="ij")
+    return torch.stack([grid[axis] for axis in order], -1).flatten(0, -2)
 
 
 def _direction(angle: float) -> list[float]:
