@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from resenc_plans import Dataset, Plans
-from resenc_plans.errors import WorkerStartError
+from resenc_plans.errors import UsageError, WorkerStartError
 from resenc_plans.execution.dask import dask_executor
 from resenc_plans.preprocessing import PreprocessingProgress, Preprocessor
 from resenc_plans.preprocessing.normalize import NORMALIZATIONS
@@ -97,6 +97,14 @@ def test_a_worker_whose_client_was_stopped_writes_nothing_more(
             client._client.submit(os.getpid, workers=[worker.worker_address], pure=False).result()
 
     assert list(CaseStore(store)) == ["case_0"]
+
+
+def test_an_address_that_is_none_is_refused_before_it_is_called() -> None:
+    with (
+        pytest.raises(UsageError, match=r"`dask=` host: an address such as tcp://host:8786"),
+        dask_executor("host"),
+    ):
+        pass
 
 
 def test_no_answer_is_told() -> None:

@@ -18,7 +18,7 @@ from resenc_plans.datasets.finding import Finding, by_rule
 from resenc_plans.datasets.model_faults import sentences
 from resenc_plans.errors import FingerprintError, ResencPlansError
 from resenc_plans.files import read_json, write_json
-from resenc_plans.reprs import card, listed, numbers
+from resenc_plans.reprs import card, listed, numbers, rounded
 from resenc_plans.words import counted
 
 if TYPE_CHECKING:
@@ -163,7 +163,9 @@ class Fingerprint(Document):
 
     def __repr__(self) -> str:
         channels = self.foreground_intensity_properties_per_channel
-        means = (f"{key}: {c.mean:.4g} ({c.std:.4g})" for key, c in channels.items())
+        means = (
+            f"{key}: {rounded(c.mean, 4)} ({rounded(c.std, 4)})" for key, c in channels.items()
+        )
         return card(
             f"Fingerprint of {counted(len(self.spacings), 'case')}",
             {

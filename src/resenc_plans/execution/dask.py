@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from resenc_plans.errors import WorkerStartError
+from resenc_plans.errors import UsageError, WorkerStartError
 
 
 @contextmanager
@@ -18,9 +18,13 @@ def dask_executor(address: str, timeout: str = "10s") -> Iterator[Executor]:
 
     Raises
     ------
+    UsageError
+        The address is none.
     WorkerStartError
         Dask is not installed, or nothing answers at the address.
     """
+    if "://" not in address:
+        raise UsageError(f"`dask=` {address}: an address such as tcp://host:8786 is needed.")
     try:
         distributed: Any = import_module("distributed")
     except ImportError:

@@ -262,8 +262,6 @@ def _predict_on_cluster(address: str, job: "PredictionJob") -> "PredictionReport
     from resenc_plans.execution.dask import dask_executor, worker_count
     from resenc_plans.inference.folder import predict_on
 
-    if "://" not in address:
-        raise UsageError(f"--dask {address}: an address such as tcp://host:8786 is needed.")
     with dask_executor(address) as executor:
         return predict_on(executor, job, worker_count(executor))
 

@@ -16,7 +16,7 @@ from resenc_plans.cli.options import (
 from resenc_plans.cli.progress import case_progress
 from resenc_plans.cli.render import end_with, note, say
 from resenc_plans.cli.stopping import resumable
-from resenc_plans.errors import ResencPlansError, UsageError
+from resenc_plans.errors import ResencPlansError
 from resenc_plans.words import counted
 
 if TYPE_CHECKING:
@@ -169,6 +169,4 @@ def _cluster(address: str | None) -> AbstractContextManager[Executor | None]:
         return nullcontext()
     from resenc_plans.execution.dask import dask_executor
 
-    if "://" not in address:
-        raise UsageError(f"--dask {address}: an address such as tcp://host:8786 is needed.")
     return dask_executor(address)
