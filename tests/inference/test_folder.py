@@ -352,6 +352,7 @@ def test_a_lost_worker_of_a_part_is_told_as_that(
         pytest.raises(WorkerError, match=r"out: a worker was lost.*skip_existing="),
     ):
         predict_on(threads, job, 2)
+    assert not (tmp_path / "out").exists(), "nothing was written to it"
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import Executor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -250,7 +251,7 @@ def _predict(
 class PredictionJob:
     """A folder to predict, with all that a worker needs to do a part of it.
 
-    Paths must mean the same wherever the executor works.
+    Paths must mean the same here and wherever the executor works.
     """
 
     model: Path
@@ -291,12 +292,19 @@ def predict_on(executor: Executor, job: PredictionJob, parts: int) -> Prediction
     WorkerError
         A worker is gone, perhaps with cases of its part.
     """
+    is_new = not job.output.exists()
     make_folder(job.output)
-    with lock(job.output / ".parts.lock", job.output) as run:
-        report = _parts_predicted(executor, job, parts, run)
-        if not report.problems:
-            end_prediction_record(job.output)
-        return report
+    try:
+        with lock(job.output / ".parts.lock", job.output) as run:
+            report = _parts_predicted(executor, job, parts, run)
+            if not report.problems:
+                end_prediction_record(job.output)
+            return report
+    except BaseException:
+        if is_new:
+            with suppress(OSError):
+                job.output.rmdir()  # where nothing was written to it
+        raise
 
 
 def _parts_predicted(
