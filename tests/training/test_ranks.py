@@ -30,7 +30,13 @@ from resenc_plans.training.losses import (
     DiceCrossEntropy,
     Loss,
 )
-from resenc_plans.training.ranks import ALONE, OTHER_RANK_STOPS, Ranks, split_batch
+from resenc_plans.training.ranks import (
+    ALONE,
+    OTHER_RANK_STOPS,
+    Ranks,
+    leave_ranks,
+    split_batch,
+)
 from resenc_plans.training.step import TrainingStep
 from resenc_plans.training.trainer import Trainer
 from tests.networks.configurations import residual
@@ -92,7 +98,7 @@ def one_rank(rank: int, folder: str) -> None:
     chosen = slice(share.first, share.first + share.size)
     found: dict[str, Any] = {name: gradients(name, ranks, chosen) for name in losses(ALONE)}
     torch.save(found, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    leave_ranks()
 
 
 def test_batch_normalisation_counts_over_all_ranks_or_is_refused() -> None:
@@ -204,7 +210,7 @@ def one_sick_rank(rank: int, folder: str, preprocessed: str) -> None:
         )
         weights[is_compiled] = step.lowest_weight
     torch.save((ends, weights), f"{folder}/sick{rank}.pt")
-    dist.destroy_process_group()
+    leave_ranks()
 
 
 @pytest.mark.slow
@@ -262,7 +268,7 @@ def one_compiled_rank(rank: int, folder: str, backend: str) -> None:
             found["order"] = [type(part).__name__ for part in step.forward.modules()][:3]
             found["graphs"] = len(graphs)
     torch.save(found, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    leave_ranks()
 
 
 @pytest.mark.parametrize("backend", ["aot_eager"])

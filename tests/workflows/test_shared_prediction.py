@@ -14,7 +14,7 @@ import torch.distributed as dist
 from resenc_plans.errors import TrainingError
 from resenc_plans.evaluation.validation import validate_fold
 from resenc_plans.execution.cases import CaseProblem
-from resenc_plans.training.ranks import Ranks
+from resenc_plans.training.ranks import Ranks, leave_ranks
 from resenc_plans.workflows.shared_prediction import SharedPredictor, predict_share
 from tests.evaluation.label_folders import write_random_folder
 
@@ -55,7 +55,7 @@ def second_rank(folder: str, how: str) -> None:
 
     checkpoint = model / ("none" if how == "sees nothing" else "dataset.json")
     predict_share(Ranks(1, 2, CPU), checkpoint, predict)
-    dist.destroy_process_group()
+    leave_ranks()
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def first(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Ranks]:
     other.join(60)
     other.kill()
     assert other.exitcode == (9 if how == "dies" else 0)
-    dist.destroy_process_group()
+    leave_ranks()
 
 
 @pytest.mark.parametrize("how", ["helps", "sees nothing", "dies"])

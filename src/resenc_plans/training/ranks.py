@@ -254,12 +254,12 @@ def joined_ranks(device: torch.device) -> Iterator[Ranks]:
         yield Ranks(dist.get_rank(), world, device)
     except BaseException:
         if device.type != "cuda":  # NCCL might wait for the others, which the launcher will end
-            _leave()
+            leave_ranks()
         raise
-    _leave()
+    leave_ranks()
 
 
-def _leave() -> None:
+def leave_ranks() -> None:
     """Destroy the process group, when Gloo's threads have released the last tensors.
 
     They need the interpreter for that, and the group's destructor waits for them without releasing
