@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from resenc_plans.execution import gpus
-from resenc_plans.execution.gpus import energy_of, installed_gpus
+from resenc_plans.execution.gpus import energy_of, installed_gpus, usable_gpus
 
 GPU = "0, GPU-aa, 580.159.04, 81559, 1559, NVIDIA H100 80GB HBM3"
 PROCESSES = ("GPU-aa, 71, 1500, /usr/bin/python, with a comma", "GPU-aa, 72, [N/A], python")
@@ -44,6 +44,23 @@ def test_processes_of_other_gpus_are_not_this_ones(nvidia_smi: Callable[..., Non
     found = installed_gpus()
     assert found is not None
     assert found[0].processes == ()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "usable"),
+    [(None, ("GPU-aa",)), ("2, GPU-bb", ("2", "GPU-bb")), ("", ()), ("3", ("3",))],
+)
+def test_programs_may_use_the_gpus_that_this_one_may(
+    nvidia_smi: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    chosen: str | None,
+    usable: tuple[str, ...],
+) -> None:
+    nvidia_smi(GPU)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert usable_gpus() == usable
 
 
 def test_without_nvidia_smi_nothing_is_known(

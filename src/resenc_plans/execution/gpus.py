@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import functools
+import os
 import subprocess
 from dataclasses import dataclass
 
@@ -70,6 +71,17 @@ def installed_gpus() -> tuple[InstalledGpu, ...] | None:
         )
     except (IndexError, ValueError):
         return None
+
+
+def usable_gpus() -> tuple[str, ...]:
+    """The GPUs that programs started here may use, as CUDA_VISIBLE_DEVICES names them.
+
+    They are those that it names now, else all; none where nothing is known.
+    """
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return tuple(gpu.uuid for gpu in installed_gpus() or ())
+    return tuple(name.strip() for name in chosen.split(",") if name.strip())
 
 
 def query_nvidia_smi(table: str, fields: str) -> list[list[str]] | None:

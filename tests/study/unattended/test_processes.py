@@ -1,4 +1,4 @@
-"""Jobs on a cluster end with the run that they are of."""
+"""Jobs here take turns on the GPUs; those on a cluster end with the run that they are of."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from resenc_plans.execution.locks import HeldLock, lock
 from resenc_plans.study.unattended.graph import Job
 from resenc_plans.study.unattended.jobs import JobOptions
 from resenc_plans.study.unattended.places import StudyPlaces
-from resenc_plans.study.unattended.processes import JobCommand, run_command, run_on
+from resenc_plans.study.unattended.processes import JobCommand, run_command, run_here, run_on
 
 
 @pytest.fixture
@@ -36,6 +36,21 @@ def started(monkeypatch: pytest.MonkeyPatch) -> dict[str, "subprocess.Popen[byte
 def commands(folder: Path, *names: str) -> list[JobCommand]:
     places, options = StudyPlaces(folder), JobOptions()
     return [JobCommand.of(folder / "study.json", Job(name, ()), options, places) for name in names]
+
+
+def test_jobs_at_once_take_one_each_of_the_gpus_that_the_run_may_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    gpus: dict[str, str | None] = {}
+
+    def start(command: JobCommand, gpu: str | None) -> "subprocess.Popen[bytes]":
+        gpus[command.job.name] = gpu
+        return subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(1)"])
+
+    monkeypatch.setattr(JobCommand, "start", start)
+    run_here([commands(tmp_path, "a", "b")], 2, lambda *_: None)
+    assert gpus == {"a": "2", "b": "3"}
 
 
 def test_an_interrupted_run_stops_its_jobs_and_begins_no_more(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resenc_plans.execution.exit_codes import ExitCode
-from resenc_plans.execution.gpus import installed_gpus
+from resenc_plans.execution.gpus import usable_gpus
 from resenc_plans.execution.locks import HeldLock, LockWatch, lock
 from resenc_plans.files import make_folder
 from resenc_plans.study.unattended.graph import Job
@@ -88,7 +88,7 @@ def run_here(
 
     On an interruption, those that run are asked to stop, and waited for.
     """
-    gpus = [gpu.uuid for gpu in installed_gpus() or ()] if at_once > 1 else []
+    gpus = usable_gpus() if at_once > 1 else ()
     running: dict[subprocess.Popen[bytes], tuple[Job, int]] = {}
     try:
         for wave in waves:
