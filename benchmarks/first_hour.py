@@ -266,7 +266,9 @@ def run_tests(part: str, options: argparse.Namespace, rows: Rows, deadline: Dead
             print(f"{part}, {name}: no time is left; repeat the command.", flush=True)
             continue
         begun = time.monotonic()
-        values, error = tests_of(selection, deadline.seconds)
+        values, error = tests_of(selection, deadline.seconds, on_gpu=part == "checks")
+        if part == "checks" and not error and not values["passed"] + values["failed"]:
+            error = "PyTorch finds no GPU"
         rows.add(part, name, values=values, error=error, seconds=time.monotonic() - begun)
 
 
@@ -285,8 +287,11 @@ def suite(options: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
             yield f"{Path(folder).name}, {markers}", [str(folder), "-m", markers]
 
 
-def tests_of(selection: list[str], limit: float) -> tuple[dict[str, Any], str | None]:
+def tests_of(
+    selection: list[str], limit: float, *, on_gpu: bool
+) -> tuple[dict[str, Any], str | None]:
     """How many of the tests that pytest selects passed, or why that is not known."""
+    environment = os.environ | ({"RESENC_PLANS_GPU": "1"} if on_gpu else {})
     with tempfile.TemporaryDirectory() as name:
         results = Path(name) / "results.xml"
         command = [
@@ -296,8 +301,8 @@ def tests_of(selection: list[str], limit: float) -> tuple[dict[str, Any], str | 
         if importlib.util.find_spec("xdist") is not None and (os.cpu_count() or 1) > 4:
             command += ["--numprocesses", "8", "--dist", "loadfile"]
         process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         late = ended_in(process, limit)
         if late is not None:

@@ -11,7 +11,7 @@ DEVICES = [
         marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
     ),
 ]
-"""Where a test runs that is to run on a GPU too."""
+"""Where a test runs that is to run on a GPU too: there with RESENC_PLANS_GPU=1 and `-k cuda`."""
 NO_KERNEL = "Torch not compiled with CUDA enabled"
 """What PyTorch for CPUs says when something is to be computed on a GPU."""
 

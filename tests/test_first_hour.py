@@ -109,6 +109,11 @@ def test_checks_run_on_the_device_alone(values: Callable[..., dict[str, Any]]) -
     assert (row["passed"], row["failed"], row["skipped"]) == (6, 0, 0)
 
 
+def test_checks_that_find_no_gpu_say_so(tmp_path: Path) -> None:
+    only = ("--only", CHECKS, "--minutes", "60", "--output", str(tmp_path))
+    assert "PyTorch finds no GPU" in first_hour("measure", "checks", *only)
+
+
 def test_tests_are_counted(values: Callable[..., dict[str, Any]]) -> None:
     row = values("tests", "test_cudnn.py, not slow and not interop")
     assert (row["passed"], row["failed"]) == (6, 0)
