@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from resenc_plans.errors import LockedError, StudyError
+from resenc_plans.errors import DeviceError, LockedError, StudyError
 from resenc_plans.execution.locks import lock
 from resenc_plans.study.unattended.study import Study
 from tests.study.unattended.made_study import NAME, write_study
@@ -133,3 +133,10 @@ def test_all_that_cannot_be_built_is_named_before_anything_runs(tmp_path: Path) 
     for part in ("one on Data", "two on Data", "asks for 9"):
         assert part in text
     assert not (path.parent / "runs").exists()
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    with pytest.raises(DeviceError, match="cuda:99"):
+        Study.load(path).run(device="cuda:99")
+    assert not (tmp_path / "preprocessed").exists()

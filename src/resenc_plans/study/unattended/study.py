@@ -152,6 +152,8 @@ class Study:
             A method cannot be built, or trainings are stale or broken and `redo` is not set.
         LockedError
             Another process runs the study.
+        DeviceError
+            This machine has no such device.
         WorkerStartError
             No Dask scheduler answers.
         FileError
@@ -159,6 +161,10 @@ class Study:
         """
         if at_once < 1:
             raise UsageError(f"`at_once=` {at_once}: at least 1 is needed.")
+        if device is not None and dask is None:
+            from resenc_plans.networks.device import find_device
+
+            find_device(device)
         study = self.opened
         options = JobOptions(device=device, allow_import=tuple(allow_import), redo=redo)
         with lock(study.places.lock_file, self.folder):
