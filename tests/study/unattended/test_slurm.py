@@ -1,5 +1,7 @@
 """The array scripts of a study; `tests.faults.studies` runs them under bash."""
 
+import json
+import os
 import shlex
 import subprocess
 from pathlib import Path
@@ -27,9 +29,28 @@ def test_each_job_is_a_task_of_an_array_that_is_requeued(tmp_path: Path) -> None
     assert "scontrol requeue" in runs
     assert "--device cuda --allow-import mylab" in runs
     tasks = scripts.runs.with_suffix(".txt").read_text().splitlines()
-    assert tasks[0] == f"run/{NAME}/resenc-m/seed_0/fold_0"
+    job = opened.graph.jobs[1]
+    assert tasks[0] == f"run/{NAME}/resenc-m/seed_0/fold_0\t{opened.keys[job.pieces[-1]]}"
     for script in (scripts.submit, scripts.runs, scripts.prepare):
         subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+@pytest.mark.slow
+def test_a_task_of_a_study_that_was_edited_since_is_refused(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    scripts = write_slurm(OpenedStudy.open(path), JobOptions(device="cpu"))
+    document = json.loads(path.read_text())
+    document["training"]["learning_rate"] = 0.02
+    path.write_text(json.dumps(document))
+    done = subprocess.run(
+        ["bash", str(scripts.runs)],
+        env={**os.environ, "SLURM_ARRAY_TASK_ID": "0"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "have changed since this run began" in done.stderr
+    assert "write its scripts for SLURM again" in done.stderr
 
 
 @pytest.mark.parametrize("option", ["time=3", "--a\nrm"])

@@ -18,7 +18,10 @@ from resenc_plans.study.unattended.records import PieceRecord, digests_below
 
 logger = logging.getLogger(__name__)
 
-CHANGED = "the study's file or its data have changed since this run began; run the study again"
+CHANGED = (
+    "the study's file or its data have changed since this run began; run the study again, or write "
+    "its scripts for SLURM again"
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ def do_job(
     on_piece
         Called with a sentence about each piece.
     key
-        What decided the last piece when a run of the study was begun, where this is of one.
+        What decided the last piece when a run of the study was begun, or its scripts were written,
+        where this is of one.
 
     Raises
     ------

@@ -37,7 +37,8 @@ def write_slurm(
 
     The first array prepares datasets, one in each task; the second has a task for each training,
     and begins when the first has ended; a last task writes the report. A task that is preempted, or
-    whose time ends, writes a checkpoint and is requeued. Tasks of jobs that are done end at once.
+    whose time ends, writes a checkpoint and is requeued. Tasks of jobs that are done end at once,
+    and so do, with an error, those whose study or data have changed since.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ def write_slurm(
     scripts = []
     for name, jobs in zip(names, waves, strict=True):
         tasks = folder / part_of_path(name, "wave", ending=".txt")
-        _write(tasks, "".join(f"{job.name}\n" for job in jobs))
+        _write(tasks, "".join(f"{job.name}\t{study.keys[job.pieces[-1]]}\n" for job in jobs))
         lines = sbatch if name == "runs" else [line for line in sbatch if not _is_of_gpu(line)]
         script = folder / part_of_path(name, "wave", ending=".sh")
         _write(script, _array(study, name, tasks, jobs, lines, options))
@@ -127,7 +128,7 @@ def _array(
 ) -> str:
     log = _log(study, f"slurm_{name}_%A_%a").replace('"', '\\"')
     command = [sys.executable, "-m", "resenc_plans", "study", "job", str(study.path.absolute())]
-    extra = [
+    chosen = [
         *(("--device", options.device) if options.device else ()),
         *(part for module in options.allow_import for part in ("--allow-import", module)),
         *(("--redo",) if options.redo else ()),
@@ -146,8 +147,9 @@ def _array(
             "#!/bin/bash",
             *(f"#SBATCH {line}" for line in directives),
             "# One job of the study in each task. A task that is stopped in time is requeued.",
-            f'job=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {shlex.quote(str(tasks))})',
-            f'{shlex.join(command)} "$job"{"".join(f" {shlex.quote(part)}" for part in extra)} &',
+            f'line=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {shlex.quote(str(tasks))})',
+            "IFS=$'\\t' read -r job key <<< \"$line\"",
+            f'{shlex.join(command)} "$job" {shlex.join(chosen)} --key "$key" &',
             "task=$!",
             "trap 'kill -USR1 $task' USR1",
             "trap 'kill -TERM $task' TERM",
