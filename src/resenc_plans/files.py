@@ -278,11 +278,9 @@ def parse_json(text: str, source: str) -> Any:
     except json.JSONDecodeError as error:
         if not text.strip():
             raise FileError(f"{source}: the file is empty.") from None
-        truncated = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
-        hint = " The file ends too early: was it truncated?" if truncated else ""
         raise FileError(
             f"{source}: not valid JSON at line {error.lineno}, column {error.colno}: "
-            f"{_in_words(error)}.{hint}"
+            f"{_in_words(error)}"
         ) from None
     except _DuplicateKeyError:
         raise FileError(f"{source}: {_where_twice(text)} Remove one of them.") from None
@@ -301,18 +299,20 @@ def parse_json(text: str, source: str) -> Any:
 def _in_words(error: json.JSONDecodeError) -> str:
     """What is wrong there, and the remedy for what people write who edit JSON by hand."""
     before, after = error.doc[: error.pos].rstrip(), error.doc[error.pos :]
+    if not after.strip() or error.msg.startswith("Unterminated"):
+        return "the file ends too early. Was it truncated?"
     if after[:1] in ("}", "]") and before.endswith(","):
-        return f"there is a comma before {after[0]}. Remove it"
+        return f"there is a comma before {after[0]}. Remove it."
     if after.startswith(("//", "/*", "#")):
-        return "JSON has no comments. Remove this one"
+        return "JSON has no comments. Remove this one."
     if after.startswith("'"):
-        return 'a text stands in single quotes. Put it in double quotes, "..."'
+        return 'a text stands in single quotes. Put it in double quotes, "...".'
     word = re.match(r"[A-Za-z]+", after)
     if word and word[0] in _PYTHON_WORDS:
-        return f"{word[0]} is Python's word. Write {_PYTHON_WORDS[word[0]]}"
+        return f"{word[0]} is Python's word. Write {_PYTHON_WORDS[word[0]]}."
     if error.msg.startswith("Expecting ','"):
-        return "a comma is missing between this and what stands before it"
-    return error.msg.removesuffix(" at")
+        return "a comma is missing between this and what stands before it."
+    return f"{error.msg.removesuffix(' at')}."
 
 
 _PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}
