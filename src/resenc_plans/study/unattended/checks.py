@@ -150,12 +150,13 @@ def check_study(study: OpenedStudy, allow_import: Sequence[str] = ()) -> StudyCh
             assert fingerprint is not None, "a method is trained"
             try:
                 planned.append(_planned(study, data, method, fingerprint, allow_import))
-                findings += _remarks(study, planned[-1], data.dataset)
             except ResencPlansError as error:
                 unplanned += 1
                 findings.append(
                     Finding("S001", "error", f"{method} on {name}: cannot be trained. {error}")
                 )
+            else:
+                findings += _remarks(study, planned[-1], data.dataset)
         findings += [*_same_twice(study, name, planned), *_shared_data(name, planned)]
         if not any(one.rule == "S002" for one in findings):
             findings += _comparability(study, data, planned)

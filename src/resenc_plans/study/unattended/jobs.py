@@ -35,6 +35,15 @@ class JobOptions:
     redo: bool = False
     """Whether trainings that are stale or broken are done again."""
 
+    @property
+    def arguments(self) -> list[str]:
+        """Of `resenc-plans study job`."""
+        return [
+            *(("--device", self.device) if self.device else ()),
+            *(part for name in self.allow_import for part in ("--allow-import", name)),
+            *(("--redo",) if self.redo else ()),
+        ]
+
 
 def do_job(
     study: OpenedStudy,

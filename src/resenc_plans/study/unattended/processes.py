@@ -55,12 +55,9 @@ class JobCommand:
     @property
     def arguments(self) -> list[str]:
         """Of the command `resenc-plans`."""
-        options = self.options
         return [
             *("study", "job", str(self.study), self.job.name),
-            *(("--device", options.device) if options.device else ()),
-            *(part for name in options.allow_import for part in ("--allow-import", name)),
-            *(("--redo",) if options.redo else ()),
+            *self.options.arguments,
             *(("--key", self.key) if self.key else ()),
         ]
 

@@ -128,11 +128,6 @@ def _array(
 ) -> str:
     log = _log(study, f"slurm_{name}_%A_%a").replace('"', '\\"')
     command = [sys.executable, "-m", "resenc_plans", "study", "job", str(study.path.absolute())]
-    chosen = [
-        *(("--device", options.device) if options.device else ()),
-        *(part for module in options.allow_import for part in ("--allow-import", module)),
-        *(("--redo",) if options.redo else ()),
-    ]
     directives = [
         f"--job-name=study_{name}",
         f"--array=0-{max(0, len(jobs) - 1)}",
@@ -149,7 +144,7 @@ def _array(
             "# One job of the study in each task. A task that is stopped in time is requeued.",
             f'line=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {shlex.quote(str(tasks))})',
             "IFS=$'\\t' read -r job key <<< \"$line\"",
-            f'{shlex.join(command)} "$job" {shlex.join(chosen)} --key "$key" &',
+            f'{shlex.join(command)} "$job" {shlex.join(options.arguments)} --key "$key" &',
             "task=$!",
             "trap 'kill -USR1 $task' USR1",
             "trap 'kill -TERM $task' TERM",
