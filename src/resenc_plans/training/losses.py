@@ -79,7 +79,10 @@ def _sums(
 
 
 def known_labels(target: Tensor, ignore_label: int | None) -> tuple[Tensor, Tensor | None]:
-    """A target as int64, with 0 for ignored voxels, and the mask of those that count."""
+    """A target (b, 1, *size) as int64, 0 where ignored, and the mask of those that count.
+
+    The mask has the same shape; it is None where all voxels count.
+    """
     target = target.long()
     if ignore_label is None:
         return target, None
@@ -88,7 +91,11 @@ def known_labels(target: Tensor, ignore_label: int | None) -> tuple[Tensor, Tens
 
 
 def known_regions(target: Tensor, *, has_ignored: bool) -> tuple[Tensor, Tensor | None]:
-    """The regions of a target as bool, and the mask of voxels that its last channel leaves."""
+    """The regions of a target (b, regions, *size) as bool; the mask of voxels that count.
+
+    With `has_ignored` the target has a further channel, which marks those that do not; the mask is
+    (b, 1, *size), and None without.
+    """
     if not has_ignored:
         return target.bool(), None
     return target[:, :-1].bool(), ~target[:, -1:].bool()

@@ -151,7 +151,8 @@ class Trainer:
         `settings` is of another kind.
     TrainingError
         The model's other folds were trained with other settings, or without cases that this one
-        uses; or the settings ask for a tracker, such as TensorBoard, that is not installed.
+        uses; the loss is for another number of processes; or the settings ask for a tracker, such
+        as TensorBoard, that is not installed.
     DeviceError
         There is no such device, or it cannot train in this precision.
     ConfigurationError, NetworkError
