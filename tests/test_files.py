@@ -291,8 +291,8 @@ def test_no_message_is_endless_and_its_end_stays() -> None:
         ('{"a": 1\n "b": 2}', "line 2, column 2: a comma is missing between this and what stands"),
         ("{'a': 1}", "line 1, column 2: a text stands in single quotes. Put it in double quotes"),
         ('{"a": None}', "line 1, column 7: None is Python's word. Write null."),
-        ('{"a": [20', "line 1, column 10: the file ends too early. Was it truncated?"),
-        ('{"a": "b', "line 1, column 7: the file ends too early. Was it truncated?"),
+        ('{"a": [20', "line 1, column 10: the file ends too early: was it truncated?"),
+        ('{"a": "b', "line 1, column 7: the file ends too early: was it truncated?"),
         ('{"a": [True]}', "line 1, column 8: True is Python's word. Write true."),
     ],
 )

@@ -300,7 +300,7 @@ def _in_words(error: json.JSONDecodeError) -> str:
     """What is wrong there, and the remedy for what people write who edit JSON by hand."""
     before, after = error.doc[: error.pos].rstrip(), error.doc[error.pos :]
     if not after.strip() or error.msg.startswith("Unterminated"):
-        return "the file ends too early. Was it truncated?"
+        return "the file ends too early: was it truncated?"
     if after[:1] in ("}", "]") and before.endswith(","):
         return f"there is a comma before {after[0]}. Remove it."
     if after.startswith(("//", "/*", "#")):
